@@ -1,0 +1,25 @@
+"""The errors of the environment side, one class per boundary that can break.
+
+    OreoError                     everything this project raises on purpose
+    ├── DataNotFoundError         no games / problems where they were looked for
+    ├── GameFileError             one game file is not what it claims to be
+    └── UnsupportedGameError      a healthy game that the native engine does not implement
+
+Each message names the thing and the remedy; the command line prints it alone and exits with status 2.
+"""
+
+
+class OreoError(Exception):
+    """Base class of every error raised on purpose by oreo_envs and oreo_agents."""
+
+
+class DataNotFoundError(OreoError):
+    """No games or problems were found where they were looked for."""
+
+
+class GameFileError(OreoError):
+    """A game file (or archive of them) is damaged, incomplete or not a game at all."""
+
+
+class UnsupportedGameError(GameFileError):
+    """A valid game whose domain or grammar the native engine does not implement."""

@@ -1,0 +1,21 @@
+"""The errors of the agent side; they extend the tree in :mod:`oreo_envs.errors`.
+
+    OreoError
+    ├── DatasetError              recorded episodes that cannot be read, or must not be written
+    ├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
+    └── ConfigurationError        options that contradict each other or name something unknown
+"""
+
+from oreo_envs.errors import OreoError
+
+
+class DatasetError(OreoError):
+    """Recorded episodes cannot be read, or writing would damage what is there."""
+
+
+class CheckpointError(OreoError):
+    """A path does not hold the checkpoint it should."""
+
+
+class ConfigurationError(OreoError):
+    """Options contradict each other, or name something that does not exist."""

@@ -1,0 +1,119 @@
+"""Episodes as values: the only thing that passes between environments and learning.
+
+Knows nothing about files, models or environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One action an agent considered in a turn, with what it thought of it."""
+
+    action: str
+    logprob: float | None = None
+    """Sum of the log-probabilities of the action's tokens (nats)."""
+    value: float | None = None
+    """The critic's value read after the action."""
+
+
+class Action(str):
+    """An action as the environment sees it, a plain string, that remembers how it was sampled.
+
+    Environments, wrappers and vector environments pass it along as the ``str`` it is;
+    a recorder at the end of the chain finds the sampled token ids still attached.
+
+    >>> action = Action("look", token_ids=(5, 2), logprobs=(-0.1, -0.2))
+    >>> action == "look", action.token_ids
+    (True, (5, 2))
+    """
+
+    __slots__ = ("candidates", "logprobs", "token_ids", "value")
+
+    token_ids: tuple[int, ...] | None
+    logprobs: tuple[float, ...] | None
+    value: float | None
+    candidates: tuple[Candidate, ...]
+
+    def __new__(
+        cls,
+        text: str,
+        token_ids: tuple[int, ...] | None = None,
+        logprobs: tuple[float, ...] | None = None,
+        value: float | None = None,
+        candidates: tuple[Candidate, ...] = (),
+    ) -> Action:
+        """Attach how ``text`` was sampled; ``token_ids`` include the end-of-turn token."""
+        self = super().__new__(cls, text)
+        self.token_ids, self.logprobs, self.value, self.candidates = token_ids, logprobs, value, candidates
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the agent saw, what it did, and what came of it."""
+
+    observation: str
+    action: str
+    reward: float = 0.0
+    action_status: str | None = None
+    """``ok`` | ``not_applicable`` | ``unparsable``, where the environment says so."""
+    token_ids: tuple[int, ...] | None = None
+    """The action's tokens as sampled, end of turn included. Training uses these, never the text again."""
+    logprobs: tuple[float, ...] | None = None
+    """Log-probability of each of ``token_ids`` when it was sampled (nats, temperature 1)."""
+    value: float | None = None
+    """The critic's value after the action, when a critic chose."""
+    candidates: tuple[Candidate, ...] = ()
+    admissible_commands: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One episode, from reset to its end."""
+
+    turns: tuple[Turn, ...]
+    env_id: str = ""
+    game: str = ""
+    task: str = ""
+    task_type: str = ""
+    seed: int | None = None
+    agent: str = ""
+    """Who played, e.g. ``expert`` or a checkpoint's name."""
+    tokenizer: str | None = None
+    """Fingerprint of the tokenizer and chat template behind ``token_ids``."""
+    terminated: bool = False
+    truncated: bool = False
+    final_observation: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values about the episode that have no field of their own."""
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """The reward of each turn."""
+        return tuple(turn.reward for turn in self.turns)
+
+    @property
+    def return_(self) -> float:
+        """The undiscounted sum of rewards."""
+        return sum(self.rewards)
+
+    @property
+    def success(self) -> bool:
+        """Whether the episode earned any reward; in this project's environments, whether it was won."""
+        return self.return_ > 0
+
+    def returns_to_go(self) -> tuple[float, ...]:
+        """R_t, the sum of rewards from each turn to the end (OREO Eq. 7)."""
+        total, out = 0.0, []
+        for reward in reversed(self.rewards):
+            total += reward
+            out.append(total)
+        return tuple(reversed(out))
