@@ -1,0 +1,39 @@
+# Every target sets itself up: a bare python3 (3.11 or 3.12 tested) with pip and a package index are enough.
+PYTHON ?= python3
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# `make demo ALFWORLD_DATA=DIR_OR_ARCHIVE` plays real games; unset, the demo generates its own.
+GAMES := $(if $(ALFWORLD_DATA),--games "$(ALFWORLD_DATA)")
+# Several test processes with one thread each finish sooner than one process with many; nothing is downloaded.
+TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
+
+.PHONY: demo test check bench install clean
+
+demo: $(STAMP)
+	$(BIN)/oreo-agents demo $(GAMES) $(ARGS)
+
+test: $(STAMP)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+install: $(STAMP)
+
+# Debian's python3 comes without ensurepip: there the environment borrows the pip that python3 has.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --without-pip $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,peft]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

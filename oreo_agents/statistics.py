@@ -1,0 +1,77 @@
+"""Intervals for success rates: what an evaluation of a few hundred games can and cannot claim.
+
+Knows nothing about agents or files; counts and arrays in, numbers out.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Difference(NamedTuple):
+    """A mean difference and its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval (1927) for a proportion, as two fractions between 0 and 1.
+
+    Without observations nothing is known and the interval is (0, 1).
+
+    >>> tuple(round(bound, 4) for bound in wilson(81, 263))
+    (0.2553, 0.3662)
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie between 0 and n, got {successes} of {n}")
+    if n == 0:
+        return 0.0, 1.0
+    z = _normal_quantile(confidence)
+    rate, shrink = successes / n, 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / shrink
+    half = z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / shrink
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Difference:
+    """Mean of ``a - b`` over the same games, with a percentile bootstrap interval.
+
+    Args:
+        a: Outcomes of shape ``[games]`` or ``[seeds, games]``; column g is the same game in both arrays.
+        b: Outcomes of the same shape.
+        confidence: Coverage of the interval.
+        resamples: Bootstrap samples. Each draws games, and independently seeds, with replacement.
+        seed: Makes the interval reproducible.
+
+    """
+    difference = np.atleast_2d(np.asarray(a, dtype=float)) - np.atleast_2d(_same_shape(b, a))
+    seeds, games = difference.shape
+    if difference.size == 0:
+        raise ValueError("paired_difference needs at least one game")
+    rng = np.random.default_rng(seed)
+    seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    game_counts = rng.multinomial(games, np.full(games, 1 / games), size=resamples)
+    means = ((seed_counts @ difference) * game_counts).sum(axis=1) / difference.size
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(float(difference.mean()), float(low), float(high))
+
+
+def _normal_quantile(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _same_shape(b: ArrayLike, a: ArrayLike) -> np.ndarray:
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"paired outcomes must have one shape, got {np.shape(a)} and {np.shape(b)}")
+    return np.asarray(b, dtype=float)
