@@ -1,0 +1,344 @@
+"""The command line, ``oreo-agents COMMAND``: reads options and opens the room that does the work.
+
+Each command is one ``add_*`` function (its options) and one ``run_*`` function (one call). Rooms are
+imported when their command runs, so ``--help`` and mistyped options answer at once.
+
+Exit status: 0 done, 1 the work ran and found a fault, 2 it could not be done, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from oreo_agents.errors import OreoError
+
+SPLITS = ("train", "valid_seen", "valid_unseen", "generated")
+METHODS = ("sft", "rejection", "oreo")
+SELECTIONS = ("greedy", "sample", "best_of_k")
+
+Commands = Any  # argparse's sub-parser registry has no public type
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; every expected failure is one sentence on stderr."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except OreoError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; ``args.run`` is the chosen command's function."""
+    parser = argparse.ArgumentParser(
+        prog="oreo-agents",
+        description="Offline reinforcement learning (OREO) for language agents in text environments.",
+        epilog="Start with: oreo-agents demo",
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (
+        add_demo,
+        add_data,
+        add_play,
+        add_replay,
+        add_report,
+        add_record,
+        add_train,
+        add_eval,
+        add_dataset,
+        add_bench,
+        add_doctor,
+    ):
+        add(commands)
+    return parser
+
+
+def add_demo(commands: Commands) -> None:
+    """Options of ``demo``."""
+    parser = _command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
+    parser.add_argument("--games", type=Path, metavar="PATH", help="real games: a folder or archive of them")
+    parser.add_argument("--output", "-o", type=Path, default=Path("runs/demo"), help="default: %(default)s")
+    parser.add_argument("--from-scratch", action="store_true", help="ignore the shipped starting checkpoint")
+    parser.add_argument("--episodes", type=_positive, metavar="N", help="held-out games to evaluate on")
+    _add_seed(parser)
+
+
+def run_demo(args: argparse.Namespace) -> int | None:
+    """Record, train and evaluate, end to end."""
+    from oreo_agents import demo
+
+    return demo.run(args)
+
+
+def add_data(commands: Commands) -> None:
+    """Options of ``data``."""
+    parser = _command(commands, "data", run_data, "download, unpack or generate games")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a local folder or archive")
+    source.add_argument("--generate", type=_positive, metavar="N", help="make N new solvable games instead")
+    parser.add_argument("--output", "-o", type=Path, help="default: $ALFWORLD_DATA, else alfworld's cache")
+    _add_seed(parser)
+
+
+def run_data(args: argparse.Namespace) -> int | None:
+    """Put games where the environments find them."""
+    from oreo_agents import data
+
+    if args.generate:
+        return data.generate(args.output, count=args.generate, seed=args.seed)
+    if args.source:
+        return data.unpack(args.source, args.output)
+    return data.download(args.output)
+
+
+def add_play(commands: Commands) -> None:
+    """Options of ``play``."""
+    parser = _command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
+    _add_game_options(parser)
+    parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
+    parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
+    parser.add_argument("--agent", metavar="NAME_OR_PATH", help="expert, random or a trained agent plays")
+    parser.add_argument("--pause", type=float, default=1.0, metavar="S", help="seconds between its steps")
+    parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
+
+
+def run_play(args: argparse.Namespace) -> int | None:
+    """Play one episode."""
+    from oreo_agents.terminal import play
+
+    return play.run(args)
+
+
+def add_replay(commands: Commands) -> None:
+    """Options of ``replay``."""
+    parser = _command(commands, "replay", run_replay, "step through recorded episodes")
+    parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
+    parser.add_argument("--episode", type=_positive, metavar="N", help="open the N-th matching episode")
+    parser.add_argument("--failed", action="store_true", help="only episodes that were not won")
+    parser.add_argument("--task-type", metavar="TYPE", help="only episodes whose task type contains this")
+    parser.add_argument("--min-steps", type=_positive, metavar="N", help="only episodes at least this long")
+    parser.add_argument("--search", metavar="TEXT", help="only episodes whose text contains this")
+    parser.add_argument("--compare", type=Path, metavar="PATH", help="show PATH's run of the game beside")
+    parser.add_argument("--speed", type=float, metavar="STEPS_PER_S", help="play by itself at this speed")
+    parser.add_argument("--verify", action="store_true", help="execute the actions again and compare")
+
+
+def run_replay(args: argparse.Namespace) -> int | None:
+    """Show recorded episodes; without a terminal, print them."""
+    from oreo_agents.terminal import replay
+
+    return replay.run(args)
+
+
+def add_report(commands: Commands) -> None:
+    """Options of ``report``."""
+    parser = _command(commands, "report", run_report, "write one self-contained HTML page about a dataset")
+    parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
+    parser.add_argument("--output", "-o", type=Path, default=Path("report.html"), help="default: %(default)s")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="at most N episodes in the browser")
+
+
+def run_report(args: argparse.Namespace) -> int | None:
+    """Write the HTML report."""
+    from oreo_agents.report import html
+
+    return html.run(args)
+
+
+def add_record(commands: Commands) -> None:
+    """Options of ``record``."""
+    parser = _command(commands, "record", run_record, "play many games and keep the episodes")
+    parser.add_argument("--agent", default="expert", metavar="NAME_OR_PATH", help="expert, random or a path")
+    _add_game_options(parser)
+    parser.add_argument("--episodes", "-n", type=_positive, default=100, metavar="N")
+    parser.add_argument("--num-envs", type=_positive, default=8, metavar="N", help="games at once")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
+
+
+def run_record(args: argparse.Namespace) -> int | None:
+    """Record episodes to disk."""
+    from oreo_agents.collect import record
+
+    return record(args)
+
+
+def add_train(commands: Commands) -> None:
+    """Options of ``train``."""
+    parser = _command(commands, "train", run_train, "train a policy, with OREO also its critic")
+    parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
+    parser.add_argument("--model", default="small", metavar="PATH", help="a causal LM, or small: a new one")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=_positive, metavar="N", help="optimiser steps")
+    length.add_argument("--epochs", type=float, metavar="N", help="passes over the data")
+    parser.add_argument("--learning-rate", type=float, metavar="LR")
+    parser.add_argument("--beta", type=float, help="strength of the KL regulariser in OREO's objective")
+    parser.add_argument("--alpha", type=float, help="weight of the policy's KL to the reference")
+    parser.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens per optimiser step")
+    _add_seed(parser)
+
+
+def run_train(args: argparse.Namespace) -> int | None:
+    """Train on recorded episodes."""
+    from oreo_agents import train
+
+    return train.run(args)
+
+
+def add_eval(commands: Commands) -> None:
+    """Options of ``eval``."""
+    parser = _command(commands, "eval", run_eval, "success rate of an agent, with its interval")
+    parser.add_argument("--agent", required=True, metavar="NAME_OR_PATH", help="expert, random or a path")
+    _add_game_options(parser)
+    parser.add_argument("--select", choices=SELECTIONS, default="greedy", help="default: %(default)s")
+    parser.add_argument("--k", type=_positive, nargs="+", default=[5], metavar="K", help="candidates a step")
+    parser.add_argument("--episodes", "-n", type=_positive, metavar="N", help="default: every game once")
+    parser.add_argument("--num-envs", type=_positive, default=16, metavar="N", help="games at once")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="also write the results as JSON")
+
+
+def run_eval(args: argparse.Namespace) -> int | None:
+    """Evaluate an agent."""
+    from oreo_agents import evaluation
+
+    return evaluation.run(args)
+
+
+def add_dataset(commands: Commands) -> None:
+    """Options of ``dataset`` and its own commands."""
+    parser = commands.add_parser("dataset", help="inspect, verify, merge and export recorded episodes")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    info = _command(verbs, "info", run_dataset_info, "count episodes, steps and successes")
+    info.add_argument("path", type=Path)
+    verify = _command(verbs, "verify", run_dataset_verify, "check the files; with --replay, the episodes too")
+    verify.add_argument("path", type=Path)
+    verify.add_argument("--replay", action="store_true", help="execute every action again and compare")
+    merge = _command(verbs, "merge", run_dataset_merge, "one dataset out of several")
+    merge.add_argument("paths", type=Path, nargs="+", metavar="path")
+    merge.add_argument("--output", "-o", type=Path, required=True)
+    export = _command(verbs, "export", run_dataset_export, "write the episodes in another format")
+    export.add_argument("path", type=Path)
+    export.add_argument("--format", default="messages", help="default: %(default)s")
+    export.add_argument("--output", "-o", type=Path, required=True)
+
+
+def run_dataset_info(args: argparse.Namespace) -> int | None:
+    """Summarise a dataset."""
+    from oreo_agents import dataset
+
+    return dataset.info(args.path)
+
+
+def run_dataset_verify(args: argparse.Namespace) -> int | None:
+    """Check a dataset."""
+    from oreo_agents import dataset
+
+    return dataset.verify(args.path, replay=args.replay)
+
+
+def run_dataset_merge(args: argparse.Namespace) -> int | None:
+    """Merge datasets."""
+    from oreo_agents import dataset
+
+    return dataset.merge(args.paths, args.output)
+
+
+def run_dataset_export(args: argparse.Namespace) -> int | None:
+    """Export a dataset."""
+    from oreo_agents import dataset
+
+    return dataset.export(args.path, args.output, format=args.format)
+
+
+def add_bench(commands: Commands) -> None:
+    """Options of ``bench``."""
+    parser = _command(commands, "bench", run_bench, "run a benchmark suite and write its tables")
+    parser.add_argument("--suite", type=Path, metavar="FILE", help="a TOML file; default: the shipped suite")
+    parser.add_argument("--output", "-o", type=Path, default=Path("runs/bench"), help="default: %(default)s")
+
+
+def run_bench(args: argparse.Namespace) -> int | None:
+    """Run a benchmark suite."""
+    from oreo_agents import bench
+
+    return bench.run(args)
+
+
+def add_doctor(commands: Commands) -> None:
+    """Options of ``doctor``."""
+    _command(commands, "doctor", run_doctor, "check the installation and the game data")
+
+
+def run_doctor(args: argparse.Namespace) -> int | None:
+    """Check installation and data."""
+    from oreo_agents import data
+
+    return data.doctor()
+
+
+def _command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_game_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
+    games = parser.add_mutually_exclusive_group()
+    games.add_argument("--split", choices=SPLITS, help="default: generated where no data is found")
+    games.add_argument("--games", type=Path, metavar="PATH", help="a folder, archive or file of games")
+    parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
+    _add_seed(parser)
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+_positive.__name__ = "int"  # argparse names the type in "invalid int value: 'x'"
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: reading package metadata costs more than all the parsing."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help, default=argparse.SUPPRESS)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('oreo-agents')}")
+        parser.exit()
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

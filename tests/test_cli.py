@@ -1,0 +1,134 @@
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from oreo_agents import cli
+from oreo_agents.errors import CheckpointError
+
+COMMANDS = [
+    "demo",
+    "data",
+    "play",
+    "replay",
+    "report",
+    "record",
+    "train",
+    "eval",
+    "dataset",
+    "bench",
+    "doctor",
+]
+
+
+def parse(line):
+    return cli.build_parser().parse_args(line.split())
+
+
+def run_with(monkeypatch, outcome):
+    """Exit status of `doctor` when the room behind it does `outcome`."""
+    monkeypatch.setattr(cli, "run_doctor", outcome)
+    return cli.main(["doctor"])
+
+
+def raising(error):
+    def run(args):
+        raise error
+
+    return run
+
+
+def test_help_names_every_command_in_under_half_a_second():
+    command = [sys.executable, "-m", "oreo_agents.cli", "--help"]
+    seconds = []
+    for _ in range(3):  # the first call warms the disk
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    first_words = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert [word for word in first_words if word in COMMANDS] == COMMANDS
+    assert min(seconds) < 0.5
+
+
+def test_version_is_the_installed_one(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"oreo-agents {version('oreo-agents')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_at_any_width(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"oreo-agents {command}" in capsys.readouterr().out
+
+
+def test_expected_failures_are_one_sentence_and_status_2(monkeypatch, capsys):
+    sentence = "runs/x holds no checkpoint; train one with `oreo-agents train`"
+    assert run_with(monkeypatch, raising(CheckpointError(sentence))) == 2
+    assert capsys.readouterr() == ("", f"error: {sentence}\n")
+
+
+def test_operating_system_errors_name_the_path(monkeypatch, capsys):
+    assert run_with(monkeypatch, lambda args: Path("no/such/file").stat()) == 2
+    assert capsys.readouterr().err == "error: No such file or directory: no/such/file\n"
+
+
+def test_interruption_says_how_to_go_on(monkeypatch, capsys):
+    assert run_with(monkeypatch, raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted; run the same command again to resume\n"
+
+
+def test_bugs_are_not_hidden(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        run_with(monkeypatch, lambda args: 1 / 0)
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_the_room_decides_the_status(monkeypatch, outcome, status):
+    assert run_with(monkeypatch, lambda args: outcome) == status
+
+
+def test_a_closed_pipe_is_no_error():
+    script = (
+        "import sys; from oreo_agents import cli\n"
+        "cli.run_doctor = lambda args: print('x\\n' * 200_000)\n"
+        "sys.exit(cli.main(['doctor']))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.read(child.stdout.fileno(), 10)
+    child.stdout.close()
+    assert (child.wait(30), child.stderr.read()) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "required: COMMAND"),
+        ("dance", "invalid choice: 'dance'"),
+        ("record -o x --split valid", "invalid choice: 'valid'"),
+        ("record -o x --episodes 0", "must be at least 1, got 0"),
+        ("record -o x --episodes many", "invalid int value: 'many'"),
+        ("train --data x -o y --method ppo", "invalid choice: 'ppo'"),
+        ("train --data x -o y --steps 3 --epochs 2", "not allowed with argument --steps"),
+        ("eval --agent x --split train --games y", "not allowed with argument --split"),
+        ("dataset", "required: VERB"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(line, said, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(line.split())
+    assert exit_.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_options_arrive_typed():
+    args = parse("eval --agent a --k 1 5 16 --select best_of_k --games b --max-steps 40")
+    assert (args.k, args.select, str(args.games), args.max_steps) == ([1, 5, 16], "best_of_k", "b", 40)

@@ -1,0 +1,63 @@
+"""The shape of the house: what imports what, and what a plain import costs."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("alfworld", "matplotlib", "prompt_toolkit", "pyarrow", "rich", "textworld", "torch", "transformers")
+ENV_MODULES = sorted((ROOT / "envs" / "oreo_envs").rglob("*.py"))
+
+
+def loaded_by(statement):
+    script = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import oreo_agents", "import oreo_envs", "import oreo_agents.cli"])
+def test_importing_stays_light(statement):
+    assert loaded_by(statement).isdisjoint(HEAVY)
+
+
+def test_the_probe_sees_heavy_modules():
+    assert "rich" in loaded_by("import oreo_agents, rich")
+
+
+@pytest.mark.parametrize("path", ENV_MODULES, ids=lambda path: path.stem)
+def test_environments_never_import_the_agent_side(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module or "")
+    assert not [name for name in imported if name.split(".")[0] == "oreo_agents"]
+
+
+@pytest.mark.parametrize("name", ["oreo_agents", "oreo_envs"])
+def test_public_names_are_sorted_and_exist(name):
+    package = importlib.import_module(name)
+    public = getattr(package, "__all__", [])
+    assert public == sorted(public)
+    missing = [attribute for attribute in public if not hasattr(package, attribute)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["oreo_agents", "oreo_envs"])
+def test_public_names_are_complete(name):
+    """What the package re-exports on purpose (`from .x import y as y` or a lazy name) is in `__all__`."""
+    source = Path(importlib.import_module(name).__file__).read_text(encoding="utf-8")
+    exported = {
+        alias.asname
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    public = set(getattr(importlib.import_module(name), "__all__", []))
+    assert exported <= public
