@@ -1,0 +1,201 @@
+"""One row per episode: how a :class:`Trajectory` looks in JSON lines and in Parquet, and back, exactly.
+
+Turns are stored as parallel lists, so any Parquet reader can show them. Knows nothing about files.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from oreo_agents.errors import DatasetError
+from oreo_agents.trajectory import Candidate, Trajectory, Turn
+
+SCHEMA_VERSION = 1
+
+SCHEMA = pa.schema(
+    {
+        "env_id": pa.string(),
+        "game": pa.string(),
+        "task": pa.string(),
+        "task_type": pa.string(),
+        "seed": pa.int64(),
+        "agent": pa.string(),
+        "tokenizer": pa.string(),
+        "terminated": pa.bool_(),
+        "truncated": pa.bool_(),
+        # derived, so that selecting episodes never reads their text
+        "return": pa.float64(),
+        "length": pa.int32(),
+        "success": pa.bool_(),
+        # one entry per turn
+        "observations": pa.list_(pa.string()),
+        "actions": pa.list_(pa.string()),
+        "rewards": pa.list_(pa.float64()),
+        "action_statuses": pa.list_(pa.string()),
+        "token_ids": pa.list_(pa.list_(pa.int64())),
+        "logprobs": pa.list_(pa.list_(pa.float64())),
+        "values": pa.list_(pa.float64()),
+        "candidates": pa.list_(
+            pa.list_(pa.struct({"action": pa.string(), "logprob": pa.float64(), "value": pa.float64()}))
+        ),
+        "admissible_commands": pa.list_(pa.list_(pa.string())),
+        "final_observation": pa.string(),
+        "metadata": pa.string(),
+    }
+)
+
+COLUMNS = tuple(SCHEMA.names)
+
+
+def to_row(trajectory: Trajectory) -> dict[str, Any]:
+    """The episode as plain JSON values, one per column of :data:`SCHEMA`.
+
+    Raises:
+        DatasetError: a field holds something that could not be read back, such as an action that is no text.
+    """
+    try:
+        return _row(trajectory)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(
+            f"an episode of {trajectory.game or 'an unnamed game'} cannot be stored: {error}"
+        ) from error
+
+
+def _row(trajectory: Trajectory) -> dict[str, Any]:
+    turns = trajectory.turns
+    return {
+        "env_id": _text(trajectory.env_id),
+        "game": _text(trajectory.game),
+        "task": _text(trajectory.task),
+        "task_type": _text(trajectory.task_type),
+        "seed": _optional(_integer, trajectory.seed),
+        "agent": _text(trajectory.agent),
+        "tokenizer": _optional(_text, trajectory.tokenizer),
+        "terminated": bool(trajectory.terminated),
+        "truncated": bool(trajectory.truncated),
+        "return": float(trajectory.return_),
+        "length": len(turns),
+        "success": bool(trajectory.success),
+        "observations": _texts([turn.observation for turn in turns]),
+        "actions": _texts([turn.action for turn in turns]),
+        "rewards": _floats([turn.reward for turn in turns]),
+        "action_statuses": [_optional(_text, turn.action_status) for turn in turns],
+        "token_ids": [_optional(_integers, turn.token_ids) for turn in turns],
+        "logprobs": [_optional(_floats, turn.logprobs) for turn in turns],
+        "values": [_optional(float, turn.value) for turn in turns],
+        "candidates": [[_candidate_row(candidate) for candidate in turn.candidates] for turn in turns],
+        "admissible_commands": [_optional(_texts, turn.admissible_commands) for turn in turns],
+        "final_observation": _text(trajectory.final_observation),
+        "metadata": json.dumps(dict(trajectory.metadata), ensure_ascii=False),
+    }
+
+
+def from_row(row: Mapping[str, Any]) -> Trajectory:
+    """The episode that :func:`to_row` was given."""
+    return Trajectory(
+        turns=tuple(map(_turn, *(row[name] for name in _TURN_COLUMNS))),
+        env_id=row["env_id"],
+        game=row["game"],
+        task=row["task"],
+        task_type=row["task_type"],
+        seed=row["seed"],
+        agent=row["agent"],
+        tokenizer=row["tokenizer"],
+        terminated=row["terminated"],
+        truncated=row["truncated"],
+        final_observation=row["final_observation"],
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def to_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table.
+
+    Raises:
+        DatasetError: a row was not made by :func:`to_row`.
+    """
+    try:
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+    except (pa.ArrowException, TypeError, AttributeError, OverflowError, ValueError) as error:
+        raise DatasetError(f"rows that are not recorded episodes: {error}") from error
+
+
+_TURN_COLUMNS = (
+    "observations",
+    "actions",
+    "rewards",
+    "action_statuses",
+    "token_ids",
+    "logprobs",
+    "values",
+    "candidates",
+    "admissible_commands",
+)
+
+
+def _turn(
+    observation: str,
+    action: str,
+    reward: float,
+    action_status: str | None,
+    token_ids: list[int] | None,
+    logprobs: list[float] | None,
+    value: float | None,
+    candidates: list[dict[str, Any]],
+    admissible_commands: list[str] | None,
+) -> Turn:
+    return Turn(
+        observation=observation,
+        action=action,
+        reward=reward,
+        action_status=action_status,
+        token_ids=None if token_ids is None else tuple(token_ids),
+        logprobs=None if logprobs is None else tuple(logprobs),
+        value=value,
+        candidates=tuple([Candidate(**candidate) for candidate in candidates]),
+        admissible_commands=None if admissible_commands is None else tuple(admissible_commands),
+    )
+
+
+def _candidate_row(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "action": _text(candidate.action),
+        "logprob": _optional(float, candidate.logprob),
+        "value": _optional(float, candidate.value),
+    }
+
+
+# A value of the wrong type must fail here, in append: once in the journal it would block its compaction.
+
+
+def _optional(convert: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else convert(value)
+
+
+def _text(value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
+
+
+def _texts(values: Iterable[str]) -> list[str]:
+    texts = list(values)
+    "".join(texts)  # raises TypeError on anything but text
+    return texts
+
+
+def _integer(value: int) -> int:
+    return _integers([value])[0]
+
+
+def _integers(values: Iterable[int]) -> list[int]:
+    return array("q", values).tolist()
+
+
+def _floats(values: Iterable[float]) -> list[float]:
+    return array("d", values).tolist()

@@ -1,0 +1,414 @@
+"""Reading a dataset: columns as arrays, episodes one at a time, and views that select among them.
+
+Nothing is loaded until asked for: a view is an array of row numbers over memory-mapped shards.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oreo_agents.dataset.schema import SCHEMA, from_row, to_table
+from oreo_agents.dataset.store import (
+    Meta,
+    ShardInfo,
+    TrajectoryWriter,
+    file_sha256,
+    pending_rows,
+    read_meta,
+)
+from oreo_agents.errors import DatasetError
+from oreo_agents.trajectory import Trajectory
+
+Condition = Any
+"""What a column must be: a value, one of several, or a function from the column to a boolean array."""
+
+
+def load_trajectories(path: str | os.PathLike[str], skip_damaged: bool = False) -> TrajectoryDataset:
+    """Open recorded episodes, read-only; also while they are recorded, or after their writer died.
+
+    Args:
+        path: a dataset, or a folder whose subfolders are datasets (such as the parts of a sharded recording).
+        skip_damaged: leave out shards whose bytes are not those that were written, with a warning,
+            instead of raising.
+
+    Raises:
+        DatasetError: there is no dataset at ``path``, or part of it is damaged.
+    """
+    folder = Path(path)
+    found = [folder / "meta.json"] if (folder / "meta.json").exists() else sorted(folder.glob("*/meta.json"))
+    if not found:
+        raise DatasetError(
+            f"{folder}: no recorded episodes here (no meta.json in it or its subfolders); "
+            "record some with: oreo-agents record"
+        )
+    return concatenate(*(_load(meta.parent, skip_damaged) for meta in found))
+
+
+def concatenate(*datasets: TrajectoryDataset) -> TrajectoryDataset:
+    """The episodes of all ``datasets``, in order; nothing is copied."""
+    shards = tuple(dict.fromkeys(shard for dataset in datasets for shard in dataset._shards))
+    first_row = dict(zip(shards, _offsets(shards), strict=False))
+    rows = [
+        np.concatenate(
+            [np.arange(first_row[shard], first_row[shard] + shard.episodes) for shard in dataset._shards]
+            or [np.arange(0)]
+        )[dataset._rows]
+        for dataset in datasets
+    ]
+    metas = tuple({id(meta): meta for dataset in datasets for meta in dataset.metas}.values())
+    return TrajectoryDataset(shards, np.concatenate(rows or [np.arange(0)]), metas)
+
+
+class TrajectoryDataset:
+    """A sequence of episodes, each read when indexed; a slice or an array of indices gives a view.
+
+    >>> import tempfile
+    >>> from oreo_agents.trajectory import Trajectory, Turn
+    >>> path = tempfile.mkdtemp() + "/episodes"
+    >>> with TrajectoryWriter(path) as writer:
+    ...     for reward in (0.0, 1.0):
+    ...         writer.append(Trajectory((Turn("You see a door.", "open door", reward),), game="door"))
+    >>> dataset = load_trajectories(path)
+    >>> len(dataset), dataset.returns.tolist(), dataset.filter(success=True)[0].turns[0].action
+    (2, [0.0, 1.0], 'open door')
+    """
+
+    def __init__(self, shards: tuple[Shard, ...], rows: np.ndarray, metas: tuple[Meta, ...]) -> None:
+        """``rows`` number the episodes across ``shards``; use :func:`load_trajectories` instead."""
+        self._shards, self._rows, self.metas = shards, rows, metas
+        self._first_rows = _offsets(shards)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """An episode for an integer, a view for a slice, an array of indices or a boolean mask."""
+        if isinstance(index, (int, np.integer)):
+            return from_row(self._row(int(self._rows[index])))
+        return self._view(self._rows[index])
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"TrajectoryDataset({len(self)} episodes, {len(np.unique(self.games))} games)"
+
+    # ---------------------------------------------------------------- columns, one entry per episode
+
+    def column(self, name: str) -> np.ndarray:
+        """A per-episode column as an array [len(self)], without reading any text of the episodes.
+
+        Raises:
+            DatasetError: no such column.
+        """
+        if name not in SCHEMA.names or pa.types.is_list(SCHEMA.field(name).type):
+            raise DatasetError(f"no column {name!r}; choose one of {', '.join(SCALAR_COLUMNS)}")
+        if not self._shards:
+            return np.empty(0, dtype=object)
+        return np.concatenate([_column(shard, name) for shard in self._shards])[self._rows]
+
+    @property
+    def success(self) -> np.ndarray:
+        """Whether each episode was won, bool [len(self)]."""
+        return self.column("success").astype(bool)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Undiscounted return of each episode, float64 [len(self)]."""
+        return self.column("return").astype(np.float64)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Turns in each episode, int32 [len(self)]."""
+        return self.column("length").astype(np.int32)
+
+    @property
+    def games(self) -> np.ndarray:
+        """Game of each episode, str [len(self)]."""
+        return self.column("game")
+
+    @property
+    def task_types(self) -> np.ndarray:
+        """Task type of each episode, str [len(self)]."""
+        return self.column("task_type")
+
+    @property
+    def agents(self) -> np.ndarray:
+        """Who played each episode, str [len(self)]."""
+        return self.column("agent")
+
+    # ---------------------------------------------------------------- selecting
+
+    def filter(
+        self, predicate: Callable[[Trajectory], bool] | None = None, **conditions: Condition
+    ) -> TrajectoryDataset:
+        """The episodes that meet every condition.
+
+        Keywords name columns (``game``, ``agent``, ``success``, ``length``, ...; ``return_`` for the return)
+        and are fast; ``predicate`` has to read each episode that they leave.
+
+        >>> dataset = TrajectoryDataset((), np.arange(0), ())
+        >>> len(dataset.filter(success=True, agent=["expert", "shortest"], length=lambda n: n < 20))
+        0
+        """
+        keep = np.ones(len(self), dtype=bool)
+        for name, condition in conditions.items():
+            keep &= _meets(self.column(name.rstrip("_")), condition)
+        chosen = self[keep]
+        if predicate is None:
+            return chosen
+        return chosen[np.array([bool(predicate(trajectory)) for trajectory in chosen], dtype=bool)]
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[TrajectoryDataset, TrajectoryDataset]:
+        """Two views with no game in common; the first has ``fraction`` of the games.
+
+        Raises:
+            DatasetError: fewer than two games, or a fraction outside (0, 1).
+        """
+        games = np.unique(self.games)
+        if len(games) < 2 or not 0 < fraction < 1:
+            raise DatasetError(
+                f"cannot split {len(games)} game(s) at {fraction}: a split is by game, never within one, "
+                "and needs two games and a fraction between 0 and 1"
+            )
+        count = min(max(round(fraction * len(games)), 1), len(games) - 1)
+        chosen = np.random.default_rng(seed).permutation(games)[:count]
+        first = np.isin(self.games, chosen)
+        return self[first], self[~first]
+
+    def shuffle(self, seed: int = 0) -> TrajectoryDataset:
+        """The same episodes in random order."""
+        return self._view(np.random.default_rng(seed).permutation(self._rows))
+
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        by: Literal["uniform", "success", "return", "length"] = "uniform",
+        replacement: bool = False,
+    ) -> TrajectoryDataset:
+        """``count`` random episodes; ``by`` says which are likelier.
+
+        ``success`` draws won episodes only, ``return`` in proportion to the return above the worst one,
+        ``length`` in inverse proportion to the number of turns.
+
+        Raises:
+            DatasetError: fewer than ``count`` episodes could be drawn.
+        """
+        weights = self._weights(by)
+        available = int(np.count_nonzero(weights))
+        if count > available and not (replacement and available):
+            raise DatasetError(
+                f"cannot sample {count} episodes by {by}: only {available} of {len(self)} qualify"
+            )
+        probabilities = weights / weights.sum() if count else None
+        generator = np.random.default_rng(seed)
+        return self[generator.choice(len(self), count, replacement, probabilities)]
+
+    def _weights(self, by: str) -> np.ndarray:
+        if by == "uniform":
+            return np.ones(len(self))
+        if by == "success":
+            return self.success.astype(np.float64)
+        if by == "return":
+            return self.returns - min(self.returns.min(initial=0.0), 0.0)
+        if by == "length":
+            return 1.0 / np.maximum(self.lengths, 1)
+        raise DatasetError(f"cannot sample by {by!r}; choose uniform, success, return or length")
+
+    def merge(self, *others: TrajectoryDataset) -> TrajectoryDataset:
+        """These episodes followed by those of ``others``; see :func:`concatenate`."""
+        return concatenate(self, *others)
+
+    # ---------------------------------------------------------------- whole datasets
+
+    def save(self, path: str | os.PathLike[str], **description: Any) -> None:
+        """Write this view as a dataset of its own, or add it to an existing one.
+
+        Args:
+            path: folder of the dataset to make or to continue.
+            description: ``author``, ``licence``, ``metadata``, as :class:`TrajectoryWriter` takes them;
+                what all sources agree on is kept.
+        """
+        agreed = {name: _agreed(self.metas, name) for name in ("env_spec", "author", "licence", "dialect")}
+        sources = {"sources": [meta.content_hash for meta in self.metas]}
+        metadata = {**sources, **description.pop("metadata", {})}
+        with TrajectoryWriter(path, **{**agreed, **description, "metadata": metadata}) as writer:
+            for table in self._tables():
+                writer.append_table(table)
+
+    def require_tokenizer(self, fingerprint: str) -> None:
+        """Check that every episode with token ids was sampled with this tokenizer and chat template.
+
+        Raises:
+            DatasetError: some were not; their token ids would mean other words.
+        """
+        others = {name for name in self.column("tokenizer") if name not in (None, fingerprint)}
+        if others:
+            raise DatasetError(
+                f"episodes were sampled with tokenizer {', '.join(sorted(others))}, model: {fingerprint}; "
+                "their token ids do not fit: train the model they came from, or drop their token ids"
+            )
+
+    def _view(self, rows: np.ndarray) -> TrajectoryDataset:
+        return TrajectoryDataset(self._shards, rows, self.metas)
+
+    def _row(self, row: int) -> dict[str, Any]:
+        number = int(np.searchsorted(self._first_rows, row, side="right")) - 1
+        return self._shards[number].row(row - int(self._first_rows[number]))
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """The rows of this view as tables of at most one shard, in order."""
+        numbers = np.searchsorted(self._first_rows, self._rows, side="right") - 1
+        breaks = np.flatnonzero(np.diff(numbers)) + 1
+        for rows in np.split(self._rows, breaks) if len(self) else []:
+            number = int(np.searchsorted(self._first_rows, rows[0], side="right")) - 1
+            yield self._shards[number].table().take(rows - self._first_rows[number])
+
+
+# --------------------------------------------------------------------------------------------- shards
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JournalShard:
+    """Episodes not compacted yet, in memory."""
+
+    rows: pa.Table
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return self.rows.num_rows
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """All episodes, or some columns of them."""
+        return self.rows if columns is None else self.rows.select(columns)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One episode."""
+        return self.rows.slice(index, 1).to_pylist()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetShard:
+    """One file; ``stamp`` (its modification time) tells a replaced file from the one cached."""
+
+    path: str
+    episodes: int
+    stamp: int
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """All episodes, or some columns of them."""
+        return _reading(self, lambda: _open(self).read(columns=columns))
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One episode; reads its row group."""
+        group = index // _group_size(self)
+        table = _row_group(self, group)
+        return table.slice(index - group * _group_size(self), 1).to_pylist()[0]
+
+
+Shard = JournalShard | ParquetShard
+
+
+@lru_cache(maxsize=64)
+def _open(shard: ParquetShard) -> pq.ParquetFile:
+    file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
+    if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != shard.episodes:
+        raise OSError("it is another Parquet file")
+    return file
+
+
+@lru_cache(maxsize=16)
+def _row_group(shard: ParquetShard, group: int) -> pa.Table:
+    return _reading(shard, lambda: _open(shard).read_row_group(group))
+
+
+def _group_size(shard: ParquetShard) -> int:
+    return _reading(shard, lambda: _open(shard).metadata.row_group(0).num_rows)
+
+
+@lru_cache(maxsize=4096)
+def _column(shard: Shard, name: str) -> np.ndarray:
+    values = shard.table([name]).column(name)
+    if pa.types.is_string(values.type):  # one Python string per distinct value, not per row
+        codes = values.combine_chunks().dictionary_encode()
+        texts = np.array([*codes.dictionary.to_pylist(), None], dtype=object)
+        return texts[codes.indices.fill_null(len(texts) - 1).to_numpy()]
+    return values.to_numpy()
+
+
+def _reading(shard: ParquetShard, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"{shard.path}: damaged ({error}); load_trajectories(path, skip_damaged=True) reads the rest"
+        ) from error
+
+
+def _load(path: Path, skip_damaged: bool) -> TrajectoryDataset:
+    pending = pending_rows(path)
+    meta = read_meta(path)
+    shards: list[Shard] = [
+        _parquet_shard(path, info) for info in meta.shards if not (skip_damaged and _is_damaged(path, info))
+    ]
+    if pending:
+        shards.append(JournalShard(to_table(pending)))
+    return TrajectoryDataset(tuple(shards), np.arange(sum(shard.episodes for shard in shards)), (meta,))
+
+
+def _parquet_shard(path: Path, info: ShardInfo) -> ParquetShard:
+    file = path / info.file
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise DatasetError(
+            f"{file}: missing ({error.strerror}); load_trajectories(path, skip_damaged=True) reads the rest"
+        ) from error
+    if status.st_size != info.bytes:
+        raise DatasetError(
+            f"{file}: damaged ({status.st_size} bytes, {info.bytes} were written); "
+            "load_trajectories(path, skip_damaged=True) reads the rest"
+        )
+    return ParquetShard(str(file), info.episodes, status.st_mtime_ns)
+
+
+def _is_damaged(path: Path, info: ShardInfo) -> bool:
+    try:
+        damaged = file_sha256(path / info.file) != info.sha256
+    except OSError:
+        damaged = True
+    if damaged:
+        warnings.warn(f"{path / info.file}: damaged, {info.episodes} episodes left out", stacklevel=4)
+    return damaged
+
+
+def _offsets(shards: tuple[Shard, ...]) -> np.ndarray:
+    return np.cumsum([0, *(shard.episodes for shard in shards)])[: len(shards)]
+
+
+def _meets(values: np.ndarray, condition: Condition) -> np.ndarray:
+    if callable(condition):
+        return np.asarray(condition(values), dtype=bool)
+    if isinstance(condition, Collection) and not isinstance(condition, str):
+        return np.isin(values, list(condition))
+    return np.asarray(values == condition, dtype=bool)
+
+
+def _agreed(metas: tuple[Meta, ...], name: str) -> Any:
+    values = [getattr(meta, name) for meta in metas]
+    return values[0] if values and all(value == values[0] for value in values) else None
+
+
+SCALAR_COLUMNS = tuple(field.name for field in SCHEMA if not pa.types.is_list(field.type))
