@@ -1,0 +1,729 @@
+"""New ALFWorld games without end: the default data, which needs no download.
+
+A generated game is an ordinary ``game.tw-pddl`` text in the format of the 2.1.3 files, so everything that plays
+the real games plays it too. It follows from (split, seed, index) alone, on any machine:
+
+    task and goal  ──►  a room that has what the goal needs  ──►  objects in it  ──►  walkthrough  ──►  JSON text
+
+Goals, objects and places are drawn with the frequencies of the real train split. Those, the floor plans of AI2-THOR
+and the domain and grammar texts that every game embeds lie in ``assets`` (facts and texts of ALFRED and ALFWorld,
+MIT licence; ``benchmarks/alfworld_statistics.py`` wrote them). Knows nothing about playing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import accumulate, permutations
+from random import Random
+from typing import Any, Literal, overload
+
+from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
+from oreo_envs.errors import DataNotFoundError, OreoError
+
+Difficulty = Literal["easy", "normal", "hard"]
+
+SPLITS = {"generated": "train", "generated_unseen": "unseen"}
+"""Each split and the group of rooms it plays in; the groups share no room."""
+ROOM_KINDS = ("kitchen", "living room", "bedroom", "bathroom")
+DIFFICULTIES: tuple[Difficulty, ...] = ("easy", "normal", "hard")
+
+SENTENCES = {
+    "pick_and_place_simple": ("put a {object} in {place}.", "put some {object} on {place}."),
+    "look_at_obj_in_light": ("look at {object} under the {place}.", "examine the {object} with the {place}."),
+    "pick_clean_then_place_in_recep": (
+        "put a clean {object} in {place}.",
+        "clean some {object} and put it in {place}.",
+    ),
+    "pick_heat_then_place_in_recep": (
+        "put a hot {object} in {place}.",
+        "heat some {object} and put it in {place}.",
+    ),
+    "pick_cool_then_place_in_recep": (
+        "put a cool {object} in {place}.",
+        "cool some {object} and put it in {place}.",
+    ),
+    "pick_two_obj_and_place": ("put two {object} in {place}.", "find two {object} and put them in {place}."),
+}
+"""The wordings of the real games, which use each about equally often."""
+
+APPLIANCES = {
+    "pick_clean_then_place_in_recep": ("clean", "SinkBasin"),
+    "pick_heat_then_place_in_recep": ("heat", "Microwave"),
+    "pick_cool_then_place_in_recep": ("cool", "Fridge"),
+}
+STARTS_OUTSIDE_GOAL = ("pick_and_place_simple", "pick_two_obj_and_place")
+"""Tasks that a target could solve just by lying where it is."""
+FLOOR = -1
+
+
+# ---------------------------------------------------------------- what a game is made of
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What to do, with which type of object and with which type of receptacle (or lamp)."""
+
+    task_type: str
+    kind: str
+    object: str
+    place: str
+
+    @property
+    def needed(self) -> int:
+        """How many objects it takes."""
+        return 2 if self.task_type == "pick_two_obj_and_place" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fixture:
+    """A receptacle of a floor plan, in AI2-THOR's notation, e.g. ``Desk|+02.29|+00.01|-01.15``."""
+
+    id: str
+    type: str
+    location: str
+    openable: bool
+
+    @property
+    def position(self) -> tuple[float, float, float]:
+        """Its x, y, z in metres."""
+        x, y, z = self.id.split("|")[1:4]
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Room:
+    """A floor plan: its receptacles, and which of them overlap in space."""
+
+    number: int
+    kind: str
+    group: str
+    fixtures: tuple[Fixture, ...]
+    overlaps: dict[int, tuple[tuple[int, float], ...]]
+    """For a receptacle: others, with the probability that an object in it is in the other one too."""
+
+    def indices(self, receptacle_type: str) -> list[int]:
+        """The receptacles of a type."""
+        return [i for i, fixture in enumerate(self.fixtures) if fixture.type == receptacle_type]
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object, the receptacles it is in (none: it stands or lies on the floor), and where it is reached."""
+
+    id: str
+    type: str
+    inside: tuple[int, ...]
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A complete game before it is written down."""
+
+    goal: Goal
+    task: str
+    room: Room
+    things: tuple[Thing, ...]
+    cool: frozenset[str]
+    start: str
+
+
+# ---------------------------------------------------------------- assets
+
+
+def _asset(name: str) -> str:
+    return (files("oreo_envs.alfworld") / "assets" / name).read_text(encoding="utf-8")
+
+
+@cache
+def statistics() -> dict[str, Any]:
+    """The measured frequencies and affordances; ``benchmarks/alfworld_statistics.py`` describes them."""
+    return json.loads(_asset("statistics.json"))
+
+
+@cache
+def rooms() -> tuple[Room, ...]:
+    """All 120 floor plans."""
+    return tuple(_room(int(number), entry) for number, entry in json.loads(_asset("rooms.json")).items())
+
+
+def _room(number: int, entry: dict[str, Any]) -> Room:
+    overlaps: dict[int, tuple[tuple[int, float], ...]] = {}
+    for first, second, probability in entry["overlaps"]:
+        overlaps[first] = (*overlaps.get(first, ()), (second, probability))
+    fixtures = tuple(_fixture(id, location) for id, location in entry["receptacles"])
+    return Room(number, entry["kind"], entry["group"], fixtures, overlaps)
+
+
+def _fixture(id: str, location: str) -> Fixture:
+    parts = id.split("|")
+    kind = parts[4] if len(parts) > 4 else parts[0]  # Sink|x|y|z|SinkBasin
+    return Fixture(id, kind, f"loc|{location}", kind in statistics()["openable"])
+
+
+@lru_cache(maxsize=64)
+def _goal_table(group: str, task_type: str, kinds: tuple[str, ...]) -> tuple[list[Goal], list[int]]:
+    """The goals that some room of the group can host, with cumulative weights."""
+    entries = [
+        (Goal(task_type, kind, thing, place), weight)
+        for kind, thing, place, weight in statistics()["tasks"][task_type]["goals"]
+        if kind in kinds
+    ]
+    possible = [(goal, weight) for goal, weight in entries if _rooms_for(group, goal)]
+    return [goal for goal, _ in possible], list(accumulate(weight for _, weight in possible))
+
+
+@lru_cache(maxsize=4096)
+def _rooms_for(group: str, goal: Goal) -> tuple[Room, ...]:
+    """The rooms that have all that a goal needs."""
+    return tuple(
+        room for room in rooms() if room.group == group and room.kind == goal.kind and _can_host(room, goal)
+    )
+
+
+def _can_host(room: Room, goal: Goal) -> bool:
+    if goal.task_type == "look_at_obj_in_light":
+        furnished = bool(_places(room, goal.place, floor=False)[0])
+    else:
+        furnished = bool(room.indices(goal.place))
+    if goal.task_type in APPLIANCES:
+        furnished = furnished and bool(room.indices(APPLIANCES[goal.task_type][1]))
+    return furnished and bool(_target_places(room, goal, "normal")[0])
+
+
+# ---------------------------------------------------------------- drawing a game
+
+Weighted = tuple[tuple[int, ...], tuple[float, ...]]
+"""Receptacles (or FLOOR) with cumulative weights."""
+
+
+def _cumulative(weights: Iterable[tuple[int, float]]) -> Weighted:
+    positive = [(place, weight) for place, weight in weights if weight > 0]
+    return tuple(place for place, _ in positive), tuple(accumulate(weight for _, weight in positive))
+
+
+@lru_cache(maxsize=16384)
+def _places(room: Room, object_type: str, floor: bool = True) -> Weighted:
+    """Where objects of a type lie in a room."""
+    place = statistics()["objects"][room.kind].get(object_type, {}).get("place", {})
+    weights = [(i, place.get(fixture.type, 0.0)) for i, fixture in enumerate(room.fixtures)]
+    return _cumulative([*weights, (FLOOR, place.get("floor", 0.0) if floor else 0.0)])
+
+
+@lru_cache(maxsize=16384)
+def _target_places(room: Room, goal: Goal, difficulty: Difficulty) -> Weighted:
+    """Where the objects that the goal is about may lie: never where they would solve the task already."""
+    places, cumulative = _places(room, goal.object, floor=False)
+    weights = [high - low for low, high in zip((0.0, *cumulative), cumulative, strict=False)]
+    allowed = list(zip(places, weights, strict=True))
+    if goal.task_type in STARTS_OUTSIDE_GOAL:
+        allowed = [(i, weight) for i, weight in allowed if room.fixtures[i].type != goal.place]
+    wanted = {"easy": False, "hard": True}.get(difficulty)
+    preferred = [(i, weight) for i, weight in allowed if room.fixtures[i].openable is wanted]
+    return _cumulative(preferred or allowed)
+
+
+@lru_cache(maxsize=256)
+def _count_table(kind: str) -> list[tuple[str, list[int]]]:
+    """Each type of object with the cumulative weights of having 0, 1, 2, ... of it."""
+    return [(name, list(accumulate(entry["count"]))) for name, entry in statistics()["objects"][kind].items()]
+
+
+def _draw(rng: Random, goal: Goal, group: str, difficulty: Difficulty) -> Draft:
+    room = rng.choice(_rooms_for(group, goal))
+    task = rng.choice(SENTENCES[goal.task_type]).format(object=goal.object.lower(), place=goal.place.lower())
+    things: dict[str, Thing] = {}
+    for thing in _draw_things(rng, room, goal, difficulty):
+        things.setdefault(thing.id, thing)
+    coolable = statistics()["flags"]["coolable"]
+    cool = frozenset(
+        thing.id
+        for thing in things.values()
+        if any(room.fixtures[i].type == "Fridge" for i in thing.inside)
+        and thing.type in coolable
+        and thing.type != goal.object
+        and rng.random() < statistics()["cool_in_fridge"]
+    )
+    return Draft(
+        goal, task, room, tuple(sorted(things.values(), key=lambda t: t.id)), cool, _bare_location(rng, room)
+    )
+
+
+def _draw_things(rng: Random, room: Room, goal: Goal, difficulty: Difficulty) -> Iterator[Thing]:
+    targets = _draw_target_count(rng, goal, difficulty)
+    for _ in range(targets):
+        yield _place(rng, room, goal.object, _target_places(room, goal, difficulty), goal)
+    for name, cumulative in _count_table(room.kind):
+        count = rng.choices(range(len(cumulative)), cum_weights=cumulative)[0]
+        if name == goal.object:
+            continue
+        lamp = goal.task_type == "look_at_obj_in_light" and name == goal.place
+        places = _places(room, name, floor=not lamp)
+        for _ in range(max(count, 1) if lamp else count):
+            if places[0]:
+                yield _place(rng, room, name, places, goal)
+
+
+def _draw_target_count(rng: Random, goal: Goal, difficulty: Difficulty) -> int:
+    count = rng.choices(range(5), weights=statistics()["tasks"][goal.task_type]["targets"])[0]
+    return {"easy": max(count, goal.needed + 1), "normal": count, "hard": goal.needed}[difficulty]
+
+
+def _place(rng: Random, room: Room, name: str, places: Weighted, goal: Goal) -> Thing:
+    chosen = rng.choices(places[0], cum_weights=places[1])[0]
+    if chosen == FLOOR:
+        return Thing(
+            _thing_id(rng, name, rng.choice(room.fixtures), 1.0), name, (), _bare_location(rng, room)
+        )
+    fixture = room.fixtures[chosen]
+    inside = [chosen]
+    for other, probability in room.overlaps.get(chosen, ()):
+        solves = name == goal.object and room.fixtures[other].type == goal.place
+        if rng.random() < probability and not solves:
+            inside.append(other)
+    return Thing(_thing_id(rng, name, fixture, 0.3), name, tuple(inside), fixture.location)
+
+
+def _thing_id(rng: Random, name: str, near: Fixture, spread: float) -> str:
+    x, y, z = near.position
+    x, y, z = x + rng.uniform(-spread, spread), y + rng.uniform(0.0, 0.1), z + rng.uniform(-spread, spread)
+    return f"{name}|{x:+06.2f}|{y:+06.2f}|{z:+06.2f}"
+
+
+def _bare_location(rng: Random, room: Room) -> str:
+    """A place to stand at where there is no receptacle."""
+    taken = {fixture.location for fixture in room.fixtures}
+    while True:
+        _, x, z, _, _ = rng.choice(room.fixtures).location.split("|")
+        x, z = int(x) + rng.randint(-3, 3), int(z) + rng.randint(-3, 3)
+        location = f"loc|{x}|{z}|{rng.randrange(4)}|30"
+        if location not in taken:
+            return location
+
+
+# ---------------------------------------------------------------- the walkthrough
+
+
+class _Walk:
+    """Commands, and what they have changed so far."""
+
+    def __init__(self, draft: Draft, names: dict[str, str]) -> None:
+        self.commands: list[str] = []
+        self._fixtures, self._names = draft.room.fixtures, names
+        self._here = draft.start
+        self._opened: set[int] = set()
+
+    def visit(self, receptacle: int) -> str:
+        """Go there, unless it is within reach; returns its name."""
+        fixture = self._fixtures[receptacle]
+        name = self._names[fixture.id]
+        if fixture.location != self._here:
+            self.commands.append(f"go to {name}")
+            self._here = fixture.location
+        return name
+
+    def reach_into(self, receptacle: int) -> str:
+        """Go there and see that it is open; returns its name."""
+        name = self.visit(receptacle)
+        if self._fixtures[receptacle].openable and receptacle not in self._opened:
+            self.commands.append(f"open {name}")
+            self._opened.add(receptacle)
+        return name
+
+    def take(self, thing: Thing) -> str:
+        """Fetch an object; returns its name."""
+        source = self.reach_into(min(thing.inside, key=lambda i: self._fixtures[i].openable))
+        self.commands.append(f"take {self._names[thing.id]} from {source}")
+        return self._names[thing.id]
+
+    def put(self, thing: Thing, receptacle: int) -> None:
+        """Bring the held object to a receptacle."""
+        self.commands.append(f"move {self._names[thing.id]} to {self.reach_into(receptacle)}")
+
+
+def _walkthrough(draft: Draft, names: dict[str, str]) -> list[str]:
+    """The shortest plan that handles each needed object once."""
+    goal, room = draft.goal, draft.room
+    targets = [thing for thing in draft.things if thing.type == goal.object]
+    if goal.task_type == "look_at_obj_in_light":
+        lamps = [thing for thing in draft.things if thing.type == goal.place and thing.inside]
+        walks = [_look_at(draft, names, target, lamp) for target in targets for lamp in lamps]
+    else:
+        verb, appliance = APPLIANCES.get(goal.task_type, ("", ""))
+        appliances = room.indices(appliance) or [None]
+        near = {thing.location for thing in targets} | {
+            room.fixtures[i].location for i in appliances if i is not None
+        }
+        goals = room.indices(goal.place)
+        # receptacles of one type differ in cost only by what else is within reach there
+        goals = [i for i in goals if room.fixtures[i].location in near] + goals[:1]
+        walks = [
+            _bring(draft, names, some, place, verb, station)
+            for some in permutations(targets, goal.needed)
+            for station in appliances
+            for place in goals
+        ]
+    return min(walks, key=len)
+
+
+def _look_at(draft: Draft, names: dict[str, str], target: Thing, lamp: Thing) -> list[str]:
+    walk = _Walk(draft, names)
+    walk.take(target)
+    walk.visit(lamp.inside[0])
+    return [*walk.commands, f"use {names[lamp.id]}"]
+
+
+def _bring(
+    draft: Draft,
+    names: dict[str, str],
+    targets: Iterable[Thing],
+    place: int,
+    verb: str,
+    appliance: int | None,
+) -> list[str]:
+    walk = _Walk(draft, names)
+    for target in targets:
+        name = walk.take(target)
+        if appliance is not None:
+            walk.commands.append(f"{verb} {name} with {walk.visit(appliance)}")
+        walk.put(target, place)
+    return walk.commands
+
+
+def _human_names(ids: Iterable[str]) -> dict[str, str]:
+    """The names that alfworld gives: of one name, the first id in sorted order gets the highest number."""
+    ordered = sorted(ids, key=lambda id: _pddl(id).lower())
+    stems = {id: _stem(id) for id in ordered}
+    left = Counter(stems.values())
+    names = {}
+    for id in ordered:
+        names[id] = f"{stems[id]} {left[stems[id]]}"
+        left[stems[id]] -= 1
+    return names
+
+
+def _stem(id: str) -> str:
+    stem = id.partition("|")[0].lower()
+    return stem + "basin" if "basin" in id.lower() else stem
+
+
+# ---------------------------------------------------------------- the file
+
+
+def _pddl(id: str) -> str:
+    """An id as the game files write it."""
+    return id.replace("|", "_bar_").replace("+", "_plus_").replace("-", "_minus_").replace(".", "_dot_")
+
+
+_INDENT = "\n        "
+
+_GOAL_PLACE = """
+        (:goal
+            (and
+                (exists (?r - receptacle)
+                    (exists (?o - object)
+                        (and
+                            {conditions}
+                        )
+                    )
+                )
+            )
+        )
+    )
+    """
+
+_GOAL_TWO = """
+        (:goal
+                    (and
+                        (exists (?r - receptacle)
+                            (exists (?o1 - object)
+                                (and
+                                    (objectType ?o1 {object}Type)
+                                    (receptacleType ?r {place}Type)
+                                    (inReceptacle ?o1 ?r)
+                                    (exists (?o2 - object)
+                                        (and
+                                            (not (= ?o1 ?o2))
+                                            (objectType ?o2 {object}Type)
+                                            (receptacleType ?r {place}Type)
+                                            (inReceptacle ?o2 ?r)
+                                        )
+                                    )
+                                )
+                            )
+                        )
+                    )
+                )
+            )
+            """
+
+_GOAL_LIGHT = """
+        (:goal
+             (and
+                 (exists (?ot - object
+                          ?r - receptacle
+                          ?a - agent
+                          ?l - location)
+                     (and
+                         (objectType ?ot {place}Type)
+                         (toggleable ?ot)
+                         (isToggled ?ot)
+                         (receptacleAtLocation ?r ?l)
+                         (atLocation ?a ?l)
+                         (inReceptacle ?ot ?r)
+                     )
+                 )
+                 (exists (?o - object
+                          ?a - agent)
+                     (and
+                         (objectType ?o {object}Type)
+                         (holds ?a ?o)
+                     )
+                 )
+             )
+        )
+    )
+    """
+
+_CONDITIONS = {
+    "pick_and_place_simple": ("(inReceptacle ?o ?r)", "{types}"),
+    "pick_clean_then_place_in_recep": ("(cleanable ?o)", "{types}", "(isClean ?o)", "(inReceptacle ?o ?r)"),
+    "pick_heat_then_place_in_recep": ("(heatable ?o)", "{types}", "(isHot ?o)", "(inReceptacle ?o ?r)"),
+    "pick_cool_then_place_in_recep": ("(coolable ?o)", "{types}", "(isCool ?o)", "(inReceptacle ?o ?r)"),
+}
+
+
+def _goal_text(goal: Goal) -> str:
+    if goal.task_type == "look_at_obj_in_light":
+        return _GOAL_LIGHT.format(object=goal.object, place=goal.place)
+    if goal.task_type == "pick_two_obj_and_place":
+        return _GOAL_TWO.format(object=goal.object, place=goal.place)
+    line = "\n" + 28 * " "
+    types = f"(objectType ?o {goal.object}Type){line}(receptacleType ?r {goal.place}Type)"
+    return _GOAL_PLACE.format(conditions=line.join(_CONDITIONS[goal.task_type]).format(types=types))
+
+
+@cache
+def _declared_types() -> str:
+    types = statistics()["types"]
+    objects = _INDENT.join(f"{name} - object" for name in types["otype"])
+    otypes = _INDENT.join(f"{name}Type - otype" for name in types["otype"])
+    rtypes = _INDENT.join(f"{name}Type - rtype" for name in types["rtype"])
+    return f"(:objects\nagent1 - agent\n{objects}\n{otypes}\n{rtypes}\n\n"
+
+
+@lru_cache(maxsize=128)
+def _room_facts(room: Room) -> tuple[str, str, dict[str, str]]:
+    """The lines of a room: declarations, facts, and for each type of object what can contain it."""
+    declared = _INDENT.join(f"{_pddl(fixture.id)} - receptacle" for fixture in room.fixtures)
+    facts = [f"(receptacleType {_pddl(fixture.id)} {fixture.type}Type)" for fixture in room.fixtures]
+    facts += [f"(openable {_pddl(fixture.id)})" for fixture in room.fixtures if fixture.openable]
+    facts += [
+        f"(receptacleAtLocation {_pddl(fixture.id)} {_pddl(fixture.location)})" for fixture in room.fixtures
+    ]
+    contain: dict[str, list[str]] = {}
+    for receptacle in dict.fromkeys(fixture.type for fixture in room.fixtures):
+        for name in statistics()["can_contain"].get(receptacle, ()):
+            contain.setdefault(name, []).append(f"(canContain {receptacle}Type {name}Type)")
+    return declared, _INDENT.join(facts), {name: _INDENT.join(lines) for name, lines in contain.items()}
+
+
+@cache
+def _abilities(object_type: str) -> tuple[str, ...]:
+    return tuple(flag for flag, names in statistics()["flags"].items() if object_type in names)
+
+
+def _thing_facts(draft: Draft) -> Iterator[str]:
+    fixtures = [_pddl(fixture.id) for fixture in draft.room.fixtures]
+    for thing in draft.things:
+        id = _pddl(thing.id)
+        yield f"(objectType {id} {thing.type}Type)"
+        yield from (f"({ability} {id})" for ability in _abilities(thing.type))
+        yield f"(objectAtLocation {id} {_pddl(thing.location)})"
+        yield from (f"(inReceptacle {id} {fixtures[i]})" for i in thing.inside)
+    yield from (f"(isCool {_pddl(id)})" for id in sorted(draft.cool))
+
+
+def _problem_text(draft: Draft, name: str) -> str:
+    receptacles, room_facts, contain = _room_facts(draft.room)
+    locations = {fixture.location for fixture in draft.room.fixtures} | {
+        thing.location for thing in draft.things
+    }
+    declared = [f"{_pddl(thing.id)} - object" for thing in draft.things] + [receptacles]
+    declared += [f"{_pddl(location)} - location" for location in sorted(locations | {draft.start})]
+    present = sorted({thing.type for thing in draft.things} & contain.keys())
+    facts = [room_facts, *(contain[name] for name in present), f"(atLocation agent1 {_pddl(draft.start)})"]
+    facts += _thing_facts(draft)
+    return (
+        f"\n(define (problem plan_{name})\n(:domain alfred)\n{_declared_types()}{_INDENT}"
+        f"{_INDENT.join(declared)}{_INDENT})\n    \n\n(:init\n\n{_INDENT}{_INDENT.join(facts)}{_INDENT})\n    \n"
+        f"{_goal_text(draft.goal)}"
+    )
+
+
+@cache
+def _fixed_texts() -> tuple[str, str]:
+    """Domain and grammar as JSON strings; the grammar still lacks its task."""
+    return json.dumps(_asset("domain.pddl")), json.dumps(_asset("grammar.twl"))
+
+
+def _file_text(draft: Draft, name: str) -> str:
+    names = _human_names(
+        [fixture.id for fixture in draft.room.fixtures] + [thing.id for thing in draft.things]
+    )
+    domain, grammar = _fixed_texts()
+    return (
+        f'{{"pddl_domain": {domain}, "grammar": {grammar.replace("@TASK@", draft.task)}, '
+        f'"pddl_problem": {json.dumps(_problem_text(draft, name))}, "solvable": true, '
+        f'"walkthrough": {json.dumps(_walkthrough(draft, names))}}}'
+    )
+
+
+# ---------------------------------------------------------------- the public side
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What games to make.
+
+    Each run of ``len(task_types)`` consecutive indices holds every task type once, in a random order.
+
+    Raises:
+        OreoError: for an unknown split, task type, room kind or difficulty, or when no room of the kinds asked
+            for can host a task.
+    """
+
+    split: str = "generated"
+    seed: int = 0
+    task_types: tuple[str, ...] = TASK_TYPES
+    room_kinds: tuple[str, ...] = ROOM_KINDS
+    difficulty: Difficulty = "normal"
+    """``easy``: a spare target object, all in the open; ``hard``: no spare, shut away where possible."""
+
+    def __post_init__(self) -> None:
+        _check("split", [self.split], SPLITS)
+        _check("task type", self.task_types, TASK_TYPES)
+        _check("kind of room", self.room_kinds, ROOM_KINDS)
+        _check("difficulty", [self.difficulty], DIFFICULTIES)
+        for task_type in self.task_types:
+            if not _goal_table(SPLITS[self.split], task_type, self.room_kinds)[0]:
+                raise OreoError(
+                    f"No {' or '.join(self.room_kinds)} can host {task_type}; leave one of the two out."
+                )
+
+    def game(self, index: int) -> tuple[str, str]:
+        """The name, ``<task folder>/<trial folder>``, and the JSON text of one game."""
+        draft = self._draft(index)
+        trial = f"trial_g{index:06}" if self.seed == 0 else f"trial_g{self.seed}_{index:06}"
+        goal = draft.goal
+        lamp = goal.task_type == "look_at_obj_in_light"
+        folder = f"{goal.task_type}-{goal.object}-None-{goal.place}-{draft.room.number}"
+        return f"{folder}/{trial}", _file_text(draft, trial)
+
+    def _draft(self, index: int) -> Draft:
+        group = SPLITS[self.split]
+        rng = Random(f"oreo/{self.split}/{self.seed}/{self.difficulty}/{index}")
+        goals, weights = _goal_table(group, self._task_type(index), self.room_kinds)
+        return _draw(rng, rng.choices(goals, cum_weights=weights)[0], group, self.difficulty)
+
+    def _task_type(self, index: int) -> str:
+        block, place = divmod(index, len(self.task_types))
+        order = list(self.task_types)
+        Random(f"oreo/{self.split}/{self.seed}/block/{block}").shuffle(order)
+        return order[place]
+
+
+def _check(what: str, given: Sequence[str], known: Iterable[str]) -> None:
+    unknown = [value for value in given if value not in known]
+    if unknown or not given:
+        raise OreoError(f"Unknown {what} {', '.join(map(repr, unknown))}; choose from {', '.join(known)}.")
+
+
+def generate_game(index: int, split: str = "generated") -> str:
+    """The JSON text of game number ``index`` of a generated split, an ordinary ``game.tw-pddl``.
+
+    Raises:
+        OreoError: for a split that is not ``generated`` or ``generated_unseen``.
+    """
+    return Recipe(split).game(index)[1]
+
+
+class GeneratedGames(Sequence[Game]):
+    """A split of generated games, made when asked for and kept while there is room.
+
+    >>> games = GeneratedGames("generated_unseen")
+    >>> len(games), games.index(games[7].name)
+    (1000000, 7)
+    """
+
+    LENGTH = 1_000_000
+    KEPT = 512
+
+    def __init__(self, split: str = "generated", recipe: Recipe | None = None) -> None:
+        """``recipe``, if given, says more than ``split``. Raises OreoError for an unknown split."""
+        self.recipe = recipe or Recipe(split)
+        self.split = self.recipe.split
+        self.names: Sequence[str] = _Names(self)
+        self._kept: dict[int, Game] = {}
+
+    def __len__(self) -> int:
+        return self.LENGTH
+
+    @overload
+    def __getitem__(self, index: int) -> Game: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Game]: ...
+
+    def __getitem__(self, index: int | slice) -> Game | list[Game]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.LENGTH))]
+        return self._game(range(self.LENGTH)[index])
+
+    def index(self, name: Any, start: int = 0, stop: int | None = None) -> int:
+        """The index of the game with this name (or of this Game). Raises DataNotFoundError if there is none."""
+        name = name.name if isinstance(name, Game) else str(name)
+        number = name.rpartition("_g")[2].rpartition("_")[2]
+        if number.isdecimal() and len(number) <= len(str(self.LENGTH)):
+            index = int(number)
+            if index in range(self.LENGTH)[start:stop] and self.names[index] == name:
+                return index
+        raise DataNotFoundError(
+            f"The split {self.split!r} has no game {name!r}; its games are numbered, from 0 on."
+        )
+
+    def _game(self, index: int) -> Game:
+        game = self._kept.pop(index, None)
+        if game is None:
+            name, text = self.recipe.game(index)
+            game = parse_game(text, name)
+            while len(self._kept) >= self.KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+        self._kept[index] = game
+        return game
+
+
+class _Names(Sequence[str]):
+    """The names of generated games, each worked out when asked for."""
+
+    def __init__(self, games: GeneratedGames) -> None:
+        self._games = games
+
+    def __len__(self) -> int:
+        return len(self._games)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._games.recipe.game(range(len(self))[index])[0]
