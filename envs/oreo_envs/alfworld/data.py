@@ -1,0 +1,344 @@
+"""Where games are found: split names, folders, single files and archives, all as one lazy sequence.
+
+Nothing is ever written into a data folder. What is worth keeping (an index of each folder, games unpacked from
+archives) lies in the user's cache folder and is replaced whole or not at all.
+"""
+
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple, SupportsIndex, overload
+
+from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, Game, game_name, load_game
+from oreo_envs.errors import DataNotFoundError, GameFileError
+
+GAME_FILE = "game.tw-pddl"
+ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
+GENERATED_SPLITS = ("generated", "generated_unseen")
+ARCHIVE_SUFFIXES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
+MAX_UNPACKED_BYTES = 4_000_000_000
+CACHED_GAMES = 128
+
+PathLike = str | os.PathLike[str]
+
+
+class Entry(NamedTuple):
+    """What the index tells of a game without parsing it."""
+
+    name: str
+    path: Path
+    task_type: str
+    """Empty where the folder is not named after one of ALFWorld's task types."""
+    solvable: bool
+
+
+class Games(Sequence[Game]):
+    """Games in the order of their names, read when asked for; the last few are kept.
+
+    ``names``, ``paths`` and ``task_types`` are known without reading a game.
+    """
+
+    def __init__(self, entries: Sequence[Entry]):
+        self.names = tuple(entry.name for entry in entries)
+        self.paths = tuple(entry.path for entry in entries)
+        self.task_types = tuple(entry.task_type for entry in entries)
+        self._positions = {name: position for position, name in reversed(list(enumerate(self.names)))}
+        self._cache: dict[int, Game] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, position: SupportsIndex) -> Game: ...
+    @overload
+    def __getitem__(self, position: slice) -> "Games": ...
+    def __getitem__(self, position: SupportsIndex | slice) -> "Game | Games":
+        if isinstance(position, slice):
+            entries = zip(self.names, self.paths, self.task_types, strict=True)
+            return Games([Entry(*entry, solvable=True) for entry in list(entries)[position]])
+        index = range(len(self))[position]
+        game = self._cache.get(index)
+        if game is None:
+            if len(self._cache) >= CACHED_GAMES:
+                self._cache.clear()
+            game = self._cache[index] = load_game(self.paths[index])
+        return game
+
+    def __repr__(self) -> str:
+        return (
+            f"Games({len(self)} games, {self.names[0]} ... {self.names[-1]})" if self.names else "Games(none)"
+        )
+
+    def index(self, value: Any, *_: Any) -> int:  # type: ignore[override]
+        """Position of a game given by its name, its path, its position or itself.
+
+        Raises:
+            DataNotFoundError: there is no such game here.
+        """
+        if isinstance(value, Game):
+            value = value.name
+        if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+            if -len(self) <= value.__index__() < len(self):
+                return range(len(self))[value]
+        elif isinstance(value, str | os.PathLike):
+            if str(value) in self._positions:
+                return self._positions[str(value)]
+            wanted = _real(Path(value))
+            for position, path in enumerate(self.paths):
+                if path.parts[-2:-1] in (wanted.parts[-2:-1], wanted.parts[-1:]):
+                    if _real(path) in (wanted, wanted / GAME_FILE):
+                        return position
+        raise DataNotFoundError(
+            f"There is no game {value!r} among these {len(self)}; see env.unwrapped.games.names."
+        )
+
+
+def find_games(
+    split: str | None = None,
+    games: PathLike | Sequence[PathLike] | None = None,
+    include_unsolvable: bool = False,
+) -> Games:
+    """Find games by split name or by where they lie.
+
+    Args:
+        split: train, valid_seen, valid_unseen (ALFWorld's own, from the data root), generated or
+            generated_unseen. None means train where ALFWorld's data is found, else generated.
+        games: a folder, a game file, an archive (tar.xz, tar.gz, zip) or several of those. Excludes `split`.
+        include_unsolvable: also list games that their file declares to be unsolvable.
+
+    Raises:
+        DataNotFoundError: nothing was found, with the place and the remedy.
+        GameFileError: an archive is damaged.
+    """
+    if games is not None:
+        if split is not None:
+            raise DataNotFoundError(f"Give either split={split!r} or games={games!r}, not both.")
+        return _open_sources([games] if isinstance(games, str | os.PathLike) else games, include_unsolvable)
+    if split is None:
+        split = "train" if _split_source("train") else "generated"
+    if split in GENERATED_SPLITS:
+        from oreo_envs.alfworld.generator import GeneratedGames
+
+        return GeneratedGames(split)
+    if split not in ALFWORLD_SPLITS:
+        known = ", ".join(ALFWORLD_SPLITS + GENERATED_SPLITS)
+        raise DataNotFoundError(f"There is no split {split!r}; the splits are {known}.")
+    source = _split_source(split)
+    if source is None:
+        raise DataNotFoundError(
+            f"The split {split!r} is neither a folder nor an archive in {data_root()}: download ALFWorld's games with "
+            f"`oreo-agents data`, set ALFWORLD_DATA to where they are, or use split='generated'."
+        )
+    return _open_sources([source], include_unsolvable)
+
+
+def data_root() -> Path:
+    """``$ALFWORLD_DATA``, or alfworld's default cache folder."""
+    return Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()
+
+
+def cache_root() -> Path:
+    """The folder for what this package keeps between runs: ``$XDG_CACHE_HOME/oreo-agents``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oreo-agents"
+
+
+def _split_source(split: str) -> Path | None:
+    root = data_root()
+    places = [
+        root / "json_2.1.1" / split,
+        root / split,
+        *(root / (split + suffix) for suffix in ARCHIVE_SUFFIXES),
+    ]
+    return next((place for place in places if place.exists()), None)
+
+
+def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> Games:
+    entries = [entry for source in sources for entry in _entries(Path(source).expanduser())]
+    playable = [entry for entry in entries if entry.solvable or include_unsolvable]
+    if not playable:
+        looked = ", ".join(map(str, sources)) or "an empty list"
+        why = "only games declared unsolvable" if entries else f"no {GAME_FILE} files"
+        raise DataNotFoundError(
+            f"There are {why} in {looked}; give a folder, game file or archive of ALFWorld games."
+        )
+    return Games(sorted(playable, key=lambda entry: (entry.name, str(entry.path))))
+
+
+def _entries(source: Path) -> list[Entry]:
+    if source.is_dir():
+        return _index_folder(source)
+    if source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
+        return _index_folder(unpack_archive(source))
+    if source.is_file():
+        return [Entry(game_name(_real(source)), source, "", True)]
+    raise DataNotFoundError(
+        f"{source} does not exist; give a folder, game file or archive of ALFWorld games."
+    )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+# ---------------------------------------------------------------- the index of a folder
+
+
+def _index_folder(folder: Path) -> list[Entry]:
+    """List the games of a folder, reading only those that are new or changed since the last time."""
+    folder = _real(folder)
+    index_file = cache_root() / "index" / (hashlib.sha256(str(folder).encode()).hexdigest()[:32] + ".json")
+    known = _read_index(index_file)
+    index = {}
+    for relative, stamp in _scan(str(folder)):
+        before = known.get(relative)
+        index[relative] = before if before and before[:2] == stamp else [*stamp, *_peek(folder / relative)]
+    if index != known:
+        _write_index(index_file, index)
+    return [
+        Entry(game_name(folder / relative), folder / relative, task_type, solvable)
+        for relative, (_, _, task_type, solvable) in index.items()
+    ]
+
+
+def _scan(folder: str) -> Iterator[tuple[str, list[int]]]:
+    """Relative path and [size, modification time] of every game file below a folder."""
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.name == GAME_FILE:
+                        status = entry.stat()
+                        yield os.path.relpath(entry.path, folder), [status.st_size, status.st_mtime_ns]
+        except OSError as error:
+            raise DataNotFoundError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _peek(path: Path) -> tuple[str, bool]:
+    """Task type by the folder's name and whether the file calls its game solvable, without parsing the file."""
+    task_type = game_name(path).partition("-")[0]
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES)
+    except OSError as error:
+        raise GameFileError(f"{path} cannot be read: {error.strerror}.") from error
+    unsolvable = re.search(rb'(?<!\\)"solvable"\s*:\s*false', content) is not None
+    return task_type if task_type in TASK_TYPES else "", not unsolvable
+
+
+def _read_index(path: Path) -> dict[str, list[Any]]:
+    try:
+        index = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    well_formed = isinstance(index, dict) and all(
+        isinstance(row, list) and len(row) == 4 for row in index.values()
+    )
+    return index if well_formed else {}
+
+
+def _write_index(path: Path, index: dict[str, list[Any]]) -> None:
+    """Keep the index if the cache folder can be written; it only saves time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(index, file)
+        os.replace(file.name, path)
+    except OSError:
+        return
+
+
+# ---------------------------------------------------------------- archives
+
+
+def unpack_archive(archive: PathLike) -> Path:
+    """Unpack the game files of an archive into the cache folder, once per content, and return that folder.
+
+    Raises:
+        GameFileError: the archive is damaged, too large, or has a member that would leave its folder.
+    """
+    archive = Path(archive)
+    folder = cache_root() / "games" / _content_hash(archive)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpacking-"))
+    try:
+        _unpack(archive, unfinished)
+        os.rename(unfinished, folder)
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        lzma.LZMAError,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
+        raise GameFileError(f"{archive} is damaged ({error}); fetch it again.") from error
+    except OSError as error:
+        if not folder.is_dir():  # else another process has just finished the same work
+            raise GameFileError(f"{archive} cannot be unpacked to {folder.parent}: {error}.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError as error:
+        raise GameFileError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    total = 0
+    for name, size, content in _members(archive):
+        total += size
+        if total > MAX_UNPACKED_BYTES:
+            raise GameFileError(f"{archive} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes.")
+        relative = PurePosixPath(name)
+        if relative.name != GAME_FILE:
+            continue
+        if relative.is_absolute() or ".." in relative.parts:
+            raise GameFileError(f"{archive} has the member {name!r}, which would leave its folder.")
+        if size > MAX_BYTES:
+            raise GameFileError(
+                f"{archive}: {name} has {size:,} bytes; a game file has at most {MAX_BYTES:,}."
+            )
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content() as source, open(target, "wb") as file:
+            shutil.copyfileobj(source, file)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, int, Any]]:
+    """Name, size and opener of each regular file in an archive, in the order they are stored."""
+    if archive.name.endswith(".zip"):
+        with zipfile.ZipFile(archive) as zipped:
+            for info in zipped.infolist():
+                if not info.is_dir():
+                    yield info.filename, info.file_size, lambda info=info: zipped.open(info)
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile():
+                yield member.name, member.size, lambda member=member: _opened(tar, member)
+
+
+def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(member)
+    if content is None:
+        raise tarfile.TarError(f"{member.name} has no content")
+    return content

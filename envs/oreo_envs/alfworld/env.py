@@ -1,0 +1,204 @@
+"""ALFWorld as a Gymnasium environment: one game at a time, text in and text out."""
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import gymnasium as gym
+from gymnasium.error import ResetNeeded
+
+from oreo_envs.alfworld import text
+from oreo_envs.alfworld.data import Games, PathLike, find_games
+from oreo_envs.alfworld.game import Game, State
+from oreo_envs.alfworld.world import World
+from oreo_envs.spaces import Text
+
+Backend = Literal["native", "textworld"]
+Dialect = Literal["move", "put", "both"]
+SUGGESTIONS = 3
+
+
+class EnvState(NamedTuple):
+    """A snapshot of an environment in the middle of an episode."""
+
+    game: int
+    world: Any
+    steps: int
+    ended: bool
+    episode_hash: bytes
+    transcript: str
+
+
+class ALFWorldEnv(gym.Env[str, str]):
+    """Household tasks in text: find things, clean, heat or cool them, put them where they belong.
+
+    Observations and actions are texts; the reward is 1.0 on the step that wins and 0.0 before; winning terminates.
+    Every ``info`` has ``admissible_commands`` (sorted), ``won``, ``task``, ``task_type``, ``game``,
+    ``action_status`` ("ok", "not_applicable" or "unparsable"), ``suggestions`` (admissible commands closest to one
+    that failed) and ``episode_hash`` (the same for the same game, commands and observations on any machine).
+    ``rewritten_command`` is there when a command was accepted in the other wording; ``expert_plan``, commands that
+    win from here, with ``expert=True``.
+
+    Args:
+        split: train, valid_seen, valid_unseen, generated or generated_unseen; None takes train where
+            ALFWorld's data is found and generated elsewhere.
+        games: a folder, game file or archive of games, or a list of those, instead of a split.
+        backend: "native", or "textworld" for the slow reference implementation.
+        expert: add ``expert_plan`` to every info.
+        dialect: the wording that the agent uses, "move X to Y", "put X in/on Y", or both. The game's own wording
+            always works; a command in this one is rewritten to it. Admissible commands are in the game's own.
+        render_mode: "ansi" returns the last exchange as text, "human" prints it.
+
+    >>> env = gym.make("OREO-ALFWorld", split="generated")
+    >>> observation, info = env.reset(seed=7)
+    >>> observation, reward, terminated, truncated, info = env.step("look")
+    """
+
+    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own spelling)
+
+    def __init__(
+        self,
+        split: str | None = None,
+        games: PathLike | Sequence[PathLike] | None = None,
+        backend: Backend = "native",
+        expert: bool = False,
+        dialect: Dialect = "move",
+        render_mode: str | None = None,
+    ):
+        _one_of("backend", backend, ("native", "textworld"))
+        _one_of("dialect", dialect, ("move", "put", "both"))
+        _one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        self.games: Games = find_games(split, games)
+        self.backend = backend
+        self.expert = expert
+        self.dialect = dialect
+        self.render_mode = render_mode
+        self.observation_space = Text()
+        self.action_space = Text()
+        self.world: World
+        self._playing = False
+
+    @property
+    def game(self) -> Game:
+        """The game being played. Raises UnsupportedGameError if only TextWorld can play it."""
+        return self.games[self._game]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Start an episode: of a random game, or of ``options["game"]`` (its name, path or position).
+
+        Raises:
+            DataNotFoundError: there is no such game.
+            GameFileError: the game's file is damaged.
+        """
+        super().reset(seed=seed)
+        chosen = (options or {}).get("game")
+        position = (
+            int(self.np_random.integers(len(self.games))) if chosen is None else self.games.index(chosen)
+        )
+        self._open(position)
+        observation = self.world.reset()
+        self._steps = 0
+        self._ended = False
+        self._transcript = observation
+        self._hash = hashlib.sha256(f"{self.games.names[position]}\0{observation}".encode()).digest()
+        self._show()
+        return observation, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Carry out a command.
+
+        Raises:
+            gymnasium.error.ResetNeeded: the episode is over, or none was started.
+        """
+        if not self._playing or self._ended:
+            raise ResetNeeded("The episode is over: call reset() before the next step().")
+        command = self._reword(action)
+        observation = self.world.step(command)
+        won = self.world.won
+        self._steps += 1
+        self._ended = won or self._steps == self._step_limit()
+        self._transcript = f"> {action}\n{observation}"
+        self._hash = hashlib.sha256(
+            b"%b%b\0%b" % (self._hash, _encode(action), _encode(observation))
+        ).digest()
+        self._show()
+        info = self._info(failed=command)
+        if command != action:
+            info["rewritten_command"] = command
+        return observation, float(won), won, False, info
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The last exchange, in mode "ansi"; mode "human" prints by itself."""
+        return self._transcript if self.render_mode == "ansi" else None
+
+    def clone_state(self) -> EnvState:
+        """An exact snapshot of the episode, for search."""
+        return EnvState(
+            self._game, self.world.clone_state(), self._steps, self._ended, self._hash, self._transcript
+        )
+
+    def restore_state(self, state: EnvState) -> None:
+        """Return to a snapshot of this environment, or of another one over the same games."""
+        self._open(state.game)
+        self.world.restore_state(state.world)
+        _, _, self._steps, self._ended, self._hash, self._transcript = state
+
+    def _open(self, position: int) -> None:
+        if self._playing and position == self._game:
+            return
+        if self.backend == "textworld":
+            from oreo_envs.alfworld.textworld_backend import TextWorldWorld
+
+            self.world = TextWorldWorld(self.games.paths[position])  # type: ignore[assignment]
+        else:
+            self.world = World(self.games[position])
+        self._game = position
+        self._playing = True
+
+    def _step_limit(self) -> int | None:
+        """The limit of the TimeLimit around this environment: past it a step is an error too."""
+        return self.spec.max_episode_steps if self.spec else None
+
+    def _reword(self, action: str) -> str:
+        wording = self.world.wording
+        return action if self.dialect == wording else text.reword(action, wording)
+
+    def _info(self, failed: str = "") -> dict[str, Any]:
+        world = self.world
+        commands = world.admissible_commands()
+        info = {
+            "admissible_commands": commands,
+            "won": world.won,
+            "task": world.task,
+            "task_type": world.task_type,
+            "game": self.games.names[self._game],
+            "action_status": world.action_status,
+            "suggestions": [] if world.action_status == "ok" else suggest(failed, commands),
+            "episode_hash": self._hash.hex(),
+        }
+        if self.expert:
+            from oreo_envs.alfworld.expert import shortest_plan
+
+            info["expert_plan"] = shortest_plan(world)
+        return info
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            print(self._transcript, end="\n\n", flush=True)
+
+
+def suggest(command: str, admissible: Sequence[str]) -> list[str]:
+    """The admissible commands that a failed one most likely meant, best first; none if nothing is near."""
+    return difflib.get_close_matches(command[:80], admissible, n=SUGGESTIONS, cutoff=0.5)
+
+
+def _encode(words: str) -> bytes:
+    return words.encode("utf-8", "surrogatepass")
+
+
+def _one_of(option: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise ValueError(f"{option}={value!r} is none of {', '.join(map(repr, choices))}")
