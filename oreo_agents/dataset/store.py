@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -249,31 +250,23 @@ def read_meta(path: Path) -> Meta:
     )
 
 
-def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The complete rows of a journal, and the byte at which they end (a torn tail lies behind it).
+def read_journal(path: Path, skip_damaged: bool = False) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a journal, and the byte at which they end: a torn last line lies behind it.
 
     Raises:
-        DatasetError: a line in the middle is damaged.
+        DatasetError: a line before the last is damaged, and ``skip_damaged`` does not ask for a warning.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
     except FileNotFoundError:
         return [], 0
-    rows = [_parse(line) for line in lines[:-1]]  # what follows the last newline is torn
-    whole = len(rows)
-    while whole and rows[whole - 1] is None:
-        whole -= 1
-    complete = [row for row in rows[:whole] if row is not None]
-    if len(complete) < whole:
-        raise DatasetError(
-            f"{path}: line {rows.index(None) + 1} is damaged; delete that line to read the others"
-        )
-    return complete, sum(len(line) + 1 for line in lines[:whole])
-
-
-def open_journals(path: Path) -> list[Path]:
-    """The journals in ``path``, whether or not already compacted."""
-    return sorted(path.glob("journal-*.jsonl"), key=_number)
+    rows = [_parse(line) for line in lines]
+    for damaged in [number for number, row in enumerate(rows, start=1) if row is None]:
+        message = f"{path}: line {damaged} is damaged"
+        if not skip_damaged:
+            raise DatasetError(f"{message}; load_trajectories(path, skip_damaged=True) reads the rest")
+        warnings.warn(f"{message}, left out", stacklevel=2)
+    return [row for row in rows if row is not None], sum(len(line) + 1 for line in lines)
 
 
 def file_sha256(path: Path) -> str:
@@ -282,12 +275,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def pending_rows(path: Path) -> list[dict[str, Any]]:
+def pending_rows(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
     """Rows that are in a journal and in no shard yet; safe to call while a writer is at work."""
     # Journals are read before meta.json: one that vanishes in between is then listed there as a shard.
-    journals = [(_number(journal), read_journal(journal)[0]) for journal in open_journals(path)]
+    journals = sorted(path.glob("journal-*.jsonl"), key=_number)
+    pending = [(_number(journal), read_journal(journal, skip_damaged)[0]) for journal in journals]
     compacted = len(read_meta(path).shards)
-    return [row for number, rows in journals if number >= compacted for row in rows]
+    return [row for number, rows in pending if number >= compacted for row in rows]
 
 
 # --------------------------------------------------------------------------------------------- details

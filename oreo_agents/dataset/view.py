@@ -358,7 +358,7 @@ def _reading(shard: ParquetShard, read: Callable[[], Any]) -> Any:
 
 
 def _load(path: Path, skip_damaged: bool) -> TrajectoryDataset:
-    pending = pending_rows(path)
+    pending = pending_rows(path, skip_damaged)
     meta = read_meta(path)
     shards: list[Shard] = [
         _parquet_shard(path, info) for info in meta.shards if not (skip_damaged and _is_damaged(path, info))

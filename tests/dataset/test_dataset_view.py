@@ -1,0 +1,190 @@
+import pickle
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from oreo_agents.dataset import TrajectoryWriter, concatenate, load_trajectories
+from oreo_agents.errors import DatasetError
+from oreo_agents.trajectory import Trajectory
+
+
+def test_indexing(recorded):
+    dataset = load_trajectories(recorded)
+    assert len(dataset) == 40
+    assert [dataset[i].seed for i in (0, 14, 15, 39, -1)] == [0, 14, 15, 39, 39]
+    assert [e.seed for e in dataset[5:8]] == [5, 6, 7]
+    assert [e.seed for e in dataset[[3, 1]]] == [3, 1]
+    with pytest.raises(IndexError):
+        dataset[40]
+
+
+def test_columns_agree_with_the_episodes(recorded):
+    dataset = load_trajectories(recorded).shuffle(3)
+    episodes = list(dataset)
+    assert dataset.success.tolist() == [e.success for e in episodes]
+    assert dataset.returns.tolist() == [e.return_ for e in episodes]
+    assert dataset.lengths.tolist() == [len(e) for e in episodes]
+    assert dataset.games.tolist() == [e.game for e in episodes]
+    assert dataset.column("seed").tolist() == [e.seed for e in episodes]
+    assert dataset.column("tokenizer").tolist() == [None] * 40
+    with pytest.raises(DatasetError, match="no column 'actions'"):
+        dataset.column("actions")
+
+
+def test_filter(recorded):
+    dataset = load_trajectories(recorded)
+    lost_and_short = dataset.filter(success=False, length=lambda n: n <= 3)
+    assert len(lost_and_short) == sum(not e.success and len(e) <= 3 for e in dataset) > 0
+    assert {e.game for e in dataset.filter(game=["room-1/trial", "room-2/trial"])} == {
+        "room-1/trial",
+        "room-2/trial",
+    }
+    assert [e.seed for e in dataset.filter(lambda e: e.seed % 10 == 3, return_=0.0)] == [3, 13, 23, 33]
+    assert len(dataset.filter(agent="nobody")) == 0
+
+
+def test_split_is_by_game(recorded):
+    first, second = load_trajectories(recorded).split(0.7, seed=1)
+    assert len(set(first.games)) == 7 and len(set(second.games)) == 3
+    assert not set(first.games) & set(second.games)
+    assert sorted([*first.column("seed"), *second.column("seed")]) == list(range(40))
+    again, _ = load_trajectories(recorded).split(0.7, seed=1)
+    assert again.games.tolist() == first.games.tolist()
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_no_side_of_a_split_is_empty(recorded, fraction):
+    assert all(map(len, load_trajectories(recorded).split(fraction)))
+
+
+def test_one_game_cannot_be_split(recorded):
+    with pytest.raises(DatasetError, match="cannot split 1 game"):
+        load_trajectories(recorded).filter(game="room-1/trial").split(0.5)
+
+
+def test_shuffle_keeps_every_episode(recorded):
+    dataset = load_trajectories(recorded)
+    order = dataset.shuffle(0).column("seed").tolist()
+    assert order != list(range(40)) and sorted(order) == list(range(40))
+    assert order == dataset.shuffle(0).column("seed").tolist() != dataset.shuffle(1).column("seed").tolist()
+
+
+def test_sample_by_quality(recorded):
+    dataset = load_trajectories(recorded)
+    assert dataset.sample(20, by="success").success.all()
+    assert dataset.sample(20, by="return").returns.min() > 0
+    by_length = dataset.sample(4000, seed=0, by="length", replacement=True).lengths
+    harmonic_mean = 1 / np.mean(1 / dataset.lengths)
+    assert by_length.mean() == pytest.approx(harmonic_mean, rel=0.05)
+    assert len(set(dataset.sample(40).column("seed"))) == 40
+    assert len(dataset.sample(0)) == 0
+
+
+def test_a_sample_cannot_be_larger_than_what_qualifies(recorded):
+    with pytest.raises(DatasetError, match="20 of 40 qualify"):
+        load_trajectories(recorded).sample(21, by="success")
+    with pytest.raises(DatasetError, match="choose uniform"):
+        load_trajectories(recorded).sample(1, by="beauty")
+
+
+def test_concatenate_keeps_order_and_views(recorded, tmp_path, episode):
+    with TrajectoryWriter(tmp_path / "other") as writer:
+        writer.append(episode("elsewhere", seed=100))
+    left, right = load_trajectories(recorded), load_trajectories(tmp_path / "other")
+    both = right.merge(left[3:5], right, left[::-20])
+    assert [e.seed for e in both] == [100, 3, 4, 100, 39, 19]
+    assert len(concatenate()) == 0
+
+
+def test_a_folder_of_datasets_is_their_concatenation(tmp_path, episode):
+    for part in ("part-0", "part-1"):
+        with TrajectoryWriter(tmp_path / part) as writer:
+            writer.append(episode(part))
+    assert [e.game for e in load_trajectories(tmp_path)] == ["part-0", "part-1"]
+
+
+def test_save_writes_the_view(recorded, tmp_path):
+    wins = load_trajectories(recorded).shuffle(2).filter(success=True)
+    wins.save(tmp_path / "wins", author="you")
+    copy = load_trajectories(tmp_path / "wins")
+    assert list(copy) == list(wins)
+    (meta,) = copy.metas
+    assert (meta.author, meta.licence, meta.dialect) == ("you", "MIT", "move")
+    assert meta.metadata["sources"] == [load_trajectories(recorded).metas[0].content_hash]
+
+
+def test_a_dataset_goes_to_worker_processes(recorded):
+    dataset = load_trajectories(recorded).shuffle(0)
+    assert list(pickle.loads(pickle.dumps(dataset))) == list(dataset)
+
+
+def test_an_empty_dataset(tmp_path):
+    TrajectoryWriter(tmp_path / "d").close()
+    dataset = load_trajectories(tmp_path / "d")
+    assert list(dataset) == [] and dataset.success.shape == (0,) and dataset.games.tolist() == []
+    assert len(dataset.filter(success=True).shuffle()) == 0
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path):
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(Trajectory((), tokenizer="gpt-of-old"))
+        writer.append(Trajectory(()))
+    dataset = load_trajectories(tmp_path / "d")
+    dataset.require_tokenizer("gpt-of-old")
+    with pytest.raises(DatasetError, match="gpt-of-old"):
+        dataset.require_tokenizer("mine")
+
+
+# ------------------------------------------------------------------------------- damage
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(DatasetError, match="oreo-agents record"):
+        load_trajectories(tmp_path / "absent")
+
+
+def test_a_flipped_bit_is_noticed_and_the_rest_stays_readable(recorded):
+    shard = recorded / "shard-00001.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    dataset = load_trajectories(recorded)
+    with pytest.raises(DatasetError, match=r"shard-00001\.parquet: damaged"):
+        list(dataset)
+    assert dataset[0].seed == 0
+    with pytest.warns(UserWarning, match="15 episodes left out"):
+        rest = load_trajectories(recorded, skip_damaged=True)
+    assert [e.seed for e in rest] == [*range(15), *range(30, 40)]
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "missing", "foreign"])
+def test_a_shard_that_is_not_the_one_written(recorded, harm):
+    shard = recorded / "shard-00000.parquet"
+    size = shard.stat().st_size
+    if harm == "cut":
+        shard.write_bytes(shard.read_bytes()[:-100])
+    elif harm == "empty":
+        shard.write_bytes(b"")
+    elif harm == "missing":
+        shard.unlink()
+    else:
+        pq.write_table(pa.table({"x": [1, 2, 3]}), shard)
+        with shard.open("ab") as file:
+            file.write(bytes(max(0, size - shard.stat().st_size)))
+    with pytest.raises(DatasetError, match="shard-00000"):
+        load_trajectories(recorded)[0]
+    with pytest.warns(UserWarning, match="shard-00000"):
+        assert load_trajectories(recorded, skip_damaged=True)[0].seed == 15
+
+
+def test_a_damaged_dataset_is_not_written_to(recorded):
+    before = {file.name: file.read_bytes() for file in recorded.iterdir()}
+    damaged = before["shard-00000.parquet"][:-200]
+    (recorded / "shard-00000.parquet").write_bytes(damaged)
+    with pytest.raises(DatasetError, match="shard-00000"):
+        TrajectoryWriter(recorded)
+    assert (recorded / "shard-00000.parquet").read_bytes() == damaged
+    shutil.rmtree(recorded)

@@ -1,0 +1,222 @@
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.errors import DatasetError
+from oreo_agents.recorder import RecordTrajectories, RecordVectorTrajectories
+from oreo_agents.trajectory import Action, Candidate
+
+
+class AnyText(gym.Space):
+    def __init__(self):
+        super().__init__(None, None)
+
+    def contains(self, x):
+        return isinstance(x, str)
+
+    def sample(self, mask=None, probability=None):
+        return "forward"
+
+
+class Corridor(gym.Env):
+    """Walk ``length`` steps forward, drawn at reset; "fly" does not apply; five steps at most."""
+
+    observation_space, action_space = AnyText(), AnyText()
+    spec = gym.envs.registration.EnvSpec("Corridor", entry_point="corridor:Corridor")
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.length, self.steps = int(self.np_random.integers(2, 4)), 0
+        return f"A corridor of {self.length} steps.", self.info("ok") | {"task": "walk", "task_type": "easy"}
+
+    def step(self, action):
+        self.steps += 1
+        self.length -= action == "forward"
+        won = self.length == 0
+        status = "ok" if action == "forward" else "not_applicable"
+        return f"{self.length} to go.", float(won), won, self.steps == 5 and not won, self.info(status)
+
+    def info(self, status):
+        return {
+            "admissible_commands": ["forward", f"wait {self.length}"],
+            "action_status": status,
+            "game": f"corridor/{self.length}",
+        }
+
+
+def play(env, actions, seed=None):
+    returned = [env.reset(seed=seed)]
+    for action in actions:
+        returned.append(env.step(action))
+        if returned[-1][2] or returned[-1][3]:
+            break
+    return returned
+
+
+def test_recording_is_invisible(tmp_path):
+    actions = ["forward", "fly", "forward", "forward"]
+    recorded = RecordTrajectories(Corridor(), tmp_path / "d")
+    assert play(recorded, actions, seed=5) == play(Corridor(), actions, seed=5)
+    assert recorded.observation_space is Corridor.observation_space
+    recorded.close()
+
+
+def test_what_happened_is_what_is_stored(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d", agent="walker", tokenizer="bytes", author="me")
+    first, *steps = play(env, ["forward", "fly", "forward", "forward"], seed=5)
+    env.close()
+    (episode,) = load_trajectories(tmp_path / "d")
+    assert [turn.observation for turn in episode.turns] == [first[0], *[s[0] for s in steps[:-1]]]
+    assert episode.final_observation == steps[-1][0]
+    assert episode.rewards == tuple(s[1] for s in steps)
+    assert [turn.action_status for turn in episode.turns] == [s[4]["action_status"] for s in steps]
+    offered = [first[1]["admissible_commands"], *[s[4]["admissible_commands"] for s in steps[:-1]]]
+    assert [list(turn.admissible_commands) for turn in episode.turns] == offered
+    assert (episode.game, episode.task, episode.task_type) == (first[1]["game"], "walk", "easy")
+    assert (episode.env_id, episode.agent, episode.tokenizer, episode.seed) == (
+        "Corridor",
+        "walker",
+        "bytes",
+        5,
+    )
+    assert episode.terminated and not episode.truncated and episode.success
+
+
+def test_sampled_actions_keep_how_they_were_sampled(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d")
+    action = Action("forward", (7, 1), (-0.5, -0.25), 0.75, (Candidate("fly", -3.0, 0.1),))
+    play(env, [action, "forward"], seed=5)
+    env.close()
+    sampled, plain = load_trajectories(tmp_path / "d")[0].turns[:2]
+    assert (sampled.token_ids, sampled.logprobs, sampled.value) == ((7, 1), (-0.5, -0.25), 0.75)
+    assert sampled.candidates == (Candidate("fly", -3.0, 0.1),)
+    assert (plain.token_ids, plain.logprobs, plain.value, plain.candidates) == (None, None, None, ())
+
+
+def test_an_unseeded_reset_draws_a_seed_that_replays_the_episode(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d")
+    openings = [play(env, ["fly"] * 5)[0][0] for _ in range(8)]
+    env.close()
+    episodes = list(load_trajectories(tmp_path / "d"))
+    assert len({episode.seed for episode in episodes}) == 8
+    assert [Corridor().reset(seed=episode.seed)[0] for episode in episodes] == openings
+    assert all(episode.truncated and not episode.terminated for episode in episodes)
+
+
+def test_seeds_drawn_follow_from_the_last_seed_given(tmp_path):
+    drawn = []
+    for name in "ab":
+        env = RecordTrajectories(Corridor(), tmp_path / name)
+        play(env, ["forward"], seed=3)
+        play(env, ["forward"])
+        env.close()
+        drawn.append(load_trajectories(tmp_path / name).column("seed").tolist())
+    assert drawn[0] == drawn[1] and drawn[0][0] == 3
+
+
+def test_abandoned_episodes_are_kept_as_neither_won_nor_cut(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d")
+    play(env, ["fly"])
+    play(env, [])  # nothing happened, nothing to keep
+    play(env, ["fly", "fly"])
+    env.close()
+    episodes = list(load_trajectories(tmp_path / "d"))
+    assert [len(episode) for episode in episodes] == [1, 2]
+    assert not any(episode.terminated or episode.truncated for episode in episodes)
+
+
+def test_annotations_belong_to_their_episode(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d")
+    env.reset(seed=0)
+    env.annotate(noise_turns=[0])
+    play_out(env)
+    env.reset(seed=0)
+    play_out(env)
+    env.close()
+    assert [dict(e.metadata) for e in load_trajectories(tmp_path / "d")] == [{"noise_turns": [0]}, {}]
+
+
+def play_out(env):
+    while not env.step("forward")[2]:
+        pass
+
+
+def test_wrappers_compose_and_the_spec_names_the_recorder(tmp_path):
+    env = RecordTrajectories(gym.wrappers.TimeLimit(Corridor(), 2), tmp_path / "d", agent="x")
+    play(env, ["fly"] * 2)
+    (wrapper,) = [w for w in env.spec.additional_wrappers if w.name == "RecordTrajectories"]
+    assert wrapper.kwargs["agent"] == "x"
+    env.close()
+    assert load_trajectories(tmp_path / "d")[0].truncated
+    assert json.loads((tmp_path / "d" / "meta.json").read_text())["env_spec"]["id"] == "Corridor"
+
+
+def test_two_recorders_on_one_path(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d")
+    with pytest.raises(DatasetError, match="another process or writer"):
+        RecordTrajectories(Corridor(), tmp_path / "d")
+    env.close()
+    env.close()
+
+
+# ------------------------------------------------------------------------------- vector environments
+
+
+def run_vector(envs, steps=12):
+    """What each sub-environment lived through, written down from outside by Gymnasium's rules."""
+    returned = [envs.reset(seed=[0, 1, 2])]
+    for _ in range(steps):
+        returned.append(envs.step(("forward", "forward", "fly")))
+    return returned
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_vector_recording(tmp_path, mode):
+    make = lambda: SyncVectorEnv([Corridor] * 3, autoreset_mode=mode)  # noqa: E731
+    envs = RecordTrajectories(make(), tmp_path / "d", agent="walker")
+    assert isinstance(envs, RecordVectorTrajectories)
+    returned, expected = run_vector(envs), run_vector(make())
+    for mine, theirs in zip(returned, expected, strict=True):
+        assert mine[0] == theirs[0]
+        assert all(np.array_equal(a, b) for a, b in zip(mine[1:-1], theirs[1:-1], strict=True))
+    envs.close()
+
+    episodes = list(load_trajectories(tmp_path / "d"))
+    assert [e.seed for e in episodes if e.seed is not None and e.turns[0].action == "forward"] in (
+        [0, 1],
+        [1, 0],
+    )
+    ended = [e for e in episodes if e.terminated or e.truncated]
+    dones = sum(int((r[2] | r[3]).sum()) for r in returned[1:])
+    assert len(ended) == dones > 5
+    for episode in ended:
+        env = Corridor()
+        env.reset()
+        env.length = int(episode.turns[0].observation.split()[3])
+        alone = [env.step(turn.action) for turn in episode.turns]
+        assert [a[0] for a in alone] == [
+            *[t.observation for t in episode.turns[1:]],
+            episode.final_observation,
+        ]
+        assert [a[4]["action_status"] for a in alone] == [t.action_status for t in episode.turns]
+        assert alone[-1][1:4] == (episode.rewards[-1], episode.terminated, episode.truncated)
+        assert episode.game == f"corridor/{episode.turns[0].observation.split()[3]}"
+
+
+def test_vector_recording_with_manual_resets(tmp_path):
+    envs = RecordTrajectories(
+        SyncVectorEnv([Corridor] * 2, autoreset_mode=AutoresetMode.DISABLED), tmp_path / "d"
+    )
+    envs.reset(seed=[0, 1])
+    for _ in range(6):
+        _, _, terminated, truncated, _ = envs.step(("forward", "forward"))
+        if (terminated | truncated).any():
+            envs.reset(options={"reset_mask": terminated | truncated})
+    envs.close()
+    ended = [e for e in load_trajectories(tmp_path / "d") if e.terminated]
+    assert len(ended) >= 4
+    assert all(e.seed is not None and len(e) == int(e.turns[0].observation.split()[3]) for e in ended)
