@@ -1,0 +1,417 @@
+"""Experts: one that searches as a player must, and (from :mod:`planner`) the shortest plan for one who knows all.
+
+:class:`SearchingExpert` sees only text. It keeps a :class:`Belief` of the room, which every observation updates,
+whoever acted; its next command is a function of the task, the belief and its style. So it can take over at any
+point of an episode, and it never raises: what it cannot understand it answers with ``look``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+from typing import Any, Literal
+
+from oreo_envs.alfworld.generator import APPLIANCES, statistics
+from oreo_envs.alfworld.planner import shortest_plan as shortest_plan
+from oreo_envs.alfworld.text import NOTHING_HAPPENS, Wording, placing, split_command
+
+Order = Literal["likely", "listed"]
+
+# ---------------------------------------------------------------- the task
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a task sentence asks for, in the words of the sentence."""
+
+    object: str
+    place: str
+    """A type of receptacle, or of lamp."""
+    verb: str = ""
+    """``clean``, ``heat``, ``cool`` or nothing."""
+    count: int = 1
+    lamp: bool = False
+
+    @property
+    def appliance(self) -> str:
+        """The type of receptacle that ``verb`` needs."""
+        return next((place.lower() for verb, place in APPLIANCES.values() if verb == self.verb), "")
+
+
+_SENTENCES = (
+    (re.compile(r"put a (?P<state>clean|hot|cool) (?P<object>\w+) in (?P<place>\w+)"), {}),
+    (re.compile(r"(?P<verb>clean|heat|cool) some (?P<object>\w+) and put it in (?P<place>\w+)"), {}),
+    (re.compile(r"(?:find|put) two (?P<object>\w+) (?:and put them )?in (?P<place>\w+)"), {"count": 2}),
+    (re.compile(r"look at (?P<object>\w+) under the (?P<place>\w+)"), {"lamp": True}),
+    (re.compile(r"examine the (?P<object>\w+) with the (?P<place>\w+)"), {"lamp": True}),
+    (re.compile(r"put (?:a|some) (?P<object>\w+) (?:in|on) (?P<place>\w+)"), {}),
+)
+_VERBS = {"clean": "clean", "hot": "heat", "cool": "cool"}
+
+
+def parse_task(sentence: str) -> Task | None:
+    """Understand a task sentence; None if it has none of ALFWorld's forms."""
+    for pattern, more in _SENTENCES:
+        found = pattern.search(sentence)
+        if found:
+            words = found.groupdict()
+            verb = words.get("verb") or _VERBS.get(words.get("state", ""), "")
+            return Task(words["object"], words["place"], verb, **more)
+    return None
+
+
+# ---------------------------------------------------------------- what is believed
+
+_LISTED = re.compile(r"you see (.*?)\.(?:\n|$)")
+_NAME = re.compile(r"a ([a-z]+ \d+)")
+_ON = re.compile(r"On the ([a-z]+ \d+), you see (.*?)\.(?:\s|$)")
+_OPEN = re.compile(r"The ([a-z]+ \d+) is open\. In it, you see (.*?)\.(?:\s|$)")
+_CLOSED = re.compile(r"The ([a-z]+ \d+) is closed\.")
+_FACING = re.compile(r"You are facing the (.*?)\. Next to it")
+_CARRYING = re.compile(r"You are carrying: a ([a-z]+ \d+)\.")
+
+
+def kind_of(name: str) -> str:
+    """The type in a name: ``drawer`` of ``drawer 12``."""
+    return name.rpartition(" ")[0]
+
+
+@dataclass(slots=True)
+class Belief:
+    """What someone who read all observations so far knows of the room."""
+
+    receptacles: list[str] = field(default_factory=list)
+    """In the order of the opening."""
+    contents: dict[str, list[str]] = field(default_factory=dict)
+    """What was last seen in each receptacle that has been seen into."""
+    closed: set[str] = field(default_factory=set)
+    here: set[str] = field(default_factory=set)
+    """Receptacles known to be within reach."""
+    together: dict[str, set[str]] = field(default_factory=dict)
+    """For a receptacle: those known to be reached from the same place, itself included."""
+    held: str = ""
+    done_to: dict[str, set[str]] = field(default_factory=dict)
+    """For ``clean``, ``heat`` and ``cool``: the objects it was done to last."""
+    lit: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    """Commands that did nothing since something last changed."""
+    wording: Wording = "move"
+
+    @classmethod
+    def from_opening(cls, opening: str) -> Belief:
+        """Read the list of receptacles."""
+        listed = _LISTED.search(opening)
+        return cls(receptacles=_NAME.findall(listed[1]) if listed else [])
+
+    def update(self, command: str, observation: str) -> None:
+        """Take in what a command led to."""
+        if observation.strip() == NOTHING_HAPPENS:
+            self._fail(command)
+            return
+        parsed = split_command(command)
+        if parsed is not None:
+            act = getattr(self, "_" + parsed.verb.replace(" ", "_"), None)
+            if act is not None:
+                self.failed.clear()
+                act(parsed.first, parsed.second)
+        self._see(observation)
+
+    def _see(self, observation: str) -> None:
+        for pattern in (_ON, _OPEN):
+            for name, listed in pattern.findall(observation):
+                self.contents[name] = _NAME.findall(listed)
+                self.closed.discard(name)
+        self.closed.update(_CLOSED.findall(observation))
+        if facing := _FACING.search(observation):
+            self._meet(re.findall(r"[a-z]+ \d+", facing[1]))
+        if carrying := _CARRYING.search(observation):
+            self.held = carrying[1]
+        if "You are not carrying anything." in observation:
+            self.held = ""
+        if observation.startswith("You arrive at loc "):
+            self.wording = "put"
+
+    def _fail(self, command: str) -> None:
+        self.failed.add(command)
+        parsed = split_command(command)
+        if parsed is None:
+            return
+        if parsed.verb == "go to" and parsed.first in self.receptacles and self.here:
+            self._meet([parsed.first])  # one cannot walk to where one stands
+        elif parsed.verb == "take":
+            self._forget(parsed.first, parsed.second)
+
+    def _meet(self, names: Iterable[str]) -> None:
+        """These are within reach, and so from the same place as whatever else is."""
+        self.here.update(names)
+        for name in list(self.here):
+            self.here |= self.together.get(name, set())
+        for name in self.here:
+            self.together[name] = self.here
+
+    def _forget(self, thing: str, receptacle: str) -> None:
+        if thing in self.contents.get(receptacle, ()):
+            self.contents[receptacle].remove(thing)
+
+    def _go_to(self, receptacle: str, _: str) -> None:
+        self.here = set()
+        self._meet([receptacle])
+
+    def _open(self, receptacle: str, _: str) -> None:
+        self._meet([receptacle])
+        self.closed.discard(receptacle)
+
+    def _close(self, receptacle: str, _: str) -> None:
+        self._meet([receptacle])
+        self.closed.add(receptacle)
+
+    def _take(self, thing: str, receptacle: str) -> None:
+        self._meet([receptacle])
+        self.held = thing
+        self._forget(thing, receptacle)
+
+    def _move(self, thing: str, receptacle: str) -> None:
+        self._meet([receptacle])
+        self.held = ""
+        if thing not in self.contents.setdefault(receptacle, []):
+            self.contents[receptacle].append(thing)
+
+    def _put(self, thing: str, receptacle: str) -> None:
+        self.wording = "put"
+        self._move(thing, receptacle)
+
+    def _clean(self, thing: str, _: str) -> None:
+        self.done_to.setdefault("clean", set()).add(thing)
+
+    def _heat(self, thing: str, _: str) -> None:
+        self.done_to.setdefault("heat", set()).add(thing)
+        self.done_to.get("cool", set()).discard(thing)
+
+    def _cool(self, thing: str, _: str) -> None:
+        self.done_to.setdefault("cool", set()).add(thing)
+        self.done_to.get("heat", set()).discard(thing)
+
+    def _use(self, lamp: str, _: str) -> None:
+        self.lit.add(lamp)
+
+    def where(self, kind: str) -> Iterator[tuple[str, str]]:
+        """(object, receptacle) of every object of a type that was seen lying somewhere, first seen first."""
+        for receptacle, things in self.contents.items():
+            for thing in things:
+                if kind_of(thing) == kind:
+                    yield thing, receptacle
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The receptacles of a type, by number."""
+        return sorted((name for name in self.receptacles if kind_of(name) == kind), key=_number)
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition(" ")[2])
+
+
+# ---------------------------------------------------------------- where things are likely to be
+
+_TELLTALES = (
+    ("kitchen", ("fridge", "microwave", "stoveburner")),
+    ("bathroom", ("toilet", "bathtubbasin", "toiletpaperhanger", "handtowelholder", "towelholder")),
+    ("bedroom", ("bed",)),
+)
+_OPENING_COST = 2.0
+"""Commands it takes to see into a closed receptacle, where one suffices for an open one."""
+
+
+def _room_kind(receptacles: Iterable[str]) -> str:
+    kinds = {kind_of(name) for name in receptacles}
+    return next((room for room, signs in _TELLTALES if kinds.intersection(signs)), "living room")
+
+
+@cache
+def _likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
+    """How often an object of a type lies in one receptacle of each type, in rooms of a kind."""
+    objects = {name.lower(): entry for name, entry in statistics()["objects"][room_kind].items()}
+    place = objects.get(thing, {}).get("place", {})
+    return {receptacle.lower(): weight for receptacle, weight in place.items()}
+
+
+@cache
+def _openable() -> frozenset[str]:
+    return frozenset(name.lower() for name in statistics()["openable"])
+
+
+@cache
+def _accepts(receptacle: str) -> frozenset[str]:
+    """The types of objects that a type of receptacle can hold."""
+    contains = {name.lower(): things for name, things in statistics()["can_contain"].items()}
+    return frozenset(thing.lower() for thing in contains.get(receptacle, ()))
+
+
+# ---------------------------------------------------------------- the player
+
+
+class SearchingExpert:
+    """Looks for what the task needs where it is likely to be, and remembers what it sees on the way.
+
+    One rule decides each command: finish what the hands hold; else take a needed object whose place is known;
+    else look into the next place that may hold one. Likely places come first, by how often objects of the type
+    lie there per command spent (``order="likely"``), or as the opening lists them (``order="listed"``).
+
+    Args:
+        seed: 0 is the plain style; every other seed prefers places differently, game by game.
+        order: how to search.
+
+    Example:
+        >>> from oreo_envs.alfworld.generator import GeneratedGames
+        >>> from oreo_envs.alfworld.world import World
+        >>> world, expert = World(GeneratedGames()[0]), SearchingExpert()
+        >>> observation = world.reset()
+        >>> expert.reset(observation)
+        >>> for _ in range(50):
+        ...     observation = world.step(expert.act(observation))
+        ...     if world.won:
+        ...         break
+        >>> world.won
+        True
+    """
+
+    def __init__(self, seed: int = 0, order: Order = "likely") -> None:
+        self.seed, self.order = seed, order
+        self.reset("")
+
+    def reset(self, observation: str, info: Mapping[str, Any] | None = None) -> None:
+        """Start an episode with its opening observation; ``info`` is not looked at."""
+        self._belief = Belief.from_opening(observation)
+        self._task = parse_task(observation.rpartition("Your task is to: ")[2])
+        self._room_kind = _room_kind(self._belief.receptacles)
+        self._style = Random(f"{self.seed}/{observation}") if self.seed else None
+        self._ranks: dict[str, list[str]] = {}
+        self._awaited: str | None = None
+
+    def observe(self, action: str, observation: str) -> None:
+        """Tell the expert what an action, its own or another's, led to."""
+        self._awaited = None
+        self._belief.update(str(action).strip(), observation)
+
+    def act(self, observation: str, info: Mapping[str, Any] | None = None) -> str:
+        """The next command.
+
+        Where :meth:`observe` was not called since the last one, that command is taken to have been carried out,
+        with ``observation`` as its result. ``info`` is not looked at.
+        """
+        if self._awaited is not None:
+            self._belief.update(self._awaited, observation)
+        self._awaited = next((c for c in self._options() if c not in self._belief.failed), "look")
+        return self._awaited
+
+    # ------------------------------------------------------------ decisions, best first
+
+    def _options(self) -> Iterator[str]:
+        task, belief = self._task, self._belief
+        if task is None:
+            return
+        if belief.held:
+            if kind_of(belief.held) == task.object:
+                yield from self._show_to_lamp(task) if task.lamp else self._process(task)
+            yield from self._put_aside()
+        for thing, receptacle in self._known_targets(task):
+            yield from self._within_reach(receptacle, f"take {thing} from {receptacle}")
+        yield from self._search(task.object)
+
+    def _process(self, task: Task) -> Iterator[str]:
+        """Clean, heat or cool the held object if need be, then put it where it belongs."""
+        held = self._belief.held
+        if task.verb and held not in self._belief.done_to.get(task.verb, ()):
+            for appliance in self._nearest_first(self._belief.of_kind(task.appliance)):
+                yield from self._beside(appliance, f"{task.verb} {held} with {appliance}")
+        for place in self._goals(task):
+            yield from self._within_reach(place, placing(held, place, self._belief.wording))
+            yield placing(held, place, "put" if self._belief.wording == "move" else "move")
+
+    def _show_to_lamp(self, task: Task) -> Iterator[str]:
+        lamps = list(self._belief.where(task.place))
+        for lamp, receptacle in lamps:
+            yield from self._beside(receptacle, f"use {lamp}")
+        if not lamps:
+            yield from self._search(task.place)
+
+    def _put_aside(self) -> Iterator[str]:
+        """Free the hands of an object that is not needed, as near as it can be done."""
+        held, belief = self._belief.held, self._belief
+        accepting = [name for name in belief.receptacles if kind_of(held) in _accepts(kind_of(name))]
+        accepting.sort(key=lambda name: (name not in belief.here, self._needs_opening(name)))
+        for receptacle in accepting:
+            yield from self._within_reach(receptacle, placing(held, receptacle, belief.wording))
+
+    def _known_targets(self, task: Task) -> list[tuple[str, str]]:
+        """Objects to take, and from where: those within reach first, then as they were seen."""
+        belief = self._belief
+        done = self._goals(task)[:1] if task.count == 2 else []
+        ready = belief.done_to.get(task.verb, set())
+        known = [(thing, place) for thing, place in belief.where(task.object) if place not in done]
+        return sorted(known, key=lambda at: (at[0] not in ready, at[1] not in belief.here))
+
+    def _goals(self, task: Task) -> list[str]:
+        """Where to put the object: beside one that is there already, else within reach, else by number."""
+        belief = self._belief
+        goals = self._nearest_first(belief.of_kind(task.place))
+        if task.count == 2:
+            beside = [place for _, place in belief.where(task.object) if place in goals]
+            goals.sort(key=lambda place: -beside.count(place))
+        return goals
+
+    def _search(self, kind: str) -> Iterator[str]:
+        """See into the places not seen into yet; when there are none left, into all of them again."""
+        belief = self._belief
+        ranked = self._ranking(kind)
+        for place in [name for name in ranked if name not in belief.contents] or ranked:
+            yield from self._beside(place, f"open {place}" if self._needs_opening(place) else f"examine {place}")
+        belief.contents = {place: things for place, things in belief.contents.items() if things}
+
+    # ------------------------------------------------------------ getting there
+
+    def _beside(self, receptacle: str, command: str) -> Iterator[str]:
+        if receptacle not in self._belief.here:
+            yield f"go to {receptacle}"
+        yield command
+
+    def _within_reach(self, receptacle: str, command: str) -> Iterator[str]:
+        """Walk there and open it first, where that is needed."""
+        if receptacle not in self._belief.here:
+            yield f"go to {receptacle}"
+        if receptacle in self._belief.closed:
+            yield f"open {receptacle}"
+        yield command
+
+    def _nearest_first(self, receptacles: list[str]) -> list[str]:
+        return sorted(receptacles, key=lambda name: name not in self._belief.here)
+
+    def _needs_opening(self, receptacle: str) -> bool:
+        belief = self._belief
+        unseen = kind_of(receptacle) in _openable() and receptacle not in belief.contents
+        return receptacle in belief.closed or unseen
+
+    # ------------------------------------------------------------ where to look first
+
+    def _ranking(self, kind: str) -> list[str]:
+        """All receptacles in the order in which to look for an object of a type."""
+        if kind not in self._ranks:
+            ranked = list(self._belief.receptacles)
+            if self.order == "likely":
+                worth = {place: self._worth(kind, place) for place in dict.fromkeys(map(kind_of, ranked))}
+                ranked.sort(key=lambda name: (-worth[kind_of(name)], kind_of(name), _number(name)))
+            elif self._style:
+                self._style.shuffle(ranked)
+            self._ranks[kind] = ranked
+        return self._ranks[kind]
+
+    def _worth(self, kind: str, place: str) -> float:
+        """Chance per command of finding an object in one receptacle of a type."""
+        task = self._task
+        if task and not task.lamp and not task.verb and place == task.place:
+            return 0.0  # had it been there, the task would be done
+        chance = _likelihoods(self._room_kind, kind).get(place, 0.0)
+        preference = self._style.lognormvariate(0.0, 0.7) if self._style else 1.0
+        return preference * chance / (_OPENING_COST if place in _openable() else 1.0)
