@@ -1,7 +1,7 @@
 """Where games are found: split names, folders, single files and archives, all as one lazy sequence.
 
-Nothing is ever written into a data folder. What is worth keeping (an index of each folder, games unpacked from
-archives) lies in the user's cache folder and is replaced whole or not at all.
+Nothing is ever written into a data folder. What is worth keeping (an index of each folder, games unpacked
+from archives) lies in the user's cache folder and is replaced whole or not at all.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, SupportsIndex, overload
+from typing import IO, Any, NamedTuple, Protocol, SupportsIndex, overload
 
-from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, Game, game_name, load_game
+from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, Game, game_name, load_game, read_game_file
 from oreo_envs.errors import DataNotFoundError, GameFileError
 
 GAME_FILE = "game.tw-pddl"
@@ -41,10 +41,28 @@ class Entry(NamedTuple):
     solvable: bool
 
 
-class Games(Sequence[Game]):
-    """Games in the order of their names, read when asked for; the last few are kept.
+class Games(Protocol):
+    """A lazy sequence of games: game files on disk, or generated ones."""
 
-    ``names``, ``paths`` and ``task_types`` are known without reading a game.
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of each game."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Game:
+        """The parsed game."""
+
+    def index(self, name: Any, /) -> int:
+        """Position of a game given by name, path or position. Raises DataNotFoundError."""
+
+    def text(self, index: int, /) -> str | bytes:
+        """The unparsed game file."""
+
+
+class GameFiles(Sequence[Game]):
+    """Game files in the order of their games' names, read when asked for; the last few games are kept.
+
+    ``names``, ``paths`` and ``task_types`` are known without reading a file.
     """
 
     def __init__(self, entries: Sequence[Entry]):
@@ -60,11 +78,11 @@ class Games(Sequence[Game]):
     @overload
     def __getitem__(self, position: SupportsIndex) -> Game: ...
     @overload
-    def __getitem__(self, position: slice) -> "Games": ...
-    def __getitem__(self, position: SupportsIndex | slice) -> "Game | Games":
+    def __getitem__(self, position: slice) -> "GameFiles": ...
+    def __getitem__(self, position: SupportsIndex | slice) -> "Game | GameFiles":
         if isinstance(position, slice):
             entries = zip(self.names, self.paths, self.task_types, strict=True)
-            return Games([Entry(*entry, solvable=True) for entry in list(entries)[position]])
+            return GameFiles([Entry(*entry, solvable=True) for entry in list(entries)[position]])
         index = range(len(self))[position]
         game = self._cache.get(index)
         if game is None:
@@ -75,7 +93,9 @@ class Games(Sequence[Game]):
 
     def __repr__(self) -> str:
         return (
-            f"Games({len(self)} games, {self.names[0]} ... {self.names[-1]})" if self.names else "Games(none)"
+            f"GameFiles({len(self)} games, {self.names[0]} ... {self.names[-1]})"
+            if self.names
+            else "GameFiles()"
         )
 
     def index(self, value: Any, *_: Any) -> int:  # type: ignore[override]
@@ -86,20 +106,28 @@ class Games(Sequence[Game]):
         """
         if isinstance(value, Game):
             value = value.name
-        if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-            if -len(self) <= value.__index__() < len(self):
-                return range(len(self))[value]
-        elif isinstance(value, str | os.PathLike):
-            if str(value) in self._positions:
-                return self._positions[str(value)]
-            wanted = _real(Path(value))
-            for position, path in enumerate(self.paths):
-                if path.parts[-2:-1] in (wanted.parts[-2:-1], wanted.parts[-1:]):
-                    if _real(path) in (wanted, wanted / GAME_FILE):
-                        return position
-        raise DataNotFoundError(
-            f"There is no game {value!r} among these {len(self)}; see env.unwrapped.games.names."
-        )
+        if isinstance(value, SupportsIndex) and -len(self) <= value.__index__() < len(self):
+            return range(len(self))[value]
+        if isinstance(value, str | os.PathLike):
+            position = self._positions.get(str(value))
+            return self._position_of(Path(value)) if position is None else position
+        raise self._not_found(value)
+
+    def text(self, index: int) -> bytes:
+        """The content of a game file. Raises GameFileError."""
+        return read_game_file(self.paths[index])
+
+    def _position_of(self, path: Path) -> int:
+        wanted = _real(path)
+        for position, known in enumerate(self.paths):
+            # comparing folder names first spares resolving thousands of paths
+            alike = known.parent.name in (wanted.parent.name, wanted.name)
+            if alike and _real(known) in (wanted, wanted / GAME_FILE):
+                return position
+        raise self._not_found(path)
+
+    def _not_found(self, value: Any) -> DataNotFoundError:
+        return DataNotFoundError(f"There is no game {str(value)!r} among these {len(self)} games.")
 
 
 def find_games(
@@ -135,8 +163,8 @@ def find_games(
     source = _split_source(split)
     if source is None:
         raise DataNotFoundError(
-            f"The split {split!r} is neither a folder nor an archive in {data_root()}: download ALFWorld's games with "
-            f"`oreo-agents data`, set ALFWORLD_DATA to where they are, or use split='generated'."
+            f"The split {split!r} is neither a folder nor an archive in {data_root()}: download "
+            f"ALFWorld's games with `oreo-agents data`, set ALFWORLD_DATA to their folder, or use split='generated'."
         )
     return _open_sources([source], include_unsolvable)
 
@@ -161,7 +189,7 @@ def _split_source(split: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> Games:
+def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> GameFiles:
     entries = [entry for source in sources for entry in _entries(Path(source).expanduser())]
     playable = [entry for entry in entries if entry.solvable or include_unsolvable]
     if not playable:
@@ -170,7 +198,7 @@ def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> Game
         raise DataNotFoundError(
             f"There are {why} in {looked}; give a folder, game file or archive of ALFWorld games."
         )
-    return Games(sorted(playable, key=lambda entry: (entry.name, str(entry.path))))
+    return GameFiles(sorted(playable, key=lambda entry: (entry.name, str(entry.path))))
 
 
 def _entries(source: Path) -> list[Entry]:
@@ -197,7 +225,7 @@ def _index_folder(folder: Path) -> list[Entry]:
     folder = _real(folder)
     index_file = cache_root() / "index" / (hashlib.sha256(str(folder).encode()).hexdigest()[:32] + ".json")
     known = _read_index(index_file)
-    index = {}
+    index: dict[str, list[Any]] = {}
     for relative, stamp in _scan(str(folder)):
         before = known.get(relative)
         index[relative] = before if before and before[:2] == stamp else [*stamp, *_peek(folder / relative)]
@@ -226,7 +254,7 @@ def _scan(folder: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def _peek(path: Path) -> tuple[str, bool]:
-    """Task type by the folder's name and whether the file calls its game solvable, without parsing the file."""
+    """Task type by the folder's name, and whether the file calls its game solvable; no parsing."""
     task_type = game_name(path).partition("-")[0]
     try:
         with open(path, "rb") as file:

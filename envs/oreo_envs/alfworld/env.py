@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 
 from oreo_envs.alfworld import text
 from oreo_envs.alfworld.data import Games, PathLike, find_games
-from oreo_envs.alfworld.game import Game, State
+from oreo_envs.alfworld.game import Game
 from oreo_envs.alfworld.world import World
 from oreo_envs.spaces import Text
 
@@ -24,7 +24,6 @@ class EnvState(NamedTuple):
 
     game: int
     world: Any
-    steps: int
     ended: bool
     episode_hash: bytes
     transcript: str
@@ -33,12 +32,15 @@ class EnvState(NamedTuple):
 class ALFWorldEnv(gym.Env[str, str]):
     """Household tasks in text: find things, clean, heat or cool them, put them where they belong.
 
-    Observations and actions are texts; the reward is 1.0 on the step that wins and 0.0 before; winning terminates.
-    Every ``info`` has ``admissible_commands`` (sorted), ``won``, ``task``, ``task_type``, ``game``,
-    ``action_status`` ("ok", "not_applicable" or "unparsable"), ``suggestions`` (admissible commands closest to one
-    that failed) and ``episode_hash`` (the same for the same game, commands and observations on any machine).
-    ``rewritten_command`` is there when a command was accepted in the other wording; ``expert_plan``, commands that
-    win from here, with ``expert=True``.
+    Observations and actions are texts; the reward is 1.0 on the step that wins and 0.0 before; winning
+    terminates. Every ``info`` has
+
+    - ``admissible_commands`` (sorted), ``won``, ``task``, ``task_type`` and ``game``;
+    - ``action_status``: "ok", "not_applicable" or "unparsable";
+    - ``suggestions``: the admissible commands closest to one that failed;
+    - ``episode_hash``: the same on any machine for the same game, commands and observations;
+    - ``rewritten_command``, only where a command was accepted in the other wording: what the game received;
+    - ``expert_plan``, only with ``expert=True``: commands that win from here.
 
     Args:
         split: train, valid_seen, valid_unseen, generated or generated_unseen; None takes train where
@@ -46,8 +48,9 @@ class ALFWorldEnv(gym.Env[str, str]):
         games: a folder, game file or archive of games, or a list of those, instead of a split.
         backend: "native", or "textworld" for the slow reference implementation.
         expert: add ``expert_plan`` to every info.
-        dialect: the wording that the agent uses, "move X to Y", "put X in/on Y", or both. The game's own wording
-            always works; a command in this one is rewritten to it. Admissible commands are in the game's own.
+        dialect: the wording of the agent's commands, "move" (move X to Y), "put" (put X in/on Y) or "both";
+            a command in it is rewritten to the game's own. None takes only the game's own, as ALFWorld does.
+            Admissible commands are always in the game's own wording.
         render_mode: "ansi" returns the last exchange as text, "human" prints it.
 
     >>> env = gym.make("OREO-ALFWorld", split="generated")
@@ -63,11 +66,11 @@ class ALFWorldEnv(gym.Env[str, str]):
         games: PathLike | Sequence[PathLike] | None = None,
         backend: Backend = "native",
         expert: bool = False,
-        dialect: Dialect = "move",
+        dialect: Dialect | None = None,
         render_mode: str | None = None,
     ):
         _one_of("backend", backend, ("native", "textworld"))
-        _one_of("dialect", dialect, ("move", "put", "both"))
+        _one_of("dialect", dialect, (None, "move", "put", "both"))
         _one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         self.games: Games = find_games(split, games)
         self.backend = backend
@@ -76,8 +79,10 @@ class ALFWorldEnv(gym.Env[str, str]):
         self.render_mode = render_mode
         self.observation_space = Text()
         self.action_space = Text()
-        self.world: World
+        self.world: Any
         self._playing = False
+        self._game = -1
+        self._name = ""
 
     @property
     def game(self) -> Game:
@@ -100,10 +105,9 @@ class ALFWorldEnv(gym.Env[str, str]):
         )
         self._open(position)
         observation = self.world.reset()
-        self._steps = 0
         self._ended = False
         self._transcript = observation
-        self._hash = hashlib.sha256(f"{self.games.names[position]}\0{observation}".encode()).digest()
+        self._hash = hashlib.sha256(f"{self._name}\0{observation}".encode()).digest()
         self._show()
         return observation, self._info()
 
@@ -118,8 +122,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         command = self._reword(action)
         observation = self.world.step(command)
         won = self.world.won
-        self._steps += 1
-        self._ended = won or self._steps == self._step_limit()
+        self._ended = won
         self._transcript = f"> {action}\n{observation}"
         self._hash = hashlib.sha256(
             b"%b%b\0%b" % (self._hash, _encode(action), _encode(observation))
@@ -136,35 +139,36 @@ class ALFWorldEnv(gym.Env[str, str]):
 
     def clone_state(self) -> EnvState:
         """An exact snapshot of the episode, for search."""
-        return EnvState(
-            self._game, self.world.clone_state(), self._steps, self._ended, self._hash, self._transcript
-        )
+        return EnvState(self._game, self.world.clone_state(), self._ended, self._hash, self._transcript)
 
     def restore_state(self, state: EnvState) -> None:
         """Return to a snapshot of this environment, or of another one over the same games."""
         self._open(state.game)
         self.world.restore_state(state.world)
-        _, _, self._steps, self._ended, self._hash, self._transcript = state
+        _, _, self._ended, self._hash, self._transcript = state
 
     def _open(self, position: int) -> None:
         if self._playing and position == self._game:
             return
-        if self.backend == "textworld":
-            from oreo_envs.alfworld.textworld_backend import TextWorldWorld
-
-            self.world = TextWorldWorld(self.games.paths[position])  # type: ignore[assignment]
-        else:
-            self.world = World(self.games[position])
+        self.world, self._name = self._load(position)
         self._game = position
         self._playing = True
 
-    def _step_limit(self) -> int | None:
-        """The limit of the TimeLimit around this environment: past it a step is an error too."""
-        return self.spec.max_episode_steps if self.spec else None
+    def _load(self, position: int) -> tuple[Any, str]:
+        if self.backend == "native":
+            game = self.games[position]
+            return World(game), game.name
+        from oreo_envs.alfworld.textworld_backend import TextWorldWorld
+
+        # one TextWorld environment for all games, because each new one leaks its planner library
+        world = self.world if self._playing else TextWorldWorld()
+        name = self.games.names[position]
+        world.load(self.games.text(position), name)
+        return world, name
 
     def _reword(self, action: str) -> str:
         wording = self.world.wording
-        return action if self.dialect == wording else text.reword(action, wording)
+        return action if self.dialect in (None, wording) else text.reword(action.strip(), wording)
 
     def _info(self, failed: str = "") -> dict[str, Any]:
         world = self.world
@@ -174,7 +178,7 @@ class ALFWorldEnv(gym.Env[str, str]):
             "won": world.won,
             "task": world.task,
             "task_type": world.task_type,
-            "game": self.games.names[self._game],
+            "game": self._name,
             "action_status": world.action_status,
             "suggestions": [] if world.action_status == "ok" else suggest(failed, commands),
             "episode_hash": self._hash.hex(),
@@ -182,8 +186,17 @@ class ALFWorldEnv(gym.Env[str, str]):
         if self.expert:
             from oreo_envs.alfworld.expert import shortest_plan
 
-            info["expert_plan"] = shortest_plan(world)
+            info["expert_plan"] = shortest_plan(self._native_world())
         return info
+
+    def _native_world(self) -> World:
+        """The present state on the native engine."""
+        if self.backend == "native":
+            return self.world
+        world = World(self.game)
+        for command in self.world.clone_state():
+            world.step(command)
+        return world
 
     def _show(self) -> None:
         if self.render_mode == "human":

@@ -1,8 +1,8 @@
 """Game files: what an ALFWorld ``game.tw-pddl`` says, checked and turned into values.
 
-A game file is JSON with four texts of interest: the PDDL domain (the rules), the text grammar (the sentences),
-the PDDL problem (this room and this task) and a walkthrough. Rules and sentences are the same few texts in
-every ALFWorld game; the engine implements those and recognises them by fingerprint. Only the problem differs.
+A game file is JSON with four parts: the PDDL domain (the rules), the text grammar (the sentences), the PDDL
+problem (this room and this task) and a walkthrough. Rules and sentences are the same few texts in every
+ALFWorld game; the engine implements those and recognises them by fingerprint. Only the problem differs.
 
 Nothing here is trusted: a file is refused with :class:`GameFileError` in time linear in its size.
 """
@@ -115,7 +115,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What wins: `count` qualified objects together in one of the receptacles, or one held near a lit lamp."""
+    """What wins: `count` qualified objects in one of the receptacles, or one held near a lit lamp."""
 
     task_type: str
     objects: int
@@ -151,22 +151,35 @@ class Game:
     """Sentences and applicable commands that worlds of this game have already worked out."""
 
     @property
+    def names(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The names of all objects and of all receptacles."""
+        if "names" not in self.memo:
+            objects = frozenset(thing.name for thing in self.objects)
+            self.memo["names"] = objects, frozenset(receptacle.name for receptacle in self.receptacles)
+        return self.memo["names"]
+
+    @property
     def task_type(self) -> str:
         """One of ALFWorld's six task types."""
         return self.goal.task_type
 
 
 def load_game(path: str | os.PathLike[str]) -> Game:
-    """Read a game file. Raises GameFileError if it is not a game, UnsupportedGameError if it is an unknown one."""
+    """Read a game file. Raises GameFileError, or UnsupportedGameError if it is a game by other rules."""
     path = Path(path)
+    return parse_game(read_game_file(path), game_name(path), path)
+
+
+def read_game_file(path: Path) -> bytes:
+    """The content of a game file. Raises GameFileError if it cannot be read or is far too large."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise GameFileError(f"{path} has {size:,} bytes; a game file has at most {MAX_BYTES:,}.")
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise GameFileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return parse_game(content, game_name(path), path)
+    if len(content) > MAX_BYTES:
+        raise GameFileError(f"{path} is larger than {MAX_BYTES:,} bytes and so no game file.")
+    return content
 
 
 def game_name(path: Path) -> str:
@@ -280,8 +293,8 @@ def _recognise_grammar(grammar: str) -> tuple[Wording, str]:
 # ---------------------------------------------------------------- goals
 
 _PLACE = (
-    "( :goal ( and ( exists ( ?r - receptacle ) ( exists ( ?o - object ) ( and ( {able} ?o ) ( objecttype ?o $ ) "
-    "( receptacletype ?r $ ) ( {state} ?o ) ( inreceptacle ?o ?r ) ) ) ) ) )"
+    "( :goal ( and ( exists ( ?r - receptacle ) ( exists ( ?o - object ) ( and ( {able} ?o ) "
+    "( objecttype ?o $ ) ( receptacletype ?r $ ) ( {state} ?o ) ( inreceptacle ?o ?r ) ) ) ) ) )"
 )
 # the six goals, with $ for each object or receptacle type: task type, ability it asks for
 _GOALS = {
@@ -296,10 +309,10 @@ _GOALS = {
         "pick_two_obj_and_place",
         None,
     ),
-    "( :goal ( and ( exists ( ?ot - object ?r - receptacle ?a - agent ?l - location ) ( and ( objecttype ?ot $ ) "
-    "( toggleable ?ot ) ( istoggled ?ot ) ( receptacleatlocation ?r ?l ) ( atlocation ?a ?l ) "
-    "( inreceptacle ?ot ?r ) ) ) ( exists ( ?o - object ?a - agent ) ( and ( objecttype ?o $ ) ( holds ?a ?o ) ) "
-    ") ) )": ("look_at_obj_in_light", None),
+    "( :goal ( and ( exists ( ?ot - object ?r - receptacle ?a - agent ?l - location ) ( and "
+    "( objecttype ?ot $ ) ( toggleable ?ot ) ( istoggled ?ot ) ( receptacleatlocation ?r ?l ) "
+    "( atlocation ?a ?l ) ( inreceptacle ?ot ?r ) ) ) ( exists ( ?o - object ?a - agent ) ( and "
+    "( objecttype ?o $ ) ( holds ?a ?o ) ) ) ) )": ("look_at_obj_in_light", None),
 }
 
 

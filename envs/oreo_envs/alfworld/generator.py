@@ -306,112 +306,6 @@ def _bare_location(rng: Random, room: Room) -> str:
             return location
 
 
-# ---------------------------------------------------------------- the walkthrough
-
-
-class _Walk:
-    """Commands, and what they have changed so far."""
-
-    def __init__(self, draft: Draft, names: dict[str, str]) -> None:
-        self.commands: list[str] = []
-        self._fixtures, self._names = draft.room.fixtures, names
-        self._here = draft.start
-        self._opened: set[int] = set()
-
-    def visit(self, receptacle: int) -> str:
-        """Go there, unless it is within reach; returns its name."""
-        fixture = self._fixtures[receptacle]
-        name = self._names[fixture.id]
-        if fixture.location != self._here:
-            self.commands.append(f"go to {name}")
-            self._here = fixture.location
-        return name
-
-    def reach_into(self, receptacle: int) -> str:
-        """Go there and see that it is open; returns its name."""
-        name = self.visit(receptacle)
-        if self._fixtures[receptacle].openable and receptacle not in self._opened:
-            self.commands.append(f"open {name}")
-            self._opened.add(receptacle)
-        return name
-
-    def take(self, thing: Thing) -> str:
-        """Fetch an object; returns its name."""
-        source = self.reach_into(min(thing.inside, key=lambda i: self._fixtures[i].openable))
-        self.commands.append(f"take {self._names[thing.id]} from {source}")
-        return self._names[thing.id]
-
-    def put(self, thing: Thing, receptacle: int) -> None:
-        """Bring the held object to a receptacle."""
-        self.commands.append(f"move {self._names[thing.id]} to {self.reach_into(receptacle)}")
-
-
-def _walkthrough(draft: Draft, names: dict[str, str]) -> list[str]:
-    """The shortest plan that handles each needed object once."""
-    goal, room = draft.goal, draft.room
-    targets = [thing for thing in draft.things if thing.type == goal.object]
-    if goal.task_type == "look_at_obj_in_light":
-        lamps = [thing for thing in draft.things if thing.type == goal.place and thing.inside]
-        walks = [_look_at(draft, names, target, lamp) for target in targets for lamp in lamps]
-    else:
-        verb, appliance = APPLIANCES.get(goal.task_type, ("", ""))
-        appliances = room.indices(appliance) or [None]
-        near = {thing.location for thing in targets} | {
-            room.fixtures[i].location for i in appliances if i is not None
-        }
-        goals = room.indices(goal.place)
-        # receptacles of one type differ in cost only by what else is within reach there
-        goals = [i for i in goals if room.fixtures[i].location in near] + goals[:1]
-        walks = [
-            _bring(draft, names, some, place, verb, station)
-            for some in permutations(targets, goal.needed)
-            for station in appliances
-            for place in goals
-        ]
-    return min(walks, key=len)
-
-
-def _look_at(draft: Draft, names: dict[str, str], target: Thing, lamp: Thing) -> list[str]:
-    walk = _Walk(draft, names)
-    walk.take(target)
-    walk.visit(lamp.inside[0])
-    return [*walk.commands, f"use {names[lamp.id]}"]
-
-
-def _bring(
-    draft: Draft,
-    names: dict[str, str],
-    targets: Iterable[Thing],
-    place: int,
-    verb: str,
-    appliance: int | None,
-) -> list[str]:
-    walk = _Walk(draft, names)
-    for target in targets:
-        name = walk.take(target)
-        if appliance is not None:
-            walk.commands.append(f"{verb} {name} with {walk.visit(appliance)}")
-        walk.put(target, place)
-    return walk.commands
-
-
-def _human_names(ids: Iterable[str]) -> dict[str, str]:
-    """The names that alfworld gives: of one name, the first id in sorted order gets the highest number."""
-    ordered = sorted(ids, key=lambda id: _pddl(id).lower())
-    stems = {id: _stem(id) for id in ordered}
-    left = Counter(stems.values())
-    names = {}
-    for id in ordered:
-        names[id] = f"{stems[id]} {left[stems[id]]}"
-        left[stems[id]] -= 1
-    return names
-
-
-def _stem(id: str) -> str:
-    stem = id.partition("|")[0].lower()
-    return stem + "basin" if "basin" in id.lower() else stem
-
-
 # ---------------------------------------------------------------- the file
 
 
@@ -572,15 +466,12 @@ def _fixed_texts() -> tuple[str, str]:
     return json.dumps(_asset("domain.pddl")), json.dumps(_asset("grammar.twl"))
 
 
-def _file_text(draft: Draft, name: str) -> str:
-    names = _human_names(
-        [fixture.id for fixture in draft.room.fixtures] + [thing.id for thing in draft.things]
-    )
+def _file_text(draft: Draft, name: str, walkthrough: Sequence[str] = ()) -> str:
     domain, grammar = _fixed_texts()
     return (
         f'{{"pddl_domain": {domain}, "grammar": {grammar.replace("@TASK@", draft.task)}, '
         f'"pddl_problem": {json.dumps(_problem_text(draft, name))}, "solvable": true, '
-        f'"walkthrough": {json.dumps(_walkthrough(draft, names))}}}'
+        f'"walkthrough": {json.dumps(list(walkthrough))}}}'
     )
 
 
@@ -686,7 +577,9 @@ class GeneratedGames(Sequence[Game]):
         return self._game(range(self.LENGTH)[index])
 
     def index(self, name: Any, start: int = 0, stop: int | None = None) -> int:
-        """The index of the game with this name (or of this Game). Raises DataNotFoundError if there is none."""
+        """The index of a game by name, index or Game. Raises DataNotFoundError if there is none."""
+        if isinstance(name, int) and -self.LENGTH <= name < self.LENGTH:
+            return range(self.LENGTH)[name]
         name = name.name if isinstance(name, Game) else str(name)
         number = name.rpartition("_g")[2].rpartition("_")[2]
         if number.isdecimal() and len(number) <= len(str(self.LENGTH)):
@@ -696,6 +589,10 @@ class GeneratedGames(Sequence[Game]):
         raise DataNotFoundError(
             f"The split {self.split!r} has no game {name!r}; its games are numbered, from 0 on."
         )
+
+    def text(self, index: int) -> str:
+        """The game file's text of a game."""
+        return self.recipe.game(range(self.LENGTH)[index])[1]
 
     def _game(self, index: int) -> Game:
         game = self._kept.pop(index, None)

@@ -67,20 +67,18 @@ def receptacle_view(name: str, openable: bool, opened: bool, contents: Iterable[
 
 def object_view(name: str, hot: bool, cool: bool, clean: bool, sliced: bool, switched_on: bool) -> str:
     """What ``examine`` says of a held object that is not itself a container."""
-    temperature = "hot" if hot else "cool" if cool else ""
-    if sliced and (temperature or clean):
-        return f"This is a {_both(temperature, clean)} sliced {name}."
-    if temperature or clean:
-        return f"This is a {'cold' if temperature == 'cool' and not clean else _both(temperature, clean)} {name}."
+    qualities = [
+        word for word, holds in (("hot", hot), ("cool", cool and not hot), ("clean", clean)) if holds
+    ]
+    if qualities == ["cool"] and not sliced:
+        return f"This is a cold {name}."
+    if qualities:
+        return f"This is a {' and '.join(qualities)} {'sliced ' if sliced else ''}{name}."
     if switched_on:
         return f"This {name} is on."
     if sliced:
         return f"This is a sliced {name}."
     return f"There's nothing special about {name}."
-
-
-def _both(temperature: str, clean: bool) -> str:
-    return " and ".join(filter(None, [temperature, "clean" if clean else ""]))
 
 
 def container_view(name: str, contents: Iterable[str]) -> str:

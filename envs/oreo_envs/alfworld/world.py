@@ -58,6 +58,8 @@ class World:
         "won",
     )
 
+    action_status: ActionStatus
+
     def __init__(self, game: Game):
         self.game = game
         self.restore_state(game.start)
@@ -134,7 +136,7 @@ class World:
         self.inside = list(inside)
         self.nearby = list(nearby)
         self.taken = list(taken)
-        self.action_status: ActionStatus = "ok"
+        self.action_status = "ok"
         self._refresh()
 
     def opening(self) -> str:
@@ -171,14 +173,8 @@ class World:
         return any(self.inside[receptacle] & lit for receptacle in self.game.receptacles_at[self.location])
 
     def _is_command(self, command: str) -> bool:
-        game = self.game
-        names = game.memo.get("names")
-        if names is None:
-            names = game.memo["names"] = (
-                frozenset(thing.name for thing in game.objects),
-                frozenset(receptacle.name for receptacle in game.receptacles),
-            )
-        return text.is_command(command, *names, game.wording)
+        objects, receptacles = self.game.names
+        return text.is_command(command, objects, receptacles, self.game.wording)
 
     # ------------------------------------------------------------ what can be done
 
@@ -327,7 +323,8 @@ class World:
         self.inside[receptacle] &= ~bit
         self.taken[receptacle] |= bit
         self.nearby[self.location] &= ~bit
-        return f"You pick up the {self.game.objects[found].name} from the {self.game.receptacles[receptacle].name}."
+        game = self.game
+        return f"You pick up the {game.objects[found].name} from the {game.receptacles[receptacle].name}."
 
     def place(self, held: int, receptacle: int) -> str:
         """Put the held object down."""
