@@ -1,0 +1,172 @@
+"""Run a function that may hang or crash in a process that may be killed.
+
+A small pool of persistent worker processes, callable from any thread. A worker is told to import the
+function, says so, and only then the deadline runs; past it the worker is killed and a fresh one started.
+Nothing outlives the program: a worker ends when its pipe closes, and a timer of its own ends it if it
+computes on after the program was killed. Knows nothing about mathematics. POSIX only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import queue
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+STARTUP_SECONDS = 120.0
+MEMORY_BYTES = 4 << 30
+_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.workers import serve; serve({fd})"
+
+
+class WorkerFailure(Exception):
+    """A call passed its deadline, killed its worker or raised; its message says which."""
+
+
+class WorkerPool:
+    """At most ``size`` worker processes, started when first needed.
+
+    >>> pool = WorkerPool(1)
+    >>> pool.call("math:sqrt", 9.0, deadline=1.0)
+    3.0
+    """
+
+    def __init__(self, size: int = 2) -> None:
+        self._size = size
+        self._forget()
+        atexit.register(self.close)
+        os.register_at_fork(after_in_child=self._forget)
+
+    def call(self, function: str, *args: Any, deadline: float) -> Any:
+        """Return ``module:name`` called with ``args`` in a worker.
+
+        Raises:
+            WorkerFailure: no result within ``deadline`` seconds (the import not counted), or an exception.
+            ImportError: the worker cannot import ``module``.
+        """
+        worker = self._idle.get()
+        try:
+            if worker is None or not worker.alive:
+                worker = Worker()
+            return worker.call(function, args, deadline)
+        except WorkerFailure:
+            if worker is not None and worker.busy:
+                worker.kill()
+                worker = Worker()  # at once: it starts while the caller goes on
+            raise
+        except BaseException:
+            if worker is not None:
+                worker.kill()
+                worker = None
+            raise
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """Kill the idle workers; a later call starts new ones."""
+        idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for worker in idle:
+            if worker is not None:
+                worker.kill()
+            self._idle.put(None)
+
+    def _forget(self) -> None:
+        """Start empty; a forked child must not share its parent's workers."""
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        for _ in range(self._size):
+            self._idle.put(None)
+
+
+class Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self) -> None:
+        self._pipe, theirs = Pipe()
+        self.busy = False
+        with theirs:
+            code = _MAIN.format(path=sys.path, fd=theirs.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C in the terminal is the program's to handle
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def call(self, function: str, args: tuple[Any, ...], deadline: float) -> Any:
+        """Run one call; left ``busy`` when the process is in no state for another."""
+        self.busy = True
+        try:
+            self._pipe.send((function, args, deadline))
+            missing = self._receive(STARTUP_SECONDS)
+            if missing is not None:
+                raise ImportError(missing)
+            result, error = self._receive(deadline)
+        except (EOFError, OSError) as broken:
+            raise WorkerFailure(f"{function} ended its worker process") from broken
+        self.busy = False
+        if error is not None:
+            raise WorkerFailure(f"{function} raised {error}")
+        return result
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def _receive(self, seconds: float) -> Any:
+        if not self._pipe.poll(seconds):
+            raise WorkerFailure(f"no answer within {seconds:g} s")
+        return self._pipe.recv()
+
+
+def serve(fd: int) -> None:
+    """Answer calls until the pipe closes: the whole life of a worker process."""
+    _limit_memory()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, even inside one long C call
+    with suppress(EOFError, OSError), Connection(fd) as pipe:
+        while True:
+            function, args, deadline = pipe.recv()
+            try:
+                call = _import(function)
+            except ImportError as missing:
+                pipe.send(str(missing))
+                continue
+            pipe.send(None)
+            signal.setitimer(signal.ITIMER_REAL, deadline + 1.0)
+            pipe.send(_outcome(call, args))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _import(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _outcome(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, str | None]:
+    try:
+        return call(*args), None
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"[:500]
