@@ -1,0 +1,309 @@
+"""Scripted players over many games, recorded: a searching expert, shortest plans, random commands, mixtures.
+
+The function behind ``oreo-agents record``. Knows nothing about models; those play through
+:mod:`oreo_agents.rollout`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+import gymnasium as gym
+
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.recorder import RecordTrajectories
+
+AGENTS = ("expert", "shortest", "random")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a recording came to."""
+
+    path: Path
+    episodes: int = 0
+    successes: int = 0
+    turns: int = 0
+    already_there: int = 0
+    """Episodes of this recording that an earlier run had made."""
+    seconds: float = 0.0
+
+    @property
+    def success_rate(self) -> float:
+        """Won episodes of those played now."""
+        return self.successes / self.episodes if self.episodes else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
+            f"({self.episodes / max(self.seconds, 1e-9):.0f}/s), {self.success_rate:.1%} won, "
+            f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
+        )
+
+
+def record(
+    agent: str,
+    path: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    games: Any = None,
+    episodes_per_game: int = 1,
+    epsilon: float = 0.0,
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    limit: int | None = None,
+    max_steps: int = 50,
+    progress: bool = True,
+    author: str | None = None,
+    licence: str | None = None,
+) -> Summary:
+    """Play ALFWorld games and record every episode; run again, it continues where it stopped.
+
+    Games come in a random order that depends on ``seed`` alone, each once before any comes again.
+
+    Args:
+        agent: ``expert`` (:class:`oreo_envs.alfworld.expert.SearchingExpert`), ``shortest`` (the shortest
+            plan, which knows where everything is) or ``random`` (uniform over the admissible commands).
+        path: folder of the dataset. A shard of several writes to ``path/part-I-of-N``, and
+            ``load_trajectories(path)`` reads all parts.
+        split: as for ``gym.make("OREO-ALFWorld")``.
+        games: as for ``gym.make("OREO-ALFWorld")``.
+        episodes_per_game: how often each game is played; the expert searches differently each time.
+        epsilon: probability that a turn's command is replaced by another one: half of them random
+            admissible commands, half near misses that do nothing. The agent then recovers. The replaced
+            turns are listed in the trajectory's ``metadata["noise_turns"]``.
+        seed: of everything random.
+        shard: (i, n): play every n-th game, beginning with the i-th.
+        limit: at most this many episodes of this shard, those recorded before included.
+        max_steps: step limit of an episode.
+        progress: show a progress bar with success rate and episodes per second.
+        author: stored in the dataset.
+        licence: stored in the dataset.
+
+    Raises:
+        ConfigurationError: unknown agent, or numbers out of range.
+        DatasetError: ``path`` cannot be recorded into.
+        DataNotFoundError: there are no such games.
+    """
+    _check(agent, epsilon, shard, episodes_per_game, limit, max_steps)
+    env = _make(agent, split, games, max_steps)
+    folder = _part(Path(path), shard)
+    name = f"{agent}-epsilon{epsilon:g}" if epsilon else agent
+    recorder = RecordTrajectories(env, folder, agent=name, author=author, licence=licence)
+    summary = Summary(folder)
+    try:
+        plan = list(_plan(env.unwrapped.games.names, episodes_per_game, seed, shard))[:limit]  # type: ignore[attr-defined]
+        waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
+        summary.already_there = len(plan) - len(waiting)
+        _play_all(recorder, agent, waiting, epsilon, seed, summary, progress)
+    finally:
+        recorder.close()
+    return summary
+
+
+# --------------------------------------------------------------------------------------------- players
+
+
+class Player(Protocol):
+    """Chooses commands for one episode at a time."""
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """An episode begins."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The next command."""
+
+    def observe(self, action: str, observation: str) -> None:
+        """What a command led to, the player's own or another."""
+
+
+class ShortestPlan:
+    """Follows ``info["expert_plan"]``, which is made anew after every step."""
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """Nothing to remember."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The first command of the plan."""
+        return next(iter(info["expert_plan"]), "look")
+
+    def observe(self, action: str, observation: str) -> None:
+        """Nothing to remember."""
+
+
+class RandomCommands:
+    """Chooses uniformly among the admissible commands."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """Nothing to remember."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """Any admissible command."""
+        return self._random.choice(info["admissible_commands"])
+
+    def observe(self, action: str, observation: str) -> None:
+        """Nothing to remember."""
+
+
+class Noise:
+    """Replaces commands now and then, by ones the player did not want."""
+
+    def __init__(self, epsilon: float, random: Random) -> None:
+        self.epsilon, self._random = epsilon, random
+        self._offered: set[str] = set()
+
+    def disturb(self, command: str, admissible: Sequence[str]) -> str:
+        """``command`` itself, or with probability epsilon another one."""
+        self._offered.update(admissible)
+        if self._random.random() >= self.epsilon:
+            return command
+        others = [other for other in admissible if other != command]
+        misses = self._near_misses(admissible)
+        return self._random.choice(self._random.choice([pool for pool in (others, misses) if pool]))
+
+    def _near_misses(self, admissible: Sequence[str]) -> list[str]:
+        """Commands that do nothing now: about things elsewhere, or about numbers that do not exist."""
+        elsewhere = sorted(self._offered.difference(admissible))
+        return [beyond for beyond in _beyond_the_last(admissible) if beyond not in admissible] + elsewhere
+
+
+def _beyond_the_last(commands: Sequence[str]) -> list[str]:
+    """``go to drawer 4`` where ``go to drawer 3`` has the highest number, and so on."""
+    last: dict[str, int] = {}
+    for command in commands:
+        stem, _, number = command.rpartition(" ")
+        if number.isdecimal():
+            last[stem] = max(last.get(stem, 0), int(number))
+    return [f"{stem} {number + 1}" for stem, number in last.items()]
+
+
+# --------------------------------------------------------------------------------------------- playing
+
+
+def _play_all(
+    recorder: RecordTrajectories,
+    agent: str,
+    waiting: Sequence[tuple[str, int]],
+    epsilon: float,
+    seed: int,
+    summary: Summary,
+    progress: bool,
+) -> None:
+    begin = time.perf_counter()
+    for game, repeat in _shown(waiting, summary, progress):
+        episode_seed = _episode_seed(seed, game, repeat)
+        random = Random(episode_seed)
+        player = _player(agent, seed + repeat, random)
+        won, turns = _play(recorder, player, Noise(epsilon, random), game, episode_seed)
+        summary.episodes += 1
+        summary.successes += won
+        summary.turns += turns
+        summary.seconds = time.perf_counter() - begin
+
+
+def _play(env: RecordTrajectories, player: Player, noise: Noise, game: str, seed: int) -> tuple[bool, int]:
+    """Play one episode; whether it was won, and in how many turns."""
+    observation, info = env.reset(seed=seed, options={"game": game})
+    player.reset(observation, info)
+    turns, noisy, won, ended = 0, [], False, False
+    while not ended:
+        wanted = player.act(observation, info)
+        action = noise.disturb(wanted, info["admissible_commands"])
+        if action != wanted:
+            noisy.append(turns)
+            env.annotate(noise_turns=noisy)
+        observation, _, won, truncated, info = env.step(action)
+        player.observe(action, observation)
+        turns, ended = turns + 1, won or truncated
+    return won, turns
+
+
+def _player(agent: str, style: int, random: Random) -> Player:
+    if agent == "expert":
+        from oreo_envs.alfworld.expert import SearchingExpert
+
+        return SearchingExpert(seed=style)
+    return ShortestPlan() if agent == "shortest" else RandomCommands(random)
+
+
+def _plan(
+    names: Sequence[str], episodes_per_game: int, seed: int, shard: tuple[int, int]
+) -> Iterator[tuple[str, int]]:
+    """(game, how often it was played before) of every episode of a shard, in the order of play."""
+    index, count = shard
+    order = Random(seed).sample(names, len(names))[index::count]
+    return ((game, repeat) for repeat in range(episodes_per_game) for game in order)
+
+
+def _episode_seed(seed: int, game: str, repeat: int) -> int:
+    return zlib.crc32(f"{seed}/{game}/{repeat}".encode())
+
+
+def _make(agent: str, split: str | None, games: Any, max_steps: int) -> gym.Env:
+    import oreo_envs  # noqa: F401 (registers the id)
+
+    return gym.make(
+        "OREO-ALFWorld",
+        max_episode_steps=max_steps,
+        disable_env_checker=True,
+        split=split,
+        games=games,
+        expert=agent == "shortest",
+    )
+
+
+def _part(path: Path, shard: tuple[int, int]) -> Path:
+    index, count = shard
+    return path if count == 1 else path / f"part-{index}-of-{count}"
+
+
+def _check(
+    agent: str,
+    epsilon: float,
+    shard: tuple[int, int],
+    episodes_per_game: int,
+    limit: int | None,
+    max_steps: int,
+) -> None:
+    if agent not in AGENTS:
+        raise ConfigurationError(f"there is no scripted agent {agent!r}; choose one of {', '.join(AGENTS)}")
+    if not 0 <= epsilon < 1 or (epsilon and agent == "random"):
+        raise ConfigurationError(
+            f"epsilon={epsilon:g} for {agent}: choose 0 <= epsilon < 1, and 0 for random, which is all noise"
+        )
+    if not 0 <= shard[0] < shard[1]:
+        raise ConfigurationError(f"shard {shard[0]}/{shard[1]}: shards of n are numbered 0/n to n-1/n")
+    if min(episodes_per_game, max_steps, 1 if limit is None else limit) < 1:
+        raise ConfigurationError("episodes per game, limit and max steps must be at least 1")
+
+
+def _shown(waiting: Sequence[tuple[str, int]], summary: Summary, progress: bool) -> Iterator[tuple[str, int]]:
+    """The episodes to play, while a progress bar shows what ``summary`` says."""
+    if not progress:
+        yield from waiting
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[won]:.1%} won  {task.fields[rate]:.0f} episodes/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("record", total=len(waiting), won=0.0, rate=0.0)
+        for episode in waiting:
+            yield episode
+            rate = summary.episodes / max(summary.seconds, 1e-9)
+            bar.update(task, advance=1, won=summary.success_rate, rate=rate)
