@@ -163,8 +163,8 @@ def find_games(
     source = _split_source(split)
     if source is None:
         raise DataNotFoundError(
-            f"The split {split!r} is neither a folder nor an archive in {data_root()}: download "
-            f"ALFWorld's games with `oreo-agents data`, set ALFWORLD_DATA to their folder, or use split='generated'."
+            f"The split {split!r} is neither a folder nor an archive in {data_root()}: download the games with "
+            f"`oreo-agents data`, set ALFWORLD_DATA to their folder, or use split='generated'."
         )
     return _open_sources([source], include_unsolvable)
 

@@ -70,6 +70,11 @@ class TextWorldWorld:
         """Whether the goal holds now."""
         return bool(self._state.won)
 
+    @property
+    def score(self) -> float:
+        """What TextWorld gives as its score."""
+        return float(self._state.score or 0)
+
     def admissible_commands(self) -> list[str]:
         """The commands that would do something now, sorted."""
         return list(self._state.admissible_commands)

@@ -1,0 +1,262 @@
+"""Play games side by side on the native engine and in TextWorld, and report the first difference of each.
+
+    python benchmarks/alfworld_parity.py --games train.tar.xz --steps 40 --jobs 2
+
+Each game is walked at random from a seed made of its name: admissible commands (verbs drawn evenly, so that
+rare ones such as slice and heat occur), pieces of the walkthrough, near misses and nonsense. After every step
+the observation, the admissible commands, won and the reward must be equal; the walk goes on after a win.
+
+The run can be stopped and started again: finished games are kept in a log.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from oreo_envs.alfworld.data import Games, find_games
+from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
+from oreo_envs.alfworld.text import reword, split_command
+from oreo_envs.alfworld.world import World
+
+RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
+LOG = Path("runs") / "alfworld_parity.jsonl"
+NONSENSE = (
+    "",
+    " ",
+    "xyzzy",
+    "go to",
+    "take",
+    "look around",
+    "examine",
+    "put",
+    "help me",
+    "go to the moon 1",
+    "LOOK",
+)
+
+
+class CommandSource:
+    """Draws the commands of a walk; the same game, seed and answers give the same commands."""
+
+    def __init__(self, game: Game, seed: int):
+        self.random = Random(f"{seed}/{game.name}")
+        self.game = game
+        self.walkthrough = list(game.walkthrough)
+
+    def next(self, admissible: list[str]) -> str:
+        """The next command, given what is admissible."""
+        draw = self.random.random()
+        if self.walkthrough and draw < 0.3:
+            return self.walkthrough.pop(0)
+        if draw < 0.8:
+            return self._admissible(admissible)
+        return self._near_miss(admissible) if draw < 0.96 else self.random.choice(NONSENSE)
+
+    def _admissible(self, admissible: list[str]) -> str:
+        by_verb: dict[str, list[str]] = {}
+        for command in admissible:
+            by_verb.setdefault(command.split()[0] if " " in command else "", []).append(command)
+        return self.random.choice(by_verb[self.random.choice(sorted(by_verb))])
+
+    def _near_miss(self, admissible: list[str]) -> str:
+        """A command that is wrong in one thing, or says the same in the other wording or spacing."""
+        random, command = self.random, self._admissible(admissible)
+        thing = random.choice((*self.game.objects, *self.game.receptacles)).name
+        parsed = split_command(command)
+        changes = [
+            command.upper(),
+            f"  {command} ",
+            command[:-1],
+            command + "0",
+            f"examine {thing}",
+            f"take {thing} from {random.choice(self.game.receptacles or self.game.objects).name}",
+            f"use {thing}",
+            reword(command, "put" if self.game.wording == "move" else "move"),
+        ]
+        if parsed and parsed.first:
+            changes.append(command.replace(parsed.first, thing, 1))
+        return random.choice(changes)
+
+
+def compare(reference: Any, content: str | bytes, name: str, steps: int, seed: int) -> dict[str, Any]:
+    """Walk one game on both sides; ``difference`` is None or tells the first one with its history."""
+    started = time.perf_counter()
+    game = parse_game(content, name)
+    native = World(game)
+    reference.load(content, name)
+    commands = CommandSource(game, seed)
+    history: list[str] = []
+    verbs: Counter[str] = Counter()
+    won = 0
+    difference = _differ(native, reference, native.reset(), reference.reset())
+    while difference is None and len(history) < steps:
+        command = commands.next(native.admissible_commands())
+        history.append(command)
+        observations = native.step(command), reference.step(command)
+        difference = _differ(native, reference, *observations)
+        won += native.won
+        if native.action_status == "ok":
+            verbs[command.split()[0]] += 1
+    return {
+        "game": name,
+        "task_type": game.task_type,
+        "wording": game.wording,
+        "steps": len(history),
+        "won_steps": won,
+        "verbs": dict(verbs),
+        "seconds": round(time.perf_counter() - started, 2),
+        "difference": None if difference is None else {**difference, "history": history},
+    }
+
+
+def _differ(native: World, reference: Any, ours: str, theirs: str) -> dict[str, Any] | None:
+    pairs = {
+        "observation": (ours, theirs),
+        "admissible_commands": (native.admissible_commands(), reference.admissible_commands()),
+        "won": (native.won, reference.won),
+        "reward": (float(native.won), reference.score),
+        "action_status": (native.action_status, reference.action_status),
+    }
+    for what, (native_value, reference_value) in pairs.items():
+        if native_value != reference_value:
+            return {"what": what, "native": native_value, "textworld": reference_value}
+    return None
+
+
+# ---------------------------------------------------------------- many games
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(games: Games, steps: int, seed: int) -> None:
+    from oreo_envs.alfworld.textworld_backend import TextWorldWorld
+
+    _worker.update(reference=TextWorldWorld(), games=games, steps=steps, seed=seed)
+
+
+def _work(index: int) -> dict[str, Any]:
+    games = _worker["games"]
+    name = games.names[index]
+    row = compare(_worker["reference"], games.text(index), name, _worker["steps"], _worker["seed"])
+    return row | {"file": fingerprint(games, index)}
+
+
+def run(games: Games, indices: list[int], steps: int, seed: int, jobs: int) -> Iterator[dict[str, Any]]:
+    """Compare games in worker processes, renewed now and then because TextWorld leaks."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs, _start_worker, (games, steps, seed), maxtasksperchild=50) as pool:
+        yield from pool.imap_unordered(_work, indices)
+
+
+def choose(games: Games, count: int | None, seed: int) -> list[int]:
+    """`count` games with the task types taken in turn, or all of them."""
+    by_type: dict[str, list[int]] = {}
+    order = list(range(len(games)))
+    Random(seed).shuffle(order)
+    for index in order:
+        by_type.setdefault(games.names[index].partition("-")[0], []).append(index)
+    turns = [group[turn] for turn in range(len(order)) for group in by_type.values() if turn < len(group)]
+    return turns[:count]
+
+
+def summarise(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """The figures to record."""
+    rows = list(rows)
+    verbs: Counter[str] = Counter()
+    for row in rows:
+        verbs.update(row["verbs"])
+    return {
+        "what": "native engine against TextWorld, step by step",
+        "games": len(rows),
+        "steps": sum(row["steps"] for row in rows),
+        "differences": sum(row["difference"] is not None for row in rows),
+        "won_steps": sum(row["won_steps"] for row in rows),
+        "games_by_task_type": {kind: sum(row["task_type"] == kind for row in rows) for kind in TASK_TYPES},
+        "games_by_wording": dict(Counter(row["wording"] for row in rows)),
+        "carried_out_by_verb": dict(sorted(verbs.items())),
+        "command": f"python benchmarks/alfworld_parity.py --steps {options.steps} --seed {options.seed}",
+        "games_from": [Path(source).name for source in options.games or [options.split]],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")},
+    }
+
+
+def fingerprint(games: Games, index: int) -> str:
+    """Short hash of a game file; names do not tell apart the two wordings of a game."""
+    content = games.text(index)
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
+
+
+def _finished(log: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    if log.exists():
+        for line in log.read_text().splitlines():
+            row = json.loads(line)
+            if row["options"] == [options.steps, options.seed]:
+                rows[row["file"]] = row
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--games", nargs="+", help="folders, game files or archives")
+    parser.add_argument("--split", help="a split by name, instead of --games")
+    parser.add_argument(
+        "--count", type=int, help="compare that many games, task types in turn (default: all)"
+    )
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="stop after that time; start again to go on")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the summary goes")
+    parser.add_argument("--log", type=Path, default=LOG, help="where finished games are kept")
+    options = parser.parse_args()
+
+    games = find_games(options.split, options.games, include_unsolvable=True)
+    rows = _finished(options.log, options)
+    todo = [
+        index for index in choose(games, options.count, options.seed) if fingerprint(games, index) not in rows
+    ]
+    print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}")
+    started = time.monotonic()
+    options.log.parent.mkdir(parents=True, exist_ok=True)
+    with options.log.open("a") as file:
+        for row in run(games, todo, options.steps, options.seed, options.jobs):
+            file.write(json.dumps(row | {"options": [options.steps, options.seed]}) + "\n")
+            file.flush()
+            rows[row["file"]] = row
+            report(row, len(rows))
+            if options.minutes and time.monotonic() - started > options.minutes * 60:
+                break
+    summary = summarise(rows.values(), options)
+    options.output.write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+    return 1 if summary["differences"] else 0
+
+
+def report(row: dict[str, Any], number: int) -> None:
+    """One line for a game, or the whole story of a difference."""
+    if row["difference"] is None:
+        print(
+            f"{number:5d}  equal in {row['steps']} steps  {row['seconds']:5.1f} s  {row['game']}", flush=True
+        )
+    else:
+        print(
+            f"{number:5d}  DIFFERENCE  {row['game']}\n{json.dumps(row['difference'], indent=2)}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
