@@ -6,10 +6,11 @@ writes, beside the generator (``envs/oreo_envs/alfworld/assets``):
 
 - ``domain.pddl``, ``grammar.twl``: the texts that every 2.1.3 game embeds (ALFWorld, MIT licence), the task
   sentence replaced by ``@TASK@``;
-- ``rooms.json``: the receptacles of all 120 floor plans, with the place where each is reached. 108 are measured
-  from the games; the 12 that ALFRED keeps for its unseen splits come from the layout files of the ``alfworld``
-  package, with the few kinds of receptacles that those files leave out added;
-- ``statistics.json``: how many objects of each type a kind of room has, and where they lie; goals; affordances.
+- ``rooms.json``: the receptacles of all 120 floor plans, with the place where each is reached. 108 are
+  measured from the games; the 12 that ALFRED keeps for its unseen splits come from the layout files of the
+  ``alfworld`` package, with the few kinds of receptacles that those files leave out added;
+- ``statistics.json``: how many objects of each type a kind of room has, and where they lie; goals;
+  affordances.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def measured_rooms(games: list[Game]) -> dict[int, dict[str, Any]]:
 
 
 def measured_room(games: list[Game]) -> dict[str, Any]:
-    """One room; ``overlaps`` holds [receptacle, receptacle, P(an object in the first is also in the second)]."""
+    """One room; ``overlaps``: [receptacle, another, P(an object in the first is also in the other)]."""
     at = sorted(games[0].facts["receptacleAtLocation"])
     order = {receptacle: i for i, (receptacle, _) in enumerate(at)}
     alone, both = Counter[int](), Counter[tuple[int, int]]()
@@ -119,7 +120,7 @@ def layout_room(number: int) -> dict[str, Any]:
 
 
 def object_statistics(games: list[Game]) -> dict[str, Any]:
-    """Per object type: how often a room has 0, 1, 2, ... of it, and its weight for each receptacle of a type."""
+    """Per object type: how often a room has 0, 1, 2, ... of it; its rate in each receptacle of a type."""
     counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
     placed: defaultdict[str, Counter[str]] = defaultdict(Counter)
     available: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -141,7 +142,7 @@ def object_statistics(games: list[Game]) -> dict[str, Any]:
 
 
 def goal_statistics(games: list[Game]) -> dict[str, Any]:
-    """Per task type: how often each (room kind, object, receptacle or lamp), and how many objects of the type."""
+    """Per task type: how often each (room kind, object, place) occurs; how often 0 to 4 such objects."""
     goals: defaultdict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
     targets: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for game in games:

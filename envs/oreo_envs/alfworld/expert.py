@@ -1,8 +1,8 @@
-"""Experts: one that searches as a player must, and (from :mod:`planner`) the shortest plan for one who knows all.
+"""Experts: one that searches as a player must, and the shortest plan for one who knows the whole room.
 
-:class:`SearchingExpert` sees only text. It keeps a :class:`Belief` of the room, which every observation updates,
-whoever acted; its next command is a function of the task, the belief and its style. So it can take over at any
-point of an episode, and it never raises: what it cannot understand it answers with ``look``.
+:class:`SearchingExpert` sees only text. It keeps a :class:`Belief` of the room, which every observation
+updates, whoever acted; its next command follows from the task, the belief and its style. So it can take over
+at any point of an episode, and it never raises: what it cannot understand it answers with ``look``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Task:
     @property
     def appliance(self) -> str:
         """The type of receptacle that ``verb`` needs."""
-        return next((place.lower() for verb, place in APPLIANCES.values() if verb == self.verb), "")
+        return APPLIANCES.get(self.verb, "").lower()
 
 
-_SENTENCES = (
+_SENTENCES: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
     (re.compile(r"put a (?P<state>clean|hot|cool) (?P<object>\w+) in (?P<place>\w+)"), {}),
     (re.compile(r"(?P<verb>clean|heat|cool) some (?P<object>\w+) and put it in (?P<place>\w+)"), {}),
     (re.compile(r"(?:find|put) two (?P<object>\w+) (?:and put them )?in (?P<place>\w+)"), {"count": 2}),
@@ -256,8 +256,8 @@ class SearchingExpert:
     """Looks for what the task needs where it is likely to be, and remembers what it sees on the way.
 
     One rule decides each command: finish what the hands hold; else take a needed object whose place is known;
-    else look into the next place that may hold one. Likely places come first, by how often objects of the type
-    lie there per command spent (``order="likely"``), or as the opening lists them (``order="listed"``).
+    else look into the next place that may hold one. Likely places come first, by how often objects of the
+    type lie there per command spent (``order="likely"``), or as the opening lists them (``order="listed"``).
 
     Args:
         seed: 0 is the plain style; every other seed prefers places differently, game by game.
@@ -298,8 +298,8 @@ class SearchingExpert:
     def act(self, observation: str, info: Mapping[str, Any] | None = None) -> str:
         """The next command.
 
-        Where :meth:`observe` was not called since the last one, that command is taken to have been carried out,
-        with ``observation`` as its result. ``info`` is not looked at.
+        Where :meth:`observe` was not called since the last one, that command is taken to have been carried
+        out, with ``observation`` as its result. ``info`` is not looked at.
         """
         if self._awaited is not None:
             self._belief.update(self._awaited, observation)
@@ -367,7 +367,9 @@ class SearchingExpert:
         belief = self._belief
         ranked = self._ranking(kind)
         for place in [name for name in ranked if name not in belief.contents] or ranked:
-            yield from self._beside(place, f"open {place}" if self._needs_opening(place) else f"examine {place}")
+            yield from self._beside(
+                place, f"open {place}" if self._needs_opening(place) else f"examine {place}"
+            )
         belief.contents = {place: things for place, things in belief.contents.items() if things}
 
     # ------------------------------------------------------------ getting there

@@ -1,28 +1,29 @@
 """New ALFWorld games without end: the default data, which needs no download.
 
-A generated game is an ordinary ``game.tw-pddl`` text in the format of the 2.1.3 files, so everything that plays
-the real games plays it too. It follows from (split, seed, index) alone, on any machine:
+A generated game is an ordinary ``game.tw-pddl`` text in the format of the 2.1.3 files, so everything that
+plays the real games plays it too. It follows from (split, seed, index) alone, on any machine:
 
-    task and goal  ──►  a room that has what the goal needs  ──►  objects in it  ──►  walkthrough  ──►  JSON text
+    task and goal ──► a room that has what the goal needs ──► objects in it ──► walkthrough ──► JSON text
 
-Goals, objects and places are drawn with the frequencies of the real train split. Those, the floor plans of AI2-THOR
-and the domain and grammar texts that every game embeds lie in ``assets`` (facts and texts of ALFRED and ALFWorld,
-MIT licence; ``benchmarks/alfworld_statistics.py`` wrote them). Knows nothing about playing.
+Goals, objects and places are drawn with the frequencies of the real train split. Those, the floor plans of
+AI2-THOR and the domain and grammar texts that every game embeds lie in ``assets`` (facts and texts of ALFRED
+and ALFWorld, MIT licence; ``benchmarks/alfworld_statistics.py`` wrote them).
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import accumulate, permutations
+from itertools import accumulate
 from random import Random
-from typing import Any, Literal, overload
+from typing import Any, Literal, SupportsIndex, overload
 
 from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
+from oreo_envs.alfworld.planner import TREATMENTS, shortest_plan
+from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
 
 Difficulty = Literal["easy", "normal", "hard"]
@@ -51,11 +52,7 @@ SENTENCES = {
 }
 """The wordings of the real games, which use each about equally often."""
 
-APPLIANCES = {
-    "pick_clean_then_place_in_recep": ("clean", "SinkBasin"),
-    "pick_heat_then_place_in_recep": ("heat", "Microwave"),
-    "pick_cool_then_place_in_recep": ("cool", "Fridge"),
-}
+APPLIANCES = {"clean": "SinkBasin", "heat": "Microwave", "cool": "Fridge"}
 STARTS_OUTSIDE_GOAL = ("pick_and_place_simple", "pick_two_obj_and_place")
 """Tasks that a target could solve just by lying where it is."""
 FLOOR = -1
@@ -191,8 +188,8 @@ def _can_host(room: Room, goal: Goal) -> bool:
         furnished = bool(_places(room, goal.place, floor=False)[0])
     else:
         furnished = bool(room.indices(goal.place))
-    if goal.task_type in APPLIANCES:
-        furnished = furnished and bool(room.indices(APPLIANCES[goal.task_type][1]))
+    if goal.task_type in TREATMENTS:
+        furnished = furnished and bool(room.indices(APPLIANCES[TREATMENTS[goal.task_type]]))
     return furnished and bool(_target_places(room, goal, "normal")[0])
 
 
@@ -300,8 +297,8 @@ def _bare_location(rng: Random, room: Room) -> str:
     taken = {fixture.location for fixture in room.fixtures}
     while True:
         _, x, z, _, _ = rng.choice(room.fixtures).location.split("|")
-        x, z = int(x) + rng.randint(-3, 3), int(z) + rng.randint(-3, 3)
-        location = f"loc|{x}|{z}|{rng.randrange(4)}|30"
+        near_x, near_z = int(x) + rng.randint(-3, 3), int(z) + rng.randint(-3, 3)
+        location = f"loc|{near_x}|{near_z}|{rng.randrange(4)}|30"
         if location not in taken:
             return location
 
@@ -454,9 +451,9 @@ def _problem_text(draft: Draft, name: str) -> str:
     facts = [room_facts, *(contain[name] for name in present), f"(atLocation agent1 {_pddl(draft.start)})"]
     facts += _thing_facts(draft)
     return (
-        f"\n(define (problem plan_{name})\n(:domain alfred)\n{_declared_types()}{_INDENT}"
-        f"{_INDENT.join(declared)}{_INDENT})\n    \n\n(:init\n\n{_INDENT}{_INDENT.join(facts)}{_INDENT})\n    \n"
-        f"{_goal_text(draft.goal)}"
+        f"\n(define (problem plan_{name})\n(:domain alfred)\n{_declared_types()}"
+        f"{_INDENT}{_INDENT.join(declared)}{_INDENT})\n    \n\n(:init\n\n"
+        f"{_INDENT}{_INDENT.join(facts)}{_INDENT})\n    \n{_goal_text(draft.goal)}"
     )
 
 
@@ -466,12 +463,12 @@ def _fixed_texts() -> tuple[str, str]:
     return json.dumps(_asset("domain.pddl")), json.dumps(_asset("grammar.twl"))
 
 
-def _file_text(draft: Draft, name: str, walkthrough: Sequence[str] = ()) -> str:
+def _file_text(draft: Draft, trial: str) -> str:
+    """The whole file, with an empty walkthrough at its end."""
     domain, grammar = _fixed_texts()
     return (
         f'{{"pddl_domain": {domain}, "grammar": {grammar.replace("@TASK@", draft.task)}, '
-        f'"pddl_problem": {json.dumps(_problem_text(draft, name))}, "solvable": true, '
-        f'"walkthrough": {json.dumps(list(walkthrough))}}}'
+        f'"pddl_problem": {json.dumps(_problem_text(draft, trial))}, "solvable": true, "walkthrough": []}}'
     )
 
 
@@ -485,7 +482,8 @@ class Recipe:
     Each run of ``len(task_types)`` consecutive indices holds every task type once, in a random order.
 
     Raises:
-        OreoError: for an unknown split, task type, room kind or difficulty, or when no room of the kinds asked
+        OreoError: for an unknown split, task type, room kind or difficulty, or when no room of the kinds
+        asked
             for can host a task.
     """
 
@@ -503,18 +501,27 @@ class Recipe:
         _check("difficulty", [self.difficulty], DIFFICULTIES)
         for task_type in self.task_types:
             if not _goal_table(SPLITS[self.split], task_type, self.room_kinds)[0]:
-                raise OreoError(
-                    f"No {' or '.join(self.room_kinds)} can host {task_type}; leave one of the two out."
-                )
+                kinds = " or ".join(self.room_kinds)
+                raise OreoError(f"No {kinds} can host {task_type}; leave one of the two out.")
 
-    def game(self, index: int) -> tuple[str, str]:
-        """The name, ``<task folder>/<trial folder>``, and the JSON text of one game."""
-        draft = self._draft(index)
-        trial = f"trial_g{index:06}" if self.seed == 0 else f"trial_g{self.seed}_{index:06}"
-        goal = draft.goal
-        lamp = goal.task_type == "look_at_obj_in_light"
-        folder = f"{goal.task_type}-{goal.object}-None-{goal.place}-{draft.room.number}"
-        return f"{folder}/{trial}", _file_text(draft, trial)
+    def name(self, index: int) -> str:
+        """``<task folder>/<trial folder>`` of a game."""
+        return f"{_folder(self._draft(index))}/{self._trial(index)}"
+
+    def text(self, index: int) -> str:
+        """The content of a game's file."""
+        without_walkthrough = _file_text(self._draft(index), self._trial(index))
+        plan = shortest_plan(World(parse_game(without_walkthrough, self._trial(index))))
+        return without_walkthrough.removesuffix("[]}") + json.dumps(plan) + "}"
+
+    def game(self, index: int) -> Game:
+        """A game, as if parsed from its file."""
+        draft, trial = self._draft(index), self._trial(index)
+        game = parse_game(_file_text(draft, trial), f"{_folder(draft)}/{trial}")
+        return replace(game, walkthrough=tuple(shortest_plan(World(game))))
+
+    def _trial(self, index: int) -> str:
+        return f"trial_g{index:06}" if self.seed == 0 else f"trial_g{self.seed}_{index:06}"
 
     def _draft(self, index: int) -> Draft:
         group = SPLITS[self.split]
@@ -529,6 +536,11 @@ class Recipe:
         return order[place]
 
 
+def _folder(draft: Draft) -> str:
+    goal = draft.goal
+    return f"{goal.task_type}-{goal.object}-None-{goal.place}-{draft.room.number}"
+
+
 def _check(what: str, given: Sequence[str], known: Iterable[str]) -> None:
     unknown = [value for value in given if value not in known]
     if unknown or not given:
@@ -541,11 +553,11 @@ def generate_game(index: int, split: str = "generated") -> str:
     Raises:
         OreoError: for a split that is not ``generated`` or ``generated_unseen``.
     """
-    return Recipe(split).game(index)[1]
+    return Recipe(split).text(index)
 
 
 class GeneratedGames(Sequence[Game]):
-    """A split of generated games, made when asked for and kept while there is room.
+    """A split of generated games, made when asked for; the last few are kept.
 
     >>> games = GeneratedGames("generated_unseen")
     >>> len(games), games.index(games[7].name)
@@ -555,72 +567,80 @@ class GeneratedGames(Sequence[Game]):
     LENGTH = 1_000_000
     KEPT = 512
 
-    def __init__(self, split: str = "generated", recipe: Recipe | None = None) -> None:
-        """``recipe``, if given, says more than ``split``. Raises OreoError for an unknown split."""
+    def __init__(
+        self, split: str = "generated", recipe: Recipe | None = None, numbers: range | None = None
+    ) -> None:
+        """Games of ``recipe``, by default the plain one of ``split``, at some ``numbers``, by default all.
+
+        Raises:
+            OreoError: unknown split.
+        """
         self.recipe = recipe or Recipe(split)
-        self.split = self.recipe.split
-        self.names: Sequence[str] = _Names(self)
+        self.numbers = range(self.LENGTH) if numbers is None else numbers
+        self.names = LazyTexts(len(self.numbers), lambda position: self.recipe.name(self.numbers[position]))
+        self.task_types = LazyTexts(
+            len(self.numbers), lambda position: self.names[position].partition("-")[0]
+        )
         self._kept: dict[int, Game] = {}
 
     def __len__(self) -> int:
-        return self.LENGTH
+        return len(self.numbers)
 
     @overload
-    def __getitem__(self, index: int) -> Game: ...
-
+    def __getitem__(self, position: SupportsIndex) -> Game: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Game]: ...
-
-    def __getitem__(self, index: int | slice) -> Game | list[Game]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.LENGTH))]
-        return self._game(range(self.LENGTH)[index])
-
-    def index(self, name: Any, start: int = 0, stop: int | None = None) -> int:
-        """The index of a game by name, index or Game. Raises DataNotFoundError if there is none."""
-        if isinstance(name, int) and -self.LENGTH <= name < self.LENGTH:
-            return range(self.LENGTH)[name]
-        name = name.name if isinstance(name, Game) else str(name)
-        number = name.rpartition("_g")[2].rpartition("_")[2]
-        if number.isdecimal() and len(number) <= len(str(self.LENGTH)):
-            index = int(number)
-            if index in range(self.LENGTH)[start:stop] and self.names[index] == name:
-                return index
-        raise DataNotFoundError(
-            f"The split {self.split!r} has no game {name!r}; its games are numbered, from 0 on."
-        )
-
-    def text(self, index: int) -> str:
-        """The game file's text of a game."""
-        return self.recipe.game(range(self.LENGTH)[index])[1]
-
-    def _game(self, index: int) -> Game:
-        game = self._kept.pop(index, None)
+    def __getitem__(self, position: slice) -> GeneratedGames: ...
+    def __getitem__(self, position: SupportsIndex | slice) -> Game | GeneratedGames:
+        if isinstance(position, slice):
+            return GeneratedGames(recipe=self.recipe, numbers=self.numbers[position])
+        number = self.numbers[position]
+        game = self._kept.get(number)
         if game is None:
-            name, text = self.recipe.game(index)
-            game = parse_game(text, name)
-            while len(self._kept) >= self.KEPT:
-                self._kept.pop(next(iter(self._kept)), None)
-        self._kept[index] = game
+            if len(self._kept) >= self.KEPT:
+                self._kept.clear()
+            game = self._kept[number] = self.recipe.game(number)
         return game
 
+    def __repr__(self) -> str:
+        return f"GeneratedGames({self.recipe}, {self.numbers})"
 
-class _Names(Sequence[str]):
-    """The names of generated games, each worked out when asked for."""
+    def text(self, position: int) -> str:
+        """The content of a game's file."""
+        return self.recipe.text(self.numbers[position])
 
-    def __init__(self, games: GeneratedGames) -> None:
-        self._games = games
+    def index(self, value: Any, *_: Any) -> int:  # type: ignore[override]
+        """Position of a game given by its name, its position or itself.
+
+        Raises:
+            DataNotFoundError: there is no such game here.
+        """
+        if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+            if -len(self) <= value.__index__() < len(self):
+                return range(len(self))[value]
+        else:
+            name = value.name if isinstance(value, Game) else str(value)
+            trial = name.rpartition("_")[2].removeprefix("g")
+            if trial.isdecimal() and len(trial) < 10 and int(trial) in self.numbers:
+                position = self.numbers.index(int(trial))
+                if self.names[position] == name:
+                    return position
+        raise DataNotFoundError(f"There is no game {str(value)!r} among these {len(self):,} generated games.")
+
+
+class LazyTexts(Sequence[str]):
+    """A sequence of strings, each worked out when asked for."""
+
+    def __init__(self, length: int, make: Callable[[int], str]) -> None:
+        self._positions, self._make = range(length), make
 
     def __len__(self) -> int:
-        return len(self._games)
+        return len(self._positions)
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
-
+    def __getitem__(self, position: SupportsIndex) -> str: ...
     @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self._games.recipe.game(range(len(self))[index])[0]
+    def __getitem__(self, position: slice) -> list[str]: ...
+    def __getitem__(self, position: SupportsIndex | slice) -> str | list[str]:
+        if isinstance(position, slice):
+            return [self._make(i) for i in self._positions[position]]
+        return self._make(self._positions[position])
