@@ -11,11 +11,13 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import RecordTrajectories
@@ -99,7 +101,8 @@ def record(
     recorder = RecordTrajectories(env, folder, agent=name, author=author, licence=licence)
     summary = Summary(folder)
     try:
-        plan = list(_plan(env.unwrapped.games.names, episodes_per_game, seed, shard))[:limit]  # type: ignore[attr-defined]
+        names = env.unwrapped.games.names  # type: ignore[attr-defined]
+        plan = list(islice(_plan(names, episodes_per_game, seed, shard), limit))
         waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
         summary.already_there = len(plan) - len(waiting)
         _play_all(recorder, agent, waiting, epsilon, seed, summary, progress)
@@ -241,8 +244,8 @@ def _plan(
 ) -> Iterator[tuple[str, int]]:
     """(game, how often it was played before) of every episode of a shard, in the order of play."""
     index, count = shard
-    order = Random(seed).sample(names, len(names))[index::count]
-    return ((game, repeat) for repeat in range(episodes_per_game) for game in order)
+    order = np.random.default_rng(seed).permutation(len(names))[index::count]  # of up to a million games
+    return ((names[game], repeat) for repeat in range(episodes_per_game) for game in order)
 
 
 def _episode_seed(seed: int, game: str, repeat: int) -> int:

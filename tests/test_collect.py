@@ -1,0 +1,100 @@
+import pytest
+from oreo_envs.alfworld.generator import generate_game
+
+from oreo_agents.collect import AGENTS, record
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.errors import ConfigurationError
+
+
+def run(path, agent="expert", **options):
+    return record(agent, path, **{"split": "generated", "limit": 12, "progress": False, **options})
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_agent_is_recorded(tmp_path, agent):
+    summary = run(tmp_path / "d", agent)
+    dataset = load_trajectories(tmp_path / "d")
+    assert summary.episodes == len(dataset) == len(set(dataset.games)) == 12
+    assert summary.successes == dataset.success.sum()
+    assert summary.turns == dataset.lengths.sum()
+    assert set(dataset.agents) == {agent}
+    if agent != "random":
+        assert summary.success_rate > 0.8
+    assert all(turn.action_status == "ok" for episode in dataset for turn in episode.turns)
+    assert all(turn.action in turn.admissible_commands for episode in dataset for turn in episode.turns)
+
+
+def test_shortest_is_no_longer_than_the_search(tmp_path):
+    run(tmp_path / "short", "shortest")
+    run(tmp_path / "search", "expert")
+    short, search = (load_trajectories(tmp_path / name).filter(success=True) for name in ("short", "search"))
+    lengths = dict(zip(search.games, search.lengths, strict=True))
+    assert all(length <= lengths[game] for game, length in zip(short.games, short.lengths, strict=True))
+
+
+def test_noise_is_marked_and_recovered_from(tmp_path):
+    run(tmp_path / "d", epsilon=0.3, limit=30)
+    dataset = load_trajectories(tmp_path / "d")
+    assert set(dataset.agents) == {"expert-epsilon0.3"}
+    noise = [episode.turns[i] for episode in dataset for i in episode.metadata.get("noise_turns", [])]
+    assert 0.15 < len(noise) / dataset.lengths.sum() < 0.45
+    useless = [turn for turn in noise if turn.action_status != "ok"]
+    assert 0.3 < len(useless) / len(noise) < 0.7
+    assert all((turn.action_status == "ok") == (turn.action in turn.admissible_commands) for turn in noise)
+    assert dataset.success.mean() > 0.8
+
+
+def test_a_recording_resumes_and_repeats_nothing(tmp_path):
+    run(tmp_path / "parts", limit=5)
+    summary = run(tmp_path / "parts", limit=12)
+    assert (summary.episodes, summary.already_there) == (7, 5)
+    assert run(tmp_path / "parts", limit=12).episodes == 0
+    run(tmp_path / "whole", limit=12)
+    assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))
+
+
+def test_shards_are_disjoint_and_make_the_whole(tmp_path):
+    everything = {"limit": None, "games": _some_games(tmp_path), "split": None}
+    for index in range(3):
+        run(tmp_path / "sharded", shard=(index, 3), **everything)
+    run(tmp_path / "whole", **everything)
+    sharded, whole = load_trajectories(tmp_path / "sharded"), load_trajectories(tmp_path / "whole")
+    assert sorted(sharded.games) == sorted(whole.games) and len(whole) == 7
+    assert sorted(sharded, key=str) == sorted(whole, key=str)
+
+
+def test_repeats_search_differently(tmp_path):
+    run(tmp_path / "d", games=_some_games(tmp_path), split=None, episodes_per_game=3, limit=None)
+    dataset = load_trajectories(tmp_path / "d")
+    assert len(dataset) == 21
+    games = [dataset.filter(game=game) for game in set(dataset.games)]
+    assert all(len(set(game.column("seed"))) == 3 for game in games)
+    ways = [len({tuple(turn.action for turn in episode.turns) for episode in game}) for game in games]
+    assert max(ways) > 1
+
+
+def _some_games(folder):
+    """Seven generated games as a folder of game files."""
+    for index in range(7):
+        game = folder / "games" / f"game-{index}" / f"trial-{index}" / "game.tw-pddl"
+        game.parent.mkdir(parents=True)
+        game.write_text(generate_game(index), encoding="utf-8")
+    return folder / "games"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"agent": "wizard"},
+        {"epsilon": 1.0},
+        {"epsilon": 0.1, "agent": "random"},
+        {"shard": (3, 3)},
+        {"episodes_per_game": 0},
+        {"limit": 0},
+        {"max_steps": 0},
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, wrong):
+    with pytest.raises(ConfigurationError):
+        run(tmp_path / "d", **wrong)
+    assert not (tmp_path / "d").exists()
