@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, Protocol, SupportsIndex, overload
+from typing import IO, Any, NamedTuple, Protocol, SupportsIndex, overload, runtime_checkable
 
 from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, Game, game_name, load_game, read_game_file
 from oreo_envs.errors import DataNotFoundError, GameFileError
@@ -41,6 +41,7 @@ class Entry(NamedTuple):
     solvable: bool
 
 
+@runtime_checkable
 class Games(Protocol):
     """A lazy sequence of games: game files on disk, or generated ones."""
 
@@ -132,7 +133,7 @@ class GameFiles(Sequence[Game]):
 
 def find_games(
     split: str | None = None,
-    games: PathLike | Sequence[PathLike] | None = None,
+    games: PathLike | Sequence[PathLike] | Games | None = None,
     include_unsolvable: bool = False,
 ) -> Games:
     """Find games by split name or by where they lie.
@@ -140,7 +141,8 @@ def find_games(
     Args:
         split: train, valid_seen, valid_unseen (ALFWorld's own, from the data root), generated or
             generated_unseen. None means train where ALFWorld's data is found, else generated.
-        games: a folder, a game file, an archive (tar.xz, tar.gz, zip) or several of those. Excludes `split`.
+        games: a folder, a game file, an archive (tar.xz, tar.gz, zip), several of those, or games already
+            found. Excludes `split`.
         include_unsolvable: also list games that their file declares to be unsolvable.
 
     Raises:
@@ -150,6 +152,8 @@ def find_games(
     if games is not None:
         if split is not None:
             raise DataNotFoundError(f"Give either split={split!r} or games={games!r}, not both.")
+        if isinstance(games, Games):
+            return games
         return _open_sources([games] if isinstance(games, str | os.PathLike) else games, include_unsolvable)
     if split is None:
         split = "train" if _split_source("train") else "generated"
@@ -163,7 +167,7 @@ def find_games(
     source = _split_source(split)
     if source is None:
         raise DataNotFoundError(
-            f"The split {split!r} is neither a folder nor an archive in {data_root()}: download the games with "
+            f"The split {split!r} is neither a folder nor an archive in {data_root()}: get the games with "
             f"`oreo-agents data`, set ALFWORLD_DATA to their folder, or use split='generated'."
         )
     return _open_sources([source], include_unsolvable)

@@ -45,7 +45,7 @@ class ALFWorldEnv(gym.Env[str, str]):
     Args:
         split: train, valid_seen, valid_unseen, generated or generated_unseen; None takes train where
             ALFWorld's data is found and generated elsewhere.
-        games: a folder, game file or archive of games, or a list of those, instead of a split.
+        games: a folder, game file or archive of games, a list of those, or games already found.
         backend: "native", or "textworld" for the slow reference implementation.
         expert: add ``expert_plan`` to every info.
         dialect: the wording of the agent's commands, "move" (move X to Y), "put" (put X in/on Y) or "both";
@@ -63,7 +63,7 @@ class ALFWorldEnv(gym.Env[str, str]):
     def __init__(
         self,
         split: str | None = None,
-        games: PathLike | Sequence[PathLike] | None = None,
+        games: PathLike | Sequence[PathLike] | Games | None = None,
         backend: Backend = "native",
         expert: bool = False,
         dialect: Dialect | None = None,
@@ -72,7 +72,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         _one_of("backend", backend, ("native", "textworld"))
         _one_of("dialect", dialect, (None, "move", "put", "both"))
         _one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        self.games: Games = find_games(split, games)
+        self.games = find_games(split, games)
         self.backend = backend
         self.expert = expert
         self.dialect = dialect

@@ -24,6 +24,9 @@ from oreo_envs.errors import GameFileError, UnsupportedGameError
 MAX_BYTES = 4_000_000
 """Refuse larger files unread; ALFWorld's own have 60 to 130 thousand bytes."""
 
+MEMO_LIMIT = 512
+"""Entries of a game's memo; one takes about 1 kB."""
+
 EMPTY_HANDS = -1
 NOWHERE = -1
 ABILITIES = ("heatable", "coolable", "cleanable", "sliceable", "toggleable", "pickupable")
@@ -122,6 +125,8 @@ class Goal:
     """Mask of the objects that qualify by type and ability."""
     receptacles: tuple[int, ...] = ()
     count: int = 1
+    quality: str = ""
+    """The mask of :class:`State` in which they must be: hot, cool, clean, or none."""
     lamps: int = 0
 
 
@@ -140,6 +145,8 @@ class Game:
     receptacles: tuple[Receptacle, ...]
     location_names: tuple[str, ...]
     receptacles_at: tuple[tuple[int, ...], ...]
+    openable_at: tuple[int, ...]
+    """Mask of the openable receptacles at each location."""
     abilities: dict[str, int]
     """Mask of objects for each of ABILITIES."""
     knives: int
@@ -147,21 +154,31 @@ class Game:
     """Objects inside other objects (a bowl's contents); nothing changes them."""
     goal: Goal
     start: State
+    effects: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Commands that worlds of this game have found to apply somewhere, with what they do."""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    """Sentences and applicable commands that worlds of this game have already worked out."""
+    """What worlds of this game have already worked out; see :meth:`remember`."""
 
     @property
     def names(self) -> tuple[frozenset[str], frozenset[str]]:
         """The names of all objects and of all receptacles."""
-        if "names" not in self.memo:
+        names = self.memo.get("names")
+        if names is None:
             objects = frozenset(thing.name for thing in self.objects)
-            self.memo["names"] = objects, frozenset(receptacle.name for receptacle in self.receptacles)
-        return self.memo["names"]
+            names = self.remember("names", (objects, frozenset(place.name for place in self.receptacles)))
+        return names
 
     @property
     def task_type(self) -> str:
         """One of ALFWorld's six task types."""
         return self.goal.task_type
+
+    def remember(self, key: Any, value: Any) -> Any:
+        """Keep something that follows from the game and the key; a full memo starts anew."""
+        if len(self.memo) >= MEMO_LIMIT:
+            self.memo.clear()
+        self.memo[key] = value
+        return value
 
 
 def load_game(path: str | os.PathLike[str]) -> Game:
@@ -292,6 +309,7 @@ def _recognise_grammar(grammar: str) -> tuple[Wording, str]:
 
 # ---------------------------------------------------------------- goals
 
+_QUALITIES = {"heatable": "hot", "coolable": "cool", "cleanable": "clean"}
 _PLACE = (
     "( :goal ( and ( exists ( ?r - receptacle ) ( exists ( ?o - object ) ( and ( {able} ?o ) "
     "( objecttype ?o $ ) ( receptacletype ?r $ ) ( {state} ?o ) ( inreceptacle ?o ?r ) ) ) ) ) )"
@@ -434,6 +452,9 @@ def _read_room(problem: Problem) -> dict[str, Any]:
         "receptacles": receptacles,
         "location_names": tuple(names[id] for id in of_kind["location"]),
         "receptacles_at": tuple(map(tuple, receptacles_at)),
+        "openable_at": tuple(
+            _union(1 << r for r in here if receptacles[r].openable) for here in receptacles_at
+        ),
         "abilities": abilities,
         "knives": of_type.get("knifetype", 0) | of_type.get("butterknifetype", 0),
         "contents": {outer: tuple(inner) for outer, inner in contents.items()},
@@ -468,7 +489,8 @@ def _make_goal(
         )
     qualified = of_type.get(types[0], 0) & (abilities[ability] if ability else -1)
     targets = tuple(receptacle.index for receptacle in receptacles if receptacle.type == types[1])
-    return Goal(task_type, qualified, targets, count=2 if task_type == "pick_two_obj_and_place" else 1)
+    count = 2 if task_type == "pick_two_obj_and_place" else 1
+    return Goal(task_type, qualified, targets, count, quality=_QUALITIES.get(ability or "", ""))
 
 
 def _union(masks: Iterable[int]) -> int:

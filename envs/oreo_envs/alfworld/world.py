@@ -1,8 +1,8 @@
 """One game being played: the rules of the ALFRED domain on a compact state.
 
-What can be done is enumerated in one place (:meth:`World._applicable`), and a command works if and only if it
-is in that enumeration, as in TextWorld. An enumeration depends only on where the agent is, what it holds and
-what is there, so it is kept in the game's memo and found again by that local key.
+What can be done is enumerated (the methods ``_applicable...``), and a command works if and only if it is in
+that enumeration, as in TextWorld. An enumeration depends only on where the agent is, what it holds and what is
+there, so it is kept in the game's memo and found again by that local key.
 
 Sets of objects are bit masks over ``game.objects``, sets of receptacles over ``game.receptacles``.
 """
@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from oreo_envs.alfworld import text
-from oreo_envs.alfworld.game import EMPTY_HANDS, Game, State
+from oreo_envs.alfworld.game import EMPTY_HANDS, NOWHERE, Game, State
 
 ActionStatus = Literal["ok", "not_applicable", "unparsable"]
 Effect = tuple[Callable[["World", int, int], str], int, int]
 """A method of World that changes the state and returns the observation, with its two arguments."""
-
-MEMO_LIMIT = 4096
-"""Enumerations and sentences remembered per game; beyond it the memo starts anew."""
 
 
 def members(mask: int) -> Iterator[int]:
@@ -41,7 +38,7 @@ class World:
     """
 
     __slots__ = (
-        "_effects",
+        "_commands",
         "action_status",
         "clean",
         "cool",
@@ -88,11 +85,11 @@ class World:
 
     def step(self, command: str) -> str:
         """Carry out a command and return the observation; see ``action_status`` and ``won`` for the rest."""
-        effect = self._effects.get(command.strip())
-        if effect is None:
-            self.action_status = "not_applicable" if self._is_command(command.strip()) else "unparsable"
+        command = command.strip()
+        if command not in self._commands:
+            self.action_status = "not_applicable" if self._is_command(command) else "unparsable"
             return text.NOTHING_HAPPENS
-        act, first, second = effect
+        act, first, second = self.game.effects[command]
         observation = act(self, first, second)
         self.action_status = "ok"
         self._refresh()
@@ -100,7 +97,7 @@ class World:
 
     def admissible_commands(self) -> list[str]:
         """The commands that would do something now, sorted."""
-        return list(self._effects)
+        return list(self._commands)
 
     def clone_state(self) -> State:
         """An immutable snapshot."""
@@ -142,7 +139,7 @@ class World:
     def opening(self) -> str:
         """The first observation of an episode, for the present state."""
         here = self.game.receptacles_at[self.location]
-        placed = [receptacle.name for receptacle in self.game.receptacles if receptacle.location >= 0]
+        placed = [receptacle.name for receptacle in self.game.receptacles if receptacle.location != NOWHERE]
         return text.opening(self.look(0, 0) if here else text.middle_of_room(placed), self.game.task)
 
     # ------------------------------------------------------------ what holds
@@ -153,23 +150,25 @@ class World:
 
     def _goal_holds(self) -> bool:
         goal = self.game.goal
-        if goal.lamps:
+        if goal.task_type == "look_at_obj_in_light":
             return self._held_in_light()
         qualified = goal.objects
-        if goal.task_type == "pick_heat_then_place_in_recep":
-            qualified &= self.hot
-        elif goal.task_type == "pick_cool_then_place_in_recep":
-            qualified &= self.cool
-        elif goal.task_type == "pick_clean_then_place_in_recep":
-            qualified &= self.clean
+        if goal.quality:
+            qualified &= getattr(self, goal.quality)
+        if not qualified:
+            return False
         inside = self.inside
-        return any((inside[target] & qualified).bit_count() >= goal.count for target in goal.receptacles)
+        for target in goal.receptacles:
+            together = inside[target] & qualified
+            if together and together.bit_count() >= goal.count:
+                return True
+        return False
 
     def _held_in_light(self) -> bool:
         goal = self.game.goal
-        if self.held == EMPTY_HANDS or not goal.objects >> self.held & 1:
-            return False
         lit = goal.lamps & self.toggled
+        if not lit or self.held == EMPTY_HANDS or not goal.objects >> self.held & 1:
+            return False
         return any(self.inside[receptacle] & lit for receptacle in self.game.receptacles_at[self.location])
 
     def _is_command(self, command: str) -> bool:
@@ -182,32 +181,44 @@ class World:
         """Work out, or recall, what can be done and whether the goal holds."""
         self.won = self._goal_holds()
         game, location, inside = self.game, self.location, self.inside
-        here = game.receptacles_at[location]
         key: Any = (
             location,
             self.held,
-            self.opened,
-            self.nearby[location],
-            *[inside[receptacle] for receptacle in here],
+            self.opened & game.openable_at[location],
+            self.nearby[location] if self.held >= 0 and game.knives >> self.held & 1 else 0,
+            *[inside[receptacle] for receptacle in game.receptacles_at[location]],
         )
-        effects = game.memo.get(key)
-        if effects is None:
-            if len(game.memo) >= MEMO_LIMIT:
-                game.memo.clear()
-            effects = game.memo[key] = dict(sorted(self._applicable()))
-        self._effects: dict[str, Effect] = effects
+        commands = game.memo.get(key)
+        if commands is None:
+            here = dict(self._applicable_here())
+            game.effects.update(here)
+            # two sorted runs, which sorted() merges in linear time
+            commands = game.remember(key, tuple(sorted([*self._always_applicable(), *sorted(here)])))
+        self._commands: tuple[str, ...] = commands
 
-    def _applicable(self) -> Iterator[tuple[str, Effect]]:
-        """Every command that applies now, with its effect."""
+    def _always_applicable(self) -> list[str]:
+        """The sorted commands that apply at this location whatever else holds."""
+        everywhere: dict[str, int] | None = self.game.memo.get("everywhere")
+        if everywhere is None:
+            everywhere = self.game.remember("everywhere", dict(sorted(self._applicable_everywhere())))
+        return [command for command, location in everywhere.items() if location != self.location]
+
+    def _applicable_everywhere(self) -> Iterator[tuple[str, int]]:
+        """Commands that apply wherever the agent is, except at the location beside them."""
         game = self.game
-        yield "look", (World.look, 0, 0)
-        yield "inventory", (World.inventory, 0, 0)
+        effects: dict[str, Effect] = {"look": (World.look, 0, 0), "inventory": (World.inventory, 0, 0)}
         if game.rules.has_help:
-            yield "help", (World.help, 0, 0)
+            effects["help"] = (World.help, 0, 0)
+        yield from ((command, NOWHERE) for command in effects)
         for receptacle in game.receptacles:
-            if receptacle.location >= 0 and receptacle.location != self.location:
-                yield f"go to {receptacle.name}", (World.go_to, receptacle.index, 0)
-        for here in game.receptacles_at[self.location]:
+            if receptacle.location != NOWHERE:
+                effects[f"go to {receptacle.name}"] = (World.go_to, receptacle.index, 0)
+                yield f"go to {receptacle.name}", receptacle.location
+        game.effects.update(effects)
+
+    def _applicable_here(self) -> Iterator[tuple[str, Effect]]:
+        """The other commands that apply now."""
+        for here in self.game.receptacles_at[self.location]:
             yield from self._applicable_to_receptacle(here)
         if self.held != EMPTY_HANDS:
             yield from self._applicable_to_held()
