@@ -499,10 +499,10 @@ class Recipe:
         _check("task type", self.task_types, TASK_TYPES)
         _check("kind of room", self.room_kinds, ROOM_KINDS)
         _check("difficulty", [self.difficulty], DIFFICULTIES)
-        for task_type in self.task_types:
-            if not _goal_table(SPLITS[self.split], task_type, self.room_kinds)[0]:
-                kinds = " or ".join(self.room_kinds)
-                raise OreoError(f"No {kinds} can host {task_type}; leave one of the two out.")
+        impossible = set(self.task_types) - set(hosted_task_types(self.split, self.room_kinds))
+        if impossible:
+            kinds, tasks = " or ".join(self.room_kinds), ", ".join(sorted(impossible))
+            raise OreoError(f"No {kinds} can host {tasks}; choose other tasks or rooms.")
 
     def name(self, index: int) -> str:
         """``<task folder>/<trial folder>`` of a game."""
@@ -545,6 +545,11 @@ def _check(what: str, given: Sequence[str], known: Iterable[str]) -> None:
     unknown = [value for value in given if value not in known]
     if unknown or not given:
         raise OreoError(f"Unknown {what} {', '.join(map(repr, unknown))}; choose from {', '.join(known)}.")
+
+
+def hosted_task_types(split: str, room_kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The task types that rooms of some kinds can host."""
+    return tuple(task for task in TASK_TYPES if _goal_table(SPLITS[split], task, room_kinds)[0])
 
 
 def generate_game(index: int, split: str = "generated") -> str:

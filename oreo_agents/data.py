@@ -1,0 +1,466 @@
+"""Game data on this machine: fetch ALFWorld's games, unpack local archives, write generated ones, check.
+
+    release on the web ──► archive in the cache ──┐
+    local folders and archives ───────────────────┴──► <root>/json_2.1.1/<split>/<task>/<trial>/game.tw-pddl
+
+Only folders that this module made are ever written to, and each becomes visible whole or not at all. Printing
+is the command line's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from oreo_envs.alfworld.data import (
+    ALFWORLD_SPLITS,
+    ARCHIVE_SUFFIXES,
+    GAME_FILE,
+    cache_root,
+    data_root,
+    find_games,
+    unpack_archive,
+)
+from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
+
+from oreo_agents.errors import ConfigurationError
+
+Progress = Callable[[int, int], None]
+"""Called with the amount done and the total: bytes of a download, games of a generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A file on the web, with what makes sure that it is the right one."""
+
+    url: str
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return self.url.rpartition("/")[2]
+
+
+TEXT_GAMES = Release(
+    "https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",
+    36_507_267,
+    "5df77ea759f2211a4106082839ddbbb790f1ba4e7d097ed732cf453f72aa36cf",
+)
+"""ALFWorld's text-only games (MIT licence): 3,553 for training, 140 in seen and 134 in unseen rooms."""
+
+GAMES_FOLDER = "json_2.1.1"
+MARKER = ".oreo-agents.json"
+"""Lies in every folder that this module made, and says from what."""
+UNFINISHED = "-unfinished-"
+ATTEMPTS = 4
+TIMEOUT_S = 30.0
+CHUNK = 1 << 18
+
+
+# ---------------------------------------------------------------- folders of one's own
+
+
+@contextmanager
+def _new_folder(target: Path, sources: Sequence[str]) -> Iterator[Path]:
+    """A temporary folder that becomes ``target`` when the block ends well, and nothing otherwise.
+
+    Raises:
+        ConfigurationError: ``target`` holds something already.
+        OreoError: it cannot be written.
+    """
+    _check_free(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}{UNFINISHED}"))
+    except OSError as error:
+        raise OreoError(f"{target} cannot be made ({error.strerror}); choose another folder.") from error
+    try:
+        yield unfinished
+        (unfinished / MARKER).write_text(json.dumps({"made_by": "oreo-agents", "from": list(sources)}))
+        unfinished.chmod(0o755)
+        unfinished.rename(target)
+    except OSError as error:
+        raise OreoError(
+            f"{target} cannot be written ({error}); free some space or choose another."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _check_free(target: Path) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists() or target.is_symlink():
+        whose = "made earlier" if (target / MARKER).exists() else "not made by oreo-agents"
+        raise ConfigurationError(
+            f"{target} is there already ({whose}) and is left as it is; delete it or choose another folder."
+        )
+
+
+def _check_own(root: Path) -> None:
+    """Raise ConfigurationError if ``root`` holds anything that is not from here."""
+    games = root / GAMES_FOLDER
+    entries = [*_entries(root), *_entries(games)] if root.is_dir() else []
+    strangers = [entry for entry in entries if entry != games and not (entry / MARKER).exists()]
+    if strangers or (root.exists() and not root.is_dir()):
+        raise ConfigurationError(
+            f"{root} holds data that oreo-agents did not put there, and is left as it is; choose another "
+            f"folder with --output and set ALFWORLD_DATA to it."
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, save for what an interrupted run left behind."""
+    return [path for path in folder.iterdir() if UNFINISHED not in path.name] if folder.is_dir() else []
+
+
+# ---------------------------------------------------------------- download
+
+
+def download(
+    root: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    release: Release = TEXT_GAMES,
+) -> Path:
+    """Fetch ALFWorld's games into ``root`` (default: ``$ALFWORLD_DATA``, else alfworld's own cache folder).
+
+    An interrupted download goes on where it stopped, in this call or a later one. Returns the folder of the
+    splits; where an earlier call has made it already, nothing is fetched.
+
+    Raises:
+        ConfigurationError: ``root`` holds data of other origin.
+        OreoError: the archive cannot be had, or is not the published one.
+    """
+    root = _root(root)
+    _check_own(root)
+    missing = [split for split in ALFWORLD_SPLITS if not (root / GAMES_FOLDER / split).exists()]
+    if missing:
+        archive = fetch(release, cache_root() / "downloads", progress)
+        _install([archive], root, missing)
+        archive.unlink(missing_ok=True)
+    return root / GAMES_FOLDER
+
+
+def fetch(release: Release, folder: Path, progress: Progress | None = None) -> Path:
+    """Download one file into ``folder``, with resume and checksum, and return its path.
+
+    Raises:
+        OreoError: it cannot be had, or is not the published one.
+    """
+    complete, partial = folder / release.name, folder / (release.name + ".part")
+    if complete.exists():
+        return complete
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _receive(release, partial, progress)
+        found = _sha256(partial)
+        if found != release.sha256:
+            partial.unlink()
+            raise OreoError(
+                f"{release.url} is not the published file (its sha256 starts with {found[:12]}, not "
+                f"{release.sha256[:12]}); it was deleted: try again, or pass a good archive with --from."
+            )
+        partial.replace(complete)
+    except OSError as error:
+        raise OreoError(
+            f"{release.url} cannot be downloaded ({_reason(error)}); run the command again to go on from "
+            f"{partial}, or pass a local archive with --from."
+        ) from error
+    return complete
+
+
+def _receive(release: Release, partial: Path, progress: Progress | None) -> None:
+    """Append what is still missing of a file, trying again when the connection breaks. Raises OSError."""
+    broken: OSError = ConnectionError("the connection ended before the file did")
+    for attempt in range(ATTEMPTS):
+        time.sleep(0.2 * attempt)
+        try:
+            _receive_once(release, partial, progress)
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # what is there does not fit what is served
+                partial.unlink(missing_ok=True)
+            elif error.code < 500:
+                raise
+            broken = error
+        except OSError as error:
+            broken = error
+        except HTTPException as error:
+            broken = ConnectionError(repr(error))
+        if partial.exists() and partial.stat().st_size >= release.size:
+            return
+    raise broken
+
+
+def _receive_once(release: Release, partial: Path, progress: Progress | None) -> None:
+    have = partial.stat().st_size if partial.exists() else 0
+    if have >= release.size:
+        return
+    headers = {"Range": f"bytes={have}-", "User-Agent": "oreo-agents"}
+    request = urllib.request.Request(release.url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        resumed = response.status == 206
+        with open(partial, "ab" if resumed else "wb") as file:
+            _copy(response, file, have if resumed else 0, release.size, progress)
+
+
+def _copy(source: BinaryIO, file: BinaryIO, done: int, total: int, progress: Progress | None) -> None:
+    while chunk := source.read(CHUNK):
+        file.write(chunk)
+        done += len(chunk)
+        if progress:
+            progress(done, total)
+        if done > total:
+            return  # more than was published: the checksum will tell
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: OSError) -> str:
+    reason = getattr(error, "reason", None) or error.strerror or error
+    return f"HTTP {error.code} {reason}" if isinstance(error, urllib.error.HTTPError) else str(reason)
+
+
+# ---------------------------------------------------------------- unpack
+
+
+def unpack(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
+    """Put local games where the environments find them, and index them. Returns the folder of the splits.
+
+    Args:
+        source: an archive (tar.xz, tar.gz, zip) or a folder of games. Of a folder with archives in it, those
+            named after a split (``train.tar.xz``) or holding ``tw-pddl`` in their name are taken.
+        root: data root; default ``$ALFWORLD_DATA``, else alfworld's own cache folder.
+
+    Raises:
+        ConfigurationError: ``root`` holds data already.
+        DataNotFoundError: there are no games in ``source``.
+        GameFileError: an archive is damaged.
+    """
+    source, root = Path(source).expanduser(), _root(root)
+    _check_own(root)
+    _install(_origins(source), root)
+    return root / GAMES_FOLDER
+
+
+def _install(origins: Sequence[Path], root: Path, splits: Sequence[str] = ALFWORLD_SPLITS) -> None:
+    """Make a folder below ``root`` for each of the splits that the origins hold, and index it."""
+    found: dict[str, dict[Path, Path]] = {}
+    for origin in origins:
+        for split, place, file in _placed_games(origin):
+            if split in splits:
+                found.setdefault(split, {})[place] = file
+    if not found:
+        raise DataNotFoundError(
+            f"There are no games in {', '.join(map(str, origins))} whose split is known; {GAME_FILE} files "
+            f"should lie in folders like train/<task>/<trial>, or in an archive named after their split."
+        )
+    for split in found:
+        _check_free(root / GAMES_FOLDER / split)
+    for split, games in found.items():
+        with _new_folder(root / GAMES_FOLDER / split, [str(origin) for origin in origins]) as unfinished:
+            for place, file in games.items():
+                _put(file, unfinished / place)
+        find_games(games=root / GAMES_FOLDER / split, include_unsolvable=True)
+
+
+def _origins(source: Path) -> list[Path]:
+    """The archives of a folder that hold splits; or the folder, or the archive, itself."""
+    if not source.exists():
+        raise DataNotFoundError(f"{source} does not exist; give a folder or an archive of ALFWorld games.")
+    if not source.is_dir():
+        return [source]
+    archives = [path for path in sorted(source.iterdir()) if path.name.endswith(ARCHIVE_SUFFIXES)]
+    return [path for path in archives if _split_in_name(path) or "tw-pddl" in path.name] or [source]
+
+
+def _split_in_name(path: Path) -> str | None:
+    return next((split for split in ALFWORLD_SPLITS if path.name.partition(".")[0] == split), None)
+
+
+def _placed_games(origin: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Split, <task>/<trial>/game.tw-pddl and where it lies now, of every game of a folder or archive."""
+    if origin.is_file() and not origin.name.endswith(ARCHIVE_SUFFIXES):
+        raise GameFileError(f"{origin} is not an archive; give one of {', '.join(ARCHIVE_SUFFIXES)}.")
+    folder = origin if origin.is_dir() else unpack_archive(origin)
+    for file in sorted(folder.rglob(GAME_FILE)):
+        trial = file.relative_to(folder).parent
+        inside = (origin.name, *trial.parts[:-2]) if origin.is_dir() else trial.parts[:-2]
+        split = next((part for part in reversed(inside) if part in ALFWORLD_SPLITS), _split_in_name(origin))
+        if split and len(trial.parts) >= 2:
+            yield split, Path(*trial.parts[-2:], GAME_FILE), file
+
+
+def _put(file: Path, target: Path) -> None:
+    """A copy; of files in the cache, which nobody edits, a second name suffices where the disk allows it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if cache_root() in file.parents:
+        with suppress(OSError):
+            os.link(file, target)
+            return
+    shutil.copyfile(file, target)
+
+
+def _root(root: str | os.PathLike[str] | None) -> Path:
+    return data_root() if root is None else Path(root).expanduser()
+
+
+# ---------------------------------------------------------------- generate
+
+
+def generate(
+    out: str | os.PathLike[str] | None,
+    count: int,
+    split: str = "generated",
+    seed: int = 0,
+    task_types: Sequence[str] | None = None,
+    rooms: Sequence[str] | None = None,
+    difficulty: str = "normal",
+    progress: Progress | None = None,
+) -> Path:
+    """Write ``count`` generated games as ``<out>/<task>/<trial>/game.tw-pddl``. Returns ``out``.
+
+    Args:
+        out: a folder that is not there yet, or is empty.
+        count: how many games.
+        split: ``generated`` or ``generated_unseen``: in which rooms.
+        seed: which games; 0 gives those of the split of the same name.
+        task_types: some of ALFWorld's six, in equal shares; default all that the rooms can host.
+        rooms: some of kitchen, living room, bedroom, bathroom; default all.
+        difficulty: easy, normal or hard.
+        progress: called with the games written and ``count``.
+
+    Raises:
+        ConfigurationError: ``out`` is missing, or holds something already, or ``count`` is not positive.
+        OreoError: an unknown split, task type, room or difficulty, or a task that no such room can host.
+    """
+    from oreo_envs.alfworld.game import TASK_TYPES
+    from oreo_envs.alfworld.generator import ROOM_KINDS, SPLITS, Difficulty, Recipe, hosted_task_types
+
+    if out is None or count < 1:
+        raise ConfigurationError("Generating needs a folder (--output) and a positive number of games.")
+    kinds = ROOM_KINDS if rooms is None else tuple(rooms)
+    tasks = hosted_task_types(split, kinds) if task_types is None and split in SPLITS else task_types
+    recipe = Recipe(split, seed, tuple(tasks or TASK_TYPES), kinds, cast(Difficulty, difficulty))
+    out = Path(out).expanduser()
+    with _new_folder(out, [repr(recipe)]) as unfinished:
+        for index in range(count):
+            folder = unfinished / recipe.name(index)
+            folder.mkdir(parents=True)
+            (folder / GAME_FILE).write_text(recipe.text(index))
+            if progress:
+                progress(index + 1, count)
+    return out
+
+
+# ---------------------------------------------------------------- doctor
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    status: Literal["ok", "note", "wrong"]
+    """``note``: works without, but something is left out."""
+    finding: str
+    remedy: str = ""
+
+
+PACKAGES = ("gymnasium", "torch", "transformers", "safetensors", "pyarrow", "rich", "textworld", "alfworld")
+SLOW_STEPS_PER_S = 5_000
+
+
+def doctor(root: str | os.PathLike[str] | None = None) -> list[Check]:
+    """Check Python, packages, data, cache and speed; never raises for what it finds."""
+    root = _root(root)
+    return [
+        _check_python(),
+        *map(_check_package, PACKAGES),
+        _check_cache(),
+        *(_check_split(root, split) for split in ALFWORLD_SPLITS),
+        _check_speed(),
+    ]
+
+
+def _check_python() -> Check:
+    version = platform.python_version()
+    if sys.version_info >= (3, 13):
+        return Check("python", "note", version, 'backend="textworld" needs Python 3.12 or older')
+    return Check("python", "ok", version)
+
+
+def _check_package(name: str) -> Check:
+    try:
+        return Check(name, "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        status: Literal["note", "wrong"] = "note" if name in ("textworld", "alfworld") else "wrong"
+        return Check(name, status, "not installed", f"pip install {name}")
+
+
+def _check_cache() -> Check:
+    folder = cache_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return Check("cache", "ok", str(folder))
+    except OSError as error:
+        remedy = "set XDG_CACHE_HOME to a folder that can be written"
+        return Check("cache", "note", f"{folder} cannot be written ({error.strerror})", remedy)
+
+
+def _check_split(root: Path, split: str) -> Check:
+    remedy = "oreo-agents data (or oreo-agents data --from ARCHIVE); generated games need none"
+    if not (root / GAMES_FOLDER / split).is_dir():
+        return Check(split, "note", f"no games in {root}", remedy)
+    try:
+        games = find_games(games=root / GAMES_FOLDER / split)
+        for index in _spread(len(games), 20):
+            games[index]
+    except OreoError as error:
+        return Check(split, "wrong", str(error), "delete that folder and run oreo-agents data again")
+    return Check(split, "ok", f"{len(games):,} games in {root / GAMES_FOLDER / split}")
+
+
+def _spread(length: int, count: int) -> Iterable[int]:
+    return range(0, length, max(1, length // count))
+
+
+def _check_speed() -> Check:
+    from oreo_envs.alfworld.generator import GeneratedGames
+    from oreo_envs.alfworld.world import World
+
+    game = GeneratedGames()[0]
+    world, steps = World(game), 0
+    start = time.perf_counter()
+    while time.perf_counter() - start < 0.1:
+        world.reset()
+        for command in game.walkthrough:
+            world.step(command)
+        steps += len(game.walkthrough)
+    if not world.won:
+        return Check(
+            "engine", "wrong", "a generated game's walkthrough does not win", "reinstall oreo-agents"
+        )
+    rate = steps / (time.perf_counter() - start)
+    finding = f"{rate:,.0f} steps a second on one core"
+    return Check("engine", "ok" if rate > SLOW_STEPS_PER_S else "note", finding)
