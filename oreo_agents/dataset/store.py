@@ -289,7 +289,7 @@ def pending_rows(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]
 
 def write_meta(path: Path, meta: Meta) -> None:
     """Replace ``meta.json`` in one step."""
-    with _replacing(path / "meta.json") as temporary:
+    with replacing(path / "meta.json") as temporary:
         temporary.write_text(json.dumps(asdict(meta), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
@@ -354,7 +354,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _write_shard(file: Path, table: pa.Table) -> ShardInfo:
-    with _replacing(file) as temporary:
+    with replacing(file) as temporary:
         pq.write_table(
             table,
             temporary,
@@ -367,7 +367,7 @@ def _write_shard(file: Path, table: pa.Table) -> ShardInfo:
 
 
 @contextmanager
-def _replacing(file: Path) -> Iterator[Path]:
+def replacing(file: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of ``file`` in one step when all went well."""
     temporary = file.with_name(f".{file.name}.tmp")
     with _disk_errors(file):

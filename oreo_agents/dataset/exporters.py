@@ -1,0 +1,280 @@
+"""Episodes in the formats of other tools: Hugging Face ``messages``, TRL's trainers, ShareGPT, Minari.
+
+A file that exists is never overwritten, and a file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oreo_agents.dataset.store import replacing
+from oreo_agents.dataset.view import TrajectoryDataset
+from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.trajectory import Trajectory, Turn
+
+Row = dict[str, Any]
+Messages = list[dict[str, str]]
+
+
+def export(dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str) -> int:
+    """Write episodes in another tool's format; returns how many rows (for minari, episodes) were written.
+
+    ====== =============================================================== =====================
+    format one row is                                                      read by
+    ====== =============================================================== =====================
+    messages an episode as chat messages, with game, agent, return, success ``datasets``
+    sft    a won episode as chat messages                                  ``trl.SFTTrainer``
+    dpo    a won and a lost episode of one game, from where they part      ``trl.DPOTrainer``
+    kto    an episode and whether it was won                               ``trl.KTOTrainer``
+    sharegpt an episode as ``from``/``value`` conversations                FastChat, ETO, LLaMA-Factory
+    minari an episode                                                      ``minari.load_dataset``
+    ====== =============================================================== =====================
+
+    Args:
+        dataset: what to write.
+        output: a ``.parquet``, ``.jsonl`` or ``.json`` file; for minari a dataset id such as
+            ``oreo/alfworld/expert-v0``, which Minari keeps in its own folder.
+        format: one of the above.
+
+    Raises:
+        ConfigurationError: unknown format or file ending.
+        DatasetError: nothing to write, the output exists, or it cannot be written.
+    """
+    if format == "minari":
+        return _export_minari(dataset, os.fspath(output))
+    if format not in EXPORTERS:
+        known = ", ".join(sorted([*EXPORTERS, "minari"]))
+        raise ConfigurationError(f"there is no export format {format!r}; choose one of {known}")
+    return _write_rows(EXPORTERS[format](dataset), Path(output))
+
+
+# --------------------------------------------------------------------------------------------- rows
+
+
+def to_messages(trajectory: Trajectory) -> Messages:
+    """The episode as chat messages: observations from ``user``, actions from ``assistant``, ending with one."""
+    return _messages(trajectory.turns)
+
+
+def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
+    """Every episode, with what one filters by."""
+    for episode in dataset:
+        yield {
+            "messages": to_messages(episode),
+            "game": episode.game,
+            "task_type": episode.task_type,
+            "agent": episode.agent,
+            "return": episode.return_,
+            "success": episode.success,
+        }
+
+
+def sft_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
+    """The won episodes."""
+    return ({"messages": to_messages(episode)} for episode in dataset.filter(success=True))
+
+
+def kto_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
+    """Prompt, completion and label: whether the episode was won."""
+    for episode in dataset.filter(length=lambda turns: turns > 0):
+        prompt, *completion = to_messages(episode)
+        yield {"prompt": [prompt], "completion": completion, "label": episode.success}
+
+
+def dpo_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
+    """A won and a lost episode of the same game: the history they share, and how each goes on.
+
+    Every episode is used at most once; pairs that never part are left out.
+    """
+    outcomes: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for index, (game, won) in enumerate(zip(dataset.games, dataset.success, strict=True)):
+        outcomes[game][not won].append(index)
+    for won_ones, lost_ones in outcomes.values():
+        for won_one, lost_one in zip(won_ones, lost_ones, strict=False):
+            yield from _pair(dataset[won_one].turns, dataset[lost_one].turns)
+
+
+def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
+    """Conversations as ETO writes them; :func:`~oreo_agents.dataset.importers.import_sharegpt` reads them."""
+    for index, episode in enumerate(dataset):
+        said = [
+            {"from": "human" if message["role"] == "user" else "gpt", "value": message["content"]}
+            for message in [*to_messages(episode), {"role": "user", "content": episode.final_observation}]
+        ]
+        yield {
+            "id": index,
+            "name": episode.game,
+            "agent": episode.agent,
+            "reward": episode.return_,
+            "conversations": said,
+        }
+
+
+EXPORTERS: dict[str, Callable[[TrajectoryDataset], Iterator[Row]]] = {
+    "dpo": dpo_rows,
+    "kto": kto_rows,
+    "messages": message_rows,
+    "sft": sft_rows,
+    "sharegpt": sharegpt_rows,
+}
+
+
+def _messages(turns: Iterable[Turn]) -> Messages:
+    return [
+        {"role": role, "content": text}
+        for turn in turns
+        for role, text in (("user", turn.observation), ("assistant", str(turn.action)))
+    ]
+
+
+def _pair(won: Sequence[Turn], lost: Sequence[Turn]) -> Iterator[Row]:
+    ways = zip(_messages(won), _messages(lost), strict=False)
+    parting = next((i for i, (ours, theirs) in enumerate(ways) if ours != theirs), 0)
+    if parting % 2:  # an action, so the observation before it is shared
+        yield {
+            "prompt": _messages(won)[:parting],
+            "chosen": _messages(won)[parting:],
+            "rejected": _messages(lost)[parting:],
+        }
+
+
+# --------------------------------------------------------------------------------------------- files
+
+_BATCH = 1000
+
+
+def _write_rows(rows: Iterator[Row], path: Path) -> int:
+    if path.suffix not in _WRITERS:
+        raise ConfigurationError(
+            f"{path}: cannot tell the file type; end it in {', '.join(sorted(_WRITERS))}"
+        )
+    if path.exists():
+        raise DatasetError(f"{path}: exists already, and is not overwritten; choose another name")
+    batches = iter(lambda: list(islice(rows, _BATCH)), [])
+    first = next(batches, None)
+    if first is None:
+        raise DatasetError(f"{path}: no episodes to write in this format")
+    with replacing(path) as temporary:
+        return _WRITERS[path.suffix](_chain(first, batches), temporary)
+
+
+def _chain(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    yield first
+    yield from rest
+
+
+def _write_parquet(batches: Iterator[list[Row]], path: Path) -> int:
+    first = pa.Table.from_pylist(next(batches))
+    count = first.num_rows
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for batch in batches:
+            writer.write_table(pa.Table.from_pylist(batch, first.schema))
+            count += len(batch)
+    return count
+
+
+def _write_lines(batches: Iterator[list[Row]], path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for batch in batches:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
+            count += len(batch)
+    return count
+
+
+def _write_array(batches: Iterator[list[Row]], path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for batch in batches:
+            for row in batch:
+                file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
+                count += 1
+        file.write("\n]\n")
+    return count
+
+
+_WRITERS: dict[str, Callable[[Iterator[list[Row]], Path], int]] = {
+    ".json": _write_array,
+    ".jsonl": _write_lines,
+    ".parquet": _write_parquet,
+}
+
+
+# --------------------------------------------------------------------------------------------- Minari
+
+
+def _export_minari(dataset: TrajectoryDataset, dataset_id: str) -> int:
+    try:
+        import minari
+        from minari.data_collector import EpisodeBuffer
+    except ImportError as error:
+        raise ConfigurationError("exporting to Minari needs it installed: pip install minari") from error
+    import gymnasium as gym
+
+    playable = dataset.filter(length=lambda turns: turns > 0)
+    if not len(playable):
+        raise DatasetError(f"{dataset_id}: no episodes to write in this format")
+    longest, characters = _extent(playable)
+    space = gym.spaces.Text(max_length=longest, min_length=0, charset=characters)
+    author = next((meta.author for meta in dataset.metas if meta.author), None)
+    buffers = [EpisodeBuffer(**_minari_episode(i, episode)) for i, episode in enumerate(playable)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of every description that is not given
+        try:
+            minari.create_dataset_from_buffers(
+                dataset_id,
+                buffers,
+                observation_space=space,
+                action_space=space,
+                algorithm_name=", ".join(sorted(set(playable.agents))),
+                author=author,
+                description="Recorded by oreo-agents; infos are JSON texts, one per step after the reset.",
+                data_format="parquet",
+            )
+        except (ValueError, AssertionError, OSError) as error:
+            raise DatasetError(f"{dataset_id}: Minari does not take it ({error})") from error
+    return len(playable)
+
+
+def _minari_episode(number: int, episode: Trajectory) -> Row:
+    """Minari's columns; infos are JSON texts, because it keeps no lists of varying length."""
+    last = len(episode) - 1
+    infos = {
+        "admissible_commands": [json.dumps(turn.admissible_commands) for turn in episode.turns] + ["null"],
+        "action_status": ["", *(turn.action_status or "" for turn in episode.turns)],
+        "game": [episode.game] * (len(episode) + 1),
+    }
+    return {
+        "id": number,
+        "seed": episode.seed,
+        "observations": [*(turn.observation for turn in episode.turns), episode.final_observation],
+        "actions": [str(turn.action) for turn in episode.turns],
+        "rewards": list(episode.rewards),
+        "terminations": [episode.terminated and step == last for step in range(len(episode))],
+        "truncations": [not episode.terminated and step == last for step in range(len(episode))],
+        "infos": infos,
+    }
+
+
+def _extent(dataset: TrajectoryDataset) -> tuple[int, str]:
+    """The longest text, and the characters of all of them."""
+    longest, characters = 1, set("a")
+    for episode in dataset:
+        for text in (
+            *(t for turn in episode.turns for t in (turn.observation, turn.action)),
+            episode.final_observation,
+        ):
+            longest = max(longest, len(text))
+            characters.update(text)
+    return longest, "".join(sorted(characters))

@@ -1,0 +1,312 @@
+"""Episodes that others recorded: ETO, AgentTraj and other ShareGPT files, KnowAgent, TALES.
+
+Each reader yields :class:`Trajectory` values as their file tells them; rewards that a file leaves out are
+what its authors say of it. Knows nothing about where episodes go.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from oreo_envs.alfworld.text import opening, placed, reword, split_command
+
+from oreo_agents.errors import DatasetError
+from oreo_agents.trajectory import Trajectory, Turn
+
+PathLike = str | os.PathLike[str]
+ENV_ID = "OREO-ALFWorld"
+
+
+def import_sharegpt(path: PathLike, agent: str = "") -> Iterator[Trajectory]:
+    """Conversations of ``from``/``value`` messages (ETO, AgentTraj, FastChat), JSON or JSON lines, or gzipped.
+
+    A leading instruction with its answer (AgentTraj marks it ``loss: false``, ETO writes ``OK``) goes to
+    ``metadata["instructions"]``; ``Thought:`` parts go to ``metadata["thoughts"]``, one per turn; a list of
+    ``AVAILABLE ACTIONS`` becomes the turn's admissible commands. Without a ``reward`` in the record the
+    episode counts as won, because these files hold won episodes only.
+
+    Raises:
+        DatasetError: the file cannot be read, or a record in it is no such conversation.
+    """
+    for where, record in _records(Path(path)):
+        with _Blaming(where):
+            yield _conversation(record, agent)
+
+
+def import_eto(path: PathLike) -> Iterator[Trajectory]:
+    """ETO's expert episodes (``gt_traj``): ShareGPT records of won games, without thoughts."""
+    return import_sharegpt(path, agent="eto-expert")
+
+
+def import_knowagent(path: PathLike) -> Iterator[Trajectory]:
+    """KnowAgent's transcripts with ``> Think:`` lines, won and lost.
+
+    What stands before a command goes to ``metadata["thoughts"]``, one text per turn.
+
+    Raises:
+        DatasetError: the file cannot be read, or a record in it is no such transcript.
+    """
+    for where, record in _records(Path(path)):
+        with _Blaming(where):
+            yield _transcript(record)
+
+
+def import_tales(path: PathLike) -> Iterator[Trajectory]:
+    """TALES logs: a ``.jsonl`` file of one game's steps, or a folder of them; each restart is an episode.
+
+    Rewards are score differences.
+
+    Raises:
+        DatasetError: a file cannot be read, or its lines are no such steps.
+    """
+    folder = Path(path)
+    files = sorted(folder.rglob("*.jsonl")) if folder.is_dir() else [folder]
+    for file in files:
+        steps: list[dict[str, Any]] = []
+        for where, step in _records(file):
+            with _Blaming(where):
+                if _RESTART in step["Observation"] and steps:
+                    yield _tales_episode(steps, file)
+                    steps = []
+                steps.append(step)
+        if steps:
+            with _Blaming(str(file)):
+                yield _tales_episode(steps, file)
+
+
+IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {
+    "agenttraj": import_sharegpt,
+    "eto": import_eto,
+    "knowagent": import_knowagent,
+    "sharegpt": import_sharegpt,
+    "tales": import_tales,
+}
+
+
+# --------------------------------------------------------------------------------------------- wording
+
+
+def reword_to_move(trajectory: Trajectory) -> Trajectory:
+    """The same ALFWorld episode as the ``move`` games of ALFWorld 0.4 word it.
+
+    ``put X in/on Y`` becomes ``move X to Y`` in commands and answers; what old collections cut away, the
+    welcome line and "You arrive at X.", comes back. ``metadata["rewritten"]`` lists the turns whose command
+    or observation changed. Token ids of a changed command are dropped, because they spell the old one.
+    """
+    old = [*(turn.observation for turn in trajectory.turns), trajectory.final_observation]
+    actions = [turn.action for turn in trajectory.turns]
+    new = [_opening(old[0]), *map(_answer, actions, old[1:])] if actions else old
+    turns = tuple(_reworded(turn, seen) for turn, seen in zip(trajectory.turns, new, strict=False))
+    changed = {
+        "commands": [i for i, action in enumerate(actions) if turns[i].action != action],
+        "observations": [i for i, seen in enumerate(new) if seen != old[i]],
+    }
+    if not any(changed.values()):
+        return trajectory
+    metadata = {**trajectory.metadata, "rewritten": changed}
+    return replace(trajectory, turns=turns, final_observation=new[-1], metadata=metadata)
+
+
+_SCENE = re.compile(r"(?:-= Welcome to TextWorld, ALFRED! =-\s*)?(.*?)\s*Your task is to: (.*)", re.DOTALL)
+_ARRIVAL = re.compile(r"You arrive at loc \d+\. ")
+
+
+def _opening(observation: str) -> str:
+    found = _SCENE.fullmatch(observation)
+    return opening(found[1], found[2]) if found else observation
+
+
+def _answer(action: str, observation: str) -> str:
+    """What a ``move`` game says where an older one said ``observation``."""
+    command = split_command(action)
+    if command is None:
+        return observation
+    if command.verb == "put" and observation == placed(command.first, command.second, "put"):
+        return placed(command.first, command.second, "move")
+    view = _ARRIVAL.sub("", observation, count=1)
+    if command.verb == "go to" and view.startswith((f"On the {command.first},", f"The {command.first} is ")):
+        return f"You arrive at {command.first}. {view}"
+    return observation
+
+
+def _reworded(turn: Turn, observation: str) -> Turn:
+    action = reword(turn.action, "move")
+    commands = turn.admissible_commands
+    if commands is not None:
+        commands = tuple(sorted(reword(command, "move") for command in commands))
+    turn = replace(turn, observation=observation, admissible_commands=commands)
+    return turn if action == turn.action else replace(turn, action=action, token_ids=None, logprobs=None)
+
+
+# --------------------------------------------------------------------------------------------- ShareGPT
+
+_THOUGHT = re.compile(r"(?:Thought:\s*(.*?)\s*)?Action:\s*(.*)", re.DOTALL | re.IGNORECASE)
+_OFFERED = re.compile(r"\s*AVAILABLE ACTIONS:\s*(.*)", re.DOTALL)
+_SPEAKERS = ({"human", "user"}, {"gpt", "assistant"})
+_TASK = re.compile(r"Your task is to: (.*)")
+
+
+def _conversation(record: dict[str, Any], agent: str) -> Trajectory:
+    messages = record["conversations"]
+    start = 2 if len(messages) > 2 and _is_preamble(messages[1]) else 0
+    seen = [message["value"] for message in messages[start::2]]
+    said = [message["value"] for message in messages[start + 1 :: 2]]
+    if not said or any(message["from"] not in _SPEAKERS[i % 2] for i, message in enumerate(messages)):
+        raise ValueError("human and agent do not take turns")
+    thoughts, actions = zip(*map(_thought_and_action, said), strict=True)
+    observations, offered = zip(*map(_observation_and_offer, seen), strict=True)
+    metadata = {"source": "sharegpt"}
+    if start:
+        metadata["instructions"] = messages[0]["value"]
+    return _episode(
+        observations=list(observations),
+        actions=list(actions),
+        rewards=[0.0] * (len(actions) - 1) + [float(record.get("reward", 1.0))],
+        offered=list(offered),
+        thoughts=list(thoughts),
+        game=str(record.get("name", record.get("item_id", record.get("id", "")))),
+        agent=str(record.get("agent", agent)),
+        metadata=metadata,
+    )
+
+
+def _is_preamble(message: dict[str, Any]) -> bool:
+    return message.get("loss") is False or message["value"].strip().upper().startswith("OK")
+
+
+def _thought_and_action(text: str) -> tuple[str, str]:
+    found = _THOUGHT.fullmatch(text.strip())
+    return (found[1] or "", found[2].strip()) if found else ("", text)
+
+
+def _observation_and_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
+    found = _OFFERED.search(text)
+    if found is None:
+        return text, None
+    return text[: found.start()], tuple(command.strip() for command in found[1].split(","))
+
+
+# --------------------------------------------------------------------------------------------- KnowAgent
+
+
+def _transcript(record: dict[str, Any]) -> Trajectory:
+    begin, *rest = record["traj"].rstrip("\n").split("\n> ")
+    observations, actions, thoughts, thinking = [begin], [], [], []
+    for entry in rest:
+        line, _, answer = entry.partition("\n")
+        if line.startswith(("Think:", "ActionPath:")):
+            thinking.append(line)
+            continue
+        actions.append(line.strip())
+        observations.append(answer.strip())
+        thoughts.append("\n".join(thinking))
+        thinking = []
+    return _episode(
+        observations=observations,
+        actions=actions,
+        rewards=[0.0] * (len(actions) - 1) + [float(record["result"])] * bool(actions),
+        offered=[None] * len(observations),
+        thoughts=thoughts,
+        game=record["name"],
+        agent="knowagent",
+        metadata={"source": "knowagent"},
+    )
+
+
+# --------------------------------------------------------------------------------------------- TALES
+
+_RESTART = "-= Restarting =-\n"
+
+
+def _tales_episode(steps: list[dict[str, Any]], file: Path) -> Trajectory:
+    scores = [0.0, *(float(step["Score"]) for step in steps)]
+    observations = [step["Observation"].rpartition(_RESTART)[2] for step in steps] + [steps[-1]["Feedback"]]
+    won = scores[-1] >= float(steps[-1]["Max Score"])
+    episode = _episode(
+        observations=observations,
+        actions=[step["Action"] for step in steps],
+        rewards=[after - before for before, after in pairwise(scores)],
+        offered=[None] * len(observations),
+        thoughts=[step.get("Response") or "" for step in steps],
+        game=file.parent.name,
+        agent="tales",
+        metadata={"source": "tales", "file": file.name, "max_score": steps[-1]["Max Score"]},
+    )
+    return replace(episode, env_id="", terminated=won, truncated=not won)
+
+
+# --------------------------------------------------------------------------------------------- details
+
+
+def _episode(
+    observations: list[str],
+    actions: list[str],
+    rewards: list[float],
+    offered: list[tuple[str, ...] | None],
+    thoughts: list[str],
+    game: str,
+    agent: str,
+    metadata: dict[str, Any],
+) -> Trajectory:
+    """A trajectory out of parallel lists; the observation after the last action may be missing."""
+    parts = zip(observations, actions, rewards, offered, strict=False)
+    turns = tuple(Turn(seen, done, reward, admissible_commands=offer) for seen, done, reward, offer in parts)
+    task = _TASK.search(observations[0])
+    won = sum(rewards) > 0
+    return Trajectory(
+        turns=turns,
+        env_id=ENV_ID if task else "",
+        game=game,
+        task=task[1] if task else "",
+        task_type=game.partition("-")[0] if "/trial" in game else "",
+        agent=agent,
+        terminated=won,
+        truncated=not won,
+        final_observation=observations[len(actions)] if len(observations) > len(actions) else "",
+        metadata={**metadata, "thoughts": thoughts} if any(thoughts) else metadata,
+    )
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, record) of a JSON array or of JSON lines."""
+    text = _read_text(path)
+    if text.lstrip().startswith("["):
+        with _Blaming(str(path)):
+            records = json.loads(text)
+        yield from ((f"{path}: record {i}", record) for i, record in enumerate(records))
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            with _Blaming(f"{path}: line {number}"):
+                yield f"{path}: line {number}", json.loads(line)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as episodes ({error})") from error
+
+
+class _Blaming:
+    """Turns the errors of malformed records into one that says where the record stands."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)):
+            raise DatasetError(f"{self.where}: not an episode in this format ({error!r})") from error

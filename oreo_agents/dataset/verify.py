@@ -1,0 +1,165 @@
+"""Does a recorded episode happen again? Every action is carried out once more and compared.
+
+Knows nothing about files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import gymnasium as gym
+from oreo_envs.errors import OreoError
+
+from oreo_agents.dataset.importers import reword_to_move
+from oreo_agents.errors import DatasetError
+from oreo_agents.trajectory import Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that came out otherwise.
+
+    Where an episode tells no action status (imported ones), an inadmissible action shows in the observation.
+    """
+
+    episode: int
+    game: str
+    step: int
+    """Number of the action, from 1; 0 is the opening."""
+    what: str
+    """``game``, ``observation``, ``reward``, ``admissibility``, ``admissible_commands`` or ``outcome``."""
+    recorded: str
+    replayed: str
+
+    def __str__(self) -> str:
+        return (
+            f"episode {self.episode} ({self.game}), step {self.step}: {self.what} differs\n"
+            f"  recorded: {self.recorded}\n  replayed: {self.replayed}"
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """What a replay of many episodes found."""
+
+    episodes: int = 0
+    turns: int = 0
+    agreeing: int = 0
+    """Episodes without any difference."""
+    outcomes_agreeing: int = 0
+    """Episodes won in the replay if and only if they are recorded as won."""
+    differences: Counter[str] = field(default_factory=Counter)
+    """How many steps differ, by what differs."""
+    first: list[Difference] = field(default_factory=list)
+    """The first difference of each episode that has one."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything happened again."""
+        return not self.first
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        head = f"{self.agreeing} of {self.episodes} episodes ({self.turns} turns) happened again exactly"
+        return "\n".join([head, *map(str, self.first[:1])])
+
+
+def verify(trajectories: Iterable[Trajectory], env: gym.Env) -> Report:
+    """Play every episode again in ``env`` and compare opening, answers, rewards, admissibility and outcome.
+
+    Imported episodes (``metadata["source"]``) are compared in the wording of the ``move`` games; see
+    :func:`~oreo_agents.dataset.importers.reword_to_move`. What an episode does not tell is not compared.
+
+    Args:
+        trajectories: what to check, such as a dataset.
+        env: has the games; its step limit must not be below the longest episode.
+    """
+    report = Report()
+    for number, trajectory in enumerate(trajectories):
+        found = list(replay(env, trajectory, number))
+        report.episodes += 1
+        report.turns += len(trajectory)
+        report.agreeing += not found
+        report.outcomes_agreeing += not any(difference.what in ("game", "outcome") for difference in found)
+        report.differences.update(difference.what for difference in found)
+        report.first += found[:1]
+    return report
+
+
+def replay(env: gym.Env, trajectory: Trajectory, number: int = 0) -> Iterator[Difference]:
+    """Play one episode again; the differences, in order. ``number`` is repeated in each of them."""
+    for step, what, recorded, replayed in _differences(env, trajectory):
+        yield Difference(number, trajectory.game, step, what, str(recorded), str(replayed))
+
+
+def _differences(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, str, Any, Any]]:
+    """(step, what, recorded, replayed)"""
+    if "source" in trajectory.metadata:
+        trajectory = reword_to_move(trajectory)
+    try:
+        observation, info = env.reset(seed=trajectory.seed, options=_options(trajectory))
+    except OreoError as error:
+        yield 0, "game", trajectory.game, error
+        return
+    total, ended = 0.0, False
+    for step, turn in enumerate(trajectory.turns, start=1):
+        if turn.observation != observation:
+            yield step - 1, "observation", turn.observation, observation
+        if ended:
+            yield step, "outcome", f"goes on with {turn.action!r}", "has ended"
+            return
+        offered = info.get("admissible_commands")
+        observation, reward, terminated, truncated, info = env.step(turn.action)
+        for what, recorded, replayed in _compared(turn, offered, float(reward), info.get("action_status")):
+            if recorded is not None and recorded != replayed:
+                yield step, what, recorded, replayed
+        total, ended = total + float(reward), terminated or truncated
+    if trajectory.final_observation not in ("", observation):
+        yield len(trajectory), "observation", trajectory.final_observation, observation
+    if (total > 0) != trajectory.success:
+        yield len(trajectory), "outcome", _outcome(trajectory.success), _outcome(total > 0)
+
+
+def _compared(
+    turn: Turn, offered: list[str] | None, reward: float, status: str | None
+) -> Iterator[tuple[str, Any, Any]]:
+    """(what, recorded, replayed); recorded is None where the episode does not tell."""
+    commands = None if turn.admissible_commands is None else list(turn.admissible_commands)
+    yield "admissible_commands", commands, offered
+    yield "admissibility", turn.action_status, status
+    yield "reward", turn.reward, reward
+
+
+def replay_environment(
+    env_spec: dict[str, Any] | None, split: str | None = None, games: Any = None
+) -> gym.Env:
+    """The environment that a dataset was recorded in, or the same with other games.
+
+    Raises:
+        DatasetError: the dataset does not say which one it was.
+    """
+    import oreo_envs  # noqa: F401 (registers the ids)
+
+    spec = env_spec or {"id": "OREO-ALFWorld"}
+    if env_spec is None and split is None and games is None:
+        raise DatasetError("the episodes do not tell their environment; name the games they are of")
+    kwargs = dict(spec.get("kwargs") or {})
+    if split is not None or games is not None:
+        kwargs.update(split=split, games=games)
+    if spec["id"] == "OREO-ALFWorld":
+        kwargs["dialect"] = "both"
+    return gym.make(spec["id"], max_episode_steps=100_000, disable_env_checker=True, **kwargs)
+
+
+def _options(trajectory: Trajectory) -> dict[str, Any] | None:
+    return {"game": trajectory.game} if trajectory.game else trajectory.metadata.get("options")
+
+
+def _outcome(won: bool) -> str:
+    return "won" if won else "not won"
