@@ -17,7 +17,7 @@ class TextWorldEnv(gym.Env[str, str]):
     """One game file (``.z8``, ``.ulx``, ``.json`` or ``.tw-pddl``), text in and text out.
 
     The reward is 1.0 on the step that wins, else 0.0; winning and losing terminate. Every ``info`` has
-    ``admissible_commands`` (sorted), ``won``, ``lost``, ``score``, ``max_score`` and ``game``, the file's name.
+    ``admissible_commands`` (sorted), ``won``, ``lost``, ``score``, ``max_score`` and ``game`` (file name).
 
     Args:
         game: path of the game file.

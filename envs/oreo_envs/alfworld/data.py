@@ -26,7 +26,7 @@ ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
 GENERATED_SPLITS = ("generated", "generated_unseen")
 ARCHIVE_SUFFIXES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 MAX_UNPACKED_BYTES = 4_000_000_000
-CACHED_GAMES = 128
+CACHED_GAMES = 256
 
 PathLike = str | os.PathLike[str]
 

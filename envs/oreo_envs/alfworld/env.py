@@ -17,6 +17,7 @@ from oreo_envs.spaces import Text
 Backend = Literal["native", "textworld"]
 Dialect = Literal["move", "put", "both"]
 SUGGESTIONS = 3
+NONE = -1
 
 
 class EnvState(NamedTuple):
@@ -80,9 +81,10 @@ class ALFWorldEnv(gym.Env[str, str]):
         self.observation_space = Text()
         self.action_space = Text()
         self.world: Any
-        self._playing = False
-        self._game = -1
+        self._game = NONE
         self._name = ""
+        self._ended = True
+        self._textworld: Any = None
 
     @property
     def game(self) -> Game:
@@ -107,7 +109,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         observation = self.world.reset()
         self._ended = False
         self._transcript = observation
-        self._hash = hashlib.sha256(f"{self._name}\0{observation}".encode()).digest()
+        self._hash = hashlib.sha256(_encode(f"{self._name}\n{observation}")).digest()
         self._show()
         return observation, self._info()
 
@@ -117,19 +119,17 @@ class ALFWorldEnv(gym.Env[str, str]):
         Raises:
             gymnasium.error.ResetNeeded: the episode is over, or none was started.
         """
-        if not self._playing or self._ended:
+        if self._ended:
             raise ResetNeeded("The episode is over: call reset() before the next step().")
-        command = self._reword(action)
+        command = self._reword(action.strip())
         observation = self.world.step(command)
         won = self.world.won
         self._ended = won
         self._transcript = f"> {action}\n{observation}"
-        self._hash = hashlib.sha256(
-            b"%b%b\0%b" % (self._hash, _encode(action), _encode(observation))
-        ).digest()
+        self._hash = hashlib.sha256(self._hash + _encode(self._transcript)).digest()
         self._show()
         info = self._info(failed=command)
-        if command != action:
+        if command != action.strip():
             info["rewritten_command"] = command
         return observation, float(won), won, False, info
 
@@ -148,11 +148,10 @@ class ALFWorldEnv(gym.Env[str, str]):
         _, _, self._ended, self._hash, self._transcript = state
 
     def _open(self, position: int) -> None:
-        if self._playing and position == self._game:
-            return
-        self.world, self._name = self._load(position)
-        self._game = position
-        self._playing = True
+        if position != self._game:
+            self._game = NONE
+            self.world, self._name = self._load(position)
+            self._game = position
 
     def _load(self, position: int) -> tuple[Any, str]:
         if self.backend == "native":
@@ -161,14 +160,15 @@ class ALFWorldEnv(gym.Env[str, str]):
         from oreo_envs.alfworld.textworld_backend import TextWorldWorld
 
         # one TextWorld environment for all games, because each new one leaks its planner library
-        world = self.world if self._playing else TextWorldWorld()
+        self._textworld = self._textworld or TextWorldWorld()
         name = self.games.names[position]
-        world.load(self.games.text(position), name)
-        return world, name
+        self._textworld.load(self.games.text(position), name)
+        return self._textworld, name
 
-    def _reword(self, action: str) -> str:
-        wording = self.world.wording
-        return action if self.dialect in (None, wording) else text.reword(action.strip(), wording)
+    def _reword(self, command: str) -> str:
+        if self.dialect is None or self.dialect == self.world.wording:
+            return command
+        return text.reword(command, self.world.wording)
 
     def _info(self, failed: str = "") -> dict[str, Any]:
         world = self.world

@@ -24,7 +24,7 @@ from oreo_envs.errors import GameFileError, UnsupportedGameError
 MAX_BYTES = 4_000_000
 """Refuse larger files unread; ALFWorld's own have 60 to 130 thousand bytes."""
 
-MEMO_LIMIT = 512
+MEMO_LIMIT = 256
 """Entries of a game's memo; one takes about 1 kB."""
 
 EMPTY_HANDS = -1

@@ -1,8 +1,8 @@
 """One game being played: the rules of the ALFRED domain on a compact state.
 
 What can be done is enumerated (the methods ``_applicable...``), and a command works if and only if it is in
-that enumeration, as in TextWorld. An enumeration depends only on where the agent is, what it holds and what is
-there, so it is kept in the game's memo and found again by that local key.
+that enumeration, as in TextWorld. An enumeration depends only on where the agent is, what it holds and what
+is there, so it is kept in the game's memo and found again by that local key.
 
 Sets of objects are bit masks over ``game.objects``, sets of receptacles over ``game.receptacles``.
 """
