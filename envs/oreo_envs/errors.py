@@ -3,6 +3,7 @@
     OreoError                     everything this project raises on purpose
     ├── DataNotFoundError         no games / problems where they were looked for
     ├── GameFileError             one game file is not what it claims to be
+    ├── ProblemFileError          a file of math problems is damaged, or a row of it is not a problem
     └── UnsupportedGameError      a healthy game that the native engine does not implement
 
 Each message names the thing and the remedy; the command line prints it alone and exits with status 2.
@@ -19,6 +20,10 @@ class DataNotFoundError(OreoError):
 
 class GameFileError(OreoError):
     """A game file (or archive of them) is damaged, incomplete or not a game at all."""
+
+
+class ProblemFileError(OreoError):
+    """A file of math problems is damaged, or a row of it is not a problem."""
 
 
 class UnsupportedGameError(GameFileError):
