@@ -12,3 +12,6 @@ register(
     max_episode_steps=50,
 )
 register(id="OREO-TextWorld", entry_point="oreo_envs.textworld:TextWorldEnv", max_episode_steps=100)
+register(id="OREO-GSM8K", entry_point="oreo_envs.math.env:GSM8KEnv", max_episode_steps=50)
+register(id="OREO-MATH", entry_point="oreo_envs.math.env:MATHEnv", max_episode_steps=50)
+register(id="OREO-Reasoning", entry_point="oreo_envs.math.env:ReasoningEnv", max_episode_steps=50)

@@ -17,6 +17,7 @@ _SPELLINGS = [
         (r"\\?\$", ""),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\frac *(\\[a-zA-Z]+|[0-9a-zA-Z]) *([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
         (r"(?<=\d)(?:\\,|\{,\})(?=\d{3})", ","),
         (r"\\!", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])", " "),
@@ -50,7 +51,7 @@ _NUMBER = re.compile(
     rf"(?:(?: ?{_WRAPPED}{_NO_UNIT}[^{{}}\d]*\}}| {_NO_UNIT}[a-z]{{2,}}[a-z .]*)(?: ?\^ ?\{{?[23]\}}?)?)?",
     re.IGNORECASE,
 )
-_BASED = re.compile(r"([0-9A-Z]*\d[0-9A-Z]*)(?: ?_ ?\{? ?(\d+) ?\}?)")
+_BASED = re.compile(r"([-+]?[0-9A-Z.]*\d[0-9A-Z.]*)(?: ?_ ?\{? ?(\d+) ?\}?)")
 _WORDS = re.compile(r"[a-zA-Z][a-zA-Z' -]{3,}")
 
 
@@ -65,7 +66,7 @@ def unspelled(answer: str) -> str:
     r"""Return ``answer`` in one spelling: no ``$``, ``\left``, ``\dfrac``, double space or end period."""
     for pattern, replacement in _SPELLINGS:
         answer = pattern.sub(replacement, answer)
-    return answer.strip().rstrip(".").rstrip()
+    return answer.strip().rstrip(" .,;")
 
 
 def compare(given: str, expected: str) -> bool | None:

@@ -1,0 +1,151 @@
+"""Problems made on demand by reasoning-gym: over a hundred kinds, seeded, nothing to download.
+
+Train and test problems come from different seeds. A task's own scorer decides what is right, because many
+tasks have several right answers; it runs in a worker process with a deadline, as some scorers evaluate what
+they are given. Importing this module takes reasoning-gym's two seconds; :mod:`oreo_envs.math.env` does so
+only when such an environment is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from json import dumps
+from typing import Any
+
+import reasoning_gym
+from reasoning_gym.dataset import ProceduralDataset
+from reasoning_gym.factory import DATASETS
+
+from oreo_envs.errors import DataNotFoundError
+from oreo_envs.math.exact import parse_number, unspelled
+from oreo_envs.math.grading import DEADLINE_SECONDS, WORKERS, grade
+from oreo_envs.math.steps import split_steps
+from oreo_envs.math.tasks import SPLITS, Problem, Problems, worked_solution
+from oreo_envs.math.workers import WorkerFailure
+
+SIZES = {"train": 10_000, "test": 1_000}
+TEST_SEED_OFFSET = 1_000_000_000
+"""A problem's seed is its dataset's seed plus its number, so this keeps the splits apart."""
+
+Config = Mapping[str, Any]
+
+
+class ProceduralProblems(Problems):
+    """Problems of one reasoning-gym task.
+
+    Args:
+        task: a task of reasoning-gym, for instance ``gsm_symbolic`` or ``chain_sum``.
+        split: "train" or "test".
+        seed: other seeds give other problems, and other names.
+        size: how many; by default 10,000 to train on and 1,000 to test.
+        config: the task's own options, for instance ``{"max_terms": 3}``.
+
+    Raises:
+        DataNotFoundError: there is no such task.
+        ValueError: the task does not take this configuration.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        split: str = "train",
+        seed: int = 0,
+        size: int | None = None,
+        config: Config | None = None,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split={split!r} is none of {', '.join(map(repr, SPLITS))}")
+        self.task = task
+        self.config = dict(config or {}) | {"seed": seed + (TEST_SEED_OFFSET if split == "test" else 0)}
+        self._dataset = _dataset(task, self.config | {"size": SIZES[split] if size is None else size})
+        variant = "".join([split, f"-seed{seed}" if seed else "", f"-{_digest(config)}" if config else ""])
+        self.names = _Names(f"{task}/{variant}", len(self._dataset))
+        self._entry = lru_cache(maxsize=64)(self._dataset.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[one] for one in range(*position.indices(len(self)))]
+        position = range(len(self))[position]
+        entry = self._entry(position)
+        gold = None if entry["answer"] is None else str(entry["answer"])
+        difficulty = entry["metadata"].get("difficulty")
+        return Problem(
+            name=self.names[position],
+            question=entry["question"],
+            gold=gold,
+            solution=() if gold is None else _solution(gold, entry["metadata"].get("answer_cot")),
+            kind=self.task,
+            level=str(difficulty) if isinstance(difficulty, int | float) else "",
+            subject=self._dataset.category,
+        )
+
+    def is_right(self, problem: Problem, answer: str) -> bool:
+        """Whether the task's scorer gives full marks; between plain integers, whether they are equal."""
+        if answer == problem.gold:
+            return True
+        plain = unspelled(answer[:200])
+        if problem.gold is not None and problem.gold.lstrip("-").isdigit() and parse_number(plain):
+            return grade(plain, problem.gold)
+        entry = self._entry(self.index(problem.name))
+        try:
+            score = WORKERS.call(
+                f"{__name__}:score", self.task, self.config, answer, entry, deadline=DEADLINE_SECONDS
+            )
+        except WorkerFailure:
+            return False
+        return score >= 1.0
+
+
+def task_names() -> list[str]:
+    """The tasks there are; ``composite`` is left out, which only mixes others."""
+    return sorted(set(DATASETS) - {"composite"})
+
+
+def score(task: str, config: Config, answer: str, entry: dict[str, Any]) -> float:
+    """What ``task`` itself gives ``answer``, from 0.0 to 1.0."""
+    return float(_scorer(task, dumps(config, sort_keys=True)).score_answer(answer, entry))
+
+
+@lru_cache(maxsize=16)
+def _scorer(task: str, config: str) -> ProceduralDataset:
+    from json import loads
+
+    return _dataset(task, loads(config) | {"size": 1})
+
+
+def _dataset(task: str, config: Config) -> ProceduralDataset:
+    if task not in task_names():
+        raise DataNotFoundError(f"reasoning-gym has no task {task!r}; it has {', '.join(task_names())}")
+    try:
+        return reasoning_gym.create_dataset(task, **config)
+    except (AssertionError, TypeError, ValueError) as fault:
+        raise ValueError(f"the task {task!r} does not take {dict(config)!r}: {fault}") from fault
+
+
+def _solution(gold: str, worked: str | None) -> tuple[str, ...]:
+    final = f"<answer>{gold}</answer>" if "\n" in gold or gold != gold.strip(" .") else f"#### {gold}"
+    return worked_solution(split_steps(worked or ""), final)
+
+
+def _digest(config: Config | None) -> str:
+    return sha256(dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+class _Names(Sequence[str]):
+    """``prefix/0`` to ``prefix/N-1``, made when asked for."""
+
+    def __init__(self, prefix: str, size: int) -> None:
+        self._prefix, self._numbers = prefix, range(size)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [f"{self._prefix}/{number}" for number in self._numbers[position]]
+        return f"{self._prefix}/{self._numbers[position]}"

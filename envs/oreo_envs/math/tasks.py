@@ -1,0 +1,266 @@
+r"""Problems with their answers: GSM8K and MATH from JSONL files or the Hugging Face Hub.
+
+A set of problems is a sequence; ``names`` are stable (``gsm8k/test/17`` is row 17, counted from 0, of the
+test file) and ``index`` finds them. Knows nothing about episodes; :mod:`oreo_envs.math.procedural` makes
+problems instead of reading them.
+
+MATH has oddities, handled here. Train rows 5341 and 5343 have no answer, 959 repeats 925, and 2948 is also
+test problem 4656: these four are left out of the train split. Two rows have the level ``Level ?``, shown
+as "". GSM8K's solutions lose their calculator annotations (``<<2*3=6>>``).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import operator
+import os
+import re
+import zlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal
+
+from oreo_envs.errors import DataNotFoundError, ProblemFileError
+from oreo_envs.math.extraction import extract_answer
+from oreo_envs.math.grading import grade
+from oreo_envs.math.steps import GSM8K_DELIMITERS, MATH_DELIMITERS, split_steps
+
+PathLike = str | os.PathLike[str]
+Split = Literal["train", "test"]
+SPLITS = ("train", "test")
+MAX_PROBLEM_CHARS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question and everything that is known about it."""
+
+    name: str
+    question: str
+    gold: str | None
+    """The reference answer; None where only the task's own scorer knows a right answer when it sees one."""
+    solution: tuple[str, ...]
+    """A worked solution, step by step; only its last step states the answer. Empty if there is no gold."""
+    kind: str
+    """The dataset, subject or procedural task that results are reported by."""
+    level: str = ""
+    subject: str = ""
+
+
+class Problems(Sequence[Problem]):
+    """A sequence of problems that can grade."""
+
+    names: Sequence[str]
+
+    def index(self, value: Any, *_: Any) -> int:
+        """The position of a problem, given its name or its position.
+
+        Raises:
+            DataNotFoundError: there is none.
+        """
+        if isinstance(value, str):
+            if value in self._positions:
+                return self._positions[value]
+            raise DataNotFoundError(f"no problem is named {value!r}{self._hint(value)}")
+        position = operator.index(value)
+        if not 0 <= position < len(self):
+            raise DataNotFoundError(f"there is no problem {position}: the positions are 0 to {len(self) - 1}")
+        return position
+
+    def row(self, row: Any) -> int:
+        """The position of a row of the source, counted from 0; rows may have been left out.
+
+        Raises:
+            DataNotFoundError: there is no such row.
+        """
+        return self.index(f"{self.names[0].rpartition('/')[0]}/{operator.index(row)}")
+
+    @abstractmethod
+    def is_right(self, problem: Problem, answer: str) -> bool:
+        """Whether ``answer`` solves ``problem``."""
+
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
+
+    def _hint(self, name: str) -> str:
+        close = get_close_matches(name, self.names, n=1) if len(name) < 200 else []
+        return f"; did you mean {close[0]!r}?" if close else f"; the first is {self.names[0]!r}"
+
+
+class ReadProblems(Problems):
+    """Problems in memory, graded by :func:`oreo_envs.math.grade`."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self._problems = tuple(problems)
+        self.names = tuple(problem.name for problem in self._problems)
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._problems[position]
+
+    def is_right(self, problem: Problem, answer: str) -> bool:
+        """Whether ``answer`` equals the gold answer."""
+        return problem.gold is not None and grade(answer, problem.gold)
+
+
+def load_gsm8k(data: PathLike | None = None, split: Split = "train") -> ReadProblems:
+    """Read GSM8K: rows with ``question`` and ``answer``, a worked solution that ends in ``#### N``.
+
+    Args:
+        data: a JSONL file, or a folder with ``train.jsonl`` and ``test.jsonl``, each ``.gz`` or not.
+            None downloads the dataset from the Hugging Face Hub.
+        split: "train" or "test"; for a single file, only a name.
+
+    Raises:
+        DataNotFoundError: there is no such file, or the Hub cannot be read.
+        ProblemFileError: the file is damaged, or a row is not a problem.
+    """
+    return _load("gsm8k", data, split, ("openai/gsm8k", "main"), _gsm8k_problem)
+
+
+def load_math(data: PathLike | None = None, split: Split = "train") -> ReadProblems:
+    r"""Read MATH: rows with ``problem``, ``level``, ``type``, and ``answer`` or a ``solution`` with ``\boxed``.
+
+    Arguments and errors are those of :func:`load_gsm8k`.
+    """
+    return _load("math", data, split, ("DigitalLearningGmbH/MATH-lighteval", "default"), _math_problem)
+
+
+# ------------------------------------------------------------------------------------------- one row
+
+_ANNOTATION = re.compile(r"<<[^<>\n]*>>")
+# First 16 hexadecimal digits of the SHA-256 of the question, white space normalised.
+_WITHOUT_ANSWER = {"79595ba3b4cfcfe2", "81a7fe8e017d681c"}
+_TRAIN_ROWS_OF_THE_TEST_SPLIT = {"98fc77ec11ec6bfc"}
+
+Row = Mapping[str, Any]
+
+
+def _gsm8k_problem(name: str, row: Row) -> Problem:
+    answer = _text(row, "answer")
+    worked, marker, gold = answer.rpartition("####")
+    if not marker or not gold.strip():
+        raise ValueError('its "answer" does not end in "#### N"')
+    steps = split_steps(_ANNOTATION.sub("", worked), GSM8K_DELIMITERS)
+    gold = gold.strip()
+    return Problem(
+        name, _text(row, "question"), gold, worked_solution(steps, f"#### {gold}"), "gsm8k", "", "gsm8k"
+    )
+
+
+def _math_problem(name: str, row: Row) -> Problem | None:
+    question = _text(row, "problem")
+    digest = hashlib.sha256(" ".join(question.split()).encode("utf-8", "replace")).hexdigest()[:16]
+    if digest in _WITHOUT_ANSWER or (digest in _TRAIN_ROWS_OF_THE_TEST_SPLIT and "/train/" in name):
+        return None
+    worked = _text(row, "solution") if row.get("solution") else ""
+    gold = (_text(row, "answer") if "answer" in row else extract_answer(worked) or "").strip()
+    if not gold:
+        raise ValueError('it has neither an "answer" nor a "solution" with \\boxed{...}')
+    level, subject = (str(row.get(key) or "") for key in ("level", "type"))
+    steps = worked_solution(split_steps(worked, MATH_DELIMITERS), rf"\boxed{{{gold}}}")
+    return Problem(
+        name, question, gold, steps, subject or "math", "" if level.endswith("?") else level, subject
+    )
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f'its "{key}" is {"missing" if value is None else "not a text"}')
+    if key != "answer" and not value.strip():
+        raise ValueError(f'its "{key}" is empty')
+    if len(value) > MAX_PROBLEM_CHARS:
+        raise ValueError(f'its "{key}" has more than {MAX_PROBLEM_CHARS:,} characters')
+    return value
+
+
+def worked_solution(steps: Iterable[str], final: str) -> tuple[str, ...]:
+    """The steps before the first that states an answer, then that step if its answer is right, else ``final``."""
+    steps = [step.strip() for step in steps if step.strip()]
+    before = tuple(takewhile(lambda step: extract_answer(step) is None, steps))
+    stating = steps[len(before)] if len(before) < len(steps) else final
+    return (*before, stating if extract_answer(stating) == extract_answer(final) else final)
+
+
+# ------------------------------------------------------------------------------------------- many rows
+
+_DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
+Reader = Callable[[str, Row], Problem | None]
+
+
+def _load(
+    dataset: str, data: PathLike | None, split: str, hub: tuple[str, str], read: Reader
+) -> ReadProblems:
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is none of {', '.join(map(repr, SPLITS))}")
+    source, rows = _hub_rows(*hub, split) if data is None else _file_rows(Path(data), split)
+    problems: dict[str, Problem] = {}
+    for number, row in enumerate(rows):
+        try:
+            problem = read(f"{dataset}/{split}/{number}", row)
+        except ValueError as fault:
+            raise ProblemFileError(f"{source}, row {number + 1}: {fault}") from fault
+        if problem is not None:
+            problems.setdefault(" ".join(problem.question.split()), problem)
+    if not problems:
+        raise ProblemFileError(f"{source} has no problems; it should have one JSON object per line")
+    return ReadProblems(problems.values())
+
+
+def _file_rows(data: Path, split: str) -> tuple[str, Iterator[Row]]:
+    candidates = [data, *(data / f"{split}.jsonl{suffix}" for suffix in ("", ".gz"))]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        what = f"has no {split}.jsonl or {split}.jsonl.gz" if data.is_dir() else "does not exist"
+        raise DataNotFoundError(f"{data} {what}: pass data= a JSONL file, or a folder with one per split")
+    return str(path), _parsed(path)
+
+
+def _parsed(path: Path) -> Iterator[Row]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opened(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _json_object(line, f"{path}, row {number}")
+    except _DAMAGE as damage:
+        reason = f"{type(damage).__name__}: {damage}"
+        raise ProblemFileError(
+            f"{path} cannot be read past row {number} ({reason}); copy it again"
+        ) from damage
+
+
+def _json_object(line: str, place: str) -> Row:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as fault:
+        raise ProblemFileError(f"{place} is not JSON; every line must be one JSON object") from fault
+    if not isinstance(row, dict):
+        raise ProblemFileError(f"{place} is not a JSON object")
+    return row
+
+
+def _hub_rows(repository: str, config: str, split: str) -> tuple[str, Iterable[Row]]:
+    remedy = "pass data= a JSONL file or folder to read it without the Hub"
+    try:
+        from datasets import load_dataset
+    except ImportError as missing:
+        raise DataNotFoundError(
+            f"reading {repository} from the Hugging Face Hub needs `pip install datasets`; or {remedy}"
+        ) from missing
+    try:
+        return repository, load_dataset(repository, config, split=split)
+    except Exception as failure:  # the Hub's clients raise errors of many libraries
+        reason = str(failure).partition("\n")[0] or type(failure).__name__
+        raise DataNotFoundError(f"{repository} cannot be downloaded ({reason}); {remedy}") from failure
