@@ -129,6 +129,7 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         self._finish(False, False)
         seed = self._seeds.next(seed)
         observation, info = self.env.reset(seed=seed, options=options)
+        self.writer.set_dialect(_dialect(self.env.unwrapped))
         self._episode = Episode(observation, info, seed)
         return observation, info
 
@@ -294,8 +295,12 @@ class _Seeds:
 def _writer(
     env: Any, path: str | os.PathLike[str], author: str | None, licence: str | None
 ) -> TrajectoryWriter:
-    dialect = getattr(env.unwrapped, "dialect", None)
-    return TrajectoryWriter(path, env_spec=env.spec, author=author, licence=licence, dialect=dialect)
+    return TrajectoryWriter(path, env_spec=env.spec, author=author, licence=licence)
+
+
+def _dialect(env: Any) -> str | None:
+    """The wording of an ALFWorld game: the one that was chosen, else the game's own."""
+    return getattr(env, "dialect", None) or getattr(getattr(env, "world", None), "wording", None)
 
 
 def _env_id(env: Any) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from oreo_agents.dataset.store import Meta
 from oreo_agents.dataset.view import TrajectoryDataset
-from oreo_agents.statistics import wilson_interval
+from oreo_agents.statistics import wilson
 
 HISTOGRAM_BINS = 10
 
@@ -75,7 +75,7 @@ def histogram(values: np.ndarray) -> dict[str, int]:
     if len(distinct) <= HISTOGRAM_BINS:
         return {f"{value:g}": int((values == value).sum()) for value in distinct}
     counts, edges = np.histogram(values, HISTOGRAM_BINS)
-    names = [f"{low:g} to {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     return dict(zip(names, counts.tolist(), strict=True))
 
 
@@ -85,7 +85,8 @@ def dataset_card(dataset: TrajectoryDataset, name: str) -> str:
     sections = [
         _front_matter(dataset.metas, name),
         f"# {name}",
-        f"{info.episodes:,} episodes, {info.turns:,} turns, {info.games:,} games; {_rate(info.successes, info.episodes)} won; "
+        f"{info.episodes:,} episodes, {info.turns:,} turns, {info.games:,} games; "
+        f"{_rate(info.successes, info.episodes)} won; "
         f"{info.terminated:,} terminated, {info.truncated:,} truncated.",
         *(_provenance(meta) for meta in dataset.metas),
         _group_table("task type", info.task_types),
@@ -98,14 +99,10 @@ def dataset_card(dataset: TrajectoryDataset, name: str) -> str:
 
 
 def _groups(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[Group]:
+    masks = {name: names == name for name in sorted(set(names))}
     return [
-        Group(
-            name,
-            int((names == name).sum()),
-            int(success[names == name].sum()),
-            float(lengths[names == name].mean()),
-        )
-        for name in sorted(Counter(names))
+        Group(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
+        for name, mask in masks.items()
     ]
 
 
@@ -118,14 +115,13 @@ def _front_matter(metas: tuple[Meta, ...], name: str) -> str:
 
 
 def _provenance(meta: Meta) -> str:
+    content = f"`{meta.content_hash[:16]}` (schema {meta.schema_version})" if meta.content_hash else None
     told = {
         "environment": (meta.env_spec or {}).get("id"),
         "wording": meta.dialect,
         "author": meta.author,
         "licence": meta.licence,
-        "content": f"`{meta.content_hash[:16]}` (schema {meta.schema_version})"
-        if meta.content_hash
-        else None,
+        "content": content,
         "made with": ", ".join(f"{library} {version}" for library, version in meta.versions.items()),
         **meta.metadata,
     }
@@ -143,7 +139,7 @@ def _group_table(title: str, groups: list[Group]) -> str:
 def _rate(successes: int, episodes: int) -> str:
     if not episodes:
         return "none"
-    low, high = wilson_interval(successes, episodes)
+    low, high = wilson(successes, episodes)
     return f"{successes / episodes:.1%} ({low:.1%} to {high:.1%})"
 
 

@@ -29,16 +29,16 @@ Messages = list[dict[str, str]]
 def export(dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str) -> int:
     """Write episodes in another tool's format; returns how many rows (for minari, episodes) were written.
 
-    ====== =============================================================== =====================
-    format one row is                                                      read by
-    ====== =============================================================== =====================
-    messages an episode as chat messages, with game, agent, return, success ``datasets``
-    sft    a won episode as chat messages                                  ``trl.SFTTrainer``
-    dpo    a won and a lost episode of one game, from where they part      ``trl.DPOTrainer``
-    kto    an episode and whether it was won                               ``trl.KTOTrainer``
-    sharegpt an episode as ``from``/``value`` conversations                FastChat, ETO, LLaMA-Factory
-    minari an episode                                                      ``minari.load_dataset``
-    ====== =============================================================== =====================
+    ======== ============================================================= =============================
+    format   one row is                                                    read by
+    ======== ============================================================= =============================
+    messages an episode as chat messages, with game, agent, return, ...    ``datasets``
+    sft      a won episode as chat messages                                ``trl.SFTTrainer``
+    dpo      a won and a lost episode of one game, from where they part    ``trl.DPOTrainer``
+    kto      an episode and whether it was won                             ``trl.KTOTrainer``
+    sharegpt an episode as ``from``/``value`` conversation                 FastChat, ETO, LLaMA-Factory
+    minari   an episode                                                    ``minari.load_dataset``
+    ======== ============================================================= =============================
 
     Args:
         dataset: what to write.
@@ -62,7 +62,7 @@ def export(dataset: TrajectoryDataset, output: str | os.PathLike[str], format: s
 
 
 def to_messages(trajectory: Trajectory) -> Messages:
-    """The episode as chat messages: observations from ``user``, actions from ``assistant``, ending with one."""
+    """The episode as chat messages: the ``user`` says what is seen, the ``assistant`` what is done."""
     return _messages(trajectory.turns)
 
 
@@ -155,9 +155,8 @@ _BATCH = 1000
 
 def _write_rows(rows: Iterator[Row], path: Path) -> int:
     if path.suffix not in _WRITERS:
-        raise ConfigurationError(
-            f"{path}: cannot tell the file type; end it in {', '.join(sorted(_WRITERS))}"
-        )
+        endings = ", ".join(sorted(_WRITERS))
+        raise ConfigurationError(f"{path}: its ending does not tell the file type; choose {endings}")
     if path.exists():
         raise DatasetError(f"{path}: exists already, and is not overwritten; choose another name")
     batches = iter(lambda: list(islice(rows, _BATCH)), [])
@@ -271,10 +270,7 @@ def _extent(dataset: TrajectoryDataset) -> tuple[int, str]:
     """The longest text, and the characters of all of them."""
     longest, characters = 1, set("a")
     for episode in dataset:
-        for text in (
-            *(t for turn in episode.turns for t in (turn.observation, turn.action)),
-            episode.final_observation,
-        ):
-            longest = max(longest, len(text))
-            characters.update(text)
+        texts = [episode.final_observation, *(message["content"] for message in to_messages(episode))]
+        longest = max(longest, *map(len, texts))
+        characters.update(*texts)
     return longest, "".join(sorted(characters))

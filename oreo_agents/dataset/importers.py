@@ -27,7 +27,7 @@ ENV_ID = "OREO-ALFWorld"
 
 
 def import_sharegpt(path: PathLike, agent: str = "") -> Iterator[Trajectory]:
-    """Conversations of ``from``/``value`` messages (ETO, AgentTraj, FastChat), JSON or JSON lines, or gzipped.
+    """Conversations of ``from``/``value`` messages (ETO, AgentTraj, FastChat); JSON or JSON lines.
 
     A leading instruction with its answer (AgentTraj marks it ``loss: false``, ETO writes ``OK``) goes to
     ``metadata["instructions"]``; ``Thought:`` parts go to ``metadata["thoughts"]``, one per turn; a list of

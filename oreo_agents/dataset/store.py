@@ -152,6 +152,17 @@ class TrajectoryWriter:
     def __len__(self) -> int:
         return self._counts.total()
 
+    def set_dialect(self, dialect: str | None) -> None:
+        """Say in which wording the episodes are, once that is known.
+
+        Raises:
+            DatasetError: the dataset is in another one.
+        """
+        _require_dialect(self.path, self._meta.dialect, dialect)
+        if dialect and self._meta.dialect is None:
+            self._meta.dialect = dialect
+            write_meta(self.path, self._meta)
+
     def compact(self) -> None:
         """Turn the journal into a Parquet shard."""
         rows, _ = read_journal(self._journal_path)
@@ -300,16 +311,20 @@ def _continued(path: Path, given: Meta) -> Meta:
         _refuse_foreign_content(path)
         return given
     stored = read_meta(path)
-    if given.dialect and stored.dialect and given.dialect != stored.dialect:
-        raise DatasetError(
-            f"{path}: holds episodes in the {stored.dialect!r} wording, not {given.dialect!r}; "
-            "write to another folder or convert them first"
-        )
+    _require_dialect(path, stored.dialect, given.dialect)
     for name in ("env_spec", "dialect", "author", "licence"):
         setattr(stored, name, getattr(stored, name) or getattr(given, name))
     stored.metadata.update(given.metadata)
     stored.versions = given.versions
     return stored
+
+
+def _require_dialect(path: Path, stored: str | None, given: str | None) -> None:
+    if stored and given and stored != given:
+        raise DatasetError(
+            f"{path}: holds episodes in the {stored!r} wording, not {given!r}; "
+            "write to another folder or convert them first"
+        )
 
 
 def _refuse_foreign_content(path: Path) -> None:

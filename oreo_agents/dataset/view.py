@@ -240,12 +240,26 @@ class TrajectoryDataset:
             description: ``author``, ``licence``, ``metadata``, as :class:`TrajectoryWriter` takes them;
                 what all sources agree on is kept.
         """
-        agreed = {name: _agreed(self.metas, name) for name in ("env_spec", "author", "licence", "dialect")}
+        agreed = {name: self.agreed(name) for name in ("env_spec", "author", "licence", "dialect")}
         sources = {"sources": [meta.content_hash for meta in self.metas]}
         metadata = {**sources, **description.pop("metadata", {})}
         with TrajectoryWriter(path, **{**agreed, **description, "metadata": metadata}) as writer:
             for table in self._tables():
                 writer.append_table(table)
+
+    def agreed(self, name: str) -> Any:
+        """What every source of these episodes says in its ``meta.json`` under ``name``, else None."""
+        values = [getattr(meta, name) for meta in self.metas]
+        return values[0] if values and all(value == values[0] for value in values) else None
+
+    def check_files(self) -> None:
+        """Compare the bytes of every shard with what was written.
+
+        Raises:
+            DatasetError: a shard is damaged.
+        """
+        for shard in self._shards:
+            shard.check()
 
     def require_tokenizer(self, fingerprint: str) -> None:
         """Check that every episode with token ids was sampled with this tokenizer and chat template.
@@ -294,6 +308,9 @@ class JournalShard:
         """All episodes, or some columns of them."""
         return self.rows if columns is None else self.rows.select(columns)
 
+    def check(self) -> None:
+        """Nothing to check: every line was parsed."""
+
     def row(self, index: int) -> dict[str, Any]:
         """One episode."""
         return self.rows.slice(index, 1).to_pylist()[0]
@@ -305,11 +322,17 @@ class ParquetShard:
 
     path: str
     episodes: int
+    sha256: str
     stamp: int
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All episodes, or some columns of them."""
         return _reading(self, lambda: _open(self).read(columns=columns))
+
+    def check(self) -> None:
+        """Compare the file's bytes with what was written."""
+        if file_sha256(Path(self.path)) != self.sha256:
+            raise _damaged(self.path, "its bytes are not those that were written")
 
     def row(self, index: int) -> dict[str, Any]:
         """One episode; reads its row group."""
@@ -352,9 +375,11 @@ def _reading(shard: ParquetShard, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(
-            f"{shard.path}: damaged ({error}); load_trajectories(path, skip_damaged=True) reads the rest"
-        ) from error
+        raise _damaged(shard.path, error) from error
+
+
+def _damaged(file: object, why: object) -> DatasetError:
+    return DatasetError(f"{file}: damaged ({why}); load_trajectories(path, skip_damaged=True) reads the rest")
 
 
 def _load(path: Path, skip_damaged: bool) -> TrajectoryDataset:
@@ -373,15 +398,10 @@ def _parquet_shard(path: Path, info: ShardInfo) -> ParquetShard:
     try:
         status = file.stat()
     except OSError as error:
-        raise DatasetError(
-            f"{file}: missing ({error.strerror}); load_trajectories(path, skip_damaged=True) reads the rest"
-        ) from error
+        raise _damaged(file, error.strerror) from error
     if status.st_size != info.bytes:
-        raise DatasetError(
-            f"{file}: damaged ({status.st_size} bytes, {info.bytes} were written); "
-            "load_trajectories(path, skip_damaged=True) reads the rest"
-        )
-    return ParquetShard(str(file), info.episodes, status.st_mtime_ns)
+        raise _damaged(file, f"{status.st_size} bytes, {info.bytes} were written")
+    return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)
 
 
 def _is_damaged(path: Path, info: ShardInfo) -> bool:
@@ -404,11 +424,6 @@ def _meets(values: np.ndarray, condition: Condition) -> np.ndarray:
     if isinstance(condition, Collection) and not isinstance(condition, str):
         return np.isin(values, list(condition))
     return np.asarray(values == condition, dtype=bool)
-
-
-def _agreed(metas: tuple[Meta, ...], name: str) -> Any:
-    values = [getattr(meta, name) for meta in metas]
-    return values[0] if values and all(value == values[0] for value in values) else None
 
 
 SCALAR_COLUMNS = tuple(field.name for field in SCHEMA if not pa.types.is_list(field.type))
