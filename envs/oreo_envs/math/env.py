@@ -71,6 +71,7 @@ class MathEnv(gym.Env[str, str]):
         self.observation_space = Text()
         self.action_space = Text()
         self._problem: Problem | None = None
+        self._state: MathState
 
     @property
     def problem(self) -> Problem:
@@ -184,7 +185,7 @@ class GSM8KEnv(MathEnv):
     """Grade-school word problems (Cobbe et al., 2021), each with a worked solution.
 
     Args:
-        data: a JSONL file or folder; None downloads from the Hub. See :func:`oreo_envs.math.tasks.load_gsm8k`.
+        data: a JSONL file or folder; None downloads it (:func:`oreo_envs.math.tasks.load_gsm8k`).
         split: "train" or "test".
         granularity: as for :class:`MathEnv`.
         expert: as for :class:`MathEnv`.

@@ -129,9 +129,9 @@ def load_gsm8k(data: PathLike | None = None, split: Split = "train") -> ReadProb
 
 
 def load_math(data: PathLike | None = None, split: Split = "train") -> ReadProblems:
-    r"""Read MATH: rows with ``problem``, ``level``, ``type``, and ``answer`` or a ``solution`` with ``\boxed``.
+    r"""Read MATH: rows with ``problem``, ``level``, ``type``, and ``answer`` or ``solution``.
 
-    Arguments and errors are those of :func:`load_gsm8k`.
+    A ``solution`` states its answer in a ``\boxed{...}``. Arguments and errors are those of :func:`load_gsm8k`.
     """
     return _load("math", data, split, ("DigitalLearningGmbH/MATH-lighteval", "default"), _math_problem)
 
@@ -186,7 +186,7 @@ def _text(row: Row, key: str) -> str:
 
 
 def worked_solution(steps: Iterable[str], final: str) -> tuple[str, ...]:
-    """The steps before the first that states an answer, then that step if its answer is right, else ``final``."""
+    """The steps up to the first that states an answer; ``final`` instead of that one if it states another."""
     steps = [step.strip() for step in steps if step.strip()]
     before = tuple(takewhile(lambda step: extract_answer(step) is None, steps))
     stating = steps[len(before)] if len(before) < len(steps) else final
