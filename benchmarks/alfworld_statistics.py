@@ -20,6 +20,7 @@ import json
 import random
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ KINDS = {0: "kitchen", 2: "living room", 3: "bedroom", 4: "bathroom"}
 HELD_OUT = (7, 17, 27)
 """Numbers, within each kind, of the measured rooms that the training rooms leave out."""
 ALFRED_UNSEEN = (9, 10, 29, 215, 219, 226, 308, 315, 325, 404, 424, 425)
+AVERAGE_WEIGHT = 33
+"""Of rooms whose share of the games is not known: the train games per room."""
+STARTS_OUTSIDE_GOAL = ("pick_and_place_simple", "pick_two_obj_and_place")
 FLAGS = ("pickupable", "isReceptacleObject", "cleanable", "heatable", "coolable", "toggleable", "sliceable")
 LEFT_OUT_OF_LAYOUTS = {
     "kitchen": {"StoveBurner": 4, "CoffeeMachine": 1, "Toaster": 1, "GarbageCan": 1},
@@ -85,16 +89,17 @@ def measured_rooms(games: list[Game]) -> dict[int, dict[str, Any]]:
 
 
 def measured_room(games: list[Game]) -> dict[str, Any]:
-    """One room; ``overlaps``: [receptacle, another, P(an object in the first is also in the other)]."""
+    """One room; ``overlaps``: [receptacle, another, P(an object of the first is also in the other)]."""
     at = sorted(games[0].facts["receptacleAtLocation"])
     order = {receptacle: i for i, (receptacle, _) in enumerate(at)}
     alone, both = Counter[int](), Counter[tuple[int, int]]()
     for receptacles in (rs for game in games for rs in game.inside.values()):
-        for first in receptacles:
-            alone[order[first]] += 1
-            both.update((order[first], order[r]) for r in receptacles if r != first)
+        first, *others = sorted(order[receptacle] for receptacle in receptacles)
+        alone[first] += 1
+        both.update((first, other) for other in others)
     overlaps = [[i, j, round(n / alone[i], 3)] for (i, j), n in sorted(both.items()) if n > 1]
-    return {"receptacles": [[plain(r), plain(l).removeprefix("loc|")] for r, l in at], "overlaps": overlaps}
+    receptacles = [[plain(r), plain(l).removeprefix("loc|")] for r, l in at]
+    return {"weight": len(games), "receptacles": receptacles, "overlaps": overlaps}
 
 
 def layout_room(number: int) -> dict[str, Any]:
@@ -116,29 +121,52 @@ def layout_room(number: int) -> dict[str, Any]:
             at[f"{kind}|{x:+06.2f}|{0.9:+06.2f}|{z:+06.2f}"] = (
                 f"{round(4 * base[0])}|{round(4 * base[1]) + 1}|{int(base[2]) // 90}|60"
             )
-    return {"receptacles": [[r, l] for r, l in sorted(at.items())], "overlaps": []}
+    return {"weight": AVERAGE_WEIGHT, "receptacles": [[r, l] for r, l in sorted(at.items())], "overlaps": []}
 
 
 def object_statistics(games: list[Game]) -> dict[str, Any]:
-    """Per object type: how often a room has 0, 1, 2, ... of it; its rate in each receptacle of a type."""
+    """Per object type: how often a room has 0, 1, 2, ... of it, and its rate in receptacles of each type."""
     counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    placed: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    available: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for game in games:
-        instances = Counter(game.receptacle_type.values()) + Counter(["floor"])
         for name, count in Counter(game.object_type.values()).items():
             counts[name][count] += 1
-            available[name].update({r: n * count for r, n in instances.items()})
+    places, target_places = Rates(), Rates()
+    for game in games:
         for o, name in game.object_type.items():
-            where = game.receptacle_type[sorted(game.inside[o])[0]] if game.inside[o] else "floor"
-            placed[name][where] += 1
+            first = min(game.inside.get(o, ()), default="")
+            where = game.receptacle_type.get(first, "floor")
+            if name != game.object:
+                places.add(name, where, game.receptacle_type.values())
+            elif where != "floor":
+                impossible = game.receptacle if game.task_type in STARTS_OUTSIDE_GOAL else None
+                possible = [kind for kind in game.receptacle_type.values() if kind != impossible]
+                target_places.add(name, where, possible)
     return {
         name: {
             "count": [len(games) - seen.total(), *(seen[n] for n in range(1, max(seen) + 1))],
-            "place": {r: round(n / available[name][r], 5) for r, n in sorted(placed[name].items())},
+            "place": places.of(name),
+            "target_place": target_places.of(name),
         }
         for name, seen in sorted(counts.items())
     }
+
+
+class Rates:
+    """How many objects of a type lie in a receptacle of a type, per object and receptacle."""
+
+    def __init__(self) -> None:
+        self._placed: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._available: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, name: str, where: str, receptacles: Iterable[str]) -> None:
+        """Count an object that lies somewhere, and where it could have been."""
+        self._placed[name][where] += 1
+        self._available[name].update([*receptacles, "floor"])
+
+    def of(self, name: str) -> dict[str, float]:
+        """The rate for each type of receptacle, and for the floor."""
+        available = self._available[name]
+        return {where: round(n / available[where], 5) for where, n in sorted(self._placed[name].items())}
 
 
 def goal_statistics(games: list[Game]) -> dict[str, Any]:

@@ -233,8 +233,9 @@ def _room_kind(receptacles: Iterable[str]) -> str:
 def _likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
     """How often an object of a type lies in one receptacle of each type, in rooms of a kind."""
     objects = {name.lower(): entry for name, entry in statistics()["objects"][room_kind].items()}
-    place = objects.get(thing, {}).get("place", {})
-    return {receptacle.lower(): weight for receptacle, weight in place.items()}
+    entry = objects.get(thing, {})
+    rates = entry.get("target_place") or entry.get("place", {})
+    return {receptacle.lower(): rate for receptacle, rate in rates.items()}
 
 
 @cache

@@ -99,6 +99,8 @@ class Room:
     number: int
     kind: str
     group: str
+    weight: int
+    """Number of real train games in it."""
     fixtures: tuple[Fixture, ...]
     overlaps: dict[int, tuple[tuple[int, float], ...]]
     """For a receptacle: others, with the probability that an object in it is in the other one too."""
@@ -154,7 +156,7 @@ def _room(number: int, entry: dict[str, Any]) -> Room:
     for first, second, probability in entry["overlaps"]:
         overlaps[first] = (*overlaps.get(first, ()), (second, probability))
     fixtures = tuple(_fixture(id, location) for id, location in entry["receptacles"])
-    return Room(number, entry["kind"], entry["group"], fixtures, overlaps)
+    return Room(number, entry["kind"], entry["group"], entry["weight"], fixtures, overlaps)
 
 
 def _fixture(id: str, location: str) -> Fixture:
@@ -207,22 +209,23 @@ def _cumulative(weights: Iterable[tuple[int, float]]) -> Weighted:
 @lru_cache(maxsize=16384)
 def _places(room: Room, object_type: str, floor: bool = True) -> Weighted:
     """Where objects of a type lie in a room."""
-    place = statistics()["objects"][room.kind].get(object_type, {}).get("place", {})
-    weights = [(i, place.get(fixture.type, 0.0)) for i, fixture in enumerate(room.fixtures)]
-    return _cumulative([*weights, (FLOOR, place.get("floor", 0.0) if floor else 0.0)])
+    rates = statistics()["objects"][room.kind].get(object_type, {}).get("place", {})
+    return _cumulative([*_rated(room, rates), (FLOOR, rates.get("floor", 0.0) if floor else 0.0)])
+
+
+def _rated(room: Room, rates: dict[str, float]) -> list[tuple[int, float]]:
+    return [(i, rates.get(fixture.type, 0.0)) for i, fixture in enumerate(room.fixtures)]
 
 
 @lru_cache(maxsize=16384)
 def _target_places(room: Room, goal: Goal, difficulty: Difficulty) -> Weighted:
     """Where the objects that the goal is about may lie: never where they would solve the task already."""
-    places, cumulative = _places(room, goal.object, floor=False)
-    weights = [high - low for low, high in zip((0.0, *cumulative), cumulative, strict=False)]
-    allowed = list(zip(places, weights, strict=True))
+    allowed = _rated(room, statistics()["objects"][room.kind][goal.object]["target_place"])
     if goal.task_type in STARTS_OUTSIDE_GOAL:
-        allowed = [(i, weight) for i, weight in allowed if room.fixtures[i].type != goal.place]
+        allowed = [(i, rate) for i, rate in allowed if room.fixtures[i].type != goal.place]
     wanted = {"easy": False, "hard": True}.get(difficulty)
-    preferred = [(i, weight) for i, weight in allowed if room.fixtures[i].openable is wanted]
-    return _cumulative(preferred or allowed)
+    preferred = _cumulative((i, rate) for i, rate in allowed if room.fixtures[i].openable is wanted)
+    return preferred if preferred[0] else _cumulative(allowed)
 
 
 @lru_cache(maxsize=256)
@@ -232,7 +235,8 @@ def _count_table(kind: str) -> list[tuple[str, list[int]]]:
 
 
 def _draw(rng: Random, goal: Goal, group: str, difficulty: Difficulty) -> Draft:
-    room = rng.choice(_rooms_for(group, goal))
+    hosts = _rooms_for(group, goal)
+    room = rng.choices(hosts, [host.weight for host in hosts])[0]
     task = rng.choice(SENTENCES[goal.task_type]).format(object=goal.object.lower(), place=goal.place.lower())
     things: dict[str, Thing] = {}
     for thing in _draw_things(rng, room, goal, difficulty):
@@ -243,7 +247,7 @@ def _draw(rng: Random, goal: Goal, group: str, difficulty: Difficulty) -> Draft:
         for thing in things.values()
         if any(room.fixtures[i].type == "Fridge" for i in thing.inside)
         and thing.type in coolable
-        and thing.type != goal.object
+        and (thing.type != goal.object or goal.task_type != "pick_cool_then_place_in_recep")
         and rng.random() < statistics()["cool_in_fridge"]
     )
     return Draft(
