@@ -20,7 +20,7 @@ from oreo_agents.trajectory import Trajectory
 
 
 def info(path: PathLike, card: PathLike | None = None, as_json: bool = False) -> int:
-    """Print what a dataset contains as Markdown, or as JSON; ``card`` names a file to write the Markdown to."""
+    """Print what a dataset contains as Markdown, or as JSON; also write the Markdown to the file ``card``."""
     dataset = load_trajectories(path)
     text = dataset_card(dataset, Path(path).name).rstrip()
     if card is not None:

@@ -279,6 +279,8 @@ def _episode(
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, record) of a JSON array or of JSON lines."""
     text = _read_text(path)
+    if not text.strip():
+        raise DatasetError(f"{path}: cannot be read as episodes (it is empty)")
     if text.lstrip().startswith("["):
         with _Blaming(str(path)):
             records = json.loads(text)

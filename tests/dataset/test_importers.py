@@ -1,0 +1,254 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset.commands import import_
+from oreo_agents.dataset.importers import (
+    IMPORTERS,
+    import_eto,
+    import_knowagent,
+    import_sharegpt,
+    import_tales,
+    reword_to_move,
+)
+from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.trajectory import Trajectory, Turn
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld"
+with_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no collected episodes in {DATA}")
+
+ETO = {
+    "name": "pick_and_place_simple-Mug-None-Desk-301/trial_T1",
+    "conversations": [
+        {
+            "from": "human",
+            "value": "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking "
+            "quickly around you, you see a desk 1, and a shelf 1.\n\nYour task is to: put a mug in desk.",
+        },
+        {"from": "gpt", "value": "go to shelf 1"},
+        {"from": "human", "value": "On the shelf 1, you see a mug 1."},
+        {"from": "gpt", "value": "take mug 1 from shelf 1"},
+        {"from": "human", "value": "You pick up the mug 1 from the shelf 1."},
+        {"from": "gpt", "value": "put mug 1 in/on desk 1"},
+        {"from": "human", "value": "You put the mug 1 in/on the desk 1."},
+    ],
+}
+
+KNOWAGENT = {
+    "name": "pick_and_place_simple-Mug-None-Desk-301/trial_T1",
+    "result": False,
+    "traj": "You are in the middle of a room. Looking quickly around you, you see a desk 1, and a drawer 1.\n"
+    "Your task is to: put a mug in desk.\n> Think: First the drawer.\n> ActionPath: Start\n> go to drawer 1\n"
+    "The drawer 1 is closed.\n> put mug 1 in/on desk 1\nNothing happens.\n",
+}
+
+AGENTTRAJ = {
+    "item_id": "alfworld_7",
+    "conversations": [
+        {"from": "human", "loss": None, "value": "Interact with a household to solve a task."},
+        {"from": "gpt", "loss": False, "value": "OK. I'll follow your instructions."},
+        {
+            "from": "human",
+            "loss": None,
+            "value": "You are in the middle of a room.\nYour task is to: put a mug in desk.\n"
+            "AVAILABLE ACTIONS: go to desk 1,inventory,look",
+        },
+        {"from": "gpt", "loss": True, "value": "Thought:\nThe desk.\nThen more.\n\nAction:\ngo to desk 1"},
+        {"from": "human", "loss": None, "value": "On the desk 1, you see nothing."},
+        {"from": "gpt", "loss": True, "value": "Action:\nlook"},
+    ],
+}
+
+
+def lines(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def test_eto(tmp_path):
+    (episode,) = import_eto(lines(tmp_path / "eto.jsonl", ETO))
+    assert [turn.action for turn in episode.turns] == [
+        "go to shelf 1",
+        "take mug 1 from shelf 1",
+        "put mug 1 in/on desk 1",
+    ]
+    assert episode.turns[1].observation == "On the shelf 1, you see a mug 1."
+    assert episode.final_observation == "You put the mug 1 in/on the desk 1."
+    assert (episode.rewards, episode.terminated, episode.truncated) == ((0.0, 0.0, 1.0), True, False)
+    assert (episode.task, episode.task_type) == ("put a mug in desk.", "pick_and_place_simple")
+    assert (episode.agent, episode.game, episode.env_id) == ("eto-expert", ETO["name"], "OREO-ALFWorld")
+
+
+def test_knowagent_keeps_the_thoughts_apart(tmp_path):
+    (episode,) = import_knowagent(lines(tmp_path / "k.jsonl", KNOWAGENT))
+    assert [turn.action for turn in episode.turns] == ["go to drawer 1", "put mug 1 in/on desk 1"]
+    assert episode.metadata["thoughts"] == ["Think: First the drawer.\nActionPath: Start", ""]
+    assert episode.final_observation == "Nothing happens."
+    assert not episode.success and episode.truncated and episode.task == "put a mug in desk."
+
+
+def test_agenttraj(tmp_path):
+    (episode,) = import_sharegpt(lines(tmp_path / "a.jsonl", AGENTTRAJ))
+    assert [turn.action for turn in episode.turns] == ["go to desk 1", "look"]
+    assert episode.turns[0].observation.endswith("put a mug in desk.")
+    assert episode.turns[0].admissible_commands == ("go to desk 1", "inventory", "look")
+    assert episode.turns[1].admissible_commands is None
+    assert episode.metadata["thoughts"] == ["The desk.\nThen more.", ""]
+    assert episode.metadata["instructions"] == "Interact with a household to solve a task."
+    assert (episode.game, episode.success, episode.final_observation) == ("alfworld_7", True, "")
+
+
+def test_json_arrays_and_gzip_are_read_alike(tmp_path):
+    array = tmp_path / "a.json"
+    array.write_text(json.dumps([ETO, AGENTTRAJ], indent=1))
+    zipped = tmp_path / "a.jsonl.gz"
+    zipped.write_bytes(gzip.compress(lines(tmp_path / "a.jsonl", ETO, AGENTTRAJ).read_bytes()))
+    assert list(import_sharegpt(array)) == list(import_sharegpt(zipped)) != []
+
+
+def tales_step(number, score, observation, action, feedback):
+    return {
+        "Step": number,
+        "Score": score,
+        "Max Score": 1,
+        "Normalized Score": score,
+        "Moves": number,
+        "Observation": observation,
+        "Action": action,
+        "Feedback": feedback,
+        "Prompt": "...",
+        "Response": f"I will {action}",
+        "Token Usage": 3,
+    }
+
+
+def test_tales_restarts_are_episodes(tmp_path):
+    folder = tmp_path / "ALFWorldPickUp"
+    folder.mkdir()
+    lines(
+        folder / "a0_s1.jsonl",
+        tales_step(1, 0, "A room.\nYour task is to: win.", "wait", "Lost."),
+        tales_step(2, 0, "Lost.\n\n-= Restarting =-\nA room.\nYour task is to: win.", "look", "A key."),
+        tales_step(3, 1, "A key.", "take key", "Won."),
+    )
+    lost, won = import_tales(tmp_path)
+    assert (lost.rewards, lost.truncated, lost.final_observation) == ((0.0,), True, "Lost.")
+    assert (won.rewards, won.terminated, won.final_observation) == ((0.0, 1.0), True, "Won.")
+    assert won.turns[0].observation == "A room.\nYour task is to: win."
+    assert won.game == "ALFWorldPickUp" and won.metadata["thoughts"] == ["I will look", "I will take key"]
+
+
+# ------------------------------------------------------------------------------- wording
+
+
+def test_rewording_gives_the_text_of_move_games_and_says_so(tmp_path):
+    (episode,) = import_eto(lines(tmp_path / "eto.jsonl", ETO))
+    moved = reword_to_move(episode)
+    assert [turn.action for turn in moved.turns][-1] == "move mug 1 to desk 1"
+    assert moved.final_observation == "You move the mug 1 to the desk 1."
+    assert moved.turns[1].observation == "You arrive at shelf 1. On the shelf 1, you see a mug 1."
+    assert moved.turns[0].observation == episode.turns[0].observation
+    assert moved.metadata["rewritten"] == {"commands": [2], "observations": [1, 3]}
+    assert reword_to_move(moved) == moved
+
+
+def test_rewording_brings_the_welcome_back(tmp_path):
+    (episode,) = import_knowagent(lines(tmp_path / "k.jsonl", KNOWAGENT))
+    first = reword_to_move(episode).turns[0].observation
+    assert first.startswith("-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle")
+    assert first.endswith("a drawer 1.\n\nYour task is to: put a mug in desk.")
+    assert [turn.action for turn in reword_to_move(episode).turns][1] == "move mug 1 to desk 1"
+
+
+def test_rewording_drops_ids_that_spell_the_old_command():
+    turns = (
+        Turn("o", "look", token_ids=(1,), logprobs=(-1.0,)),
+        Turn(
+            "o",
+            "put a 1 in/on b 1",
+            token_ids=(2,),
+            logprobs=(-1.0,),
+            admissible_commands=("put a 1 in/on b 1",),
+        ),
+    )
+    first, second = reword_to_move(
+        Trajectory(turns, final_observation="You put the a 1 in/on the b 1.")
+    ).turns
+    assert first == turns[0]
+    assert (second.token_ids, second.logprobs) == (None, None)
+    assert second.admissible_commands == ("move a 1 to b 1",)
+
+
+# ------------------------------------------------------------------------------- whole files
+
+
+def test_importing_makes_a_dataset_that_tells_its_source(tmp_path, capsys):
+    import_(
+        lines(tmp_path / "k.jsonl", KNOWAGENT, KNOWAGENT),
+        tmp_path / "d",
+        "knowagent",
+        move=True,
+        licence="MIT",
+    )
+    assert "2 episodes imported" in capsys.readouterr().out
+    dataset = load_trajectories(tmp_path / "d")
+    (meta,) = dataset.metas
+    assert (len(dataset), meta.dialect, meta.licence) == (2, "move", "MIT")
+    assert meta.metadata["imported_from"] == "k.jsonl" and "move" in meta.metadata["reworded"]
+    with pytest.raises(ConfigurationError, match="choose one of agenttraj, eto"):
+        import_(tmp_path / "k.jsonl", tmp_path / "d", "pickle")
+
+
+@with_data
+@pytest.mark.parametrize(
+    ("read", "file", "episodes", "won"),
+    [
+        (import_eto, "eto_expert_train.jsonl.gz", 3554, 3554),
+        (import_knowagent, "knowagent_D0.jsonl.gz", 510, None),
+        (import_knowagent, "knowagent_D1.jsonl.gz", 510, None),
+    ],
+)
+def test_every_collected_episode_imports(read, file, episodes, won):
+    imported = list(read(DATA / file))
+    assert len(imported) == episodes
+    assert won is None or sum(episode.success for episode in imported) == won
+    assert all(len(episode) > 0 and episode.task and "/trial_" in episode.game for episode in imported)
+    assert not any("Think:" in turn.action or "\n" in turn.action for e in imported for turn in e.turns)
+
+
+BROKEN = [
+    "not json",
+    "[1, 2",
+    "[1, 2]",
+    "{}",
+    '{"conversations": []}',
+    '{"conversations": "text"}',
+    '{"conversations": [{"from": "human", "value": "x"}, {"from": "human", "value": "y"}]}',
+    '{"conversations": [{"from": "human"}, {"from": "gpt", "value": 3}]}',
+    '{"name": 3, "result": true, "traj": null}',
+    '{"Observation": 3}',
+    '{"Observation": "x", "Score": "much"}',
+    "[" * 5000,
+]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+@pytest.mark.parametrize("format", ["sharegpt", "knowagent", "tales"])
+def test_files_that_hold_something_else(tmp_path, format, content):
+    file = tmp_path / "file.jsonl"
+    file.write_text(content)
+    with pytest.raises(DatasetError, match=r"file\.jsonl"):
+        list(IMPORTERS[format](file))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", gzip.compress(b"{}" * 100)[:-9], b""])
+def test_unreadable_bytes(tmp_path, content):
+    file = tmp_path / "file.jsonl.gz"
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        list(import_eto(file))
+    with pytest.raises(DatasetError, match="cannot be read"):
+        list(import_eto(tmp_path / "absent.jsonl"))
