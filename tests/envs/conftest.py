@@ -1,0 +1,36 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from oreo_envs.alfworld.data import GameFiles, find_games
+
+REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "alfworld"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the package caches out of the user's folders, and the user's data out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("ALFWORLD_DATA", str(tmp_path_factory.mktemp("no-data")))
+        yield
+
+
+def _real_games(archive: str) -> GameFiles:
+    if not (REAL_DATA / archive).exists():
+        pytest.skip(f"the real games are not here: {REAL_DATA / archive}")
+    games = find_games(games=REAL_DATA / archive)
+    assert isinstance(games, GameFiles)
+    return games
+
+
+@pytest.fixture(scope="session")
+def seen_games() -> GameFiles:
+    """The 140 games of the seen split, move wording."""
+    return _real_games("valid_seen.tar.xz")
+
+
+@pytest.fixture(scope="session")
+def put_games() -> GameFiles:
+    """The solvable games of the seen split in the old put wording."""
+    return _real_games("put_grammar_valid_seen.tar.xz")
