@@ -368,9 +368,9 @@ class SearchingExpert:
         belief = self._belief
         ranked = self._ranking(kind)
         for place in [name for name in ranked if name not in belief.contents] or ranked:
-            yield from self._beside(
-                place, f"open {place}" if self._needs_opening(place) else f"examine {place}"
-            )
+            if self._needs_opening(place):
+                yield from self._beside(place, f"open {place}")
+            yield from self._beside(place, f"examine {place}")
         belief.contents = {place: things for place, things in belief.contents.items() if things}
 
     # ------------------------------------------------------------ getting there

@@ -155,14 +155,14 @@ def _room(number: int, entry: dict[str, Any]) -> Room:
     overlaps: dict[int, tuple[tuple[int, float], ...]] = {}
     for first, second, probability in entry["overlaps"]:
         overlaps[first] = (*overlaps.get(first, ()), (second, probability))
-    fixtures = tuple(_fixture(id, location) for id, location in entry["receptacles"])
+    fixtures = tuple(_fixture(*receptacle) for receptacle in entry["receptacles"])
     return Room(number, entry["kind"], entry["group"], entry["weight"], fixtures, overlaps)
 
 
-def _fixture(id: str, location: str) -> Fixture:
+def _fixture(id: str, location: str, openable: int) -> Fixture:
     parts = id.split("|")
     kind = parts[4] if len(parts) > 4 else parts[0]  # Sink|x|y|z|SinkBasin
-    return Fixture(id, kind, f"loc|{location}", kind in statistics()["openable"])
+    return Fixture(id, kind, f"loc|{location}", bool(openable))
 
 
 @lru_cache(maxsize=64)
