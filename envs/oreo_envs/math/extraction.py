@@ -8,14 +8,14 @@ _HASHES = re.compile(r"####[ \t]*(?!Step\b)([^\s#][^\n]*)")
 _BOX = re.compile(r"\\f?box(?:ed)?(?:[ \t]*\{|[ \t]+([^\s${}\\]+))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
-_SENTENCE = re.compile(r"\banswer(?:\s+is|\s*:|\s+is\s*:)\s*(?!not\b)(\S[^\n]*)", re.IGNORECASE)
+_SENTENCE = re.compile(r"\banswer(?:\s+is\s*:?|\s*:)[\s*]*(?!not\b)(?=(\S[^\n]{0,400}))", re.IGNORECASE)
+_FORMULA = re.compile(r"\$((?:(?!\.\s)[^$])+)\$|\\\((.+?)\\\)")
 _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)|[,;](?=\s)|\s+(?:because|since|as|so)\s")
 _MATHEMATICAL = re.compile(r"[-+]?[\d$(\[{\\.|]|[a-zA-Z]\s*=|[-+]?[a-z]\b(?!\s*[a-z]{2})")
 
 # However long a text and whatever is in it, reading it takes time in proportion to its length.
 MAX_BOXES = 50
 MAX_BOX_CHARS = 4_000
-MAX_SENTENCE_CHARS = 400
 
 Found = tuple[int, str]
 """Where in the text an answer begins, and the answer."""
@@ -67,8 +67,8 @@ def _braced(text: str, start: int) -> str:
 def _sentence(text: str) -> str | None:
     """The last ``answer is ...`` followed by what looks like an answer: mathematics, or up to three words."""
     for match in reversed(list(_SENTENCE.finditer(text))):
-        stated = match[1][:MAX_SENTENCE_CHARS].replace("**", "").strip()
-        formula = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", stated)
+        stated = match[1].replace("**", "").strip()
+        formula = _FORMULA.match(stated)
         if formula:
             return (formula[1] or formula[2]).strip()
         answer = _without_period(_SENTENCE_END.split(stated, maxsplit=1)[0])

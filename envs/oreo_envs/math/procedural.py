@@ -8,10 +8,11 @@ only when such an environment is made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from json import dumps
+from json import dumps, loads
 from typing import Any
 
 import reasoning_gym
@@ -19,7 +20,7 @@ from reasoning_gym.dataset import ProceduralDataset
 from reasoning_gym.factory import DATASETS
 
 from oreo_envs.errors import DataNotFoundError
-from oreo_envs.math.exact import parse_number, unspelled
+from oreo_envs.math.extraction import extract_answer
 from oreo_envs.math.grading import DEADLINE_SECONDS, WORKERS, grade
 from oreo_envs.math.steps import split_steps
 from oreo_envs.math.tasks import SPLITS, Problem, Problems, worked_solution
@@ -28,6 +29,9 @@ from oreo_envs.math.workers import WorkerFailure
 SIZES = {"train": 10_000, "test": 1_000}
 TEST_SEED_OFFSET = 1_000_000_000
 """A problem's seed is its dataset's seed plus its number, so this keeps the splits apart."""
+
+_PLAIN = re.compile(r"-?\d+|True|False")
+"""Answers that leave nothing to judge; some scorers take any word for False, or -5 for 5."""
 
 Config = Mapping[str, Any]
 
@@ -85,12 +89,11 @@ class ProceduralProblems(Problems):
         )
 
     def is_right(self, problem: Problem, answer: str) -> bool:
-        """Whether the task's scorer gives full marks; between plain integers, whether they are equal."""
+        """Whether the task's scorer gives full marks; an integer, True or False is compared without it."""
         if answer == problem.gold:
             return True
-        plain = unspelled(answer[:200])
-        if problem.gold is not None and problem.gold.lstrip("-").isdigit() and parse_number(plain):
-            return grade(plain, problem.gold)
+        if problem.gold is not None and _PLAIN.fullmatch(problem.gold):
+            return grade(answer, problem.gold)
         entry = self._entry(self.index(problem.name))
         try:
             score = WORKERS.call(
@@ -113,8 +116,6 @@ def score(task: str, config: Config, answer: str, entry: dict[str, Any]) -> floa
 
 @lru_cache(maxsize=16)
 def _scorer(task: str, config: str) -> ProceduralDataset:
-    from json import loads
-
     return _dataset(task, loads(config) | {"size": 1})
 
 
@@ -128,7 +129,9 @@ def _dataset(task: str, config: Config) -> ProceduralDataset:
 
 
 def _solution(gold: str, worked: str | None) -> tuple[str, ...]:
-    final = f"<answer>{gold}</answer>" if "\n" in gold or gold != gold.strip(" .") else f"#### {gold}"
+    final = f"#### {gold}"
+    if extract_answer(final) != gold:
+        final = f"<answer>{gold}</answer>"
     return worked_solution(split_steps(worked or ""), final)
 
 

@@ -131,7 +131,7 @@ def load_gsm8k(data: PathLike | None = None, split: Split = "train") -> ReadProb
 def load_math(data: PathLike | None = None, split: Split = "train") -> ReadProblems:
     r"""Read MATH: rows with ``problem``, ``level``, ``type``, and ``answer`` or ``solution``.
 
-    A ``solution`` states its answer in a ``\boxed{...}``. Arguments and errors are those of :func:`load_gsm8k`.
+    A ``solution`` states its answer in ``\boxed{...}``. Arguments and errors: see :func:`load_gsm8k`.
     """
     return _load("math", data, split, ("DigitalLearningGmbH/MATH-lighteval", "default"), _math_problem)
 
