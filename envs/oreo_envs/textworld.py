@@ -10,7 +10,8 @@ from gymnasium.error import ResetNeeded
 from oreo_envs.errors import DataNotFoundError, GameFileError
 from oreo_envs.spaces import Text
 
-_LOCK = threading.RLock()
+LOCK = threading.RLock()
+"""TextWorld keeps its parsers in module globals, so only one thread may be inside it."""
 
 
 class TextWorldEnv(gym.Env[str, str]):
@@ -47,7 +48,7 @@ class TextWorldEnv(gym.Env[str, str]):
     ) -> tuple[str, dict[str, Any]]:
         """Start the game over; it has no options and is the same for every seed."""
         super().reset(seed=seed)
-        with _LOCK:
+        with LOCK:
             self._state = self._game.reset()
         self._ended = False
         self._show(self._state.feedback)
@@ -57,7 +58,7 @@ class TextWorldEnv(gym.Env[str, str]):
         """Carry out a command. Raises gymnasium.error.ResetNeeded after the end."""
         if self._ended:
             raise ResetNeeded("The episode is over: call reset() before the next step().")
-        with _LOCK:
+        with LOCK:
             self._state, _, self._ended = self._game.step(action)
         self._show(f"> {action}\n{self._state.feedback}")
         info = self._info()
@@ -69,7 +70,7 @@ class TextWorldEnv(gym.Env[str, str]):
 
     def close(self) -> None:
         """End TextWorld's process for this game."""
-        with _LOCK:
+        with LOCK:
             self._game.close()
 
     def _info(self) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _start(path: str) -> Any:
         import textworld
 
         infos = textworld.EnvInfos(admissible_commands=True, won=True, lost=True, score=True, max_score=True)
-        with _LOCK:
+        with LOCK:
             return textworld.start(path, request_infos=infos)
     except ImportError as error:
         raise GameFileError(f"{path} needs TextWorld, which does not work here ({error}).") from error

@@ -6,7 +6,6 @@ engine and to play games that the engine refuses. TextWorld and alfworld are imp
 
 import json
 import re
-import threading
 from typing import Any
 
 import textworld
@@ -16,9 +15,7 @@ from textworld.envs.pddl import PddlEnv
 from oreo_envs.alfworld import text
 from oreo_envs.alfworld.game import TASK_TYPES
 from oreo_envs.errors import GameFileError
-
-_LOCK = threading.RLock()
-"""TextWorld keeps its parsers in module globals, so only one thread may be inside it."""
+from oreo_envs.textworld import LOCK
 
 
 class TextWorldWorld:
@@ -26,7 +23,7 @@ class TextWorldWorld:
 
     def __init__(self) -> None:
         infos = textworld.EnvInfos(admissible_commands=True, won=True)
-        with _LOCK:
+        with LOCK:
             self._env = AlfredInfos(AlfredDemangler(PddlEnv(infos), shuffle=False))
 
     def load(self, content: str | bytes, name: str) -> None:
@@ -34,7 +31,7 @@ class TextWorldWorld:
         try:
             data = json.loads(content)
             grammar = data["grammar"]
-            with _LOCK:
+            with LOCK:
                 self._env.load(data)
         except Exception as error:  # TextWorld raises anything at all on damaged games
             raise GameFileError(
@@ -50,7 +47,7 @@ class TextWorldWorld:
 
     def reset(self) -> str:
         """Start over and return the opening observation."""
-        with _LOCK:
+        with LOCK:
             self._state = self._env.reset()
         self._history: list[str] = []
         self.action_status = "ok"
@@ -59,7 +56,7 @@ class TextWorldWorld:
     def step(self, command: str) -> str:
         """Carry out a command and return the observation."""
         known = command.strip() in self._state.admissible_commands
-        with _LOCK:
+        with LOCK:
             self._state, _, _ = self._env.step(command)
         self._history.append(command)
         self.action_status = "ok" if known else self._failure(command.strip())

@@ -1,0 +1,207 @@
+import io
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from oreo_envs.alfworld import data
+from oreo_envs.alfworld.data import GameFiles, find_games
+from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.errors import DataNotFoundError, GameFileError
+
+GENERATED = GeneratedGames("generated")
+NAMES = [GENERATED.names[index] for index in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three good games, and one that its file calls unsolvable."""
+    root = tmp_path / "games"
+    for index, name in enumerate(NAMES):
+        path = root / name / "game.tw-pddl"
+        path.parent.mkdir(parents=True)
+        content = json.loads(GENERATED.text(index)) | {"solvable": index != 3}
+        path.write_text(json.dumps(content))
+    (root / "readme.txt").write_text("not a game")
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "oreo-agents"
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+def archive_of(folder, path):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            for file in folder.rglob("game.tw-pddl"):
+                zipped.write(file, file.relative_to(folder))
+    else:
+        with tarfile.open(path, "w:" + path.suffix[1:]) as tar:
+            tar.add(folder, arcname="json_2.1.1/train")
+    return path
+
+
+def test_folders_files_and_lists(folder):
+    games = find_games(games=folder)
+    assert list(games.names) == sorted(NAMES[:3])
+    assert [game.name for game in games] == list(games.names)
+    assert list(games.task_types) == [game.task_type for game in games]
+    one = folder / NAMES[1] / "game.tw-pddl"
+    assert list(find_games(games=one).names) == [NAMES[1]]
+    assert list(find_games(games=[one, folder / NAMES[0]]).names) == sorted(NAMES[:2])
+
+
+def test_unsolvable_games_only_on_request(folder):
+    assert len(find_games(games=folder, include_unsolvable=True)) == 4
+    with pytest.raises(DataNotFoundError, match="unsolvable"):
+        find_games(games=folder / NAMES[3])
+
+
+def test_sequence_behaviour(folder):
+    games = find_games(games=folder)
+    assert isinstance(games, GameFiles)
+    assert games[-1].name == games.names[-1]
+    assert games[0] is games[0]
+    assert list(games[1:].names) == list(games.names[1:])
+    with pytest.raises(IndexError):
+        games[3]
+    path = games.paths[2]
+    for value in (2, -1, games.names[2], path, str(path), path.parent, games[2]):
+        assert games.index(value) == 2
+    for value in ("nothing", 3, None, folder, "/etc/passwd"):
+        with pytest.raises(DataNotFoundError):
+            games.index(value)
+
+
+@pytest.mark.parametrize("name", ["games.tar.xz", "games.tar.gz", "games.zip"])
+def test_archives(folder, cache, tmp_path, name):
+    games = find_games(games=archive_of(folder, tmp_path / name))
+    assert list(games.names) == sorted(NAMES[:3])
+    assert games[0].task
+    assert all(cache in path.parents for path in games.paths)
+    again = find_games(games=tmp_path / name)
+    assert again.paths == games.paths
+
+
+@pytest.mark.parametrize("name", ["games.tar.xz", "games.tar.gz", "games.zip"])
+def test_truncated_archives_leave_nothing_behind(folder, cache, tmp_path, name):
+    path = archive_of(folder, tmp_path / name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(GameFileError, match=name):
+        find_games(games=path)
+    assert list((cache / "games").iterdir()) == []
+
+
+@pytest.mark.parametrize("member", ["../game.tw-pddl", "/tmp/game.tw-pddl", "a/../../game.tw-pddl"])
+def test_archives_that_climb_out_are_refused(cache, tmp_path, member):
+    path = tmp_path / "bad.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo(member)
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"{}"))
+    with pytest.raises(GameFileError, match="leave its folder"):
+        find_games(games=path)
+    assert list((cache / "games").iterdir()) == []
+
+
+def test_huge_members_are_refused(cache, tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("a/b/game.tw-pddl", b"0" * 5_000_000)
+    with pytest.raises(GameFileError, match="at most"):
+        find_games(games=path)
+
+
+def test_nothing_is_written_into_data_folders(folder):
+    before = snapshot(folder)
+    find_games(games=folder)[0]
+    assert snapshot(folder) == before
+
+
+def test_the_index_notices_changes(folder, cache):
+    assert len(find_games(games=folder)) == 3
+    assert list((cache / "index").iterdir())
+    path = folder / NAMES[0] / "game.tw-pddl"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"solvable": False}))
+    assert len(find_games(games=folder)) == 2
+    path.unlink()
+    assert len(find_games(games=folder, include_unsolvable=True)) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', '{"x": [1, 2]}'])
+def test_a_broken_index_is_made_anew(folder, cache, content):
+    find_games(games=folder)
+    (index,) = (cache / "index").iterdir()
+    index.write_text(content)
+    assert len(find_games(games=folder)) == 3
+
+
+def test_an_index_spares_reading_the_files(folder, cache, monkeypatch):
+    find_games(games=folder)
+    monkeypatch.setattr(data, "_peek", lambda path: pytest.fail(f"read {path} again"))
+    assert len(find_games(games=folder)) == 3
+
+
+@pytest.mark.parametrize("layout", ["json_2.1.1/train", "train"])
+def test_splits_below_the_data_root(folder, tmp_path, monkeypatch, layout):
+    root = tmp_path / "root"
+    (root / layout).parent.mkdir(parents=True)
+    os.rename(folder, root / layout)
+    monkeypatch.setenv("ALFWORLD_DATA", str(root))
+    assert len(find_games("train")) == 3
+    assert len(find_games()) == 3  # the default where data is found
+    with pytest.raises(DataNotFoundError, match=str(root)):
+        find_games("valid_seen")
+
+
+def test_split_archives_below_the_data_root(folder, cache, tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    root.mkdir()
+    archive_of(folder, root / "valid_seen.tar.xz")
+    monkeypatch.setenv("ALFWORLD_DATA", str(root))
+    assert len(find_games("valid_seen")) == 3
+
+
+def test_generated_games_are_the_default_without_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    assert find_games().names[0] == NAMES[0]
+
+
+@pytest.mark.parametrize("source", ["none", "empty", "note.txt"])
+def test_places_without_games_are_errors_that_name_them(tmp_path, source):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("hello")
+    if source == "note.txt":
+        games = find_games(games=tmp_path / source)
+        with pytest.raises(GameFileError, match=source):
+            games[0]
+        return
+    with pytest.raises(DataNotFoundError, match=source):
+        find_games(games=tmp_path / source)
+
+
+def test_a_split_and_games_contradict_each_other(folder):
+    with pytest.raises(DataNotFoundError, match="not both"):
+        find_games("train", folder)
+
+
+def test_the_cache_is_bounded(folder, monkeypatch):
+    monkeypatch.setattr(data, "CACHED_GAMES", 2)
+    games = find_games(games=folder)
+    first = games[0]
+    assert [games[1].name, games[2].name] == list(games.names[1:])
+    assert games[0] is not first
+
+
+def test_paths_given_as_text(folder):
+    assert len(find_games(games=str(folder))) == 3
+    assert len(find_games(games=os.path.relpath(folder))) == 3
+    assert Path(find_games(games=os.path.relpath(folder)).paths[0]).is_absolute()

@@ -1,0 +1,98 @@
+"""The reference: a small part of benchmarks/alfworld_parity.py, and TextWorld's own games."""
+
+import importlib.util
+from pathlib import Path
+
+import gymnasium as gym
+import oreo_envs  # noqa: F401 (registers the ids)
+import pytest
+from gymnasium.error import ResetNeeded
+from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.errors import DataNotFoundError, GameFileError
+
+pytest.importorskip("textworld")
+pytest.importorskip("alfworld")
+
+
+@pytest.fixture(scope="module")
+def parity():
+    path = Path(__file__).parents[2] / "benchmarks" / "alfworld_parity.py"
+    spec = importlib.util.spec_from_file_location("alfworld_parity", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference():
+    from oreo_envs.alfworld.textworld_backend import TextWorldWorld
+
+    return TextWorldWorld()
+
+
+def test_generated_games_play_as_in_textworld(parity, reference):
+    games = GeneratedGames("generated")
+    row = parity.compare(reference, games.text(0), games.names[0], steps=25, seed=0)
+    assert row["difference"] is None
+    assert row["steps"] == 25
+
+
+@pytest.mark.parametrize("split", ["seen_games", "put_games"])
+def test_real_games_play_as_in_textworld(parity, reference, split, request):
+    games = request.getfixturevalue(split)
+    index = parity.choose(games, 1, seed=3)[0]
+    row = parity.compare(reference, games.text(index), games.names[index], steps=25, seed=0)
+    assert row["difference"] is None
+    assert row["steps"] == 25
+
+
+def test_a_difference_is_found_and_told(parity, reference, monkeypatch):
+    games = GeneratedGames("generated")
+    monkeypatch.setattr("oreo_envs.alfworld.text.NOT_CARRYING", "Your hands are empty.")
+    monkeypatch.setattr(parity.CommandSource, "next", lambda self, admissible: "inventory")
+    difference = parity.compare(reference, games.text(0), games.names[0], steps=5, seed=0)["difference"]
+    assert difference["what"] == "observation"
+    assert difference["native"] == "Your hands are empty."
+    assert difference["history"] == ["inventory"]
+
+
+def test_both_backends_give_the_same_episode():
+    episodes = []
+    for backend in ("native", "textworld"):
+        env = gym.make("OREO-ALFWorld", split="generated", backend=backend)
+        episode = [env.reset(seed=0, options={"game": 1})]
+        episode += [env.step(command) for command in ("look", "dance", *env.unwrapped.game.walkthrough)]
+        state_is_kept = env.unwrapped.clone_state()
+        env.unwrapped.restore_state(state_is_kept)
+        episode.append(env.unwrapped.world.admissible_commands())
+        episodes.append(episode)
+    assert episodes[0] == episodes[1]
+    assert episodes[0][-2][1:4] == (1.0, True, False)
+
+
+def test_damaged_games_are_refused_by_the_reference_too(reference):
+    with pytest.raises(GameFileError, match="TextWorld cannot load"):
+        reference.load('{"grammar": "", "pddl_domain": "", "pddl_problem": ""}', "a/b")
+
+
+def test_any_textworld_game_plays(tmp_path):
+    path = tmp_path / "game.tw-pddl"
+    path.write_text(GeneratedGames("generated").text(0))
+    env = gym.make("OREO-TextWorld", game=str(path), render_mode="ansi")
+    observation, info = env.reset()
+    assert observation == env.render()
+    assert "look" in info["admissible_commands"]
+    assert (info["won"], info["score"]) == (False, 0.0)
+    observation, reward, terminated, truncated, info = env.step("look")
+    assert (reward, terminated, truncated) == (0.0, False, False)
+    env.unwrapped._ended = True
+    with pytest.raises(ResetNeeded):
+        env.step("look")
+
+
+def test_missing_and_damaged_textworld_games(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"none\.z8"):
+        gym.make("OREO-TextWorld", game=str(tmp_path / "none.z8"))
+    (tmp_path / "bad.tw-pddl").write_text("{}")
+    with pytest.raises(GameFileError, match=r"bad\.tw-pddl"):
+        gym.make("OREO-TextWorld", game=str(tmp_path / "bad.tw-pddl"))
