@@ -12,14 +12,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-
-from oreo_agents import data
-from oreo_agents.data import MARKER, Release, doctor, download, fetch, generate, unpack
-from oreo_agents.errors import ConfigurationError
 from oreo_envs.alfworld.data import find_games
 from oreo_envs.alfworld.generator import Recipe
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
+
+from oreo_agents import data
+from oreo_agents.data import MARKER, Release, doctor, download, fetch, generate, unpack
+from oreo_agents.errors import ConfigurationError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "alfworld"
 
