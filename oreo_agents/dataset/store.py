@@ -453,8 +453,9 @@ def _spec_values(spec: Any) -> dict[str, Any] | None:
         return spec
     try:
         return json.loads(spec.to_json())
-    except (ValueError, TypeError, AttributeError):  # a callable entry point has no JSON form
-        return {"id": spec.id}
+    except (ValueError, TypeError, AttributeError):  # a callable entry point or a path has no JSON form
+        known = {"id": spec.id, "max_episode_steps": spec.max_episode_steps, "kwargs": spec.kwargs}
+        return json.loads(json.dumps(known, default=str))
 
 
 def _library_versions() -> dict[str, str]:

@@ -50,7 +50,7 @@ class Report:
     agreeing: int = 0
     """Episodes without any difference."""
     outcomes_agreeing: int = 0
-    """Episodes won in the replay if and only if they are recorded as won."""
+    """Episodes won and terminated in the replay as recorded."""
     differences: Counter[str] = field(default_factory=Counter)
     """How many steps differ, by what differs."""
     first: list[Difference] = field(default_factory=list)
@@ -107,7 +107,7 @@ def _differences(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, st
     except OreoError as error:
         yield 0, "game", trajectory.game, error
         return
-    total, ended = 0.0, False
+    total, terminated, ended = 0.0, False, False
     for step, turn in enumerate(trajectory.turns, start=1):
         if turn.observation != observation:
             yield step - 1, "observation", turn.observation, observation
@@ -122,8 +122,9 @@ def _differences(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, st
         total, ended = total + float(reward), terminated or truncated
     if trajectory.final_observation not in ("", observation):
         yield len(trajectory), "observation", trajectory.final_observation, observation
-    if (total > 0) != trajectory.success:
-        yield len(trajectory), "outcome", _outcome(trajectory.success), _outcome(total > 0)
+    recorded, replayed = (trajectory.success, trajectory.terminated), (total > 0, bool(terminated))
+    if recorded != replayed:
+        yield len(trajectory), "outcome", _outcome(*recorded), _outcome(*replayed)
 
 
 def _compared(
@@ -161,5 +162,5 @@ def _options(trajectory: Trajectory) -> dict[str, Any] | None:
     return {"game": trajectory.game} if trajectory.game else trajectory.metadata.get("options")
 
 
-def _outcome(won: bool) -> str:
-    return "won" if won else "not won"
+def _outcome(won: bool, terminated: bool) -> str:
+    return f"{'won' if won else 'not won'}, {'terminated' if terminated else 'not terminated'}"

@@ -1,0 +1,146 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from oreo_agents.collect import record
+from oreo_agents.dataset import commands, load_trajectories
+from oreo_agents.dataset.verify import replay_environment, verify
+from oreo_agents.errors import DatasetError
+
+SEEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "valid_seen.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("verify") / "d"
+    record("expert", path, split="generated", limit=6, epsilon=0.3, progress=False)
+    record("random", path, split="generated", limit=2, max_steps=30, progress=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def env():
+    env = replay_environment(None, split="generated")
+    yield env
+    env.close()
+
+
+def only(report):
+    (difference,) = report.first
+    return difference
+
+
+def test_what_was_recorded_happens_again(recorded, env):
+    report = verify(load_trajectories(recorded), env)
+    assert report.ok and (report.episodes, report.agreeing, report.outcomes_agreeing) == (8, 8, 8)
+    assert report.turns == load_trajectories(recorded).lengths.sum()
+    assert "8 of 8 episodes" in str(report)
+
+
+def altered(episode, turn, **changes):
+    turns = list(episode.turns)
+    turns[turn] = replace(turns[turn], **changes)
+    return replace(episode, turns=tuple(turns))
+
+
+def test_the_first_differing_step_is_named(recorded, env):
+    good = load_trajectories(recorded).filter(success=True)[0]
+    for bad, step, what in [
+        (altered(good, 0, observation="A castle."), 0, "observation"),
+        (altered(good, 2, observation="A castle."), 2, "observation"),
+        (altered(good, 1, action="dance"), 2, "admissibility"),
+        (altered(good, 1, action_status="unparsable"), 2, "admissibility"),
+        (altered(good, 1, reward=1.0), 2, "reward"),
+        (altered(good, 1, admissible_commands=("dance",)), 2, "admissible_commands"),
+        (altered(good, -1, reward=0.0), len(good), "reward"),
+        (replace(good, final_observation="A castle."), len(good), "observation"),
+        (replace(good, turns=good.turns[:-1], final_observation=""), len(good) - 1, "outcome"),
+        (replace(good, turns=good.turns + good.turns[-1:]), len(good), "observation"),
+        (replace(good, game="nowhere"), 0, "game"),
+    ]:
+        report = verify([good, bad], env)
+        difference = only(report)
+        assert (difference.episode, report.agreeing) == (1, 1)
+        assert (difference.step, difference.what) == (step, what)
+
+
+def test_an_episode_cut_short_has_another_outcome(recorded, env):
+    good = load_trajectories(recorded).filter(success=True)[0]
+    report = verify([altered(good, -1, action="look", observation=good.turns[-1].observation)], env)
+    assert report.outcomes_agreeing == 0 and report.differences["outcome"] == 1
+
+
+def old_wording(text):
+    """What collections made before ALFWorld 0.4 contain, written independently of the importer."""
+    text = re.sub(r"^You arrive at [a-z]+ \d+\. ", "", text)
+    text = re.sub(r"^You move the (.*) to the (.*)\.$", r"You put the \1 in/on the \2.", text)
+    text = re.sub(r"^move (.*) to (.*)$", r"put \1 in/on \2", text)
+    return text.replace("-= Welcome to TextWorld, ALFRED! =-\n\n", "").replace(
+        ".\n\nYour task", ".\nYour task"
+    )
+
+
+def test_imported_episodes_are_compared_in_the_newer_wording(recorded, env):
+    good = load_trajectories(recorded).filter(agent="expert-epsilon0.3")[0]
+    turns = [
+        replace(
+            turn,
+            observation=old_wording(turn.observation),
+            action=old_wording(turn.action),
+            action_status=None,
+            admissible_commands=None,
+        )
+        for turn in good.turns
+    ]
+    assert any(turn.action.startswith("put ") for turn in turns)
+    old = replace(good, turns=tuple(turns), final_observation=old_wording(good.final_observation))
+    assert not verify([old], env).ok
+    imported = replace(old, metadata={"source": "eto"})
+    assert verify([imported], env).ok
+    wrong = altered(imported, 1, observation="On the shelf 99, you see nothing.")
+    assert only(verify([wrong], env)).step == 1
+
+
+# ------------------------------------------------------------------------------- the commands
+
+
+def test_the_command_finds_the_environment_and_names_the_step(recorded, tmp_path, capsys):
+    assert commands.verify(recorded) == 0
+    good = load_trajectories(recorded)
+    assert good.agreed("dialect") == "move"
+    from oreo_agents.dataset import TrajectoryWriter
+
+    with TrajectoryWriter(tmp_path / "bad", env_spec=good.agreed("env_spec")) as writer:
+        writer.append(good[0])
+        writer.append(altered(good[1], 3, observation="A castle."))
+    capsys.readouterr()
+    assert commands.verify(tmp_path / "bad") == 1
+    assert "step 3: observation differs" in capsys.readouterr().out
+    assert commands.verify(tmp_path / "bad", replay=False) == 0
+
+
+def test_the_command_notices_damage_without_replay(recorded, tmp_path):
+    load_trajectories(recorded).save(tmp_path / "d")
+    shard = tmp_path / "d" / "shard-00000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[-1500] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match="damaged"):
+        commands.verify(tmp_path / "d", replay=False)
+
+
+def test_an_unknown_environment_is_asked_for(tmp_path, episode):
+    from oreo_agents.dataset import TrajectoryWriter
+
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(episode())
+    with pytest.raises(DatasetError, match="name the games"):
+        commands.verify(tmp_path / "d")
+
+
+@pytest.mark.skipif(not SEEN.is_file(), reason=f"no real games in {SEEN}")
+def test_recordings_of_real_games_happen_again(tmp_path):
+    record("shortest", tmp_path / "d", games=SEEN, limit=12, epsilon=0.2, progress=False)
+    assert commands.verify(tmp_path / "d") == 0
