@@ -2,10 +2,10 @@ import json
 
 import gymnasium as gym
 import numpy as np
-import oreo_envs
 import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from oreo_envs.errors import DataNotFoundError
+from oreo_envs.math.env import GSM8KEnv
 from oreo_envs.testing import check_text_env
 
 GSM8K = [
@@ -187,7 +187,7 @@ def test_vectorised(data):
 )
 def test_unknown_options_are_refused(data, option, value):
     with pytest.raises(ValueError, match=f"{option}={value!r}"):
-        oreo_envs.math.env.GSM8KEnv(data / "gsm8k", **{option: value})
+        GSM8KEnv(data / "gsm8k", **{option: value})
 
 
 # ------------------------------------------------------------------------------------------ procedural
