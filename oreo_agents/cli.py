@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +88,46 @@ def run_demo(args: argparse.Namespace) -> int | None:
 def add_data(commands: Commands) -> None:
     """Options of ``data``."""
     parser = _command(commands, "data", run_data, "download, unpack or generate games")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a local folder or archive")
-    source.add_argument("--generate", type=_positive, metavar="N", help="make N new solvable games instead")
+    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a local folder or archive")
     parser.add_argument("--output", "-o", type=Path, help="default: $ALFWORLD_DATA, else alfworld's cache")
-    _add_seed(parser)
+    verbs = parser.add_subparsers(metavar="VERB")
+    new = _command(verbs, "generate", run_data_generate, "write new solvable games, as game files")
+    new.add_argument("--count", type=_positive, required=True, metavar="N")
+    new.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
+    new.add_argument("--split", choices=("generated", "generated_unseen"), default="generated")
+    new.add_argument(
+        "--task", action="append", metavar="TYPE", help="a task type; may be repeated; default: all"
+    )
+    new.add_argument(
+        "--room", action="append", metavar="KIND", help="e.g. kitchen; may be repeated; default: all"
+    )
+    new.add_argument("--difficulty", choices=("easy", "normal", "hard"), default="normal")
+    _add_seed(new)
 
 
 def run_data(args: argparse.Namespace) -> int | None:
-    """Put games where the environments find them."""
+    """Put ALFWorld's games where the environments find them."""
     from oreo_agents import data
 
-    if args.generate:
-        return data.generate(args.output, count=args.generate, seed=args.seed)
     if args.source:
-        return data.unpack(args.source, args.output)
-    return data.download(args.output)
+        folder = data.unpack(args.source, args.output)
+    else:
+        with _progress("downloading") as progress:
+            folder = data.download(args.output, progress)
+    print(f"ALFWorld's games are in {folder}")
+    return None
+
+
+def run_data_generate(args: argparse.Namespace) -> int | None:
+    """Write new games."""
+    from oreo_agents import data
+
+    with _progress("generating") as progress:
+        folder = data.generate(
+            args.output, args.count, args.split, args.seed, args.task, args.room, args.difficulty, progress
+        )
+    print(f"{args.count} games are in {folder}")
+    return None
 
 
 def add_play(commands: Commands) -> None:
@@ -288,7 +313,11 @@ def run_doctor(args: argparse.Namespace) -> int | None:
     """Check installation and data."""
     from oreo_agents import data
 
-    return data.doctor()
+    checks = data.doctor()
+    for check in checks:
+        remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""
+        print(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")
+    return int(any(check.status == "wrong" for check in checks))
 
 
 def _command(
@@ -306,6 +335,18 @@ def _add_game_options(parser: argparse.ArgumentParser) -> None:
     games.add_argument("--games", type=Path, metavar="PATH", help="a folder, archive or file of games")
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
     _add_seed(parser)
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, gone when done; call it with the amount done and the total."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:

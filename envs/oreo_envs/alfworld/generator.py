@@ -21,6 +21,7 @@ from itertools import accumulate
 from random import Random
 from typing import Any, Literal, SupportsIndex, overload
 
+from oreo_envs.alfworld.data import CACHED_GAMES
 from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
 from oreo_envs.alfworld.planner import TREATMENTS, shortest_plan
 from oreo_envs.alfworld.world import World
@@ -574,7 +575,7 @@ class GeneratedGames(Sequence[Game]):
     """
 
     LENGTH = 1_000_000
-    KEPT = 512
+    KEPT = CACHED_GAMES
 
     def __init__(
         self, split: str = "generated", recipe: Recipe | None = None, numbers: range | None = None
