@@ -18,7 +18,7 @@ from typing import Any
 
 from oreo_agents.errors import OreoError
 
-SPLITS = ("train", "valid_seen", "valid_unseen", "generated")
+SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")
 METHODS = ("sft", "rejection", "oreo")
 SELECTIONS = ("greedy", "sample", "best_of_k")
 
