@@ -1,0 +1,86 @@
+"""Evaluation results as pictures. Writes PNG files and needs no display.
+
+Results are the mappings that :mod:`oreo_agents.report.tables` describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oreo_agents.report.tables import Result
+from oreo_agents.statistics import wilson
+from oreo_agents.terminal.printable import printable
+
+GREY, BLUE, DEEP_BLUE = "#a9b1bc", "#6f9fd8", "#1f5fa8"
+"""Baselines, OREO's policy alone, and OREO's policy with its critic choosing."""
+
+
+def success_plot(results: Sequence[Result], path: str | Path, title: str = "") -> Path:
+    """Draw one bar per result with its 95 % Wilson interval, first result on top, and return ``path``."""
+    from matplotlib.figure import Figure  # no pyplot: nothing global, no display, nothing to close
+
+    figure = Figure(figsize=(8, 1.1 + 0.48 * len(results)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for row, result in enumerate(results):
+        _bar(axes, row, result)
+    axes.set_yticks(range(len(results)), [_plain(result["method"]) for result in results])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("Games won (%), with 95 % Wilson interval")
+    axes.set_title(_plain(title or _caption(results)), loc="left", fontsize=11)
+    _calm(axes)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def _bar(axes, row: int, result: Result) -> None:
+    successes, n = result["successes"], result["n"]
+    rate = successes / n if n else 0.0
+    low, high = wilson(successes, n)
+    whiskers = [[100 * (rate - low)], [100 * (high - rate)]]
+    axes.barh(row, 100 * rate, height=0.62, color=_colour(result["method"]), zorder=2)
+    axes.errorbar(
+        100 * rate, row, xerr=whiskers, fmt="none", ecolor="#333333", elinewidth=1, capsize=3, zorder=3
+    )
+    inside = high > 0.8
+    axes.annotate(
+        f"{100 * rate:.1f} %  ({successes}/{n})",
+        (100 * (low if inside else high), row),
+        xytext=(-6 if inside else 6, 0),
+        textcoords="offset points",
+        ha="right" if inside else "left",
+        va="center",
+        fontsize=9,
+        color="white" if inside and _colour(result["method"]) == DEEP_BLUE else "#222222",
+    )
+
+
+def _colour(method: str) -> str:
+    name = method.lower()
+    if "oreo" not in name:
+        return GREY
+    return DEEP_BLUE if "best" in name or "beam" in name else BLUE
+
+
+def _caption(results: Sequence[Result]) -> str:
+    games = sorted({result["n"] for result in results})
+    count = f"{games[0]}" if len(games) == 1 else f"{games[0]} to {games[-1]}" if games else "0"
+    splits = sorted({str(result["split"]) for result in results if result.get("split")})
+    return f"Success on {count} games" + (f" ({', '.join(splits)})" if splits else "")
+
+
+def _plain(text: str) -> str:
+    """``$`` would start a formula."""
+    return printable(str(text)).replace("$", r"\$")
+
+
+def _calm(axes) -> None:
+    axes.grid(axis="x", color="#e3e6ea", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color("#c3c8cf")

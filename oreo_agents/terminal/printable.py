@@ -1,0 +1,26 @@
+"""Text of games and models made safe to print: no escape sequence, no control code, no reordering."""
+
+from __future__ import annotations
+
+import unicodedata
+
+KEPT = "\n"
+UNSAFE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Unicode categories of controls, invisible formatting, surrogates, private use and line separators."""
+
+
+def printable(text: str) -> str:
+    """``text`` with a visible ``\\x1b``-like escape for each character that a terminal would obey.
+
+    >>> printable("red: \\x1b[31m")
+    'red: \\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_visible(character) for character in text.expandtabs(4))
+
+
+def _visible(character: str) -> str:
+    if character in KEPT or unicodedata.category(character) not in UNSAFE:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
