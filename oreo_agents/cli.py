@@ -155,7 +155,7 @@ def add_replay(commands: Commands) -> None:
     parser.add_argument("--episode", type=_positive, metavar="N", help="open the N-th matching episode")
     parser.add_argument("--failed", action="store_true", help="only episodes that were not won")
     parser.add_argument("--task-type", metavar="TYPE", help="only episodes whose task type contains this")
-    parser.add_argument("--min-steps", type=_positive, metavar="N", help="only episodes at least this long")
+    parser.add_argument("--min-steps", type=_positive, default=1, metavar="N", help="only episodes that long")
     parser.add_argument("--search", metavar="TEXT", help="only episodes whose text contains this")
     parser.add_argument("--compare", type=Path, metavar="PATH", help="show PATH's run of the game beside")
     parser.add_argument("--speed", type=float, metavar="STEPS_PER_S", help="play by itself at this speed")
@@ -186,11 +186,17 @@ def run_report(args: argparse.Namespace) -> int | None:
 
 def add_record(commands: Commands) -> None:
     """Options of ``record``."""
-    parser = _command(commands, "record", run_record, "play many games and keep the episodes")
-    parser.add_argument("--agent", default="expert", metavar="NAME_OR_PATH", help="expert, random or a path")
+    parser = _command(commands, "record", run_record, "play many games by rule and keep the episodes")
+    parser.add_argument(
+        "--agent", default="expert", metavar="NAME", help="expert (default), shortest or random"
+    )
     _add_game_options(parser)
-    parser.add_argument("--episodes", "-n", type=_positive, default=100, metavar="N")
-    parser.add_argument("--num-envs", type=_positive, default=8, metavar="N", help="games at once")
+    parser.add_argument(
+        "--episodes", "-n", type=_positive, metavar="N", help="at most this many; default: all"
+    )
+    parser.add_argument("--per-game", type=_positive, default=1, metavar="N", help="episodes of each game")
+    parser.add_argument("--epsilon", type=float, default=0.0, help="share of commands replaced by others")
+    parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I")
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
 
 
@@ -198,7 +204,20 @@ def run_record(args: argparse.Namespace) -> int | None:
     """Record episodes to disk."""
     from oreo_agents.collect import record
 
-    return record(args)
+    summary = record(
+        args.agent,
+        args.output,
+        split=args.split,
+        games=args.games,
+        episodes_per_game=args.per_game,
+        epsilon=args.epsilon,
+        seed=args.seed,
+        shard=args.shard,
+        limit=args.episodes,
+        max_steps=args.max_steps,
+    )
+    print(summary)
+    return None
 
 
 def add_train(commands: Commands) -> None:
@@ -246,16 +265,29 @@ def run_eval(args: argparse.Namespace) -> int | None:
 
 def add_dataset(commands: Commands) -> None:
     """Options of ``dataset`` and its own commands."""
-    parser = commands.add_parser("dataset", help="inspect, verify, merge and export recorded episodes")
+    parser = commands.add_parser(
+        "dataset", help="inspect, verify, merge, import and export recorded episodes"
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     info = _command(verbs, "info", run_dataset_info, "count episodes, steps and successes")
     info.add_argument("path", type=Path)
-    verify = _command(verbs, "verify", run_dataset_verify, "check the files; with --replay, the episodes too")
+    info.add_argument("--card", type=Path, metavar="FILE", help="also write the summary to this file")
+    info.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+    verify = _command(verbs, "verify", run_dataset_verify, "check the files, and that each episode recurs")
     verify.add_argument("path", type=Path)
-    verify.add_argument("--replay", action="store_true", help="execute every action again and compare")
+    verify.add_argument("--files-only", action="store_true", help="do not execute the actions again")
+    _add_game_source(verify)
     merge = _command(verbs, "merge", run_dataset_merge, "one dataset out of several")
     merge.add_argument("paths", type=Path, nargs="+", metavar="path")
-    merge.add_argument("--output", "-o", type=Path, required=True)
+    merge.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
+    bring = _command(verbs, "import", run_dataset_import, "read the episodes of another tool")
+    bring.add_argument("path", type=Path)
+    bring.add_argument("--format", required=True, help="eto, knowagent, sharegpt or tales")
+    bring.add_argument(
+        "--move", action="store_true", help="reword put X in/on Y to ALFWorld 0.4's move X to Y"
+    )
+    bring.add_argument("--licence", help="of the imported episodes, kept with them")
+    bring.add_argument("--output", "-o", type=Path, required=True, help="the dataset to make or continue")
     export = _command(verbs, "export", run_dataset_export, "write the episodes in another format")
     export.add_argument("path", type=Path)
     export.add_argument("--format", default="messages", help="default: %(default)s")
@@ -264,30 +296,37 @@ def add_dataset(commands: Commands) -> None:
 
 def run_dataset_info(args: argparse.Namespace) -> int | None:
     """Summarise a dataset."""
-    from oreo_agents import dataset
+    from oreo_agents.dataset import commands
 
-    return dataset.info(args.path)
+    return commands.info(args.path, args.card, args.json)
 
 
 def run_dataset_verify(args: argparse.Namespace) -> int | None:
     """Check a dataset."""
-    from oreo_agents import dataset
+    from oreo_agents.dataset import commands
 
-    return dataset.verify(args.path, replay=args.replay)
+    return commands.verify(args.path, not args.files_only, args.split, args.games)
 
 
 def run_dataset_merge(args: argparse.Namespace) -> int | None:
     """Merge datasets."""
-    from oreo_agents import dataset
+    from oreo_agents.dataset import commands
 
-    return dataset.merge(args.paths, args.output)
+    return commands.merge(args.paths, args.output)
+
+
+def run_dataset_import(args: argparse.Namespace) -> int | None:
+    """Import another tool's episodes."""
+    from oreo_agents.dataset import commands
+
+    return commands.import_(args.path, args.output, args.format, args.move, args.licence)
 
 
 def run_dataset_export(args: argparse.Namespace) -> int | None:
     """Export a dataset."""
-    from oreo_agents import dataset
+    from oreo_agents.dataset import commands
 
-    return dataset.export(args.path, args.output, format=args.format)
+    return commands.export(args.path, args.output, args.format)
 
 
 def add_bench(commands: Commands) -> None:
@@ -329,12 +368,15 @@ def _command(
 
 
 def _add_game_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
+    _add_game_source(parser)
+    parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
+    _add_seed(parser)
+
+
+def _add_game_source(parser: argparse.ArgumentParser) -> None:
     games = parser.add_mutually_exclusive_group()
     games.add_argument("--split", choices=SPLITS, help="default: generated where no data is found")
     games.add_argument("--games", type=Path, metavar="PATH", help="a folder, archive or file of games")
-    parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
-    _add_seed(parser)
 
 
 @contextmanager
@@ -351,6 +393,14 @@ def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    return int(index), int(count)
+
+
+_shard.__name__ = "I/N"
 
 
 def _positive(text: str) -> int:

@@ -1,7 +1,7 @@
 import os
+import resource
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from oreo_agents import cli
 from oreo_agents.errors import CheckpointError
 
+CLI = [sys.executable, "-m", "oreo_agents.cli"]
 COMMANDS = [
     "demo",
     "data",
@@ -43,15 +44,18 @@ def raising(error):
 
 
 def test_help_names_every_command_in_under_half_a_second():
-    command = [sys.executable, "-m", "oreo_agents.cli", "--help"]
-    seconds = []
-    for _ in range(3):  # the first call warms the disk
-        start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
+    done = subprocess.run([*CLI, "--help"], capture_output=True, text=True, check=True)  # warms the disk
     first_words = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")]
     assert [word for word in first_words if word in COMMANDS] == COMMANDS
-    assert min(seconds) < 0.5
+    assert min(cpu_seconds("--help") for _ in range(3)) < 0.5
+
+
+def cpu_seconds(*options):
+    """What one call costs; unlike the wall clock it does not depend on what else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*CLI, *options], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_version_is_the_installed_one(capsys):
