@@ -36,7 +36,7 @@ from oreo_agents.trajectory import Trajectory
 FORMAT = "oreo-trajectories"
 JOURNAL_BYTES = 32 << 20
 """A journal that grows beyond this is compacted into a shard."""
-ROW_GROUP = 128
+ROW_GROUP = 64
 """Episodes per Parquet row group: what one random access reads."""
 
 

@@ -63,7 +63,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        first = [asdict(difference) for difference in self.first]
+        return {**{name: getattr(self, name) for name in self.__slots__}, "first": first}
 
     def __str__(self) -> str:
         head = f"{self.agreeing} of {self.episodes} episodes ({self.turns} turns) happened again exactly"

@@ -183,7 +183,7 @@ class TrajectoryDataset:
             )
         count = min(max(round(fraction * len(games)), 1), len(games) - 1)
         chosen = np.random.default_rng(seed).permutation(games)[:count]
-        first = np.isin(self.games, chosen)
+        first = _among(self.games, chosen)
         return self[first], self[~first]
 
     def shuffle(self, seed: int = 0) -> TrajectoryDataset:
@@ -244,8 +244,12 @@ class TrajectoryDataset:
         sources = {"sources": [meta.content_hash for meta in self.metas]}
         metadata = {**sources, **description.pop("metadata", {})}
         with TrajectoryWriter(path, **{**agreed, **description, "metadata": metadata}) as writer:
-            for table in self._tables():
-                writer.append_table(table)
+            self.save_to(writer)
+
+    def save_to(self, writer: TrajectoryWriter) -> None:
+        """Append the episodes of this view to an open dataset, without going through its journal."""
+        for table in self._tables():
+            writer.append_table(table)
 
     def agreed(self, name: str) -> Any:
         """What every source of these episodes says in its ``meta.json`` under ``name``, else None."""
@@ -418,11 +422,16 @@ def _offsets(shards: tuple[Shard, ...]) -> np.ndarray:
     return np.cumsum([0, *(shard.episodes for shard in shards)])[: len(shards)]
 
 
+def _among(values: np.ndarray, allowed: Collection[Any]) -> np.ndarray:
+    members = allowed if isinstance(allowed, range) else set(allowed)  # np.isin is slow on texts
+    return np.fromiter((value in members for value in values.tolist()), dtype=bool, count=len(values))
+
+
 def _meets(values: np.ndarray, condition: Condition) -> np.ndarray:
     if callable(condition):
         return np.asarray(condition(values), dtype=bool)
     if isinstance(condition, Collection) and not isinstance(condition, str):
-        return np.isin(values, list(condition))
+        return _among(values, condition)
     return np.asarray(values == condition, dtype=bool)
 
 

@@ -1,0 +1,176 @@
+"""What recording costs: overhead per step, bulk writing, and reading of large datasets.
+
+    python benchmarks/record_speed.py [--episodes N] [--output FILE]
+
+The overhead is measured against an environment that only returns prepared answers of ALFWorld's size, so that
+the recorder's own time is left; compaction to Parquet is included. It is CPU time, which a busy machine changes
+less than wall time; everything else is wall time.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import gymnasium as gym
+import pyarrow as pa
+from oreo_envs.spaces import Text
+
+from oreo_agents.collect import record
+from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.recorder import RecordTrajectories
+
+RESULTS = Path(__file__).parent / "results" / "record_speed.json"
+STEPS = 17  # mean length of a realistic ALFWorld episode
+
+
+class Scripted(gym.Env):
+    """Plays back one recorded episode, whatever the agent does."""
+
+    observation_space, action_space = Text(), Text()
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.games = 0
+
+    def reset(self, *, seed=None, options=None):
+        """The opening."""
+        super().reset(seed=seed)
+        self.steps, self.games = 0, self.games + 1
+        observation, info = self.answers[0]
+        return observation, {**info, "game": f"game-{self.games}"}
+
+    def step(self, action):
+        """The next answer."""
+        self.steps += 1
+        observation, info = self.answers[self.steps % len(self.answers)]
+        return observation, 0.0, False, self.steps == STEPS, info
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=3553, help="default: %(default)s")
+    parser.add_argument(
+        "--large", type=int, default=1_000_000, help="episodes of the large dataset; default: %(default)s"
+    )
+    parser.add_argument("--split", help="also record every game of this split with the expert")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "results" / "record_speed.json"
+    )
+    args = parser.parse_args()
+    results = {"python": platform.python_version(), "pyarrow": pa.__version__, "machine": platform.machine()}
+    with tempfile.TemporaryDirectory() as folder:
+        answers = prepared_answers(Path(folder))
+        results["overhead"] = measure_overhead(Path(folder), answers, args.episodes)
+        results["bulk"] = measure_bulk(Path(folder), args.episodes)
+        results["large"] = measure_large(Path(folder), args.large)
+        if args.split:
+            results["expert"] = measure_expert(Path(folder), args.split)
+    print(json.dumps(results, indent=1))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def prepared_answers(folder):
+    """Observations and infos of a long generated episode."""
+    record("random", folder / "source", split="generated", limit=1, max_steps=STEPS, progress=False)
+    (episode,) = load_trajectories(folder / "source")
+    return [
+        (
+            turn.observation,
+            {
+                "admissible_commands": list(turn.admissible_commands),
+                "action_status": "ok",
+                "task": episode.task,
+                "task_type": episode.task_type,
+            },
+        )
+        for turn in episode.turns
+    ]
+
+
+def play(env, episodes):
+    """Seconds of CPU time for many episodes."""
+    begin = time.process_time()
+    for _ in range(episodes):
+        env.reset()
+        for _ in range(STEPS):
+            env.step("go to drawer 1")
+    env.close()
+    return time.process_time() - begin
+
+
+def measure_overhead(folder, answers, episodes):
+    bare = play(Scripted(answers), episodes)
+    recorded = play(RecordTrajectories(Scripted(answers), folder / "overhead"), episodes)
+    return {
+        "episodes": episodes,
+        "steps": episodes * STEPS,
+        "commands_per_step": sum(len(info["admissible_commands"]) for _, info in answers) / len(answers),
+        "microseconds_per_step": round((recorded - bare) / (episodes * STEPS) * 1e6, 1),
+    }
+
+
+def measure_bulk(folder, episodes):
+    trajectories = list(load_trajectories(folder / "overhead"))
+    begin = time.perf_counter()
+    with TrajectoryWriter(folder / "bulk") as writer:
+        for trajectory in trajectories:
+            writer.append(trajectory)
+    written = time.perf_counter()
+    dataset = load_trajectories(folder / "bulk")
+    for _ in dataset:
+        pass
+    read = time.perf_counter()
+    size = sum(file.stat().st_size for file in (folder / "bulk").glob("*.parquet"))
+    return {
+        "episodes": episodes,
+        "episodes_written_per_second": round(episodes / (written - begin)),
+        "episodes_read_per_second": round(episodes / (read - written)),
+        "bytes_per_episode": round(size / episodes),
+    }
+
+
+def measure_large(folder, episodes):
+    """A dataset of many copies of the same episodes: what opening, columns and random access cost."""
+    source = load_trajectories(folder / "bulk")
+    with TrajectoryWriter(folder / "large") as writer:
+        while len(writer) < episodes:
+            source.save_to(writer)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    dataset = load_trajectories(folder / "large")
+    opened = time.perf_counter()
+    won = dataset.filter(success=False, length=STEPS)
+    first, _ = won.split(0.9)
+    selected = time.perf_counter()
+    chosen = first.shuffle(1)
+    for index in range(200):
+        chosen[index]
+    accessed = time.perf_counter()
+    return {
+        "episodes": len(dataset),
+        "seconds_to_open": round(opened - begin, 3),
+        "seconds_to_filter_and_split": round(selected - opened, 2),
+        "milliseconds_per_random_access": round((accessed - selected) / 200 * 1e3, 2),
+        "additional_memory_mb": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024),
+    }
+
+
+def measure_expert(folder, split):
+    begin = time.perf_counter()
+    summary = record("expert", folder / "expert", split=split, progress=False)
+    return {
+        "split": split,
+        "episodes": summary.episodes,
+        "turns": summary.turns,
+        "success_rate": round(summary.success_rate, 4),
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
