@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ MEMO_LIMIT = 256
 
 EMPTY_HANDS = -1
 NOWHERE = -1
+THINGS = ("object", "receptacle", "location")
 ABILITIES = ("heatable", "coolable", "cleanable", "sliceable", "toggleable", "pickupable")
 
 TASK_TYPES = (
@@ -350,12 +352,13 @@ def _read_goal(tokens: list[str], kinds: dict[str, str]) -> tuple[str, str | Non
 # ---------------------------------------------------------------- the room
 
 
-def _number_names(facts: Facts) -> dict[str, str]:
-    """Human names of all ids that occur in facts, as alfworld's Demangler(shuffle=False) gives them.
+def _number_names(facts: Facts, kinds: dict[str, str]) -> dict[str, str]:
+    """Human names of the things that occur in facts, as alfworld's Demangler(shuffle=False) gives them.
 
     Numbers count down: of the ids that share a name, the first in sorted order gets the highest.
     """
-    ids = sorted({name for arguments in facts.values() for names in arguments for name in names})
+    of_things = chain.from_iterable(rows for predicate, rows in facts.items() if predicate != "cancontain")
+    ids = sorted([id for id in set(chain.from_iterable(of_things)) if kinds[id] in THINGS])
     stems = {}
     for id in ids:
         stem, found, _ = id.partition("_bar_")
@@ -364,17 +367,123 @@ def _number_names(facts: Facts) -> dict[str, str]:
     left = Counter(stems.values())
     names = {}
     for id in ids:
-        if id in stems:
-            names[id] = f"{stems[id]} {left[stems[id]]}"
-            left[stems[id]] -= 1
-        else:
+        stem = stems.get(id)
+        if stem is None:
             names[id] = _plain(id) + " "
+        else:
+            names[id] = f"{stem} {left[stem]}"
+            left[stem] -= 1
     return names
 
 
 def _plain(id: str) -> str:
     """An id as the Demangler spells it where it has no ``_bar_``."""
     return id.replace("_minus_", "-").replace("_plus_", "+").replace("_dot_", ".").replace("_comma_", ",")
+
+
+class _Index:
+    """The names of a problem's things and their positions in the tuples of a Game."""
+
+    def __init__(self, problem: Problem):
+        self.names = _number_names(problem.facts, problem.kinds)
+        ids: dict[str, list[str]] = {kind: [] for kind in THINGS}
+        for id in self.names:  # in sorted order
+            ids[problem.kinds[id]].append(id)
+        self.objects = {id: index for index, id in enumerate(ids["object"])}
+        self.receptacles = {id: index for index, id in enumerate(ids["receptacle"])}
+        self.locations = {id: index for index, id in enumerate(ids["location"])}
+
+
+def _read_room(problem: Problem) -> dict[str, Any]:
+    """The parts of a Game that its PDDL problem tells."""
+    facts = problem.facts
+    start = _single(facts, "atlocation", "location")
+    if len(start) != 1 or list(problem.kinds.values()).count("agent") != 1:
+        raise GameFileError("it needs exactly one agent, at one location.")
+    if facts["holds"] or facts["holdsany"]:
+        raise UnsupportedGameError("its agent starts with an object in hand.")
+    index = _Index(problem)
+    object_types = _single(facts, "objecttype", "type")
+    of_type: dict[str, int] = {}
+    for id, kind in object_types.items():
+        of_type[kind] = of_type.get(kind, 0) | 1 << index.objects[id]
+    abilities = {ability: _mask(facts, ability, index.objects) for ability in ABILITIES}
+    receptacles = _make_receptacles(facts, index, of_type)
+    here: list[list[int]] = [[] for _ in index.locations]
+    for receptacle in receptacles:
+        if receptacle.location != NOWHERE:
+            here[receptacle.location].append(receptacle.index)
+    (start_location,) = start.values()
+    return {
+        "objects": _make_objects(facts, index, object_types),
+        "receptacles": receptacles,
+        "location_names": tuple(index.names[id] for id in index.locations),
+        "receptacles_at": tuple(map(tuple, here)),
+        "openable_at": tuple(_union(1 << i for i in indices if receptacles[i].openable) for indices in here),
+        "abilities": abilities,
+        "knives": of_type.get("knifetype", 0) | of_type.get("butterknifetype", 0),
+        "contents": _contents(facts, index),
+        "goal": _make_goal(_read_goal(problem.goal, problem.kinds), of_type, abilities, receptacles),
+        "start": _make_start(facts, index, index.locations[start_location]),
+    }
+
+
+def _make_objects(facts: Facts, index: _Index, types: dict[str, str]) -> tuple[Object, ...]:
+    containers = {id for (id,) in facts["isreceptacleobject"]}
+    return tuple(
+        Object(position, id, index.names[id], types.get(id, ""), id in containers)
+        for id, position in index.objects.items()
+    )
+
+
+def _make_receptacles(facts: Facts, index: _Index, of_type: dict[str, int]) -> tuple[Receptacle, ...]:
+    types = _single(facts, "receptacletype", "type")
+    places = _single(facts, "receptacleatlocation", "location")
+    openable = {id for (id,) in facts["openable"]}
+    accepted: dict[str, int] = {}
+    for receptacle_type, object_type in facts["cancontain"]:
+        accepted[receptacle_type] = accepted.get(receptacle_type, 0) | of_type.get(object_type, 0)
+    return tuple(
+        Receptacle(
+            index=position,
+            id=id,
+            name=index.names[id],
+            type=types.get(id, ""),
+            location=index.locations[places[id]] if id in places else NOWHERE,
+            openable=id in openable,
+            accepts=accepted.get(types.get(id, ""), 0),
+        )
+        for id, position in index.receptacles.items()
+    )
+
+
+def _make_start(facts: Facts, index: _Index, location: int) -> State:
+    inside = [0] * len(index.receptacles)
+    for id, receptacle in facts["inreceptacle"]:
+        inside[index.receptacles[receptacle]] |= 1 << index.objects[id]
+    nearby = [0] * len(index.locations)
+    for id, place in facts["objectatlocation"]:
+        nearby[index.locations[place]] |= 1 << index.objects[id]
+    return State(
+        location=location,
+        held=EMPTY_HANDS,
+        opened=_mask(facts, "opened", index.receptacles),
+        hot=_mask(facts, "ishot", index.objects),
+        cool=_mask(facts, "iscool", index.objects),
+        clean=_mask(facts, "isclean", index.objects),
+        sliced=_mask(facts, "issliced", index.objects),
+        toggled=_mask(facts, "istoggled", index.objects),
+        inside=tuple(inside),
+        nearby=tuple(nearby),
+        taken=(0,) * len(inside),
+    )
+
+
+def _contents(facts: Facts, index: _Index) -> dict[int, tuple[int, ...]]:
+    contents: dict[int, list[int]] = {}
+    for inner, outer in sorted(set(facts["inreceptacleobject"])):
+        contents.setdefault(index.objects[outer], []).append(index.objects[inner])
+    return {outer: tuple(inner) for outer, inner in contents.items()}
 
 
 def _single(facts: Facts, predicate: str, what: str) -> dict[str, str]:
@@ -386,93 +495,9 @@ def _single(facts: Facts, predicate: str, what: str) -> dict[str, str]:
     return mapping
 
 
-def _read_room(problem: Problem) -> dict[str, Any]:
-    """The parts of a Game that its PDDL problem tells."""
-    kinds, facts, goal_tokens = problem
-    start = _single(facts, "atlocation", "location")
-    if len(start) != 1 or list(kinds.values()).count("agent") != 1:
-        raise GameFileError("it needs exactly one agent, at one location.")
-    if facts["holds"] or facts["holdsany"]:
-        raise UnsupportedGameError("its agent starts with an object in hand.")
-    names = _number_names(facts)
-    of_kind: dict[str, list[str]] = {"object": [], "receptacle": [], "location": []}
-    for id in names:  # sorted
-        of_kind.get(kinds[id], []).append(id)
-    object_bit = {id: 1 << index for index, id in enumerate(of_kind["object"])}
-    location_index = {id: index for index, id in enumerate(of_kind["location"])}
-    receptacle_index = {id: index for index, id in enumerate(of_kind["receptacle"])}
-
-    def mask(predicate: str) -> int:
-        return _union(object_bit[id] for (id,) in facts[predicate])
-
-    object_types = _single(facts, "objecttype", "type")
-    of_type: dict[str, int] = {}
-    for id, kind in object_types.items():
-        of_type[kind] = of_type.get(kind, 0) | object_bit[id]
-    accepted: dict[str, int] = {}
-    for receptacle_type, object_type in facts["cancontain"]:
-        accepted[receptacle_type] = accepted.get(receptacle_type, 0) | of_type.get(object_type, 0)
-    receptacle_types = _single(facts, "receptacletype", "type")
-    places = _single(facts, "receptacleatlocation", "location")
-    openable = {id for (id,) in facts["openable"]}
-    containers = {id for (id,) in facts["isreceptacleobject"]}
-    receptacles = tuple(
-        Receptacle(
-            index=index,
-            id=id,
-            name=names[id],
-            type=receptacle_types.get(id, ""),
-            location=location_index[places[id]] if id in places else NOWHERE,
-            openable=id in openable,
-            accepts=accepted.get(receptacle_types.get(id, ""), 0),
-        )
-        for id, index in receptacle_index.items()
-    )
-    objects = tuple(
-        Object(index, id, names[id], object_types.get(id, ""), id in containers)
-        for index, id in enumerate(of_kind["object"])
-    )
-    receptacles_at: list[list[int]] = [[] for _ in location_index]
-    for receptacle in receptacles:
-        if receptacle.location != NOWHERE:
-            receptacles_at[receptacle.location].append(receptacle.index)
-    inside = [0] * len(receptacles)
-    for id, receptacle_id in facts["inreceptacle"]:
-        inside[receptacle_index[receptacle_id]] |= object_bit[id]
-    nearby = [0] * len(location_index)
-    for id, location in facts["objectatlocation"]:
-        nearby[location_index[location]] |= object_bit[id]
-    contents: dict[int, list[int]] = {}
-    for inner, outer in sorted(set(facts["inreceptacleobject"])):
-        contents.setdefault(object_bit[outer].bit_length() - 1, []).append(object_bit[inner].bit_length() - 1)
-    abilities = {ability: mask(ability) for ability in ABILITIES}
-    (start_location,) = start.values()
-    return {
-        "objects": objects,
-        "receptacles": receptacles,
-        "location_names": tuple(names[id] for id in of_kind["location"]),
-        "receptacles_at": tuple(map(tuple, receptacles_at)),
-        "openable_at": tuple(
-            _union(1 << r for r in here if receptacles[r].openable) for here in receptacles_at
-        ),
-        "abilities": abilities,
-        "knives": of_type.get("knifetype", 0) | of_type.get("butterknifetype", 0),
-        "contents": {outer: tuple(inner) for outer, inner in contents.items()},
-        "goal": _make_goal(_read_goal(goal_tokens, kinds), of_type, abilities, receptacles),
-        "start": State(
-            location=location_index[start_location],
-            held=EMPTY_HANDS,
-            opened=_union(1 << receptacle_index[id] for (id,) in facts["opened"]),
-            hot=mask("ishot"),
-            cool=mask("iscool"),
-            clean=mask("isclean"),
-            sliced=mask("issliced"),
-            toggled=mask("istoggled"),
-            inside=tuple(inside),
-            nearby=tuple(nearby),
-            taken=(0,) * len(receptacles),
-        ),
-    }
+def _mask(facts: Facts, predicate: str, positions: dict[str, int]) -> int:
+    """The bits of the things of which a unary predicate holds."""
+    return _union(1 << positions[id] for (id,) in facts[predicate])
 
 
 def _make_goal(

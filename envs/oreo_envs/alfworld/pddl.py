@@ -112,22 +112,20 @@ def _read_declarations(tokens: list[str]) -> dict[str, str]:
 
 def _read_facts(tokens: list[str], kinds: dict[str, str]) -> Facts:
     facts: Facts = {predicate: [] for predicate in PREDICATES}
-    position, end = 0, len(tokens)
-    while position < end:
-        predicate = (
-            tokens[position + 1] if tokens[position] == "(" and position + 1 < end else tokens[position]
-        )
+    words = iter(tokens)
+    for opening in words:
+        predicate, first, second = next(words, ""), next(words, ""), next(words, "")
+        names: tuple[str, ...]
+        found: tuple[str | None, ...]
+        if second == ")":
+            names, found, closing = (first,), (kinds.get(first),), second
+        else:
+            names, found, closing = (first, second), (kinds.get(first), kinds.get(second)), next(words, "")
         expected = PREDICATES.get(predicate)
-        if expected is None:
-            raise GameFileError(f"its PDDL problem states the unknown fact {predicate!r}.")
-        close = position + 2 + len(expected)
-        names = tuple(tokens[position + 2 : close])
-        if tokens[close : close + 1] != [")"]:
-            raise GameFileError(f"its PDDL problem has a {predicate} fact without {len(expected)} names.")
-        if tuple([kinds.get(name) for name in names]) != expected:
-            raise GameFileError(
-                f"its PDDL problem states ({predicate} {' '.join(names)}) of undeclared or other things."
-            )
+        if opening != "(" or expected is None:
+            raise GameFileError(f"its PDDL problem states the unknown fact {(opening + predicate)[:80]!r}.")
+        if closing != ")" or found != expected:
+            fact = f"{predicate} {' '.join(names)}"[:200]
+            raise GameFileError(f"its PDDL problem states ({fact}) of undeclared, other or too many things.")
         facts[predicate].append(names)
-        position = close + 1
     return facts
