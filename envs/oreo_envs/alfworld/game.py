@@ -367,12 +367,11 @@ def _number_names(facts: Facts, kinds: dict[str, str]) -> dict[str, str]:
     left = Counter(stems.values())
     names = {}
     for id in ids:
-        stem = stems.get(id)
-        if stem is None:
-            names[id] = _plain(id) + " "
+        if id in stems:
+            names[id] = f"{stems[id]} {left[stems[id]]}"
+            left[stems[id]] -= 1
         else:
-            names[id] = f"{stem} {left[stem]}"
-            left[stem] -= 1
+            names[id] = _plain(id) + " "
     return names
 
 
