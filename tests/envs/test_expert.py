@@ -136,6 +136,18 @@ def test_it_never_raises(opening: str) -> None:
         expert.observe("go to", observation)
 
 
+def test_a_fruitless_search_begins_anew() -> None:
+    expert = SearchingExpert()
+    expert.reset("you see a shelf 2, and a shelf 1.\n\nYour task is to: put a mug in desk.")
+    actions = []
+    for _ in range(6):
+        actions.append(expert.act(""))
+        place = actions[-1].removeprefix("go to ").removeprefix("examine ")
+        expert.observe(actions[-1], f"On the {place}, you see nothing.")
+    assert actions[:2] == ["go to shelf 1", "go to shelf 2"]
+    assert "go to shelf 1" in actions[2:] and "go to shelf 2" in actions[3:]
+
+
 def test_tasks_are_understood_in_every_wording() -> None:
     for index in range(120):
         game = Recipe().game(index)

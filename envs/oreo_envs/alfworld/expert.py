@@ -364,14 +364,14 @@ class SearchingExpert:
         return goals
 
     def _search(self, kind: str) -> Iterator[str]:
-        """See into the places not seen into yet; when there are none left, into all of them again."""
-        belief = self._belief
-        ranked = self._ranking(kind)
-        for place in [name for name in ranked if name not in belief.contents] or ranked:
+        """See into the places not seen into yet; when there are none left, begin anew."""
+        contents = self._belief.contents
+        if all(place in contents for place in self._belief.receptacles):
+            contents.clear()
+        for place in [name for name in self._ranking(kind) if name not in contents]:
             if self._needs_opening(place):
                 yield from self._beside(place, f"open {place}")
             yield from self._beside(place, f"examine {place}")
-        belief.contents = {place: things for place, things in belief.contents.items() if things}
 
     # ------------------------------------------------------------ getting there
 
