@@ -5,8 +5,8 @@ r"""How reliable and how fast math grading is: every gold answer of GSM8K and MA
 DIR holds the folders gsm8k/ and math/, each with train.jsonl and test.jsonl (.gz or not). A corrupted copy
 has one digit replaced, chosen by seed 0. "symbolic" switches the exact comparison off, so that math-verify
 judges every answer on its own. The four rows of MATH that the environment leaves out (two without an
-answer, one repeated, one that is also a test problem) are left out. Rates count wall time of one thread and its one worker process. Everything is
-written to benchmarks/results/math_grading.json.
+answer, one repeated, one that is also a test problem) are left out here. Rates count wall time of one thread
+and its one worker process. Everything is written to benchmarks/results/math_grading.json.
 """
 
 from __future__ import annotations
