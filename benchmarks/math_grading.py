@@ -122,16 +122,10 @@ def run(data: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    results = run(arguments.data)
-    text = json.dumps(results, indent=2)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
+    parser = argparse.ArgumentParser(description="Grade every gold answer of GSM8K and MATH.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with gsm8k/ and math/")
+    text = json.dumps(run(parser.parse_args().data), indent=2)
+    RESULTS.write_text(text + "\n")
     print(text)
 
 
