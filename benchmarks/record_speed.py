@@ -3,8 +3,8 @@
     python benchmarks/record_speed.py [--episodes N] [--output FILE]
 
 The overhead is measured against an environment that only returns prepared answers of ALFWorld's size, so that
-the recorder's own time is left; compaction to Parquet is included. It is CPU time, which a busy machine changes
-less than wall time; everything else is wall time.
+the recorder's own time is left; compaction to Parquet is included. It is CPU time, which a busy machine
+inflates less than wall time; everything else is wall time.
 """
 
 import argparse

@@ -23,6 +23,8 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import RecordTrajectories
 
 AGENTS = ("expert", "shortest", "random")
+UNLIMITED = 100_000
+"""So many games, and no more, are played without a limit; the generated splits have a million."""
 
 
 @dataclass(slots=True)
@@ -90,18 +92,19 @@ def record(
         licence: stored in the dataset.
 
     Raises:
-        ConfigurationError: unknown agent, or numbers out of range.
+        ConfigurationError: unknown agent, numbers out of range, or a million games and no limit.
         DatasetError: ``path`` cannot be recorded into.
         DataNotFoundError: there are no such games.
     """
     _check(agent, epsilon, shard, episodes_per_game, limit, max_steps)
     env = _make(agent, split, games, max_steps)
-    folder = _part(Path(path), shard)
+    names = env.unwrapped.games.names  # type: ignore[attr-defined]
+    if limit is None and len(names) > UNLIMITED:
+        raise ConfigurationError(f"there are {len(names):,} games: say how many episodes to record")
     name = f"{agent}-epsilon{epsilon:g}" if epsilon else agent
-    recorder = RecordTrajectories(env, folder, agent=name, author=author, licence=licence)
-    summary = Summary(folder)
+    summary = Summary(_part(Path(path), shard))
+    recorder = RecordTrajectories(env, summary.path, agent=name, author=author, licence=licence)
     try:
-        names = env.unwrapped.games.names  # type: ignore[attr-defined]
         plan = list(islice(_plan(names, episodes_per_game, seed, shard), limit))
         waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
         summary.already_there = len(plan) - len(waiting)

@@ -196,6 +196,8 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         for index in np.flatnonzero(mask).tolist():
             self._finish(index, False, False)
         observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
+        for env in getattr(self.env.unwrapped, "envs", ())[:1]:
+            self.writer.set_dialect(_dialect(env.unwrapped))
         for index in np.flatnonzero(mask).tolist():
             self._episodes[index] = Episode(observations[index], info_of(infos, index), seeds[index])
         return observations, infos

@@ -91,6 +91,7 @@ def _some_games(folder):
         {"shard": (3, 3)},
         {"episodes_per_game": 0},
         {"limit": 0},
+        {"limit": None},
         {"max_steps": 0},
     ],
 )

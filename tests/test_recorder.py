@@ -1,4 +1,5 @@
 import json
+from random import Random
 
 import gymnasium as gym
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset.verify import replay_environment, verify
 from oreo_agents.errors import DatasetError
 from oreo_agents.recorder import RecordTrajectories, RecordVectorTrajectories
 from oreo_agents.trajectory import Action, Candidate
@@ -220,3 +222,24 @@ def test_vector_recording_with_manual_resets(tmp_path):
     ended = [e for e in load_trajectories(tmp_path / "d") if e.terminated]
     assert len(ended) >= 4
     assert all(e.seed is not None and len(e) == int(e.turns[0].observation.split()[3]) for e in ended)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mode):
+    envs = gym.make_vec(
+        "OREO-ALFWorld", num_envs=3, split="generated", max_episode_steps=6, autoreset_mode=mode
+    )
+    envs = RecordTrajectories(envs, tmp_path / "d", agent="random")
+    random = Random(0)
+    _, infos = envs.reset(seed=3)
+    for _ in range(20):
+        *_, infos = envs.step(
+            tuple(random.choice(list(commands)) for commands in infos["admissible_commands"])
+        )
+    envs.close()
+    dataset = load_trajectories(tmp_path / "d")
+    assert set(dataset.lengths) == {6, 20 % 7 if mode is AutoresetMode.NEXT_STEP else 20 % 6}
+    assert [seed for seed in dataset.column("seed") if seed is not None] == [3, 4, 5]
+    assert dataset.agreed("dialect") == "move"
+    report = verify(dataset, replay_environment(dataset.agreed("env_spec")))
+    assert report.ok, str(report)

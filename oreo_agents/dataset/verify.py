@@ -151,12 +151,16 @@ def replay_environment(
     spec = env_spec or {"id": "OREO-ALFWorld"}
     if env_spec is None and split is None and games is None:
         raise DatasetError("the episodes do not tell their environment; name the games they are of")
-    kwargs = dict(spec.get("kwargs") or {})
+    kwargs = {name: value for name, value in (spec.get("kwargs") or {}).items() if name not in _VECTOR_ONLY}
     if split is not None or games is not None:
         kwargs.update(split=split, games=games)
     if spec["id"] == "OREO-ALFWorld":
         kwargs["dialect"] = "both"
     return gym.make(spec["id"], max_episode_steps=100_000, disable_env_checker=True, **kwargs)
+
+
+_VECTOR_ONLY = {"autoreset_mode", "max_episode_steps", "num_envs", "vectorization_mode"}
+"""What ``gym.make_vec`` adds to an environment's own arguments."""
 
 
 def _options(trajectory: Trajectory) -> dict[str, Any] | None:

@@ -372,6 +372,8 @@ def _column(shard: Shard, name: str) -> np.ndarray:
         codes = values.combine_chunks().dictionary_encode()
         texts = np.array([*codes.dictionary.to_pylist(), None], dtype=object)
         return texts[codes.indices.fill_null(len(texts) - 1).to_numpy()]
+    if values.null_count:
+        return np.array(values.to_pylist(), dtype=object)
     return values.to_numpy()
 
 
