@@ -265,3 +265,20 @@ def test_unknown_tasks_and_options_are_named():
     for config in ({"max_terms": -1}, {"no_such_option": 1}):
         with pytest.raises(ValueError, match="'chain_sum' does not take"):
             gym.make("OREO-Reasoning", task="chain_sum", config=config)
+
+
+def test_worked_solutions_are_recorded_as_episodes(env, tmp_path):
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.recorder import RecordTrajectories
+
+    recorder = RecordTrajectories(env, tmp_path / "episodes", agent="worked solutions")
+    for name in env.unwrapped.games.names:
+        _, info = recorder.reset(options={"game": name})
+        while info["expert_plan"]:
+            *_, info = recorder.step(info["expert_plan"][0])
+    recorder.close()
+    episodes = load_trajectories(tmp_path / "episodes")
+    assert [episode.game for episode in episodes] == list(env.unwrapped.games.names)
+    assert all(episode.success and episode.env_id == "OREO-GSM8K" for episode in episodes)
+    assert [turn.action for turn in episodes[1].turns] == ["A dollar is 100.", "100 / 2 = 50", "#### 50"]
+    assert [turn.observation for turn in episodes[1].turns] == [GSM8K[1]["question"], "", ""]

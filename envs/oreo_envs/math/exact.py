@@ -48,7 +48,7 @@ _NUMBER = re.compile(
     r")"
     r"(?P<percent> ?\\?%| percent\b| ?\\text\{ ?percent\})?"
     r"(?: ?\^? ?\{? ?(?:\\circ|\u00b0) ?\}?)?"
-    rf"(?:(?: ?{_WRAPPED}{_NO_UNIT}[^{{}}\d]*\}}| {_NO_UNIT}[a-z]{{2,}}[a-z .]*)(?: ?\^ ?\{{?[23]\}}?)?)?",
+    rf"(?:(?: ?{_WRAPPED}{_NO_UNIT}[^{{}}\d]*\}}| {_NO_UNIT}[a-z]{{2}}[a-z .]*)(?: ?\^ ?\{{?[23]\}}?)?)?",
     re.IGNORECASE,
 )
 _BASED = re.compile(r"([-+]?[0-9A-Z.]*\d[0-9A-Z.]*)(?: ?_ ?\{? ?(\d+) ?\}?)")
