@@ -3,7 +3,7 @@
     python benchmarks/alfworld_parity.py --games train.tar.xz --steps 40 --jobs 2
 
 Each game is walked at random from a seed made of its name: admissible commands (verbs drawn evenly, so that
-rare ones occur), pieces of the walkthrough or of an errand with a knife, near misses and nonsense. After every
+rare ones occur), pieces of the walkthrough or of an errand with a knife, near misses, nonsense. After every
 step the observation, the admissible commands, won and the reward must be equal; the walk goes on after a win.
 
 The run can be stopped and started again: finished games are kept in a log.
@@ -228,7 +228,7 @@ def summarise(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> di
         "games_by_wording": dict(Counter(row["wording"] for row in rows)),
         "carried_out_by_verb": dict(sorted(verbs.items())),
         "command": f"python benchmarks/alfworld_parity.py --steps {options.steps} --seed {options.seed}",
-                "python": platform.python_version(),
+        "python": platform.python_version(),
         "versions": {name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")},
     }
 

@@ -265,7 +265,8 @@ def _peek(path: Path) -> tuple[str, bool]:
             content = file.read(MAX_BYTES)
     except OSError as error:
         raise GameFileError(f"{path} cannot be read: {error.strerror}.") from error
-    unsolvable = re.search(rb'(?<!\\)"solvable"\s*:\s*false', content) is not None
+    key = content.rfind(b'"solvable"')
+    unsolvable = key >= 0 and re.match(rb'"solvable"\s*:\s*false', content[key : key + 40]) is not None
     return task_type if task_type in TASK_TYPES else "", not unsolvable
 
 
