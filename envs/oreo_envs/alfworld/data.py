@@ -156,7 +156,7 @@ def find_games(
             return games
         return _open_sources([games] if isinstance(games, str | os.PathLike) else games, include_unsolvable)
     if split is None:
-        split = "train" if _split_source("train") else "generated"
+        split = "train" if find_split("train") else "generated"
     if split in GENERATED_SPLITS:
         from oreo_envs.alfworld.generator import GeneratedGames
 
@@ -164,7 +164,7 @@ def find_games(
     if split not in ALFWORLD_SPLITS:
         known = ", ".join(ALFWORLD_SPLITS + GENERATED_SPLITS)
         raise DataNotFoundError(f"There is no split {split!r}; the splits are {known}.")
-    source = _split_source(split)
+    source = find_split(split)
     if source is None:
         raise DataNotFoundError(
             f"The split {split!r} is neither a folder nor an archive in {data_root()}: get the games with "
@@ -183,8 +183,9 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oreo-agents"
 
 
-def _split_source(split: str) -> Path | None:
-    root = data_root()
+def find_split(split: str, root: PathLike | None = None) -> Path | None:
+    """The folder or archive of one of ALFWorld's splits under ``root`` (default: the data root), if there."""
+    root = data_root() if root is None else Path(root).expanduser()
     places = [
         root / "json_2.1.1" / split,
         root / split,
