@@ -21,12 +21,12 @@ from oreo_agents.trajectory import Action, Trajectory, Turn
 class Episode:
     """One episode while it is played: takes what an environment returns, gives a :class:`Trajectory`."""
 
-    __slots__ = ("_admissible", "_first_info", "_observation", "_turns", "metadata", "seed")
+    __slots__ = ("_admissible", "_observation", "_task", "_turns", "metadata", "seed")
 
     def __init__(self, observation: str, info: Mapping[str, Any], seed: int | None = None) -> None:
         """Begin with what ``reset`` returned."""
-        self._observation, self._first_info, self.seed = observation, info, seed
-        self._admissible = info.get("admissible_commands")
+        self._observation, self._admissible, self.seed = observation, _admissible(info), seed
+        self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
         self._turns: list[Turn] = []
         self.metadata: dict[str, Any] = {}
 
@@ -46,22 +46,19 @@ class Episode:
                 logprobs=sampled.logprobs,
                 value=sampled.value,
                 candidates=sampled.candidates,
-                admissible_commands=None if self._admissible is None else tuple(self._admissible),
+                admissible_commands=self._admissible,
             )
         )
-        self._observation, self._admissible = observation, info.get("admissible_commands")
+        self._observation, self._admissible = observation, _admissible(info)
 
     def end(
         self, terminated: bool, truncated: bool, env_id: str, agent: str, tokenizer: str | None
     ) -> Trajectory:
         """The finished episode; neither terminated nor truncated when it was abandoned."""
-        info = self._first_info
         return Trajectory(
             turns=tuple(self._turns),
             env_id=env_id,
-            game=str(info.get("game", "")),
-            task=str(info.get("task", "")),
-            task_type=str(info.get("task_type", "")),
+            **self._task,
             seed=self.seed,
             agent=agent,
             tokenizer=tokenizer,
@@ -70,6 +67,11 @@ class Episode:
             final_observation=self._observation,
             metadata=self.metadata,
         )
+
+
+def _admissible(info: Mapping[str, Any]) -> tuple[str, ...] | None:
+    commands = info.get("admissible_commands")
+    return None if commands is None else tuple(commands)
 
 
 _UNSAMPLED = Action("")
@@ -131,6 +133,8 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         observation, info = self.env.reset(seed=seed, options=options)
         self.writer.set_dialect(_dialect(self.env.unwrapped))
         self._episode = Episode(observation, info, seed)
+        if options and "game" not in info:
+            self._episode.metadata["options"] = options
         return observation, info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:

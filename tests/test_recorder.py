@@ -243,3 +243,28 @@ def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mo
     assert dataset.agreed("dialect") == "move"
     report = verify(dataset, replay_environment(dataset.agreed("env_spec")))
     assert report.ok, str(report)
+
+
+def test_other_environments_replay_too(tmp_path):
+    env = RecordTrajectories(gym.make("OREO-Reasoning"), tmp_path / "d")
+    for _ in range(3):
+        env.reset()
+        env.step("#### 18")
+    env.close()
+    dataset = load_trajectories(tmp_path / "d")
+    assert len(dataset) == 3 and dataset.agreed("dialect") is None
+    assert verify(dataset, replay_environment(dataset.agreed("env_spec"))).ok
+
+
+def test_options_are_kept_where_no_game_is_named(tmp_path):
+    class Plain(Corridor):
+        def info(self, status):
+            return {}
+
+    env = RecordTrajectories(Plain(), tmp_path / "d")
+    env.reset(options={"level": 3})
+    env.step("forward")
+    env.close()
+    (episode,) = load_trajectories(tmp_path / "d")
+    assert dict(episode.metadata) == {"options": {"level": 3}}
+    assert episode.turns[0].admissible_commands is None and episode.turns[0].action_status is None
