@@ -133,6 +133,7 @@ def run_data_generate(args: argparse.Namespace) -> int | None:
 def add_play(commands: Commands) -> None:
     """Options of ``play``."""
     parser = _command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
+    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
     _add_game_options(parser)
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")

@@ -1,0 +1,49 @@
+"""What has been seen where, worked out from the texts of an ALFWorld episode alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from rich.table import Table
+
+from oreo_agents.terminal.views import plain
+
+Seen = Mapping[str, "list[str] | None"]
+"""For each place its things as last seen, None where nobody has looked yet."""
+
+ROOM = re.compile(r"Looking quickly around you, you see (.+?)\.(?:\n|$)")
+LISTING = re.compile(
+    r"(?:On the (?P<on>[a-z]+ \d+)|The (?P<in>[a-z]+ \d+) is open\. In it), you see ([^.]+)\."
+)
+OPENED = re.compile(r"You open the (?P<place>[a-z]+ \d+)\. .*?In it, you see ([^.]+)\.")
+TAKEN = re.compile(r"You pick up the (.+? \d+) from the (.+? \d+)\.")
+PUT = re.compile(r"You (?:move|put) the (.+? \d+) (?:to|in/on) the (.+? \d+)\.")
+THING = re.compile(r"\ban? ([a-z]+ \d+)")
+
+
+def seen(observations: Iterable[str]) -> Seen:
+    """Read the observations of an episode, in order."""
+    places: dict[str, list[str] | None] = {}
+    for text in observations:
+        for room in ROOM.findall(text):
+            places |= dict.fromkeys(THING.findall(room), None)
+        for listing in LISTING.finditer(text):
+            places[listing["on"] or listing["in"]] = THING.findall(listing[3])
+        for opened in OPENED.finditer(text):
+            places[opened["place"]] = THING.findall(opened[2])
+        for thing, place in TAKEN.findall(text):
+            places[place] = [other for other in places.get(place) or [] if other != thing]
+        for thing, place in PUT.findall(text):
+            places[place] = [*(places.get(place) or []), thing]
+    return places
+
+
+def map_table(places: Seen) -> Table:
+    """Places with things first, then empty ones, then those nobody has looked at."""
+    table = Table("place", "things seen", box=None, pad_edge=False)
+    for place in sorted(places, key=lambda place: (not places[place], places[place] is None)):
+        things = places[place]
+        shown = "not looked at yet" if things is None else ", ".join(things) or "nothing"
+        table.add_row(plain(place), plain(shown, "" if things else "dim"))
+    return table

@@ -1,0 +1,226 @@
+"""A trajectory as rich renderables: pure functions of the episode and the step being looked at.
+
+Everything that a game or a model wrote passes through :func:`plain`: it is never markup, never a control
+code. The renderables follow the width and the encoding of the console they are printed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import exp
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from oreo_agents.terminal.printable import printable
+from oreo_agents.trajectory import Candidate, Trajectory, Turn
+
+BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+STATUS_STYLES = {"not_applicable": "yellow", "unparsable": "red"}
+
+
+def plain(text: str, style: str = "", ascii_only: bool = False) -> Text:
+    """``text`` as it can be shown anywhere, in plain ASCII if the console has nothing else."""
+    safe = printable(text)
+    return Text(safe.encode("ascii", "backslashreplace").decode() if ascii_only else safe, style=style)
+
+
+def values(trajectory: Trajectory) -> list[float | None]:
+    """V after each turn's action, None where no critic looked."""
+    return [turn.value for turn in trajectory.turns]
+
+
+def advantage(trajectory: Trajectory, step: int) -> float | None:
+    """r_t + V_t - V_(t-1) of turn ``step``, with V after the action; None for the first turn or without V."""
+    now = trajectory.turns[step]
+    before = trajectory.turns[step - 1].value if step else None
+    return None if now.value is None or before is None else now.reward + now.value - before
+
+
+def sparkline(series: Sequence[float | None], width: int, ascii_only: bool = False) -> str:
+    """``series`` in at most ``width`` characters, from its lowest to its highest; gaps are blanks.
+
+    >>> sparkline([0.0, 0.5, None, 1.0], 10)
+    '▁▅ █'
+    """
+    buckets = [_mean(bucket) for bucket in _buckets(series, width)]
+    known = [value for value in buckets if value is not None]
+    if not known:
+        return ""
+    blocks = ASCII_BLOCKS if ascii_only else BLOCKS
+    low, span = min(known), (max(known) - min(known)) or 1.0
+    levels = len(blocks) - 1
+    return "".join(" " if v is None else blocks[round((v - low) / span * levels)] for v in buckets)
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One step of an episode; ``step == len(trajectory)`` shows how it ended."""
+
+    trajectory: Trajectory
+    step: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        ascii_only = options.ascii_only
+        yield header(self.trajectory, self.step, ascii_only)
+        yield from _value_line(self.trajectory, self.step, options.max_width, ascii_only)
+        yield Text()
+        if self.step < len(self.trajectory):
+            yield _turn(self.trajectory, self.step, ascii_only)
+        else:
+            yield plain(self.trajectory.final_observation.strip(), ascii_only=ascii_only)
+            yield Text()
+            yield Text(
+                outcome(self.trajectory), style="bold green" if self.trajectory.success else "bold red"
+            )
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Two episodes at the same step, beside each other or, on a narrow console, one below the other."""
+
+    left: Trajectory
+    right: Trajectory
+    step: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        views = [StepView(run, min(self.step, len(run))) for run in (self.left, self.right)]
+        if options.max_width < 80:
+            yield Group(views[0], Text(), views[1])
+            return
+        grid = Table.grid(expand=True, padding=(0, 2))
+        grid.add_column(ratio=1)
+        grid.add_column(ratio=1)
+        grid.add_row(*views)
+        yield grid
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A whole episode, for pipes and small ones."""
+
+    trajectory: Trajectory
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        for step in range(len(self.trajectory)):
+            yield (
+                StepView(self.trajectory, step)
+                if step == 0
+                else _turn(self.trajectory, step, options.ascii_only)
+            )
+            yield Text()
+        yield plain(self.trajectory.final_observation.strip(), ascii_only=options.ascii_only)
+        yield Text(outcome(self.trajectory), style="bold green" if self.trajectory.success else "bold red")
+
+
+def header(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
+    """Task, game and where one is."""
+    lines = [
+        plain(trajectory.task or trajectory.game or trajectory.env_id, "bold", ascii_only),
+        plain(" | ".join(filter(None, (trajectory.game, trajectory.agent))), "dim", ascii_only),
+        Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {outcome(trajectory)}"),
+    ]
+    return Group(*lines)
+
+
+def outcome(trajectory: Trajectory) -> str:
+    """How the episode ended, in words."""
+    if trajectory.success:
+        return f"won in {len(trajectory)} steps"
+    if trajectory.truncated:
+        return f"not won: step limit after {len(trajectory)} steps"
+    return "lost" if trajectory.terminated else f"abandoned after {len(trajectory)} steps"
+
+
+def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
+    """The candidates of a turn, best value first, the chosen one marked, and why it won."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", "candidate", "prob.", "V", ""):
+        table.add_column(heading, justify="right" if heading in ("prob.", "V") else "left")
+    chosen = chosen_candidate(turn)
+    ranked = sorted(enumerate(turn.candidates), key=lambda item: -_key(item[1]))
+    for index, candidate in ranked:
+        mark, why = (">", reason(turn)) if index == chosen else ("", "")
+        style = "bold" if index == chosen else "dim"
+        name = plain(candidate.action, style, ascii_only)
+        table.add_row(mark, name, _probability(candidate), _number(candidate.value), Text(why, "dim"))
+    return table
+
+
+def chosen_candidate(turn: Turn) -> int | None:
+    """The index of the candidate that was played."""
+    same = [index for index, candidate in enumerate(turn.candidates) if candidate.action == turn.action]
+    return max(same, key=lambda index: _key(turn.candidates[index]), default=None)
+
+
+def reason(turn: Turn) -> str:
+    """Why the chosen candidate won, e.g. ``highest V by 0.12``."""
+    chosen = chosen_candidate(turn)
+    known = [candidate for candidate in turn.candidates if candidate.value is not None]
+    if chosen is None or turn.candidates[chosen].value is None:
+        return ""
+    others = [_key(candidate) for candidate in known if candidate.action != turn.action]
+    if not others:
+        return "the only proposal"
+    margin = _key(turn.candidates[chosen]) - max(others)
+    return (
+        f"highest V by {margin:.3g}" if margin > 0 else "tied for V" if margin == 0 else "not the highest V"
+    )
+
+
+def _turn(trajectory: Trajectory, step: int, ascii_only: bool) -> RenderableType:
+    turn = trajectory.turns[step]
+    parts: list[RenderableType] = [plain(turn.observation.strip(), ascii_only=ascii_only), Text()]
+    parts.append(Text.assemble(("> ", "bold cyan"), plain(turn.action, "bold cyan", ascii_only)))
+    parts.append(_facts(trajectory, step))
+    if turn.candidates:
+        parts.append(Padding(candidate_table(turn, ascii_only), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _facts(trajectory: Trajectory, step: int) -> Text:
+    turn = trajectory.turns[step]
+    facts = Text(f"  reward {turn.reward:g}", style="dim")
+    if turn.action_status:
+        facts.append(f"  {printable(turn.action_status)}", STATUS_STYLES.get(turn.action_status, "green"))
+    if turn.value is not None:
+        facts.append(f"  V {turn.value:.3f}")
+    gain = advantage(trajectory, step)
+    if gain is not None:
+        facts.append(f"  advantage {gain:+.3f}", "green" if gain >= 0 else "red")
+    return facts
+
+
+def _value_line(trajectory: Trajectory, step: int, width: int, ascii_only: bool) -> Iterator[Text]:
+    line = sparkline(values(trajectory), max(8, width - 4), ascii_only)
+    if line:
+        position = min(step, len(trajectory) - 1) * len(line) // len(trajectory)
+        yield Text(f"V {line}", style="cyan")
+        yield Text(" " * (position + 2) + "^", style="cyan")
+
+
+def _buckets(series: Sequence[float | None], width: int) -> list[Sequence[float | None]]:
+    count = min(width, len(series))
+    edges = [index * len(series) // count for index in range(count + 1)] if count else [0]
+    return [series[start:end] for start, end in pairwise(edges)]
+
+
+def _mean(series: Sequence[float | None]) -> float | None:
+    known = [value for value in series if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _key(candidate: Candidate) -> float:
+    return float("-inf") if candidate.value is None else candidate.value
+
+
+def _probability(candidate: Candidate) -> str:
+    return "-" if candidate.logprob is None else f"{exp(min(candidate.logprob, 0.0)):.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
