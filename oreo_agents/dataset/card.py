@@ -58,7 +58,7 @@ def dataset_info(dataset: TrajectoryDataset) -> DatasetInfo:
     return DatasetInfo(
         episodes=len(dataset),
         turns=int(lengths.sum()),
-        games=len(np.unique(dataset.games)),
+        games=len(set(dataset.games)),
         successes=int(success.sum()),
         terminated=int(dataset.column("terminated").astype(bool).sum()),
         truncated=int(dataset.column("truncated").astype(bool).sum()),

@@ -29,6 +29,9 @@ from oreo_agents.dataset.store import (
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
+SHARD_EPISODES = 4096
+"""Episodes per shard of a saved view."""
+
 Condition = Any
 """What a column must be: a value, one of several, or a function from the column to a boolean array."""
 
@@ -101,7 +104,7 @@ class TrajectoryDataset:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"TrajectoryDataset({len(self)} episodes, {len(np.unique(self.games))} games)"
+        return f"TrajectoryDataset({len(self)} episodes, {len(set(self.games))} games)"
 
     # ---------------------------------------------------------------- columns, one entry per episode
 
@@ -175,15 +178,16 @@ class TrajectoryDataset:
         Raises:
             DatasetError: fewer than two games, or a fraction outside (0, 1).
         """
-        games = np.unique(self.games)
-        if len(games) < 2 or not 0 < fraction < 1:
+        games = self.games
+        distinct = sorted(set(games))
+        if len(distinct) < 2 or not 0 < fraction < 1:
             raise DatasetError(
-                f"cannot split {len(games)} game(s) at {fraction}: a split is by game, never within one, "
+                f"cannot split {len(distinct)} game(s) at {fraction}: a split is by game, never within one, "
                 "and needs two games and a fraction between 0 and 1"
             )
-        count = min(max(round(fraction * len(games)), 1), len(games) - 1)
-        chosen = np.random.default_rng(seed).permutation(games)[:count]
-        first = _among(self.games, chosen)
+        count = min(max(round(fraction * len(distinct)), 1), len(distinct) - 1)
+        order = np.random.default_rng(seed).permutation(len(distinct))[:count]
+        first = _among(games, [distinct[number] for number in order])
         return self[first], self[~first]
 
     def shuffle(self, seed: int = 0) -> TrajectoryDataset:
@@ -199,8 +203,8 @@ class TrajectoryDataset:
     ) -> TrajectoryDataset:
         """``count`` random episodes; ``by`` says which are likelier.
 
-        ``success`` draws won episodes only, ``return`` in proportion to the return above the worst one,
-        ``length`` in inverse proportion to the number of turns.
+        ``success`` draws won episodes only, ``return`` in proportion to the return (above the worst
+        one, if that is negative), ``length`` in inverse proportion to the number of turns.
 
         Raises:
             DatasetError: fewer than ``count`` episodes could be drawn.
@@ -286,12 +290,19 @@ class TrajectoryDataset:
         return self._shards[number].row(row - int(self._first_rows[number]))
 
     def _tables(self) -> Iterator[pa.Table]:
-        """The rows of this view as tables of at most one shard, in order."""
-        numbers = np.searchsorted(self._first_rows, self._rows, side="right") - 1
-        breaks = np.flatnonzero(np.diff(numbers)) + 1
-        for rows in np.split(self._rows, breaks) if len(self) else []:
-            number = int(np.searchsorted(self._first_rows, rows[0], side="right")) - 1
-            yield self._shards[number].table().take(rows - self._first_rows[number])
+        """The rows of this view in order, as tables of at most ``SHARD_EPISODES``."""
+        for start in range(0, len(self), SHARD_EPISODES):
+            yield self._table(self._rows[start : start + SHARD_EPISODES])
+
+    def _table(self, rows: np.ndarray) -> pa.Table:
+        numbers = np.searchsorted(self._first_rows, rows, side="right") - 1
+        touched = np.unique(numbers)
+        parts = [
+            self._shards[number].table().take(rows[numbers == number] - self._first_rows[number])
+            for number in touched
+        ]
+        by_shard = np.argsort(numbers, kind="stable")  # where each row of the parts belongs
+        return pa.concat_tables(parts).take(np.argsort(by_shard, kind="stable"))
 
 
 # --------------------------------------------------------------------------------------------- shards
@@ -348,7 +359,7 @@ class ParquetShard:
 Shard = JournalShard | ParquetShard
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _open(shard: ParquetShard) -> pq.ParquetFile:
     file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
     if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != shard.episodes:

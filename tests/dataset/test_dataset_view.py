@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from oreo_agents.dataset import TrajectoryWriter, concatenate, load_trajectories
+from oreo_agents.dataset import TrajectoryWriter, concatenate, load_trajectories, view
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -114,6 +114,14 @@ def test_save_writes_the_view(recorded, tmp_path):
     (meta,) = copy.metas
     assert (meta.author, meta.licence, meta.dialect) == ("you", "MIT", "move")
     assert meta.metadata["sources"] == [load_trajectories(recorded).metas[0].content_hash]
+
+
+def test_a_shuffled_view_is_saved_in_few_shards(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(view, "SHARD_EPISODES", 16)
+    shuffled = load_trajectories(recorded).shuffle(5)
+    shuffled.save(tmp_path / "d")
+    assert list(load_trajectories(tmp_path / "d")) == list(shuffled)
+    assert len(list((tmp_path / "d").glob("*.parquet"))) == 3
 
 
 def test_a_dataset_goes_to_worker_processes(recorded):
