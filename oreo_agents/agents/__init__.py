@@ -1,0 +1,43 @@
+"""Agents: who chooses the next action, for many episodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from oreo_agents.trajectory import Action, Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An action, what else was considered, and what it cost."""
+
+    action: Action
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    """Over all candidates."""
+    critic_tokens: int = 0
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All K candidates with log-probability and value, in the order they were sampled."""
+        return self.action.candidates
+
+
+class Agent(Protocol):
+    """What :func:`oreo_agents.rollout.rollout` needs: episodes live in numbered slots."""
+
+    name: str
+    tokenizer_fingerprint: str | None
+
+    def prepare(self, slots: int) -> None:
+        """Make room for ``slots`` episodes at once; forgets all running ones."""
+
+    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
+        """New episodes start in ``slots``; their randomness comes from ``seeds`` alone."""
+
+    def act_many(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Decision]:
+        """One decision for each slot's newest observation."""

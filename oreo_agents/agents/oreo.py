@@ -1,0 +1,168 @@
+"""OreoAgent: a policy that proposes actions and, where there is one, a critic that chooses among them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from oreo_agents.agents import Decision
+from oreo_agents.chat import Chat
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals
+from oreo_agents.models import Critic, load_critic, load_policy, save_agent
+from oreo_agents.trajectory import Action, Candidate
+
+Select = Literal["greedy", "sample", "best_of_k"]
+SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k")
+
+
+class OreoAgent:
+    """Acts in text environments, one episode or many at once.
+
+    ``best_of_k`` takes the action with the highest V read after it, among the policy's greedy action and
+    ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not before it);
+    so ``k=1`` is greedy.
+
+    >>> agent = OreoAgent.from_pretrained("runs/demo/oreo", select="best_of_k", k=5)   # doctest: +SKIP
+    >>> agent.reset()                                                                  # doctest: +SKIP
+    >>> observation, reward, terminated, truncated, info = env.step(
+    ...     agent.act(observation, info).action)                                       # doctest: +SKIP
+
+    Args:
+        policy: causal LM.
+        tokenizer: its tokenizer.
+        critic: value network over the same tokens; needed for ``best_of_k``.
+        select: how an action is chosen.
+        k: candidates per decision.
+        temperature: of the sampling.
+        max_new_tokens: an action is cut after this many tokens.
+        name: shown in recordings and tables.
+
+    Raises:
+        ConfigurationError: unknown ``select``, ``k`` below 1, or ``best_of_k`` without a critic.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        critic: Critic | None = None,
+        select: Select = "greedy",
+        k: int = 5,
+        temperature: float = 1.0,
+        max_new_tokens: int = 32,
+        name: str = "oreo",
+    ) -> None:
+        if select not in SELECTS:
+            raise ConfigurationError(f"unknown select {select!r}; choose one of {', '.join(SELECTS)}")
+        if select == "best_of_k" and critic is None:
+            raise ConfigurationError("best_of_k needs a critic; this agent has none (train one with --method oreo)")
+        if k < 1:
+            raise ConfigurationError(f"k is {k}, it must be at least 1")
+        self.policy, self.critic = policy.eval(), critic and critic.eval()
+        self.chat = Chat(tokenizer)
+        self.select, self.k = select, k if select == "best_of_k" else 1
+        self.temperature, self.max_new_tokens, self.name = temperature, max_new_tokens, name
+        self.tokenizer_fingerprint = self.chat.fingerprint
+        self.prepare(1)
+        self.reset()
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
+        """Load an agent's folder (policy and, if present, critic) or a plain Hugging Face causal LM.
+
+        Raises:
+            CheckpointError: there is no usable checkpoint at ``path``.
+        """
+        policy, tokenizer = load_policy(path)
+        options.setdefault("name", Path(path).name)
+        return cls(policy, tokenizer, load_critic(path), **options)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them."""
+        save_agent(path, self.policy, self.chat.tokenizer, self.critic)
+
+    def reset(self, seed: int = 0) -> None:
+        """Start a single episode."""
+        self.begin([0], [seed])
+
+    def act(self, observation: str, info: Mapping[str, Any] | None = None) -> Decision:
+        """Decide in a single episode; call :meth:`reset` before its first observation."""
+        return self.act_many([0], [observation], [info or {}])[0]
+
+    def prepare(self, slots: int) -> None:
+        """Make room for ``slots`` episodes at once; forgets all running ones."""
+        length = getattr(self.policy.config, "max_position_embeddings", 4096)
+        self._proposer = CachedPolicy(self.policy, slots, length, self.chat.end_id, self.max_new_tokens)
+        self._judge = CachedCritic(self.critic, slots, length) if self.critic and self.select == "best_of_k" else None
+        self._rngs = [random.Random(slot) for slot in range(slots)]
+        self._last: list[list[int] | None] = [None] * slots
+
+    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
+        """New episodes start in ``slots``; their randomness comes from ``seeds`` alone."""
+        for slot, seed in zip(slots, seeds, strict=True):
+            self._rngs[slot] = random.Random(seed)
+            self._last[slot] = None
+        self._proposer.model.clear(slots)
+        if self._judge:
+            self._judge.model.clear(slots)
+
+    def act_many(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Decision]:
+        """One decision for each slot's newest observation."""
+        last = [self._last[slot] for slot in slots]
+        new = [
+            self.chat.opening(text) if before is None else self.chat.reply(text)
+            for before, text in zip(last, observations, strict=True)
+        ]
+        prompts = [[*(before or ())[-1:], *ids] for before, ids in zip(last, new, strict=True)]
+        proposals = self._proposer.propose(slots, prompts, self._uniforms(slots), self.temperature)
+        values = self._judge.values(slots, new, proposals) if self._judge else None
+        lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else values.argmax(1).cpu()
+        self._proposer.keep(slots, proposals, lanes.to(proposals.ids.device))
+        if self._judge:
+            self._judge.keep(slots, proposals, lanes.to(proposals.ids.device))
+        decisions = [
+            self._decision(proposals, values, row, int(lane), len(new[row])) for row, lane in enumerate(lanes)
+        ]
+        for slot, decision in zip(slots, decisions, strict=True):
+            self._last[slot] = list(decision.action.token_ids or ())
+        return decisions
+
+    def _uniforms(self, slots: Sequence[int]) -> Tensor:
+        """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
+        shape = (len(slots), self.max_new_tokens, self.k)
+        if self.select == "greedy":
+            return torch.full(shape, torch.nan)
+        n = self.max_new_tokens * self.k
+        uniforms = torch.tensor([[self._rngs[slot].random() for _ in range(n)] for slot in slots]).reshape(shape)
+        if self.select == "best_of_k":
+            uniforms[:, :, 0] = torch.nan
+        return uniforms
+
+    def _decision(self, proposals: Proposals, values: Tensor | None, row: int, lane: int, prompt: int) -> Decision:
+        logprobs = [proposals.token_logprobs(row, j) for j in range(self.k)]
+        tokens = [proposals.tokens(row, j) for j in range(self.k)]
+        texts = [self.chat.action_text(ids) for ids in tokens]
+        scores = [None] * self.k if values is None else values[row].tolist()
+        generated = sum(map(len, tokens))
+        action = Action(
+            texts[lane],
+            token_ids=tuple(tokens[lane]),
+            logprobs=tuple(logprobs[lane]),
+            value=scores[lane],
+            candidates=tuple(
+                Candidate(text, sum(logprob), score)
+                for text, logprob, score in zip(texts, logprobs, scores, strict=True)
+            )
+            if self.k > 1
+            else (),
+        )
+        return Decision(action, prompt, generated, 0 if values is None else prompt + generated)

@@ -1,0 +1,59 @@
+"""Players without a model, as agents: the searching expert and random commands."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oreo_agents.agents import Decision
+from oreo_agents.trajectory import Action
+
+SCRIPTED: tuple[str, ...] = ("expert", "random")
+
+
+class ScriptedAgent:
+    """Plays by rule; for baselines in the same tables.
+
+    Args:
+        name: ``expert`` (searches as a player must) or ``random`` (uniform over the admissible commands).
+    """
+
+    tokenizer_fingerprint: str | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def prepare(self, slots: int) -> None:
+        """Make room for ``slots`` episodes at once."""
+        self._seeds = [0] * slots
+        self._players: list[Any] = [None] * slots
+
+    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
+        """New episodes start in ``slots``."""
+        for slot, seed in zip(slots, seeds, strict=True):
+            self._seeds[slot], self._players[slot] = seed, None
+
+    def act_many(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Decision]:
+        """One decision for each slot's newest observation."""
+        act = self._expert if self.name == "expert" else self._random
+        return [Decision(Action(act(*episode))) for episode in zip(slots, observations, infos, strict=True)]
+
+    def _expert(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
+        from oreo_envs.alfworld.expert import SearchingExpert
+
+        if self._players[slot] is None:
+            expert = SearchingExpert(seed=self._seeds[slot])
+            expert.reset(observation, info)
+            self._players[slot] = [expert, ""]
+        else:
+            self._players[slot][0].observe(self._players[slot][1], observation)
+        self._players[slot][1] = self._players[slot][0].act(observation, info)
+        return self._players[slot][1]
+
+    def _random(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
+        if self._players[slot] is None:
+            self._players[slot] = random.Random(self._seeds[slot])
+        return self._players[slot].choice(info["admissible_commands"])

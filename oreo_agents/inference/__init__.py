@@ -1,0 +1,1 @@
+"""Text engines: cached generation for a policy, cached reading of values for a critic."""

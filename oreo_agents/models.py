@@ -1,0 +1,198 @@
+"""Policy and critic: build, load, save. Knows nothing about training or search.
+
+A policy is any Hugging Face causal LM. A critic is a decoder backbone with a linear head that reads a value
+after every token. On disk an agent is a folder::
+
+    policy/   save_pretrained of model and tokenizer
+    critic/   save_pretrained of the backbone, and value_head.safetensors     (where there is a critic)
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from oreo_agents.errors import CheckpointError, ConfigurationError
+
+
+class Critic(nn.Module):
+    """V(s): a decoder backbone of its own (the paper's choice) and a linear head, zero at the start.
+
+    Args:
+        backbone: the trunk, usually a copy of the policy's.
+    """
+
+    def __init__(self, backbone: PreTrainedModel) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.value_head = nn.Linear(backbone.config.hidden_size, 1, bias=False, dtype=torch.float32)
+        nn.init.zeros_(self.value_head.weight)
+
+    @classmethod
+    def from_policy(cls, policy: PreTrainedModel) -> Critic:
+        """A critic that starts as a copy of the policy's trunk with V = 0 (method of the paper, Sec. 3)."""
+        return cls(copy.deepcopy(policy.base_model))
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """Values from hidden states, ``[..., H] -> [...]``."""
+        return self.value_head(hidden.float()).squeeze(-1)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Values after every token of right-padded sequences, ``[B, T] -> [B, T]``."""
+        return self.read(self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the backbone and ``value_head.safetensors`` to a folder."""
+        self.backbone.save_pretrained(path)
+        head = {"weight": self.value_head.weight.detach().contiguous().cpu()}
+        save_file(head, Path(path) / "value_head.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Critic:
+        """Load what :meth:`save_pretrained` wrote.
+
+        Raises:
+            CheckpointError: the folder does not hold a critic.
+        """
+        head = Path(path) / "value_head.safetensors"
+        if not head.is_file():
+            raise CheckpointError(f"{path} is not a critic: it has no value_head.safetensors")
+        critic = cls(_load(AutoModel, path))
+        with _as_checkpoint_error(path):
+            critic.value_head.load_state_dict(load_file(head))
+        return critic
+
+
+def small_decoder(
+    tokenizer: PreTrainedTokenizerBase, hidden_size: int = 256, layers: int = 4, max_length: int = 4096
+) -> PreTrainedModel:
+    """A Qwen3-shaped decoder of a few million parameters with random weights, for training from scratch.
+
+    Multi-query attention keeps its cache small, tied embeddings make copying names from the prompt easy.
+    """
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * 11 // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // 64,
+        num_key_value_heads=1,
+        head_dim=64,
+        max_position_embeddings=max_length,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return Qwen3ForCausalLM(config)
+
+
+def lm_head(policy: PreTrainedModel) -> nn.Module:
+    """The layer that turns hidden states into logits.
+
+    Raises:
+        ConfigurationError: the architecture scales or caps its logits elsewhere.
+    """
+    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+        if getattr(policy.config, name, None) not in (None, 1, 1.0):
+            raise ConfigurationError(f"{type(policy).__name__} changes its logits after the head ({name}): not supported")
+    head = policy.get_output_embeddings()
+    if head is None:
+        raise ConfigurationError(f"{type(policy).__name__} has no language-model head")
+    return head
+
+
+def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Policy and tokenizer from an agent's folder, a plain Hugging Face folder, or a Hub name.
+
+    Raises:
+        CheckpointError: there is no causal LM at ``path``.
+    """
+    path = _policy_path(path)
+    return _load(AutoModelForCausalLM, path), _load(AutoTokenizer, path)
+
+
+def load_critic(path: str | Path) -> Critic | None:
+    """The critic of the agent at ``path``, or None where it has none."""
+    folder = Path(path) / "critic"
+    return Critic.from_pretrained(folder) if folder.is_dir() else None
+
+
+def save_agent(
+    path: str | Path, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, critic: Critic | None = None, **card
+) -> None:
+    """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
+
+    Args:
+        path: the folder.
+        policy: the causal LM.
+        tokenizer: its tokenizer.
+        critic: optional value network.
+        card: JSON values for ``agent.json`` (method, data hash, ...).
+    """
+
+    def write(folder: Path) -> None:
+        policy.save_pretrained(folder / "policy")
+        tokenizer.save_pretrained(folder / "policy")
+        if critic is not None:
+            critic.save_pretrained(folder / "critic")
+        (folder / "agent.json").write_text(json.dumps(card, indent=2) + "\n")
+
+    replace_folder(Path(path), write)
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a new folder and put it at ``path`` in one rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    write(partial)
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _policy_path(path: str | Path) -> str | Path:
+    folder = Path(path)
+    if (folder / "policy").is_dir():
+        return folder / "policy"
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{path} is not a checkpoint: neither policy/ nor config.json is in it; "
+            "pass a folder written by `oreo-agents train` or a Hugging Face causal LM"
+        )
+    return path
+
+
+class _as_checkpoint_error:
+    """Turns the loaders' many exceptions into one that names the path."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError, SafetensorError)):
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind.__name__
+            raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
+
+
+def _load(auto_class, path: str | Path):
+    with _as_checkpoint_error(path):
+        return auto_class.from_pretrained(path)

@@ -1,0 +1,134 @@
+"""From recorded episodes and a starting model to a trained agent on disk: what ``oreo-agents train`` does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from oreo_agents.trainer import OreoTrainer
+
+FROM_SCRATCH = "small"
+"""The model name that stands for a new small decoder."""
+
+SCRATCH_RATES = {"sft": 1.5e-3, "rejection": 3e-4, "oreo": 3e-4}
+"""Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
+
+
+def train(
+    method: str,
+    episodes: Sequence[Trajectory],
+    model: str | Path,
+    output: str | Path,
+    progress: bool = True,
+    **options: Any,
+) -> OreoTrainer:
+    """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
+
+    Args:
+        method: ``sft``, ``rejection`` or ``oreo``.
+        episodes: recorded trajectories; those of a language model carry its token ids.
+        model: an agent's folder, a Hugging Face causal LM, or ``small`` for a new decoder whose vocabulary is
+            learnt from ``episodes``.
+        output: the agent's folder; an agent already there is replaced when training has ended.
+        progress: show loss, tokens/s and time left.
+        options: fields of :class:`oreo_agents.OreoConfig`.
+
+    Raises:
+        CheckpointError: ``model`` is not a checkpoint.
+        DatasetError: the episodes do not fit the method or the model's tokenizer.
+    """
+    import torch
+
+    from oreo_agents.chat import Chat
+    from oreo_agents.models import load_critic
+    from oreo_agents.progress import TrainingProgress
+    from oreo_agents.trainer import OreoConfig, OreoTrainer
+
+    config = OreoConfig(**{**machine_defaults(), **_method_defaults(method, str(model), options)}, output_dir=f"{output}.checkpoints")
+    torch.manual_seed(config.seed)
+    policy, tokenizer = _start(model, episodes)
+    chat = Chat(tokenizer)
+    trainer = OreoTrainer(
+        policy.float(),
+        tokenizer,
+        config,
+        [chat.encode(episode) for episode in episodes],
+        critic=None if str(model) == FROM_SCRATCH else load_critic(model),
+        callbacks=[TrainingProgress(method)] if progress else [],
+    )
+    trainer.train()
+    trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(trainer.train_dataset))
+    return trainer
+
+
+def machine_defaults() -> dict[str, Any]:
+    """Precision and batch shape for the machine at hand."""
+    import torch
+
+    if torch.cuda.is_available():
+        return {"bf16": torch.cuda.is_bf16_supported(), "disable_tqdm": True}
+    # On a CPU short rows in small batches waste least, and bf16 pays only where the cores multiply it.
+    return {"use_cpu": True, "bf16": fast_bf16(), "micro_batch_tokens": 2048, "disable_tqdm": True}
+
+
+def fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _method_defaults(method: str, model: str, options: dict[str, Any]) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"method": method}
+    if model == FROM_SCRATCH:
+        defaults["learning_rate"] = SCRATCH_RATES.get(method, 3e-4)
+    return {**defaults, **options}
+
+
+def _start(model: str | Path, episodes: Sequence[Trajectory]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from oreo_agents.models import load_policy, small_decoder
+    from oreo_agents.tokenizer import learn_tokenizer
+
+    if str(model) != FROM_SCRATCH:
+        return load_policy(model)
+    if not episodes:
+        raise DatasetError("a new decoder learns its vocabulary from episodes, and there are none")
+    tokenizer = learn_tokenizer(texts_of(episodes))
+    return small_decoder(tokenizer), tokenizer
+
+
+def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
+    """Every observation and action, and the answer to a command that fails."""
+    yield "Nothing happens."
+    for episode in episodes:
+        for turn in episode.turns:
+            yield turn.observation
+            yield turn.action
+
+
+def run(args: argparse.Namespace) -> int:
+    """``oreo-agents train``."""
+    from oreo_agents.dataset import load_trajectories
+
+    episodes = [episode for path in args.data for episode in load_trajectories(path)]
+    options = {
+        "learning_rate": args.learning_rate,
+        "beta": args.beta,
+        "alpha": args.alpha,
+        "micro_batch_tokens": args.batch_tokens,
+        "max_steps": args.steps,
+        "num_train_epochs": args.epochs,
+        "seed": args.seed,
+    }
+    if Path(args.output).is_file():
+        raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
+    train(args.method, episodes, args.model, args.output, **{k: v for k, v in options.items() if v is not None})
+    return 0
