@@ -56,7 +56,7 @@ class _Running:
         return self.terminated or self.truncated
 
     def trajectory(self, agent: Agent) -> Trajectory:
-        spec = self.env.spec
+        spec = self.env.unwrapped.spec
         return Trajectory(
             turns=tuple(self.turns),
             env_id=spec.id if spec else "",

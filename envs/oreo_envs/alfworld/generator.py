@@ -593,6 +593,9 @@ class GeneratedGames(Sequence[Game]):
         )
         self._kept: dict[int, Game] = {}
 
+    def __deepcopy__(self, memo: object) -> GeneratedGames:
+        return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
+
     def __len__(self) -> int:
         return len(self.numbers)
 
