@@ -99,7 +99,7 @@ def dataset_card(dataset: TrajectoryDataset, name: str) -> str:
 
 
 def _groups(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[Group]:
-    masks = {name: names == name for name in sorted(set(names))}
+    masks = {name: names == name for name in sorted(set(names), key=str)}
     return [
         Group(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
         for name, mask in masks.items()

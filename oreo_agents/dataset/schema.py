@@ -96,7 +96,18 @@ def _row(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> Trajectory:
-    """The episode that :func:`to_row` was given."""
+    """The episode that :func:`to_row` was given.
+
+    Raises:
+        DatasetError: the row was made by something else.
+    """
+    try:
+        return _trajectory(row)
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise DatasetError(f"a row that is no recorded episode: {error!r}") from error
+
+
+def _trajectory(row: Mapping[str, Any]) -> Trajectory:
     return Trajectory(
         turns=tuple(map(_turn, *(row[name] for name in _TURN_COLUMNS))),
         env_id=row["env_id"],

@@ -248,12 +248,12 @@ def read_meta(path: Path) -> Meta:
             raise ValueError(f"format {values['format']!r}")
         version = values["schema_version"]
         if version == SCHEMA_VERSION:
-            return Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]})
+            return _sound(Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]}))
     except OSError as error:
         raise DatasetError(
             f"{path}: not a dataset of recorded episodes ({error.strerror}: meta.json)"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(f"{file}: damaged or not a dataset of recorded episodes ({error})") from error
     raise DatasetError(
         f"{file}: schema version {version}, but this oreo-agents reads version {SCHEMA_VERSION}; "
@@ -300,8 +300,31 @@ def pending_rows(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]
 
 def write_meta(path: Path, meta: Meta) -> None:
     """Replace ``meta.json`` in one step."""
+    try:
+        content = json.dumps(asdict(meta), indent=1, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: its description cannot be stored as JSON ({error})") from error
     with replacing(path / "meta.json") as temporary:
-        temporary.write_text(json.dumps(asdict(meta), indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_bytes(content)
+
+
+def _sound(meta: Meta) -> Meta:
+    """``meta`` itself; ValueError where a field could not have been written by :func:`write_meta`."""
+    texts = (meta.dialect, meta.author, meta.licence, meta.content_hash)
+    shards = all(
+        isinstance(shard.file, str)
+        and Path(shard.file).name == shard.file  # never a path out of the folder
+        and isinstance(shard.sha256, str)
+        and type(shard.episodes) is type(shard.bytes) is int
+        and shard.episodes >= 0
+        for shard in meta.shards
+    )
+    described = all(
+        isinstance(values, dict) for values in (meta.versions, meta.metadata, meta.env_spec or {})
+    )
+    if not (shards and described and all(text is None or isinstance(text, str) for text in texts)):
+        raise ValueError("a field has the wrong type")
+    return meta
 
 
 def _continued(path: Path, given: Meta) -> Meta:

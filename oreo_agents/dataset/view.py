@@ -179,7 +179,7 @@ class TrajectoryDataset:
             DatasetError: fewer than two games, or a fraction outside (0, 1).
         """
         games = self.games
-        distinct = sorted(set(games))
+        distinct = sorted(set(games), key=str)
         if len(distinct) < 2 or not 0 < fraction < 1:
             raise DatasetError(
                 f"cannot split {len(distinct)} game(s) at {fraction}: a split is by game, never within one, "

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories, store
+from oreo_agents.dataset.schema import SCHEMA, to_row
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Action, Candidate, Trajectory, Turn
 
@@ -313,6 +314,61 @@ def test_a_damaged_meta_is_refused_and_left_alone(recorded, content):
         with pytest.raises(DatasetError, match=r"meta\.json"):
             opened(recorded)
     assert (recorded / "meta.json").read_text() == content
+
+
+META_FIELDS = [
+    "schema_version",
+    "env_spec",
+    "dialect",
+    "author",
+    "versions",
+    "metadata",
+    "content_hash",
+    "shards",
+]
+SHARD_FIELDS = ["file", "episodes", "bytes", "sha256"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(META_FIELDS + SHARD_FIELDS), json_values)
+def test_a_meddled_meta_is_read_or_refused(recorded, name, value):
+    file = recorded / "meta.json"
+    original = file.read_text()
+    meta = json.loads(original)
+    target = meta if name in META_FIELDS else meta["shards"][0]
+    target[name] = value
+    try:
+        file.write_text(json.dumps(meta))
+        load_trajectories(recorded)[0]
+        TrajectoryWriter(recorded).close()
+    except DatasetError:
+        pass
+    finally:
+        file.write_text(original)
+
+
+def test_a_shard_outside_the_folder_is_not_read(recorded):
+    meta = json.loads((recorded / "meta.json").read_text())
+    meta["shards"][0]["file"] = f"../{recorded.name}/shard-00000.parquet"
+    (recorded / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(DatasetError, match="wrong type"):
+        load_trajectories(recorded)
+
+
+@pytest.mark.parametrize("column", [name for name in SCHEMA.names if name not in ("seed", "tokenizer")])
+def test_rows_with_holes_are_refused_or_read(tmp_path, episode, column):
+    row = {**to_row(episode()), column: None}
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer._append_line(store._encode(row))
+    try:
+        load_trajectories(tmp_path / "d")[0]
+    except DatasetError as error:
+        assert "no recorded episode" in str(error)
+
+
+def test_descriptions_that_are_no_json_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be stored as JSON"):
+        TrajectoryWriter(tmp_path / "d", metadata={"when": object()})
 
 
 def test_another_schema_version_is_named(recorded):
