@@ -73,7 +73,7 @@ class GameFiles(Sequence[Game]):
         self._positions = {name: position for position, name in reversed(list(enumerate(self.names)))}
         self._cache: dict[int, Game] = {}
 
-    def __deepcopy__(self, memo: object) -> GameFiles:
+    def __deepcopy__(self, memo: object) -> "GameFiles":
         return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
 
     def __len__(self) -> int:
