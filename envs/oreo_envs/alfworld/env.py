@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import heapq
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -214,7 +213,8 @@ def suggest(command: str, admissible: Sequence[str]) -> list[str]:
 def _suggest(command: str, admissible: tuple[str, ...]) -> list[str]:
     # difflib takes a millisecond for a room's commands: it sees only those that share most words.
     words = set(command.split())
-    alike = heapq.nlargest(4 * SUGGESTIONS, admissible, key=lambda known: len(words.intersection(known.split())))
+    by_words = sorted(admissible, key=lambda known: -len(words.intersection(known.split())))
+    alike = by_words[: 4 * SUGGESTIONS]
     return difflib.get_close_matches(command, alike, n=SUGGESTIONS, cutoff=0.5)
 
 
