@@ -140,7 +140,7 @@ def test_no_expression_costs_more_than_the_deadline(monster):
     assert grade(r"\sqrt{28}/2", r"\sqrt7")  # a worker is there and warm
     start = time.perf_counter()
     assert not grade(monster, r"\sqrt{7}", deadline=0.5)
-    assert time.perf_counter() - start < 1.5  # the deadline, and some patience with a busy machine
+    assert time.perf_counter() - start < 3.5  # half a second; on a busy machine up to five times that
     assert grade(r"\sqrt{28}/2", r"\sqrt7") and not grade(r"\sqrt{28}", r"\sqrt7")
 
 

@@ -24,9 +24,9 @@ def test_a_worker_is_kept_between_calls(pool):
 def test_past_the_deadline_the_worker_is_replaced(pool):
     before = pool.call("os:getpid", deadline=5)
     start = time.perf_counter()
-    with pytest.raises(WorkerFailure, match=r"within 0\.2 s"):
+    with pytest.raises(WorkerFailure, match=r"no answer within 1 s|0\.2 s of CPU"):
         pool.call("time:sleep", 60, deadline=0.2)
-    assert time.perf_counter() - start < 1.2
+    assert time.perf_counter() - start < 5
     assert pool.call("os:getpid", deadline=5) != before
     assert gone(before)
 
@@ -57,8 +57,10 @@ def test_memory_is_bounded(pool):
 
 
 def test_a_long_c_call_cannot_outlive_the_deadline(pool):
+    start = time.perf_counter()
     with pytest.raises(WorkerFailure):
         pool.call("operator:pow", 9, 10**9, deadline=0.2)
+    assert time.perf_counter() - start < 5
 
 
 def test_more_threads_than_workers_wait_their_turn(pool):
@@ -116,8 +118,8 @@ def test_no_worker_outlives_the_program(busy, killed):
     assert gone(worker)
 
 
-def gone(process, patience=5.0):
-    """Whether ``process`` ends within ``patience`` seconds (deadline, a second of grace, a busy machine)."""
+def gone(process, patience=10.0):
+    """Whether ``process`` ends within ``patience`` seconds (five deadlines, a busy machine)."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:

@@ -52,3 +52,6 @@ def _parse(answer: str) -> list[Any]:
 def _different_fractions(expected: list[Any], given: list[Any]) -> bool:
     one, other = (getattr(parsed[0], "doit", lambda: None)() for parsed in (expected, given))
     return all(getattr(value, "is_Rational", False) for value in (one, other)) and bool(one != other)
+
+
+equivalent(r"\sqrt{8}", r"2 \sqrt{2}")  # sympy and its parser load much at first use; no deadline counts here

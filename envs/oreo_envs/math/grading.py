@@ -29,7 +29,7 @@ def grade(prediction: str | None, gold: str, *, deadline: float = DEADLINE_SECON
     Args:
         prediction: the answer to grade; None and "" are wrong.
         gold: the reference answer; nothing equals an empty one.
-        deadline: seconds that a comparison by math-verify may take; a longer one counts as unequal.
+        deadline: CPU seconds that a comparison by math-verify may take; a longer one counts as unequal.
 
     Raises:
         ImportError: math-verify is not installed and the answers are no plain numbers or words.

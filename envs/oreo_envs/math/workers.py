@@ -1,8 +1,10 @@
 """Run a function that may hang or crash in a process that may be killed.
 
 A small pool of persistent worker processes, callable from any thread. A worker is told to import the
-function, says so, and only then the deadline runs; past it the worker is killed and a fresh one started.
-Nothing outlives the program: a worker ends when its pipe closes, and a timer of its own ends it if it
+function, says so, and only then the deadline runs; past it the worker dies and a fresh one is started.
+The deadline counts the worker's CPU time, so that a verdict does not depend on what else the machine does;
+where the worker has to wait for a core, the caller waits too, up to ``PATIENCE`` deadlines.
+Nothing outlives the program: a worker ends when its pipe closes, and timers of its own end it if it
 computes on after the program was killed. Knows nothing about mathematics. POSIX only.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 
 STARTUP_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
+PATIENCE = 5
 _MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.workers import serve; serve({fd})"
 
 
@@ -48,7 +51,7 @@ class WorkerPool:
         """Return ``module:name`` called with ``args`` in a worker.
 
         Raises:
-            WorkerFailure: no result within ``deadline`` seconds (the import not counted), or an exception.
+            WorkerFailure: no result in ``deadline`` CPU seconds (the import not counted), or an exception.
             ImportError: the worker cannot import ``module``.
         """
         worker = self._idle.get()
@@ -115,9 +118,10 @@ class Worker:
             missing = self._receive(STARTUP_SECONDS)
             if missing is not None:
                 raise ImportError(missing)
-            result, error = self._receive(deadline)
+            result, error = self._receive(PATIENCE * deadline)
         except (EOFError, OSError) as broken:
-            raise WorkerFailure(f"{function} ended its worker process") from broken
+            message = f"{function} ended its worker process, or took more than {deadline:g} s of CPU time"
+            raise WorkerFailure(message) from broken
         self.busy = False
         if error is not None:
             raise WorkerFailure(f"{function} raised {error}")
@@ -138,7 +142,8 @@ class Worker:
 def serve(fd: int) -> None:
     """Answer calls until the pipe closes: the whole life of a worker process."""
     _limit_memory()
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, even inside one long C call
+    for timer in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(timer, signal.SIG_DFL)  # ends the process, even inside one long C call
     with suppress(EOFError, OSError), Connection(fd) as pipe:
         while True:
             function, args, deadline = pipe.recv()
@@ -148,9 +153,15 @@ def serve(fd: int) -> None:
                 pipe.send(str(missing))
                 continue
             pipe.send(None)
-            signal.setitimer(signal.ITIMER_REAL, deadline + 1.0)
-            pipe.send(_outcome(call, args))
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _set_timers(deadline, PATIENCE * deadline)
+            outcome = _outcome(call, args)
+            _set_timers(0.0, 0.0)
+            pipe.send(outcome)
+
+
+def _set_timers(cpu_seconds: float, seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _limit_memory() -> None:
