@@ -33,7 +33,9 @@ def alfworld(split: str | None = None, games: Any = None, max_steps: int = 50) -
     from oreo_envs.alfworld.data import find_games
 
     found = find_games(split, games)
-    return lambda: gym.make("OREO-ALFWorld", games=found, max_episode_steps=max_steps, disable_env_checker=True)
+    return lambda: gym.make(
+        "OREO-ALFWorld", games=found, max_episode_steps=max_steps, disable_env_checker=True
+    )
 
 
 def pick_games(make_env: MakeEnv, n: int | None, seed: int = 0) -> list[int]:
@@ -87,7 +89,13 @@ def _with_progress(played, total: int, name: str):
 
 
 def evaluate(
-    make_env: MakeEnv, agent: Agent, games: Sequence[int], method: str, seed: int = 0, slots: int = 64, progress: bool = True
+    make_env: MakeEnv,
+    agent: Agent,
+    games: Sequence[int],
+    method: str,
+    seed: int = 0,
+    slots: int = 64,
+    progress: bool = True,
 ) -> tuple[Result, list[Trajectory]]:
     """Play every game once; the result and the episodes."""
     start = time.monotonic()
@@ -120,9 +128,11 @@ def summarise(trajectories: Sequence[Trajectory], method: str, seconds: float) -
         "success_rate": sum(won) / n,
         "wilson95": list(wilson(sum(won), n)),
         "by_task_type": dict(sorted(by_type.items())),
-        "invalid_action_rate": sum(turn.action_status not in (None, "ok") for turn in turns) / max(len(turns), 1),
+        "invalid_action_rate": sum(turn.action_status not in (None, "ok") for turn in turns)
+        / max(len(turns), 1),
         "mean_steps": sum(lengths) / n,
-        "mean_steps_success": sum(length for length, w in zip(lengths, won, strict=True) if w) / max(sum(won), 1),
+        "mean_steps_success": sum(length for length, w in zip(lengths, won, strict=True) if w)
+        / max(sum(won), 1),
         "tokens_per_episode": tokens / n,
         "seconds_per_episode": seconds / n,
         "games": [trajectory.game for trajectory in trajectories],
@@ -164,7 +174,9 @@ def run(args: argparse.Namespace) -> int:
         agent = load_agent(args.agent, args.select, k)
         label = f"{agent.name} best-of-{k}" if args.select == "best_of_k" else f"{agent.name} {args.select}"
         result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs)
-        results.append({**result, "select": args.select, "k": k, "split": args.split, "max_steps": args.max_steps})
+        results.append(
+            {**result, "select": args.select, "k": k, "split": args.split, "max_steps": args.max_steps}
+        )
         if args.output:
             write_json(args.output, results)
     Console().print(success_table(results))

@@ -9,7 +9,6 @@ where that token is not an action. A value at ``p`` therefore looks at all log-r
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -43,7 +42,9 @@ def value_loss(values: Tensor, rho: Tensor, returns: Tensor, state_mask: Tensor,
     return masked_mean((values - target) ** 2, state_mask)
 
 
-def token_policy_loss(values: Tensor, rho: Tensor, returns: Tensor, action_mask: Tensor, beta: float) -> Tensor:
+def token_policy_loss(
+    values: Tensor, rho: Tensor, returns: Tensor, action_mask: Tensor, beta: float
+) -> Tensor:
     """Eq. 9: the soft Bellman error at each action token, later log-ratios under stop-gradient.
 
     Its gradient with respect to log pi(a_t) is ``2 * beta * delta_t / (T * B)``.

@@ -19,7 +19,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 
@@ -50,6 +56,11 @@ class Critic(nn.Module):
         """Values after every token of right-padded sequences, ``[B, T] -> [B, T]``."""
         return self.read(self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state)
 
+    def in_bfloat16(self) -> Critic:
+        """Turn the backbone to bfloat16, in place; the head stays in float32."""
+        self.backbone.bfloat16()
+        return self
+
     def save_pretrained(self, path: str | Path) -> None:
         """Write the backbone and ``value_head.safetensors`` to a folder."""
         self.backbone.save_pretrained(path)
@@ -70,6 +81,18 @@ class Critic(nn.Module):
         with _as_checkpoint_error(path):
             critic.value_head.load_state_dict(load_file(head))
         return critic
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fast_bf16() -> bool:
+    """Whether the machine multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def small_decoder(
@@ -106,7 +129,9 @@ def lm_head(policy: PreTrainedModel) -> nn.Module:
     """
     for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
         if getattr(policy.config, name, None) not in (None, 1, 1.0):
-            raise ConfigurationError(f"{type(policy).__name__} changes its logits after the head ({name}): not supported")
+            raise ConfigurationError(
+                f"{type(policy).__name__} changes its logits after the head ({name}): not supported"
+            )
     head = policy.get_output_embeddings()
     if head is None:
         raise ConfigurationError(f"{type(policy).__name__} has no language-model head")
@@ -130,7 +155,11 @@ def load_critic(path: str | Path) -> Critic | None:
 
 
 def save_agent(
-    path: str | Path, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, critic: Critic | None = None, **card
+    path: str | Path,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    critic: Critic | None = None,
+    **card,
 ) -> None:
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
 

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 from transformers import TrainerCallback
 
@@ -63,7 +71,9 @@ class TrainingProgress(TrainerCallback):
         if values:
             self.notes = "  ".join(f"{label} {value:.4g}" for label, value in values.items())
             if self.bar.disable:
-                self.bar.console.print(Text(f"{self.name} {state.global_step}/{state.max_steps}  {self.notes}"))
+                self.bar.console.print(
+                    Text(f"{self.name} {state.global_step}/{state.max_steps}  {self.notes}")
+                )
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         """Close the bar."""

@@ -110,4 +110,6 @@ def _step(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
     episodes = list(running.values())
     infos: list[Mapping[str, Any]] = [episode.info for episode in episodes]
     decisions = agent.act_many(list(running), [episode.observation for episode in episodes], infos)
-    return [slot for (slot, run), decision in zip(running.items(), decisions, strict=True) if run.step(decision)]
+    return [
+        slot for (slot, run), decision in zip(running.items(), decisions, strict=True) if run.step(decision)
+    ]

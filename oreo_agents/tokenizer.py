@@ -25,7 +25,7 @@ ALFWORLD_SHORTHAND: tuple[tuple[str, str], ...] = (
     (r"You are in the middle of a room\. Looking quickly around you, you see ", ""),
     (rf"You arrive at {ENTITY}\. ", ""),
     (rf"You open the {ENTITY}\. ", ""),
-    (rf"You (?:pick up|move|heat|clean|cool|close|turn on)[a-z0-9 ]*\.", "done"),
+    (r"You (?:pick up|move|heat|clean|cool|close|turn on)[a-z0-9 ]*\.", "done"),
     (rf"On the {ENTITY}, you see ", ""),
     (rf"The {ENTITY} is closed\.", "closed"),
     (rf"The {ENTITY} is open\. In it, you see ", "open "),

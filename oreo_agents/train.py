@@ -52,48 +52,45 @@ def train(
     from oreo_agents.progress import TrainingProgress
     from oreo_agents.trainer import OreoConfig, OreoTrainer
 
-    config = OreoConfig(**{**machine_defaults(), **_method_defaults(method, str(model), options)}, output_dir=f"{output}.checkpoints")
+    config = OreoConfig(
+        **{**machine_defaults(), **_method_defaults(method, str(model), options)},
+        output_dir=f"{output}.checkpoints",
+    )
     torch.manual_seed(config.seed)
     policy, tokenizer = _start(model, episodes)
+    critic = None if str(model) == FROM_SCRATCH else load_critic(model)
     chat = Chat(tokenizer)
     trainer = OreoTrainer(
-        policy.float(),
+        policy.float(),  # master weights; the forward pass runs in bf16 where that is fast
         tokenizer,
         config,
         [chat.encode(episode) for episode in episodes],
-        critic=None if str(model) == FROM_SCRATCH else load_critic(model),
+        critic=critic and critic.float(),
         callbacks=[TrainingProgress(method)] if progress else [],
     )
     trainer.train()
-    trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(trainer.train_dataset))
+    trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     return trainer
 
 
 def machine_defaults() -> dict[str, Any]:
     """Precision and batch shape for the machine at hand."""
-    import torch
+    from oreo_agents.models import best_device, fast_bf16
 
-    if torch.cuda.is_available():
-        return {"bf16": torch.cuda.is_bf16_supported(), "disable_tqdm": True}
-    # On a CPU short rows in small batches waste least, and bf16 pays only where the cores multiply it.
-    return {"use_cpu": True, "bf16": fast_bf16(), "micro_batch_tokens": 2048, "disable_tqdm": True}
-
-
-def fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware."""
-    import torch
-
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    defaults: dict[str, Any] = {"bf16": fast_bf16(), "disable_tqdm": True}
+    if best_device().type == "cpu":
+        defaults |= {"use_cpu": True, "micro_batch_tokens": 2048}  # small, so that little of it is padding
+    return defaults
 
 
-def _method_defaults(method: str, model: str, options: dict[str, Any]) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"method": method}
-    if model == FROM_SCRATCH:
-        defaults["learning_rate"] = SCRATCH_RATES.get(method, 3e-4)
-    return {**defaults, **options}
+def _method_defaults(method: str, model: str) -> dict[str, Any]:
+    rate = {"learning_rate": SCRATCH_RATES.get(method, 3e-4)} if model == FROM_SCRATCH else {}
+    return {"method": method, **rate}
 
 
-def _start(model: str | Path, episodes: Sequence[Trajectory]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _start(
+    model: str | Path, episodes: Sequence[Trajectory]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from oreo_agents.models import load_policy, small_decoder
     from oreo_agents.tokenizer import learn_tokenizer
 
@@ -130,5 +127,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if Path(args.output).is_file():
         raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
-    train(args.method, episodes, args.model, args.output, **{k: v for k, v in options.items() if v is not None})
+    train(
+        args.method, episodes, args.model, args.output, **{k: v for k, v in options.items() if v is not None}
+    )
     return 0

@@ -23,7 +23,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.losses import explained_variance, kl_divergence, masked_mean, sum_after, token_policy_loss, value_loss
+from oreo_agents.losses import (
+    explained_variance,
+    kl_divergence,
+    masked_mean,
+    sum_after,
+    token_policy_loss,
+    value_loss,
+)
 from oreo_agents.models import Critic, lm_head, load_critic, load_policy, save_agent
 
 METHODS: tuple[str, ...] = ("sft", "rejection", "oreo")
@@ -35,10 +42,16 @@ class OreoConfig(TrainingArguments):
     """Options of :class:`OreoTrainer`: all of TrainingArguments, and the paper's."""
 
     method: str = field(default="oreo", metadata={"help": f"One of {', '.join(METHODS)}."})
-    beta: float = field(default=0.03, metadata={"help": "Weight of the log-ratio in the soft return (Eq. 3)."})
-    alpha: float = field(default=0.01, metadata={"help": "Weight of the full-vocabulary KL to the start (L_reg)."})
+    beta: float = field(
+        default=0.03, metadata={"help": "Weight of the log-ratio in the soft return (Eq. 3)."}
+    )
+    alpha: float = field(
+        default=0.01, metadata={"help": "Weight of the full-vocabulary KL to the start (L_reg)."}
+    )
     critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
-    critic_warmup: float = field(default=0.0, metadata={"help": "Share of the steps that train the critic alone."})
+    critic_warmup: float = field(
+        default=0.0, metadata={"help": "Share of the steps that train the critic alone."}
+    )
     micro_batch_tokens: int = field(default=16384, metadata={"help": "Padded tokens in one forward pass."})
     head_chunk: int = field(default=4096, metadata={"help": "Action positions projected to logits at once."})
     max_length: int = field(default=4096, metadata={"help": "Longer episodes are an error, never cut."})
@@ -110,7 +123,9 @@ def _states(model: PreTrainedModel, ids: Tensor) -> Tensor:
     return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
 
 
-def _project(head: nn.Module, ref_head: nn.Module | None, hidden: Tensor, ref_hidden: Tensor | None, targets: Tensor):
+def _project(
+    head: nn.Module, ref_head: nn.Module | None, hidden: Tensor, ref_hidden: Tensor | None, targets: Tensor
+):
     logits = head(hidden).float()
     log_probs = logits.log_softmax(-1)
     logp = log_probs.gather(1, targets[:, None])[:, 0]
@@ -127,7 +142,9 @@ def _scatter(flat: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
 
 
-def collate(episodes: Sequence[EncodedEpisode], pad_id: int, micro_batch_tokens: int) -> list[dict[str, Tensor]]:
+def collate(
+    episodes: Sequence[EncodedEpisode], pad_id: int, micro_batch_tokens: int
+) -> list[dict[str, Tensor]]:
     """Sort a batch by length and cut it into right-padded micro-batches of at most so many tokens."""
     groups: list[list[EncodedEpisode]] = [[]]
     for episode in sorted(episodes, key=len, reverse=True):
@@ -186,13 +203,19 @@ class OreoTrainer(Trainer):
         if args.method == "oreo":
             critic = critic or Critic.from_policy(policy)
             self.reference = copy.deepcopy(policy).eval().requires_grad_(False).to(args.device)
+        if args.device.type == "cpu":
+            for model in (policy, self.reference, critic and critic.backbone):
+                if model is not None:
+                    model.set_attn_implementation("eager")  # its backward pass is the faster one there
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._metrics: dict[str, list[float]] = defaultdict(list)
+        self.tokenizer = tokenizer
+        self.trained = PolicyAndCritic(policy, critic if args.method == "oreo" else None, args.head_chunk)
         super().__init__(
-            model=PolicyAndCritic(policy, critic if args.method == "oreo" else None, args.head_chunk),
+            model=self.trained,
             args=args,
-            train_dataset=episodes,
-            data_collator=lambda batch: collate(batch, pad, args.micro_batch_tokens),
+            train_dataset=episodes,  # type: ignore[arg-type]
+            data_collator=lambda batch: collate(batch, pad, args.micro_batch_tokens),  # type: ignore
             processing_class=tokenizer,
             callbacks=callbacks,
         )
@@ -201,28 +224,31 @@ class OreoTrainer(Trainer):
     @property
     def policy(self) -> PreTrainedModel:
         """The policy being trained."""
-        return self.model.policy
+        return self.trained.policy
 
     @property
     def critic(self) -> Critic | None:
         """The critic being trained, for OREO."""
-        return self.model.critic
+        return self.trained.critic
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW with a rate of its own for the critic."""
         if self.optimizer is None:
             args = self.args
-            groups = [{"params": list(self.model.policy.parameters()), "lr": args.learning_rate}]
-            if self.model.critic is not None:
+            groups = [{"params": list(self.policy.parameters()), "lr": args.learning_rate}]
+            if self.critic is not None:
                 rate = args.learning_rate if args.critic_learning_rate is None else args.critic_learning_rate
-                groups.append({"params": list(self.model.critic.parameters()), "lr": rate})
+                groups.append({"params": list(self.critic.parameters()), "lr": rate})
             self.optimizer = torch.optim.AdamW(
-                groups, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon, weight_decay=args.weight_decay
+                groups,
+                betas=(args.adam_beta1, args.adam_beta2),
+                eps=args.adam_epsilon,
+                weight_decay=args.weight_decay,
             )
         return self.optimizer
 
-    def training_step(self, model, inputs: list[dict[str, Tensor]], num_items_in_batch=None) -> Tensor:
-        """Forward and backward over the micro-batches of one batch; the mean loss over its episodes."""
+    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+        """Forward and backward over the micro-batches (from :func:`collate`); the mean loss over the episodes."""
         model.train()
         total = sum(len(micro["input_ids"]) for micro in inputs)
         loss_sum = torch.zeros((), device=self.args.device)
@@ -241,7 +267,9 @@ class OreoTrainer(Trainer):
             self.state.num_input_tokens_seen += micro["input_ids"].numel()
         return loss_sum / self.args.gradient_accumulation_steps
 
-    def compute_loss(self, model, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch=None):
+    def compute_loss(
+        self, model, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch=None
+    ):
         """The loss of one micro-batch, by method."""
         out = model(inputs["input_ids"], inputs["action_mask"], self.reference)
         loss = self._oreo(inputs, out) if self.args.method == "oreo" else self._imitation(inputs, out)
@@ -276,8 +304,10 @@ class OreoTrainer(Trainer):
 
     def _clip_grad_norm(self, model):
         """Clip policy and critic apart: a large value error must not shrink the policy's step."""
-        parts = [self.model.policy, *([self.model.critic] if self.model.critic is not None else [])]
-        norms = [self.accelerator.clip_grad_norm_(part.parameters(), self.args.max_grad_norm) for part in parts]
+        parts: list[nn.Module] = [self.policy, *([self.critic] if self.critic is not None else [])]
+        norms = [
+            self.accelerator.clip_grad_norm_(part.parameters(), self.args.max_grad_norm) for part in parts
+        ]
         return norms[0]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -287,10 +317,10 @@ class OreoTrainer(Trainer):
         super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         self.policy.save_pretrained(folder / "policy")
-        self.processing_class.save_pretrained(folder / "policy")
+        self.tokenizer.save_pretrained(folder / "policy")
         if self.critic is not None:
             self.critic.save_pretrained(folder / "critic")
 
@@ -304,8 +334,12 @@ class OreoTrainer(Trainer):
             self.critic.load_state_dict(critic.state_dict())
 
     def save_agent(self, path: str | Path, **card: Any) -> None:
-        """Write policy, tokenizer and critic as an agent's folder, whole or not at all."""
-        save_agent(path, self.policy, self.processing_class, self.critic, method=self.args.method, **card)
+        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in."""
+        policy, critic = self.policy, self.critic
+        if self.args.bf16:
+            policy = copy.deepcopy(policy).bfloat16()
+            critic = copy.deepcopy(critic).in_bfloat16() if critic is not None else None
+        save_agent(path, policy, self.tokenizer, critic, method=self.args.method, **card)
 
 
 def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig) -> list[EncodedEpisode]:

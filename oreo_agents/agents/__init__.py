@@ -28,8 +28,13 @@ class Decision:
 class Agent(Protocol):
     """What :func:`oreo_agents.rollout.rollout` needs: episodes live in numbered slots."""
 
-    name: str
-    tokenizer_fingerprint: str | None
+    @property
+    def name(self) -> str:
+        """Shown in recordings and tables."""
+
+    @property
+    def tokenizer_fingerprint(self) -> str | None:
+        """Whose token ids the actions carry, if any."""
 
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once; forgets all running ones."""

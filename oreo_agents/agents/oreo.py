@@ -15,7 +15,7 @@ from oreo_agents.agents import Decision
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals
-from oreo_agents.models import Critic, load_critic, load_policy, save_agent
+from oreo_agents.models import Critic, best_device, fast_bf16, load_critic, load_policy, save_agent
 from oreo_agents.trajectory import Action, Candidate
 
 Select = Literal["greedy", "sample", "best_of_k"]
@@ -62,7 +62,9 @@ class OreoAgent:
         if select not in SELECTS:
             raise ConfigurationError(f"unknown select {select!r}; choose one of {', '.join(SELECTS)}")
         if select == "best_of_k" and critic is None:
-            raise ConfigurationError("best_of_k needs a critic; this agent has none (train one with --method oreo)")
+            raise ConfigurationError(
+                "best_of_k needs a critic; this agent has none (train one with --method oreo)"
+            )
         if k < 1:
             raise ConfigurationError(f"k is {k}, it must be at least 1")
         self.policy, self.critic = policy.eval(), critic and critic.eval()
@@ -77,12 +79,18 @@ class OreoAgent:
     def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
         """Load an agent's folder (policy and, if present, critic) or a plain Hugging Face causal LM.
 
+        Options are those of the class, and ``device`` (default: the GPU if there is one).
+
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
-        policy, tokenizer = load_policy(path)
+        (policy, tokenizer), critic = load_policy(path), load_critic(path)
+        device = options.pop("device", best_device())
+        for model in (policy, critic and critic.backbone):
+            if model is not None and not fast_bf16():
+                model.float()
         options.setdefault("name", Path(path).name)
-        return cls(policy, tokenizer, load_critic(path), **options)
+        return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them."""
@@ -100,7 +108,9 @@ class OreoAgent:
         """Make room for ``slots`` episodes at once; forgets all running ones."""
         length = getattr(self.policy.config, "max_position_embeddings", 4096)
         self._proposer = CachedPolicy(self.policy, slots, length, self.chat.end_id, self.max_new_tokens)
-        self._judge = CachedCritic(self.critic, slots, length) if self.critic and self.select == "best_of_k" else None
+        self._judge = (
+            CachedCritic(self.critic, slots, length) if self.critic and self.select == "best_of_k" else None
+        )
         self._rngs = [random.Random(slot) for slot in range(slots)]
         self._last: list[list[int] | None] = [None] * slots
 
@@ -142,12 +152,16 @@ class OreoAgent:
         if self.select == "greedy":
             return torch.full(shape, torch.nan)
         n = self.max_new_tokens * self.k
-        uniforms = torch.tensor([[self._rngs[slot].random() for _ in range(n)] for slot in slots]).reshape(shape)
+        uniforms = torch.tensor([[self._rngs[slot].random() for _ in range(n)] for slot in slots]).reshape(
+            shape
+        )
         if self.select == "best_of_k":
             uniforms[:, :, 0] = torch.nan
         return uniforms
 
-    def _decision(self, proposals: Proposals, values: Tensor | None, row: int, lane: int, prompt: int) -> Decision:
+    def _decision(
+        self, proposals: Proposals, values: Tensor | None, row: int, lane: int, prompt: int
+    ) -> Decision:
         logprobs = [proposals.token_logprobs(row, j) for j in range(self.k)]
         tokens = [proposals.tokens(row, j) for j in range(self.k)]
         texts = [self.chat.action_text(ids) for ids in tokens]

@@ -45,7 +45,7 @@ class ScriptedAgent:
         from oreo_envs.alfworld.expert import SearchingExpert
 
         if self._players[slot] is None:
-            expert = SearchingExpert(seed=self._seeds[slot])
+            expert = SearchingExpert()  # its plain style, the one a policy can imitate
             expert.reset(observation, info)
             self._players[slot] = [expert, ""]
         else:

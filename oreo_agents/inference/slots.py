@@ -34,6 +34,9 @@ class _Where:
 class _SlotLayer(CacheLayerMixin):
     """One layer's keys and values, ``[slots, heads, capacity, head_dim]``, written at arbitrary columns."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, slots: int, where: _Where) -> None:
         super().__init__()
         self.slots, self.where, self.capacity = slots, where, 0
@@ -118,7 +121,8 @@ class SlotModel:
         self.device = next(backbone.parameters()).device
         self._where = _Where()
         layers = [_SlotLayer(slots, self._where) for _ in range(backbone.config.num_hidden_layers)]
-        self._cache = Cache(layers=layers)
+        self._layers = layers
+        self._cache = Cache(layers=list(layers))
         self.lengths = torch.zeros(slots, dtype=torch.long, device=self.device)
 
     def clear(self, slots: Sequence[int]) -> None:
@@ -174,13 +178,15 @@ class SlotModel:
             start = self.lengths[rows][:, None]
             steps = torch.arange(n, device=self.device)
             source, target = start + steps * k + lanes[:, None], start + steps
-            source = source.clamp(max=self._cache.layers[0].keys.shape[2] - 1)
-            for layer in self._cache.layers:
+            source = source.clamp(max=self._layers[0].keys.shape[2] - 1)
+            for layer in self._layers:
                 for states in (layer.keys, layer.values):
                     states[rows[:, None], :, target] = states[rows[:, None], :, source]
         self.lengths[rows] += counts
 
-    def _forward(self, slots: Sequence[int], ids: Tensor, columns: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def _forward(
+        self, slots: Sequence[int], ids: Tensor, columns: Tensor, positions: Tensor, mask: Tensor
+    ) -> Tensor:
         everyone = len(slots) == self.slots and list(slots) == list(range(self.slots))
         self._where.rows = None if everyone else torch.as_tensor(list(slots), device=self.device)
         self._where.columns, self._where.width = columns, mask.shape[-1]
