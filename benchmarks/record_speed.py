@@ -3,8 +3,8 @@
     python benchmarks/record_speed.py [--episodes N] [--output FILE]
 
 The overhead is measured against an environment that only returns prepared answers of ALFWorld's size, so that
-the recorder's own time is left; compaction to Parquet is included. It is CPU time, which a busy machine
-inflates less than wall time; everything else is wall time.
+the recorder's own time is left; compaction to Parquet is included. Times are CPU times, which a busy machine
+inflates less than wall time; only the expert's recording is wall time.
 """
 
 import argparse
@@ -116,15 +116,15 @@ def measure_overhead(folder, answers, episodes):
 
 def measure_bulk(folder, episodes):
     trajectories = list(load_trajectories(folder / "overhead"))
-    begin = time.perf_counter()
+    begin = time.process_time()
     with TrajectoryWriter(folder / "bulk") as writer:
         for trajectory in trajectories:
             writer.append(trajectory)
-    written = time.perf_counter()
+    written = time.process_time()
     dataset = load_trajectories(folder / "bulk")
     for _ in dataset:
         pass
-    read = time.perf_counter()
+    read = time.process_time()
     size = sum(file.stat().st_size for file in (folder / "bulk").glob("*.parquet"))
     return {
         "episodes": episodes,
@@ -141,16 +141,16 @@ def measure_large(folder, episodes):
         while len(writer) < episodes:
             source.save_to(writer)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
+    begin = time.process_time()
     dataset = load_trajectories(folder / "large")
-    opened = time.perf_counter()
+    opened = time.process_time()
     won = dataset.filter(success=False, length=STEPS)
     first, _ = won.split(0.9)
-    selected = time.perf_counter()
+    selected = time.process_time()
     chosen = first.shuffle(1)
     for index in range(200):
         chosen[index]
-    accessed = time.perf_counter()
+    accessed = time.process_time()
     return {
         "episodes": len(dataset),
         "seconds_to_open": round(opened - begin, 3),
