@@ -40,10 +40,17 @@ def seen(observations: Iterable[str]) -> Seen:
 
 
 def map_table(places: Seen) -> Table:
-    """Places with things first, then empty ones, then those nobody has looked at."""
+    """Places with things first, then the empty ones, and in one row those that nobody has looked at."""
     table = Table("place", "things seen", box=None, pad_edge=False)
-    for place in sorted(places, key=lambda place: (not places[place], places[place] is None)):
-        things = places[place]
-        shown = "not looked at yet" if things is None else ", ".join(things) or "nothing"
-        table.add_row(plain(place), plain(shown, "" if things else "dim"))
+    for place, things in sorted(places.items(), key=lambda item: (not item[1], _natural(item[0]))):
+        if things is not None:
+            table.add_row(plain(place), plain(", ".join(things) or "nothing", "" if things else "dim"))
+    unseen = sorted((place for place, things in places.items() if things is None), key=_natural)
+    if unseen:
+        table.add_row(plain("not yet", "dim"), plain(", ".join(unseen), "dim"))
     return table
+
+
+def _natural(place: str) -> tuple[str, int]:
+    name, _, number = place.rpartition(" ")
+    return name, int(number)
