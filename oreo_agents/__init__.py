@@ -4,4 +4,43 @@ Importing this package registers the Gymnasium ids (``OREO-ALFWorld``, ...) and 
 torch, transformers and textworld are loaded only by the names that need them.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 import oreo_envs as oreo_envs
+
+if TYPE_CHECKING:
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.recorder import RecordTrajectories
+    from oreo_agents.trainer import OreoConfig, OreoTrainer
+    from oreo_agents.trajectory import Action, Trajectory, Turn
+
+_HOMES = {
+    "Action": "oreo_agents.trajectory",
+    "OreoAgent": "oreo_agents.agents.oreo",
+    "OreoConfig": "oreo_agents.trainer",
+    "OreoTrainer": "oreo_agents.trainer",
+    "RecordTrajectories": "oreo_agents.recorder",
+    "Trajectory": "oreo_agents.trajectory",
+    "Turn": "oreo_agents.trajectory",
+    "load_trajectories": "oreo_agents.dataset",
+}
+
+__all__ = [
+    "Action",
+    "OreoAgent",
+    "OreoConfig",
+    "OreoTrainer",
+    "RecordTrajectories",
+    "Trajectory",
+    "Turn",
+    "load_trajectories",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first asked for."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,9 +66,3 @@ def kl_divergence(logits: Tensor, ref_logits: Tensor) -> Tensor:
     """L_reg per position: the full-vocabulary reverse KL[pi || pi_ref], ``[N, V], [N, V] -> [N]``."""
     logp, ref_logp = logits.log_softmax(-1), ref_logits.log_softmax(-1)
     return (logp.exp() * (logp - ref_logp)).sum(-1)
-
-
-def explained_variance(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """1 - Var[target - V] / Var[target] over the masked positions; 1 is perfect, 0 is a constant guess."""
-    residual, target = (targets - values)[mask], targets[mask]
-    return 1 - residual.var() / target.var().clamp(min=1e-8)

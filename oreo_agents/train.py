@@ -52,10 +52,8 @@ def train(
     from oreo_agents.progress import TrainingProgress
     from oreo_agents.trainer import OreoConfig, OreoTrainer
 
-    config = OreoConfig(
-        **{**machine_defaults(), **_method_defaults(method, str(model), options)},
-        output_dir=f"{output}.checkpoints",
-    )
+    options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
+    config = OreoConfig(output_dir=f"{output}.checkpoints", **options)
     torch.manual_seed(config.seed)
     policy, tokenizer = _start(model, episodes)
     critic = None if str(model) == FROM_SCRATCH else load_critic(model)

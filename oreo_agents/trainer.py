@@ -24,7 +24,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.losses import (
-    explained_variance,
     kl_divergence,
     masked_mean,
     sum_after,
@@ -291,7 +290,8 @@ class OreoTrainer(Trainer):
         self._record("policy_loss", loss_pi)
         self._record("kl", loss_kl)
         targets = returns - beta * sum_after(rho.detach())
-        self._record("explained_variance", explained_variance(values.detach(), targets, states))
+        for name, moment in (("error2", (targets - values) ** 2), ("target", targets), ("target2", targets**2)):
+            self._record(f"_{name}", moment[states].mean())
         for name, chosen in (("won", inputs["success"]), ("lost", ~inputs["success"])):
             if chosen.any():
                 self._record(f"rho_{name}", masked_mean(rho[chosen], actions[chosen]))
@@ -312,8 +312,12 @@ class OreoTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means of what the losses recorded since the last line."""
-        means = {name: sum(values) / len(values) for name, values in self._metrics.items() if values}
+        means = {name: sum(values) / len(values) for name, values in self._metrics.items()}
         self._metrics.clear()
+        moments = {name: means.pop(name) for name in list(means) if name.startswith("_")}
+        if moments:
+            variance = max(moments["_target2"] - moments["_target"] ** 2, 1e-8)
+            means["explained_variance"] = 1 - moments["_error2"] / variance
         super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:

@@ -125,10 +125,12 @@ class SlotModel:
         self._cache = Cache(layers=list(layers))
         self.lengths = torch.zeros(slots, dtype=torch.long, device=self.device)
 
+    @torch.inference_mode()
     def clear(self, slots: Sequence[int]) -> None:
         """Forget the sequences in ``slots``."""
         self.lengths[list(slots)] = 0
 
+    @torch.inference_mode()
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> Tensor:
         """Append ``chunks[i]`` to ``slots[i]``; hidden states after each chunk's last token, ``[B, H]``.
 
@@ -146,6 +148,7 @@ class SlotModel:
         self.lengths[list(slots)] += counts
         return hidden[torch.arange(len(slots), device=self.device), counts - 1]
 
+    @torch.inference_mode()
     def branch(self, slots: Sequence[int], ids: Tensor, depth: int) -> Tensor:
         """Run tokens of K candidates per slot, continuing the branches at ``depth``; nothing is committed.
 
@@ -170,6 +173,7 @@ class SlotModel:
         hidden = self._forward(slots, ids.reshape(batch, steps * k), columns, positions, mask)
         return hidden.reshape(batch, steps, k, -1)
 
+    @torch.inference_mode()
     def commit(self, slots: Sequence[int], lanes: Tensor, counts: Tensor, k: int) -> None:
         """Keep the first ``counts[i]`` tokens of candidate ``lanes[i]`` in ``slots[i]``, drop the others."""
         n = int(counts.max())
@@ -190,7 +194,7 @@ class SlotModel:
         everyone = len(slots) == self.slots and list(slots) == list(range(self.slots))
         self._where.rows = None if everyone else torch.as_tensor(list(slots), device=self.device)
         self._where.columns, self._where.width = columns, mask.shape[-1]
-        with torch.inference_mode(), _attention_of(self.backbone, _ATTENTION):
+        with _attention_of(self.backbone, _ATTENTION):
             return self.backbone(
                 input_ids=ids,
                 attention_mask=mask[:, None],
