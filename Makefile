@@ -24,7 +24,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/whole_path.py $(ARGS)
 
 install: $(STAMP)
 

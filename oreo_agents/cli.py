@@ -61,7 +61,6 @@ def build_parser() -> argparse.ArgumentParser:
         add_train,
         add_eval,
         add_dataset,
-        add_bench,
         add_doctor,
     ):
         add(commands)
@@ -234,7 +233,7 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--learning-rate", type=float, metavar="LR")
     parser.add_argument("--beta", type=float, help="strength of the KL regulariser in OREO's objective")
     parser.add_argument("--alpha", type=float, help="weight of the policy's KL to the reference")
-    parser.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens per optimiser step")
+    parser.add_argument("--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass")
     _add_seed(parser)
 
 
@@ -253,7 +252,7 @@ def add_eval(commands: Commands) -> None:
     parser.add_argument("--select", choices=SELECTIONS, default="greedy", help="default: %(default)s")
     parser.add_argument("--k", type=_positive, nargs="+", default=[5], metavar="K", help="candidates a step")
     parser.add_argument("--episodes", "-n", type=_positive, metavar="N", help="default: every game once")
-    parser.add_argument("--num-envs", type=_positive, default=16, metavar="N", help="games at once")
+    parser.add_argument("--num-envs", type=_positive, default=64, metavar="N", help="games at once")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="also write the results as JSON")
 
 
@@ -328,20 +327,6 @@ def run_dataset_export(args: argparse.Namespace) -> int | None:
     from oreo_agents.dataset import commands
 
     return commands.export(args.path, args.output, args.format)
-
-
-def add_bench(commands: Commands) -> None:
-    """Options of ``bench``."""
-    parser = _command(commands, "bench", run_bench, "run a benchmark suite and write its tables")
-    parser.add_argument("--suite", type=Path, metavar="FILE", help="a TOML file; default: the shipped suite")
-    parser.add_argument("--output", "-o", type=Path, default=Path("runs/bench"), help="default: %(default)s")
-
-
-def run_bench(args: argparse.Namespace) -> int | None:
-    """Run a benchmark suite."""
-    from oreo_agents import bench
-
-    return bench.run(args)
 
 
 def add_doctor(commands: Commands) -> None:

@@ -21,7 +21,6 @@ COMMANDS = [
     "train",
     "eval",
     "dataset",
-    "bench",
     "doctor",
 ]
 
