@@ -1,0 +1,123 @@
+"""Cached proposals and values against unbatched forward passes without a cache."""
+
+import pytest
+import torch
+from learning import random_decoder
+
+from oreo_agents.inference.generate import CachedCritic, CachedPolicy, pick
+from oreo_agents.models import Critic
+
+VOCABULARY, END = 12, 3
+
+
+@pytest.fixture(params=[("qwen3", 4, 2), ("llama", 4, 1)], ids=["qwen3-grouped", "llama-multi-query"])
+def policy(request):
+    return random_decoder(request.param[0], VOCABULARY, *request.param[1:])
+
+
+@pytest.fixture
+def critic(policy):
+    critic = Critic.from_policy(random_decoder(policy.config.model_type, VOCABULARY, 4, 2, seed=9)).eval()
+    torch.manual_seed(3)
+    torch.nn.init.normal_(critic.value_head.weight)
+    return critic
+
+
+def log_probs(policy, ids):
+    """Of the next token, after each of `ids`."""
+    with torch.no_grad():
+        return policy(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
+
+
+def greedy(policy, ids, n):
+    out = []
+    while len(out) < n and END not in out:
+        out.append(int(log_probs(policy, ids + out)[-1].argmax()))
+    return out
+
+
+def test_greedy_decoding_equals_recomputing_every_token(policy):
+    cached = CachedPolicy(policy, slots=2, max_length=256, end_id=END, max_new_tokens=8)
+    prompts = [[5, 6, 7, 8, 9], [2, 10]]
+    proposals = cached.propose([0, 1], prompts, torch.full((2, 8, 1), torch.nan), 1.0)
+    for row, prompt in enumerate(prompts):
+        assert proposals.tokens(row, 0) == greedy(policy, prompt, 8)
+
+
+def test_candidates_over_turns_equal_separate_forward_passes(policy, critic):
+    """Three turns of three slots, one of them resting in the middle turn; policy and critic walk in step."""
+    k, n = 3, 5
+    proposer = CachedPolicy(policy, 3, 256, END, n)
+    judge = CachedCritic(critic, 3, 256)
+    generator = torch.Generator().manual_seed(1)
+    said, last = {0: [], 1: [], 2: []}, {0: [], 1: [], 2: []}
+    lengths = set()
+    for turn, slots in enumerate(([0, 1, 2], [2, 0], [0, 1, 2])):
+        new = [torch.randint(VOCABULARY, (2 + slot + turn,), generator=generator).tolist() for slot in slots]
+        prompts = [last[slot] + ids for slot, ids in zip(slots, new, strict=True)]
+        uniforms = torch.rand(len(slots), n, k, generator=generator)
+        uniforms[:, :, 0] = torch.nan
+        proposals = proposer.propose(slots, prompts, uniforms, temperature=1.3)
+        values = judge.values(slots, new, proposals)
+        lanes = values.argmax(1)
+        proposer.keep(slots, proposals, lanes)
+        judge.keep(slots, proposals, lanes)
+        for row, slot in enumerate(slots):
+            said[slot] += new[row]
+            for lane in range(k):
+                ids = proposals.tokens(row, lane)
+                lengths.add(len(ids))
+                assert END not in ids[:-1] and (ids[-1] == END or len(ids) == n)
+                expected = log_probs(policy, said[slot] + ids)[len(said[slot]) - 1 : -1]
+                expected = expected[torch.arange(len(ids)), ids].tolist()
+                assert proposals.token_logprobs(row, lane) == pytest.approx(expected, abs=1e-4)
+                with torch.no_grad():
+                    value = critic(torch.tensor([said[slot] + ids]))[0, -1].item()
+                assert values[row, lane].item() == pytest.approx(value, abs=1e-4)
+            assert proposals.tokens(row, 0) == greedy(policy, said[slot], n)
+            kept = proposals.tokens(row, int(lanes[row]))
+            said[slot] += kept
+            last[slot] = kept[-1:]
+    assert len(lengths) > 1  # candidates that end early and late were among them
+
+
+def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
+    prompt, n = [5, 6, 7], 6
+    uniforms = torch.rand(1, n, 4, generator=torch.Generator().manual_seed(2))
+    together = CachedPolicy(policy, 1, 256, END, n).propose([0], [prompt], uniforms, 1.0)
+    for lane in range(4):
+        alone = CachedPolicy(policy, 1, 256, END, n).propose([0], [prompt], uniforms[:, :, lane : lane + 1], 1.0)
+        assert alone.tokens(0, 0) == together.tokens(0, lane)
+
+
+def test_pick_without_randomness_takes_the_most_likely():
+    logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]]])
+    assert pick(logits, torch.full((1, 2), torch.nan), 1.0).tolist() == [[1, 0]]
+    mixed = pick(logits, torch.tensor([[torch.nan, 0.999]]), 1.0)
+    assert mixed.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_pick_inverts_the_cumulative_distribution(temperature):
+    """Evenly spread randomness falls on each token as often as the softmax says."""
+    logits = torch.tensor([1.0, -0.5, -torch.inf, 0.3, 2.0])
+    n = 20_000
+    uniforms = (torch.arange(n) + 0.5) / n
+    counts = torch.bincount(pick(logits.expand(n, 5), uniforms, temperature), minlength=5)
+    torch.testing.assert_close(counts / n, (logits / temperature).softmax(-1), atol=2e-4, rtol=0)
+    assert counts[2] == 0
+
+
+def test_pick_with_random_numbers_passes_a_chi_square_test():
+    logits = torch.tensor([0.2, -1.0, 0.7, 0.0])
+    n = 5_000
+    uniforms = torch.rand(n, generator=torch.Generator().manual_seed(0))
+    observed = torch.bincount(pick(logits.expand(n, 4), uniforms, 1.0), minlength=4)
+    expected = logits.softmax(-1) * n
+    assert ((observed - expected) ** 2 / expected).sum() < 16.27  # 3 degrees of freedom, p = 0.001
+
+
+def test_pick_never_leaves_the_vocabulary():
+    logits = torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])
+    for u in (0.0, 1.0 - 2**-24):
+        assert pick(logits, torch.full((2,), u), 1.0).tolist() == [0, 1]
