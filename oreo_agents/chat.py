@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import DatasetError
 from oreo_agents.tokenizer import ACT
@@ -85,7 +85,8 @@ class Chat:
         """The command that sampled ``ids`` spell, on one line."""
         if len(ids) and ids[-1] == self.end_id:
             ids = ids[:-1]
-        return " ".join(self.tokenizer.decode(list(ids), skip_special_tokens=True).split())
+        text = cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        return " ".join(text.split())
 
     def encode(self, trajectory: Trajectory) -> EncodedEpisode:
         """Token ids, masks and returns of a recorded episode.
@@ -95,8 +96,8 @@ class Chat:
         """
         if trajectory.tokenizer not in (None, self.fingerprint):
             raise DatasetError(
-                f"the episode of game {trajectory.game!r} was sampled with tokenizer {trajectory.tokenizer}, the model's "
-                f"is {self.fingerprint}: record rollouts with this model, or train the model they came from"
+                f"the episode of game {trajectory.game!r} was sampled with tokenizer {trajectory.tokenizer}, "
+                f"the model's is {self.fingerprint}: record rollouts with this model, or train the one they came from"
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
         episode = EncodedEpisode([], [], [], [], [], trajectory.success)
@@ -121,7 +122,7 @@ class Chat:
         return ids
 
 
-def _take_apart(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int], int]:
+def _take_apart(tokenizer: Any) -> tuple[list[int], list[int], list[int], int]:
     """(before the first observation, after any observation, between action and observation, end of turn)."""
     if ACT in tokenizer.get_vocab():
         act = tokenizer.convert_tokens_to_ids(ACT)
@@ -133,7 +134,7 @@ def _take_apart(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int
     return begin, tokenizer("\n>", add_special_tokens=False)["input_ids"], [], newline[-1]
 
 
-def _take_apart_template(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int], int]:
+def _take_apart_template(tokenizer: Any) -> tuple[list[int], list[int], list[int], int]:
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": _SLOT % i} for i, role in enumerate(roles)]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -37,6 +38,8 @@ class Critic(nn.Module):
         backbone: the trunk, usually a copy of the policy's.
     """
 
+    backbone: PreTrainedModel
+
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
         self.backbone = backbone
@@ -46,7 +49,7 @@ class Critic(nn.Module):
     @classmethod
     def from_policy(cls, policy: PreTrainedModel) -> Critic:
         """A critic that starts as a copy of the policy's trunk with V = 0 (method of the paper, Sec. 3)."""
-        return cls(copy.deepcopy(policy.base_model))
+        return cls(cast(PreTrainedModel, copy.deepcopy(policy.base_model)))
 
     def read(self, hidden: Tensor) -> Tensor:
         """Values from hidden states, ``[..., H] -> [...]``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class CachedPolicy:
         self, policy: PreTrainedModel, slots: int, max_length: int, end_id: int, max_new_tokens: int
     ) -> None:
         self.head = lm_head(policy)
-        self.model = SlotModel(policy.base_model, slots, max_length)
+        self.model = SlotModel(cast(PreTrainedModel, policy.base_model), slots, max_length)
         self.end_id, self.max_new_tokens = end_id, max_new_tokens
 
     def propose(
