@@ -113,10 +113,13 @@ class Chat:
         return episode
 
     def _ids(self, text: str) -> list[int]:
-        """Tokenize one message; the same few thousand sentences make up most episodes, so they are kept."""
+        """Tokenize one message; the same few thousand sentences make up most episodes, so they are kept.
+
+        A message that spells a control token stays text: no environment can end a turn or begin one.
+        """
         ids = self._known.get(text)
         if ids is None:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             if len(self._known) < _KNOWN_TEXTS:
                 self._known[text] = ids
         return ids
