@@ -247,9 +247,9 @@ class OreoTrainer(Trainer):
         return self.optimizer
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
-        """Forward and backward over the micro-batches (from :func:`collate`); the mean loss over the episodes."""
+        """Forward and backward over the micro-batches (from :func:`collate`); the loss of the whole batch."""
         model.train()
-        total = sum(len(micro["input_ids"]) for micro in inputs)
+        total = sum(map(self._weight, inputs))
         loss_sum = torch.zeros((), device=self.args.device)
         for micro in inputs:
             micro = self._prepare_inputs(micro)
@@ -260,7 +260,7 @@ class OreoTrainer(Trainer):
                     f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
                     "lower --learning-rate"
                 )
-            loss = loss * (len(micro["input_ids"]) / total)
+            loss = loss * (self._weight(micro) / max(total, 1))
             self.accelerator.backward(loss / self.args.gradient_accumulation_steps)
             loss_sum += loss.detach()
             self.state.num_input_tokens_seen += micro["input_ids"].numel()
@@ -274,6 +274,10 @@ class OreoTrainer(Trainer):
         loss = self._oreo(inputs, out) if self.args.method == "oreo" else self._imitation(inputs, out)
         self._record("entropy", masked_mean(out["entropy"], inputs["action_mask"]))
         return (loss, out) if return_outputs else loss
+
+    def _weight(self, inputs: dict[str, Tensor]) -> int:
+        """What a micro-batch counts in its batch: for OREO every episode alike, for imitation every token."""
+        return len(inputs["input_ids"]) if self.args.method == "oreo" else int(inputs["imitate_mask"].sum())
 
     def _imitation(self, inputs: dict[str, Tensor], out: dict[str, Tensor]) -> Tensor:
         mask = inputs["imitate_mask"]
@@ -290,7 +294,11 @@ class OreoTrainer(Trainer):
         self._record("policy_loss", loss_pi)
         self._record("kl", loss_kl)
         targets = returns - beta * sum_after(rho.detach())
-        for name, moment in (("error2", (targets - values) ** 2), ("target", targets), ("target2", targets**2)):
+        for name, moment in (
+            ("error2", (targets - values) ** 2),
+            ("target", targets),
+            ("target2", targets**2),
+        ):
             self._record(f"_{name}", moment[states].mean())
         for name, chosen in (("won", inputs["success"]), ("lost", ~inputs["success"])):
             if chosen.any():
@@ -347,9 +355,10 @@ class OreoTrainer(Trainer):
 
 
 def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig) -> list[EncodedEpisode]:
+    episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
     if args.method == "rejection":
         episodes = [episode for episode in episodes if episode.success]
-    if not len(episodes):
+    if not episodes:
         wanted = "successful episodes" if args.method == "rejection" else "episodes"
         raise DatasetError(f"there are no {wanted} to train on")
     if args.method == "oreo" and len({episode.success for episode in episodes}) < 2:
@@ -363,4 +372,4 @@ def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig) -> list[Encoded
             f"an episode has {longest} tokens, max_length is {args.max_length}: raise max_length "
             "(a cut episode would be trained with a reward it did not earn)"
         )
-    return list(episodes)
+    return episodes
