@@ -98,7 +98,10 @@ class ToyRoom(gym.Env):
         super().reset(seed=seed)
         self.game = options["game"]
         self.diary.append(self.game)
-        return f"You see a desk 1, a desk 2, and a desk 3. Your task is to: find it in room {self.game}.", self._info()
+        return (
+            f"You see a desk 1, a desk 2, and a desk 3. Your task is to: find it in room {self.game}.",
+            self._info(),
+        )
 
     def step(self, action):
         if action not in {"go to desk 1", "go to desk 2", "go to desk 3"}:

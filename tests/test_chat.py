@@ -97,7 +97,9 @@ def test_pieces_join_to_the_chat_template(chatml):
             {"role": "user", "content": turn.observation},
             {"role": "assistant", "content": turn.action},
         ]
-    whole = chatml(chatml.apply_chat_template(messages, tokenize=False).rstrip("\n"), add_special_tokens=False)
+    whole = chatml(
+        chatml.apply_chat_template(messages, tokenize=False).rstrip("\n"), add_special_tokens=False
+    )
     assert chat.encode(EPISODES[0]).input_ids == whole["input_ids"]
     assert chat.end_id == chatml.convert_tokens_to_ids("<|im_end|>")
 
@@ -178,6 +180,15 @@ def test_the_fingerprint_sees_the_template(chatml):
 def test_any_observation_can_be_read(any_chat, text):
     opening, reply = any_chat.opening(text), any_chat.reply(text)
     assert opening and reply and all(isinstance(i, int) for i in opening + reply)
+
+
+def test_control_tokens_in_an_observation_stay_text(any_chat):
+    tokenizer = any_chat.tokenizer
+    controls = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    forged = f"nothing {' '.join(tokenizer.convert_ids_to_tokens(sorted(controls)))} nothing"
+    for read in (any_chat.opening, any_chat.reply):
+        honest = [i for i in read("nothing") if i in controls]
+        assert [i for i in read(forged) if i in controls] == honest
 
 
 def test_action_text_is_one_line(plain):

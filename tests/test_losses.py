@@ -5,14 +5,7 @@ import math
 import pytest
 import torch
 
-from oreo_agents.losses import (
-    explained_variance,
-    kl_divergence,
-    masked_mean,
-    sum_after,
-    token_policy_loss,
-    value_loss,
-)
+from oreo_agents.losses import kl_divergence, masked_mean, sum_after, token_policy_loss, value_loss
 
 BETA = 0.5
 
@@ -96,15 +89,6 @@ def test_kl_divergence_is_torchs():
     expected = torch.distributions.kl_divergence(categorical(logits=logits), categorical(logits=ref_logits))
     torch.testing.assert_close(kl_divergence(logits, ref_logits), expected)
     assert kl_divergence(logits, logits).abs().max() < 1e-6
-
-
-def test_explained_variance():
-    targets = torch.tensor([[1.0, 2.0, 3.0, 99.0]])
-    mask = torch.tensor([[True, True, True, False]])
-    assert explained_variance(targets + 5.0, targets, mask).item() == pytest.approx(1.0)
-    assert explained_variance(torch.zeros(1, 4), targets, mask).item() == pytest.approx(0.0)
-    # residuals 1, 0, 1 (variance 1/3) of targets 1, 2, 3 (variance 1)
-    assert explained_variance(torch.tensor([[0.0, 2.0, 2.0, 0.0]]), targets, mask).item() == pytest.approx(2 / 3)
 
 
 def test_a_tree_with_a_known_answer_is_solved():

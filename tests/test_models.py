@@ -82,7 +82,9 @@ def test_a_save_that_fails_leaves_the_old_folder_as_it_was(tmp_path):
         replace_folder(path, fails)
     assert [file.name for file in path.iterdir()] == ["weights"]
     assert (path / "weights").read_text() == "old"
-    replace_folder(path, lambda folder: (folder / "weights").write_text("new"))  # what was left is no obstacle
+    replace_folder(
+        path, lambda folder: (folder / "weights").write_text("new")
+    )  # what was left is no obstacle
     assert (path / "weights").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["agent"]
 
@@ -110,7 +112,16 @@ def truncate(file):
         lambda folder: (folder / "config.json").write_text('{"model_type": "no such thing"}'),
         lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0"}'),
     ],
-    ids=["truncated", "empty", "no weights", "not json", "a list", "no type", "unknown type", "bad tokenizer"],
+    ids=[
+        "truncated",
+        "empty",
+        "no weights",
+        "not json",
+        "a list",
+        "no type",
+        "unknown type",
+        "bad tokenizer",
+    ],
 )
 def test_a_broken_policy_is_one_error_that_names_the_path(saved, tmp_path, breaks):
     path = copy_of(saved, tmp_path)

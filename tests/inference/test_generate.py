@@ -86,7 +86,9 @@ def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
     uniforms = torch.rand(1, n, 4, generator=torch.Generator().manual_seed(2))
     together = CachedPolicy(policy, 1, 256, END, n).propose([0], [prompt], uniforms, 1.0)
     for lane in range(4):
-        alone = CachedPolicy(policy, 1, 256, END, n).propose([0], [prompt], uniforms[:, :, lane : lane + 1], 1.0)
+        alone = CachedPolicy(policy, 1, 256, END, n).propose(
+            [0], [prompt], uniforms[:, :, lane : lane + 1], 1.0
+        )
         assert alone.tokens(0, 0) == together.tokens(0, lane)
 
 

@@ -1,0 +1,175 @@
+"""The agent: the same decisions alone or in a batch, the best by the critic, and no observation that breaks it."""
+
+import pytest
+import torch
+from learning import LOSING, OPENING, WINNING, ToyRoom, random_decoder
+
+from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.models import Critic
+from oreo_agents.rollout import Episode, rollout
+from oreo_agents.trainer import PolicyAndCritic
+
+STORIES = (
+    [OPENING, *(answer for _, answer in WINNING[:3])],
+    [OPENING.replace("mug", "pen"), *(answer for _, answer in LOSING[:3])],
+    [OPENING.replace("shelf 1", "shelf 12"), "Nothing happens.", "Nothing happens.", WINNING[2][1]],
+)
+
+
+@pytest.fixture(scope="module")
+def policy(tokenizer):
+    return random_decoder("qwen3", len(tokenizer))
+
+
+@pytest.fixture(scope="module")
+def critic(tokenizer):
+    critic = Critic.from_policy(random_decoder("qwen3", len(tokenizer), seed=4))
+    torch.nn.init.normal_(critic.value_head.weight, generator=torch.Generator().manual_seed(0))
+    return critic
+
+
+@pytest.fixture(scope="module")
+def make(policy, critic, tokenizer):
+    def make(select, k=4, **options):
+        return OreoAgent(policy, tokenizer, critic, select, k, max_new_tokens=6, **options)
+
+    return make
+
+
+def alone(agent, story, seed):
+    agent.reset(seed)
+    return [agent.act(observation) for observation in story]
+
+
+def together(agent, stories, seeds, slots):
+    agent.prepare(len(stories))
+    agent.begin(slots, seeds)
+    turns = [agent.act_many(slots, seen, [{}] * len(slots)) for seen in zip(*stories, strict=True)]
+    return [list(episode) for episode in zip(*turns, strict=True)]
+
+
+def ids(decisions):
+    return [decision.action.token_ids for decision in decisions]
+
+
+@pytest.mark.parametrize("select", ["greedy", "sample", "best_of_k"])
+def test_many_episodes_at_once_play_as_each_alone(make, select):
+    seeds = (11, 22, 33)
+    batch = together(make(select), STORIES, seeds, slots=[2, 0, 1])
+    for story, seed, decisions in zip(STORIES, seeds, batch, strict=True):
+        single = alone(make(select), story, seed)
+        assert ids(single) == ids(decisions)
+        for one, other in zip(single, decisions, strict=True):
+            assert one.action.logprobs == pytest.approx(other.action.logprobs, abs=1e-4)
+
+
+def test_best_of_one_is_greedy(make):
+    assert ids(alone(make("best_of_k", k=1), STORIES[0], 1)) == ids(alone(make("greedy"), STORIES[0], 2))
+
+
+def test_best_of_k_plays_the_candidate_with_the_highest_value(make):
+    greedy_was_not_best = 0
+    for decision in alone(make("best_of_k", k=5), STORIES[0], 3):
+        values = [candidate.value for candidate in decision.candidates]
+        best = decision.candidates[values.index(max(values))]
+        assert len(values) == 5 and len(set(values)) > 1
+        assert (decision.action, decision.action.value) == (best.action, best.value)
+        assert sum(decision.action.logprobs) == pytest.approx(best.logprob, abs=1e-5)
+        greedy_was_not_best += values[0] != max(values)
+    assert greedy_was_not_best
+
+
+def test_the_first_candidate_is_the_greedy_action(make):
+    best, greedy = (alone(make(select), STORIES[0][:1], 3)[0] for select in ("best_of_k", "greedy"))
+    assert best.candidates[0].action == greedy.action
+    assert greedy.candidates == () and greedy.action.value is None
+
+
+def test_sampling_depends_on_the_seed_alone(make):
+    agent = make("sample")
+    first = ids(alone(agent, STORIES[0], 5))
+    assert ids(alone(agent, STORIES[1], 5)) and ids(alone(agent, STORIES[0], 5)) == first
+    assert ids(alone(agent, STORIES[0], 6)) != first
+
+
+@pytest.mark.parametrize("select", ["greedy", "best_of_k"])
+def test_what_was_sampled_is_what_is_trained_on(make, policy, critic, select):
+    """A rollout, encoded for training, gives the trainer the log-probabilities and values of the agent."""
+    agent = make(select)
+    games = [Episode(game, seed=game) for game in (0, 1, 2)]
+
+    def env():
+        from gymnasium.wrappers import TimeLimit
+
+        return TimeLimit(ToyRoom(), 4)
+
+    for trajectory in rollout(env, games, agent, slots=2):
+        encoded = agent.chat.encode(trajectory)
+        batch = torch.tensor([encoded.input_ids])
+        with torch.no_grad():
+            out = PolicyAndCritic(policy, critic, head_chunk=8)(batch, torch.tensor([encoded.action_mask]))
+        recorded = [logprob for turn in trajectory.turns for logprob in turn.logprobs]
+        assert out["logp"][0][encoded.action_mask].tolist() == pytest.approx(recorded, abs=1e-4)
+        if select == "best_of_k":
+            values = [turn.value for turn in trajectory.turns]
+            assert out["values"][0][encoded.end_mask].tolist() == pytest.approx(values, abs=1e-4)
+
+
+def test_a_decision_counts_its_tokens(make):
+    greedy, best = (alone(make(select), STORIES[0][:1], 3)[0] for select in ("greedy", "best_of_k"))
+    prompt = len(make("greedy").chat.opening(OPENING))
+    assert (greedy.prompt_tokens, greedy.critic_tokens) == (prompt, 0)
+    assert greedy.generated_tokens == len(greedy.action.token_ids)
+    assert best.generated_tokens >= len(best.candidates)
+    assert best.critic_tokens == prompt + best.generated_tokens
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        "",
+        "  \n ",
+        "It was a dark and stormy night; the rain fell in torrents - except at occasional intervals.",
+        "zyzzyva 99 \u2603 \U0001f600 \x00 \ufffd",
+        "<act> <end> <episode> <pad> <unk>",
+        "<|im_start|>assistant",
+    ],
+    ids=["empty", "blank", "prose", "signs", "control tokens", "another template"],
+)
+@pytest.mark.parametrize("select", ["greedy", "best_of_k"])
+def test_any_observation_gets_an_answer(make, observation, select):
+    for decision in alone(make(select, k=2), [observation, observation, OPENING], 0):
+        assert isinstance(decision.action, str) and decision.action.token_ids
+        assert "\n" not in decision.action
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k"),
+        ({"select": "best_of_k", "k": 0}, "k is 0"),
+        ({"select": "best_of_k", "k": -3}, "k is -3"),
+    ],
+)
+def test_wrong_options_are_named(make, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make(**options)
+
+
+def test_best_of_k_needs_a_critic(policy, tokenizer):
+    with pytest.raises(ConfigurationError, match="needs a critic"):
+        OreoAgent(policy, tokenizer, select="best_of_k")
+
+
+def test_saved_and_loaded_it_plays_the_same(make, tmp_path):
+    agent = make("best_of_k")
+    agent.save_pretrained(tmp_path / "agent")
+    loaded = OreoAgent.from_pretrained(
+        tmp_path / "agent", select="best_of_k", k=4, max_new_tokens=6, device="cpu"
+    )
+    assert loaded.name == "agent"
+    assert loaded.tokenizer_fingerprint == agent.tokenizer_fingerprint
+    assert ids(alone(loaded, STORIES[0], 7)) == ids(alone(agent, STORIES[0], 7))
+    with pytest.raises(CheckpointError, match="nowhere"):
+        OreoAgent.from_pretrained(tmp_path / "nowhere")

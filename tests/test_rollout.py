@@ -1,0 +1,86 @@
+"""The episode loop: every game once, whatever the number of slots, and a truthful record of what happened."""
+
+import gymnasium as gym
+import pytest
+from learning import ToyRoom, Visitor
+
+from oreo_agents.rollout import Episode, rollout
+
+LIMIT = 5
+
+
+def rooms(diary=None):
+    return lambda: gym.wrappers.TimeLimit(ToyRoom(diary), LIMIT)
+
+
+def by_seed(trajectories):
+    return {trajectory.seed: trajectory for trajectory in trajectories}
+
+
+GAMES = [Episode(game, seed=100 + game) for game in range(7)]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 7, 64])
+def test_every_game_is_played_once_whatever_the_slots(slots):
+    diary = []
+    played = list(rollout(rooms(diary), GAMES, Visitor(), slots))
+    assert sorted(diary) == [episode.game for episode in GAMES]
+    assert by_seed(played) == by_seed(rollout(rooms(), GAMES, Visitor(), 2))
+    assert len(played) == len(GAMES)
+
+
+def test_an_episode_is_recorded_turn_by_turn():
+    (episode,) = rollout(rooms(), [Episode(1, seed=4)], Visitor())
+    opening = "You see a desk 1, a desk 2, and a desk 3. Your task is to: find it in room 1."
+    assert [turn.observation for turn in episode.turns] == [opening, "On the desk 1, you see nothing."]
+    assert [turn.action for turn in episode.turns] == ["go to desk 1", "go to desk 2"]
+    assert [turn.reward for turn in episode.turns] == [0.0, 1.0]
+    assert [turn.action_status for turn in episode.turns] == ["ok", "ok"]
+    assert episode.final_observation == "On the desk 2, you see nothing."
+    assert (episode.game, episode.task, episode.task_type, episode.seed) == ("room-1", "find it", "kind-1", 4)
+    assert (episode.agent, episode.tokenizer) == ("visitor", None)
+    assert (episode.terminated, episode.truncated, episode.success) == (True, False, True)
+    assert episode.metadata["tokens"] == {"prompt": 10, "generated": 4, "critic": 2}
+
+
+def test_the_step_limit_is_a_truncation_and_no_success():
+    (episode,) = rollout(rooms(), [Episode(2, seed=0)], Visitor(desks=(1,)))
+    assert len(episode) == LIMIT
+    assert (episode.terminated, episode.truncated, episode.success) == (False, True, False)
+
+
+def test_a_slot_takes_the_next_game_at_once():
+    """Games that end after one step do not wait for one that runs to the limit."""
+
+    class Counting(Visitor):
+        calls = 0
+
+        def act_many(self, slots, observations, infos):
+            self.calls += 1
+            return super().act_many(slots, observations, infos)
+
+    agent = Counting(desks=(1,))  # wins games 0, 3, 6, 9 in one step, loses game 1 after five
+    games = [Episode(game, seed=i) for i, game in enumerate((1, 0, 3, 6, 9, 0))]
+    order = [episode.game for episode in rollout(rooms(), games, agent, slots=2)]
+    assert order == ["room-0", "room-3", "room-6", "room-9", "room-1", "room-0"] or order[4] != order[5]
+    assert agent.calls == LIMIT
+
+
+def test_nothing_to_play_builds_nothing():
+    def never():
+        raise AssertionError("an environment was built")
+
+    assert list(rollout(never, [], Visitor())) == []
+
+
+def test_environments_are_closed_even_when_the_reader_stops():
+    closed = []
+
+    class Closing(ToyRoom):
+        def close(self):
+            closed.append(self)
+
+    played = rollout(lambda: gym.wrappers.TimeLimit(Closing(), LIMIT), GAMES, Visitor(), slots=3)
+    next(played)
+    played.close()
+    assert len(set(map(id, closed))) == 3

@@ -1,0 +1,348 @@
+"""The trainer against cross-entropy and Eqs. 8 and 9 on plain model logits, and what a run leaves on disk."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from learning import EPISODES, LOSING, OPENING, WINNING, episode
+
+from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.models import load_critic, load_policy, save_agent
+from oreo_agents.train import train
+from oreo_agents.trainer import OreoConfig, OreoTrainer, PolicyAndCritic, collate
+
+BETA, ALPHA = 0.3, 0.05
+
+
+@pytest.fixture
+def encoded(chat):
+    return [chat.encode(episode) for episode in EPISODES]
+
+
+@pytest.fixture
+def make(tmp_path, policy, tokenizer, encoded):
+    """A trainer on the three episodes; options are OreoConfig's."""
+
+    def make(method, episodes=encoded, policy=policy, critic=None, **options):
+        defaults = {
+            "beta": BETA,
+            "alpha": ALPHA,
+            "warmup_steps": 0,
+            "logging_steps": 1,
+            "learning_rate": 1e-3,
+        }
+        config = OreoConfig(
+            output_dir=str(tmp_path / "run"),
+            method=method,
+            use_cpu=True,
+            disable_tqdm=True,
+            **{**defaults, **options},
+        )
+        return OreoTrainer(policy, tokenizer, config, episodes, critic=critic)
+
+    return make
+
+
+def moved(policy, amount=0.05):
+    """A copy of the policy that has been trained a little, in no sensible direction."""
+    policy = copy.deepcopy(policy)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += amount * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+def log_probs(policy, encoded):
+    """Of every token of one episode but the first, by the whole model, without any of the trainer's code."""
+    ids = torch.tensor([encoded.input_ids])
+    return policy(input_ids=ids).logits[0, :-1].log_softmax(-1)
+
+
+def step(trainer, micro_batch_tokens):
+    """The loss of one batch of all episodes, and its gradients."""
+    trainer.trained.zero_grad()
+    batch = collate(trainer.train_dataset, 0, micro_batch_tokens)
+    loss = trainer.training_step(trainer.trained, batch)
+    return loss.item(), {
+        name: parameter.grad.clone()
+        for name, parameter in trainer.trained.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+# --- batches and forward pass ---------------------------------------------------------------------------------
+
+
+def test_collate_sorts_by_length_and_keeps_to_its_tokens(encoded):
+    lengths = sorted(map(len, encoded), reverse=True)
+    assert [tuple(micro["input_ids"].shape) for micro in collate(encoded, 0, 10_000)] == [(3, lengths[0])]
+    assert [tuple(micro["input_ids"].shape) for micro in collate(encoded, 0, 1)] == [(1, n) for n in lengths]
+    some = collate(encoded, 0, 2 * lengths[0])
+    assert [len(micro["input_ids"]) for micro in some] == [2, 1]
+
+
+def test_padding_belongs_to_nobody(encoded):
+    (micro,) = collate(encoded, 99, 10_000)
+    for row, one in enumerate(sorted(encoded, key=len, reverse=True)):
+        n = len(one)
+        assert micro["input_ids"][row, :n].tolist() == one.input_ids
+        assert micro["returns"][row, :n].tolist() == one.returns
+        assert micro["success"][row].item() == one.success
+        assert (micro["input_ids"][row, n:] == 99).all()
+        for name in ("action_mask", "imitate_mask", "end_mask"):
+            assert micro[name][row, :n].tolist() == getattr(one, name)
+            assert not micro[name][row, n:].any()
+
+
+@pytest.mark.parametrize("head_chunk", [3, 4096])
+def test_forward_gives_what_the_whole_model_gives(policy, critic, encoded, head_chunk):
+    reference = moved(policy)
+    (micro,) = collate(encoded, 0, 10_000)
+    mask = micro["action_mask"]
+    with torch.no_grad():
+        out = PolicyAndCritic(policy, critic, head_chunk)(micro["input_ids"], mask, reference)
+        assert set(out) == {"logp", "entropy", "rho", "kl", "values"}
+        for name in ("logp", "entropy", "rho", "kl"):
+            assert (out[name][~mask] == 0).all()
+        for row, one in enumerate(sorted(encoded, key=len, reverse=True)):
+            chosen = torch.tensor(one.action_mask[1:])
+            full, ref_full = log_probs(policy, one)[chosen], log_probs(reference, one)[chosen]
+            target = torch.tensor(one.input_ids[1:])[chosen]
+            at = torch.arange(len(target)), target
+            distributions = [torch.distributions.Categorical(logits=logits) for logits in (full, ref_full)]
+            expected = {
+                "logp": full[at],
+                "rho": full[at] - ref_full[at],
+                "entropy": distributions[0].entropy(),
+                "kl": torch.distributions.kl_divergence(*distributions),
+            }
+            for name, values in expected.items():
+                torch.testing.assert_close(out[name][row][mask[row]], values, atol=1e-4, rtol=1e-4)
+            values = critic(torch.tensor([one.input_ids]))[0]
+            torch.testing.assert_close(out["values"][row, : len(one)], values, atol=1e-4, rtol=1e-4)
+
+
+# --- losses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [1, 10_000])
+def test_sft_is_cross_entropy_on_the_action_tokens(make, policy, chat, micro_batch_tokens):
+    """The mean over all tokens worth imitating, whatever the micro-batches."""
+    noisy = chat.encode(episode(LOSING, won=False, metadata={"noise_turns": [1]}))
+    episodes = [chat.encode(EPISODES[0]), noisy]
+    total = tokens = 0.0
+    for one in episodes:
+        target = torch.tensor(one.input_ids[1:])
+        target[~torch.tensor(one.imitate_mask[1:])] = -100
+        nll = torch.nn.functional.cross_entropy(log_probs(policy, one), target, reduction="sum")
+        total, tokens = total + nll.item(), tokens + sum(one.imitate_mask)
+    loss, _ = step(make("sft", episodes), micro_batch_tokens)
+    assert loss == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_oreo_by_plain_loops(make, policy, critic, encoded):
+    """Eqs. 8 and 9 and the KL, token by token, away from the start."""
+    trainer = make("oreo", critic=copy.deepcopy(critic))
+    trainer.policy.load_state_dict(moved(policy).state_dict())
+    total = 0.0
+    for one in encoded:
+        with torch.no_grad():
+            full, ref_full = log_probs(trainer.policy, one), log_probs(trainer.reference, one)
+            values = critic(torch.tensor([one.input_ids]))[0].tolist()
+        n = len(one)
+        rho, kl = [0.0] * n, [0.0] * n
+        for p in range(1, n):
+            if one.action_mask[p]:
+                rho[p] = (full - ref_full)[p - 1, one.input_ids[p]].item()
+                kl[p] = (full[p - 1].exp() * (full - ref_full)[p - 1]).sum().item()
+        squares_v, squares_pi = [], []
+        for p in range(n):
+            acts_next = p + 1 < n and one.action_mask[p + 1]
+            error = values[p] - one.returns[p] + BETA * sum(rho[p + 1 :])
+            if acts_next or one.end_mask[p]:
+                squares_v.append(error**2)
+            if acts_next:
+                squares_pi.append(error**2)
+        actions = sum(one.action_mask)
+        total += sum(squares_v) / len(squares_v) + sum(squares_pi) / actions + ALPHA * sum(kl) / actions
+    loss, _ = step(trainer, 10_000)
+    assert loss == pytest.approx(total / len(encoded), rel=1e-3)
+
+
+def test_oreo_starts_from_nothing(make, encoded):
+    """At the first step the policy is the reference and V = 0, so every squared error is the return squared."""
+    trainer = make("oreo", max_steps=1)
+    trainer.train()
+    log = trainer.state.log_history[0]
+    assert log["value_loss"] == log["policy_loss"] == pytest.approx(1 / 3, abs=1e-5)  # one of three was won
+    assert log["loss"] == pytest.approx(2 / 3, abs=1e-4)
+    for name in ("kl", "rho_won", "rho_lost", "value_won", "value_lost"):
+        assert log[name] == pytest.approx(0, abs=1e-5)
+    # A value is read before every action token and after every action; V = 0 misses each target by itself.
+    targets = [e.returns[0] for e in encoded for _ in range(sum(e.action_mask) + sum(e.end_mask))]
+    mean = sum(targets) / len(targets)
+    assert log["explained_variance"] == pytest.approx(1 - mean / (mean - mean**2), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["sft", "oreo"])
+def test_micro_batches_do_not_change_the_gradient(make, policy, critic, method):
+    trainer = make(method, critic=critic if method == "oreo" else None)
+    trainer.policy.load_state_dict(moved(policy).state_dict())
+    loss, gradients = step(trainer, 10_000)
+    small_loss, small_gradients = step(trainer, 1)
+    assert small_loss == pytest.approx(loss, rel=1e-4)
+    assert small_gradients.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(small_gradients[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_an_episode_without_turns_teaches_nothing(make, encoded, chat):
+    nothing = chat.encode(dataclasses.replace(EPISODES[0], turns=()))
+    assert len(nothing) == 0
+    loss, _ = step(make("sft", [*encoded, nothing]), 1)
+    assert loss == pytest.approx(step(make("sft", encoded), 1)[0], rel=1e-5)
+
+
+# --- what is trained on ---------------------------------------------------------------------------------------
+
+
+def test_rejection_imitates_the_successful_ones(make, encoded):
+    assert make("rejection").train_dataset == [encoded[0]]
+    assert len(make("sft").train_dataset) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "kept", "options", "message"),
+    [
+        ("sft", slice(0), {}, "no episodes to train on"),
+        ("rejection", slice(1, 3), {}, "no successful episodes"),
+        ("oreo", slice(1, 3), {}, "no successful episodes"),
+        ("oreo", slice(0, 1), {}, "no failed episodes"),
+        ("sft", slice(3), {"max_length": 20}, r"has \d+ tokens, max_length is 20"),
+    ],
+    ids=[
+        "none",
+        "rejection without a success",
+        "oreo without a success",
+        "oreo without a failure",
+        "too long",
+    ],
+)
+def test_episodes_that_cannot_be_trained_on_are_refused(make, encoded, method, kept, options, message):
+    with pytest.raises(DatasetError, match=message):
+        make(method, encoded[kept], **options)
+
+
+def test_an_unknown_method_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"ppo.*sft, rejection, oreo"):
+        OreoConfig(output_dir=str(tmp_path), method="ppo")
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+def test_oreo_raises_the_successful_action_and_lowers_the_failing_one(make, chat, policy):
+    """A bandit: one observation, one command that wins and one that does not."""
+    arms = [
+        chat.encode(episode([WINNING[0]], won=True, opening=OPENING)),
+        chat.encode(episode([LOSING[0]], won=False, opening=OPENING)),
+    ]
+
+    def log_likelihoods():
+        with torch.no_grad():
+            return [
+                sum(
+                    log_probs(policy, arm)[p - 1, arm.input_ids[p]]
+                    for p in range(len(arm))
+                    if arm.action_mask[p]
+                )
+                for arm in arms
+            ]
+
+    before = log_likelihoods()
+    trainer = make("oreo", arms, beta=0.1, alpha=0.0, max_steps=25, learning_rate=3e-3)
+    trainer.train()
+    gain = [after - start for after, start in zip(log_likelihoods(), before, strict=True)]
+    assert gain[0] > 1 and gain[0] > gain[1] + 2
+    # Seen before either arm is chosen, the state is worth something between the two.
+    with torch.no_grad():
+        value = trainer.critic(torch.tensor([arms[0].input_ids]))[
+            0, arms[0].action_mask.index(True) - 1
+        ].item()
+    assert 0.2 < value < 0.8
+
+
+def test_warm_up_trains_the_critic_alone(make, policy):
+    trainer = make("oreo", max_steps=2, critic_warmup=1.0)
+    before = {name: weight.clone() for name, weight in trainer.trained.state_dict().items()}
+    trainer.train()
+    after = trainer.trained.state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"critic"}
+
+
+def test_the_critic_has_a_rate_of_its_own(make):
+    trainer = make("oreo", max_steps=1, critic_learning_rate=0.0)
+    before = copy.deepcopy(trainer.critic.state_dict())
+    trainer.train()
+    assert all(torch.equal(before[name], weight) for name, weight in trainer.critic.state_dict().items())
+    assert not torch.equal(trainer.policy.lm_head.weight, trainer.reference.lm_head.weight)
+
+
+@pytest.mark.parametrize("method", ["sft", "oreo"])
+def test_a_resumed_run_ends_where_an_unbroken_one_ends(make, policy, tmp_path, method):
+    # Batches of one of three episodes: the checkpoint lies in the middle of the second pass over them.
+    options = {"max_steps": 5, "save_strategy": "steps", "save_steps": 4, "per_device_train_batch_size": 1}
+    start = copy.deepcopy(policy)
+    unbroken = make(method, policy=policy, **options)
+    unbroken.train()
+    resumed = make(method, policy=start, **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
+    assert resumed.state.global_step == 5
+    weights = unbroken.trained.state_dict()
+    for name, weight in resumed.trained.state_dict().items():
+        torch.testing.assert_close(weight, weights[name], atol=1e-6, rtol=0, msg=name)
+
+
+# --- what `train` leaves on disk ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(tmp_path, policy, tokenizer):
+    save_agent(tmp_path / "start", policy, tokenizer)
+    return tmp_path / "start"
+
+
+def test_train_writes_an_agent(start, tmp_path, policy):
+    output = tmp_path / "trained"
+    options = {"max_steps": 1, "warmup_steps": 0, "learning_rate": 1e-3, "bf16": False, "use_cpu": True}
+    trainer = train("oreo", EPISODES, start, output, progress=False, **options)
+    loaded, _ = load_policy(output)
+    weights = trainer.policy.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in loaded.state_dict().items())
+    assert not torch.equal(loaded.lm_head.weight, policy.lm_head.weight)
+    critic = load_critic(output)
+    assert torch.equal(critic.value_head.weight, trainer.critic.value_head.weight)
+    assert critic.value_head.weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize("method", ["sft", "oreo"])
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_agent(tmp_path, policy, tokenizer, method):
+    with torch.no_grad():
+        policy.model.norm.weight.fill_(torch.nan)
+    save_agent(tmp_path / "broken", policy, tokenizer)
+    output = tmp_path / "trained"
+    with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
+        train(
+            method,
+            EPISODES,
+            tmp_path / "broken",
+            output,
+            progress=False,
+            max_steps=1,
+            bf16=False,
+            use_cpu=True,
+        )
+    assert not output.exists()
