@@ -186,9 +186,12 @@ def run_report(args: argparse.Namespace) -> int | None:
 
 def add_record(commands: Commands) -> None:
     """Options of ``record``."""
-    parser = _command(commands, "record", run_record, "play many games by rule and keep the episodes")
+    parser = _command(commands, "record", run_record, "play many games and keep the episodes")
     parser.add_argument(
-        "--agent", default="expert", metavar="NAME", help="expert (default), shortest or random"
+        "--agent",
+        default="expert",
+        metavar="NAME_OR_PATH",
+        help="expert (default), shortest, random, or a trained agent, which samples its actions",
     )
     _add_game_options(parser)
     parser.add_argument(
@@ -202,21 +205,24 @@ def add_record(commands: Commands) -> None:
 
 def run_record(args: argparse.Namespace) -> int | None:
     """Record episodes to disk."""
-    from oreo_agents.collect import record
+    from oreo_agents.collect import AGENTS, record, record_rollouts
 
-    summary = record(
-        args.agent,
-        args.output,
-        split=args.split,
-        games=args.games,
-        episodes_per_game=args.per_game,
-        epsilon=args.epsilon,
-        seed=args.seed,
-        shard=args.shard,
-        limit=args.episodes,
-        max_steps=args.max_steps,
-    )
-    print(summary)
+    options = {
+        "split": args.split,
+        "games": args.games,
+        "episodes_per_game": args.per_game,
+        "seed": args.seed,
+        "shard": args.shard,
+        "limit": args.episodes,
+        "max_steps": args.max_steps,
+    }
+    if args.agent in AGENTS or not Path(args.agent).exists():
+        print(record(args.agent, args.output, epsilon=args.epsilon, **options))
+    else:
+        from oreo_agents.agents.oreo import OreoAgent
+
+        agent = OreoAgent.from_pretrained(args.agent, select="sample")
+        print(record_rollouts(agent, args.output, **options))
     return None
 
 
@@ -233,7 +239,9 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--learning-rate", type=float, metavar="LR")
     parser.add_argument("--beta", type=float, help="strength of the KL regulariser in OREO's objective")
     parser.add_argument("--alpha", type=float, help="weight of the policy's KL to the reference")
-    parser.add_argument("--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass")
+    parser.add_argument(
+        "--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass"
+    )
     _add_seed(parser)
 
 

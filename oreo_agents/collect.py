@@ -1,7 +1,7 @@
-"""Scripted players over many games, recorded: a searching expert, shortest plans, random commands, mixtures.
+"""Many games played and recorded: by a searching expert, shortest plans, random commands, mixtures, or a model.
 
-The function behind ``oreo-agents record``. Knows nothing about models; those play through
-:mod:`oreo_agents.rollout`.
+The functions behind ``oreo-agents record``. Scripted players go one game after the other; a model plays many at
+once through :mod:`oreo_agents.rollout`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import RecordTrajectories
+
+if TYPE_CHECKING:
+    from oreo_agents.agents import Agent
 
 AGENTS = ("expert", "shortest", "random")
 UNLIMITED = 100_000
@@ -111,6 +114,62 @@ def record(
         _play_all(recorder, agent, waiting, epsilon, seed, summary, progress)
     finally:
         recorder.close()
+    return summary
+
+
+def record_rollouts(
+    agent: Agent,
+    path: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    games: Any = None,
+    episodes_per_game: int = 1,
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    limit: int | None = None,
+    max_steps: int = 50,
+    slots: int = 64,
+    progress: bool = True,
+) -> Summary:
+    """Let a model play ALFWorld games, many at once, and record what it sampled; resumes like :func:`record`.
+
+    Args:
+        agent: who plays, e.g. an :class:`oreo_agents.OreoAgent` with ``select="sample"``.
+        path: folder of the dataset.
+        split: as for ``gym.make("OREO-ALFWorld")``.
+        games: as for ``gym.make("OREO-ALFWorld")``.
+        episodes_per_game: how often each game is played.
+        seed: of the order of the games, the environment and the sampling.
+        shard: (i, n): play every n-th game, beginning with the i-th.
+        limit: at most this many episodes of this shard, those recorded before included.
+        max_steps: step limit of an episode.
+        slots: episodes at once.
+        progress: show a progress bar with success rate and episodes per second.
+
+    Raises:
+        DatasetError: ``path`` cannot be recorded into.
+        DataNotFoundError: there are no such games.
+    """
+    from oreo_envs.alfworld.data import find_games
+
+    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.rollout import Episode, rollout
+
+    found = find_games(split, games)
+    summary = Summary(_part(Path(path), shard))
+    plan = list(islice(_plan(found.names, episodes_per_game, seed, shard), limit))
+    with TrajectoryWriter(summary.path, dialect="move") as writer:
+        waiting = [(game, repeat) for game, repeat in plan if writer.count(game, agent.name) <= repeat]
+        summary.already_there = len(plan) - len(waiting)
+        episodes = [Episode(game, _episode_seed(seed, game, repeat)) for game, repeat in waiting]
+        played = rollout(lambda: _make("model", None, found, max_steps), episodes, agent, slots)
+        start = time.monotonic()
+        for _, trajectory in zip(_shown(waiting, summary, progress), played, strict=True):
+            writer.append(trajectory)
+            summary.episodes += 1
+            summary.successes += trajectory.success
+            summary.turns += len(trajectory)
+            summary.seconds = time.monotonic() - start
     return summary
 
 

@@ -11,20 +11,23 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, alfworld, evaluate, play, write_json
+from oreo_agents.evaluation import Result, alfworld, evaluate, write_json
 
 if TYPE_CHECKING:
-    from oreo_envs.alfworld.data import Games
+    from oreo_envs.alfworld.data import GameFiles, Games
 
 STARTING_CHECKPOINT = Path(__file__).parent / "assets" / "start"
+
+ACTION_TOKENS = 8
+"""The longest command has five tokens and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +35,25 @@ class Recipe:
     """How much of everything. The defaults end within twelve minutes on two cores without a GPU."""
 
     seed: int = 0
-    demonstrations: int = 400
-    """Expert episodes that are imitated, one per training game."""
-    sft_epochs: float = 30
+    demonstrations: int = 4000
+    """Expert episodes that are imitated."""
+    epsilon: float = 0.15
+    """Share of the expert's turns that are replaced by slips: not imitated, but recovered from."""
+    sft_epochs: float = 8
     """Passes over them from scratch; enough to converge."""
-    refine_epochs: float = 2
+    refine_epochs: float = 1
     """Passes over them from the shipped starting checkpoint."""
-    rollout_games: int = 1200
-    """Training games the imitating policy plays for the offline dataset."""
-    rollouts_per_game: int = 1
+    observation_weight: float = 0.3
+    """In imitation the decoder also predicts what it will see: that teaches it which commands can work."""
+    rollouts: int = 1500
+    """Episodes of the imitating policy on training games: the offline dataset."""
     oreo_epochs: float = 2
-    learning_rate: float = 3e-4
-    critic_learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
+    critic_learning_rate: float = 7e-4
     beta: float = 0.03
-    alpha: float = 0.003
+    alpha: float = 0.01
     k: int = 5
-    eval_games: int = 140
+    eval_games: int = 200
     max_steps: int = 50
     slots: int = 100
     from_scratch: bool = False
@@ -79,48 +85,38 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Where to learn and where to be judged; the two share no room, or are ALFWorld's own splits."""
+    """Games to learn from and games to be judged on."""
 
     name: str
     train: Games
-    train_indices: Sequence[int]
     test: Games
-    test_indices: Sequence[int]
 
     @classmethod
-    def choose(cls, source: Path | None, recipe: Recipe) -> Arena:
-        """Generated rooms, ALFWorld's ``train`` and ``valid_seen`` under ``source``, or its rooms split in two.
+    def choose(cls, source: Path | None) -> Arena:
+        """Generated rooms; or ALFWorld's ``train`` and ``valid_seen`` under ``source``; or its rooms, split in two.
 
         Raises:
             DataNotFoundError: there are no games at ``source``.
+            ConfigurationError: they cannot be split.
         """
         from oreo_envs.alfworld.data import find_games, find_split
 
-        rng = random.Random(f"demo {recipe.seed}")
         if source is None:
-            train, test = find_games("generated"), find_games("generated_unseen")
-            name = "generated games, rooms never seen"
-        elif find_split("train", source) and find_split("valid_seen", source):
+            return cls("generated_unseen", find_games("generated"), find_games("generated_unseen"))
+        if find_split("train", source) and find_split("valid_seen", source):
             train, test = (find_games(games=find_split(split, source)) for split in ("train", "valid_seen"))
-            name = "ALFWorld valid_seen"
-        else:
-            games = find_games(games=source)
-            return cls._hold_out_rooms(games, recipe)
-        wanted = max(recipe.demonstrations, recipe.rollout_games)
-        chosen = rng.sample(range(len(train)), min(wanted, len(train)))
-        judged = list(range(min(recipe.eval_games, len(test))))
-        return cls(name, train, chosen, test, judged)
-
-    @classmethod
-    def _hold_out_rooms(cls, games: Games, recipe: Recipe) -> Arena:
+            return cls("ALFWorld valid_seen", train, test)
+        games = cast("GameFiles", find_games(games=source))
         rooms = sorted({_room(name) for name in games.names})
         if len(rooms) < 2:
-            raise ConfigurationError("these games are all in one room: nothing would be left to judge on")
+            raise ConfigurationError(
+                f"all games at {source} are in one room: nothing would be left to judge on"
+            )
         held_out = set(random.Random("held-out rooms").sample(rooms, max(1, len(rooms) // 5)))
-        test = [i for i, name in enumerate(games.names) if _room(name) in held_out][: recipe.eval_games]
-        train = [i for i, name in enumerate(games.names) if _room(name) not in held_out]
-        random.Random(f"demo {recipe.seed}").shuffle(train)
-        return cls("games in rooms held out", games, train, games, test)
+        files: dict[bool, list[Path]] = {False: [], True: []}
+        for name, path in zip(games.names, games.paths, strict=True):
+            files[_room(name) in held_out].append(path)
+        return cls("rooms held out", find_games(games=files[False]), find_games(games=files[True]))
 
 
 def _room(name: str) -> str:
@@ -160,16 +156,16 @@ def whole_path(source: Path | None, output: Path, recipe: Recipe, console: Conso
         console: where progress goes.
     """
     output.mkdir(parents=True, exist_ok=True)
-    arena = Arena.choose(source, recipe)
+    arena = Arena.choose(source)
     path = _Path(arena, recipe, Stages(output, console))
     sft = path.imitate()
     rollouts = path.roll_out(sft)
     agents = {
         "SFT": (sft, "greedy"),
         "SFT continued": (path.continue_imitation(sft, rollouts), "greedy"),
-        "rejection sampling": (path.train("rejection", sft, [rollouts]), "greedy"),
+        "rejection sampling": (path.train("rejection", sft, rollouts), "greedy"),
     }
-    oreo = path.train("oreo", sft, [rollouts])
+    oreo = path.train("oreo", sft, rollouts)
     agents["OREO"] = (oreo, "greedy")
     agents[f"OREO best-of-{recipe.k}"] = (oreo, "best_of_k")
     results = [path.judge(method, *agent) for method, agent in agents.items()]
@@ -182,100 +178,118 @@ class _Path:
 
     def __init__(self, arena: Arena, recipe: Recipe, stages: Stages) -> None:
         self.arena, self.recipe, self.stages = arena, recipe, stages
-        self.make_train_env = alfworld(games=arena.train, max_steps=recipe.max_steps)
         self.make_test_env = alfworld(games=arena.test, max_steps=recipe.max_steps)
+        self.games = list(range(min(recipe.eval_games, len(arena.test))))
 
     def record(self) -> Path:
-        """The searching expert on training games."""
-        from oreo_agents.agents.scripted import ScriptedAgent
+        """The searching expert on training games; now and then its hand slips, and it recovers."""
+        from oreo_agents.collect import record
 
-        games = self.arena.train_indices[: self.recipe.demonstrations]
-        expert = ScriptedAgent("expert")
-        return self.stages.run(
-            "demonstrations", (self.arena.name, games), lambda path: self._play(path, expert, games, slots=1)
-        )
+        recipe = self.recipe
+        options = {**self._plays(recipe.demonstrations, recipe.seed), "epsilon": recipe.epsilon}
+
+        def work(path: Path) -> None:
+            record("expert", path, games=self.arena.train, **options)
+
+        return self.stages.run("demonstrations", (self.arena.name, options), work)
 
     def imitate(self) -> Path:
         """SFT on the demonstrations, from the shipped checkpoint or from scratch."""
         self.demonstrations = self.record()
-        shipped = not self.recipe.from_scratch and STARTING_CHECKPOINT.is_dir()
-        model: str | Path = STARTING_CHECKPOINT if shipped else "small"
-        epochs = self.recipe.refine_epochs if shipped else self.recipe.sft_epochs
-        rate = self.recipe.learning_rate if shipped else 1.5e-3
-        options = {"num_train_epochs": epochs, "learning_rate": rate, "per_device_train_batch_size": 32}
-        return self.stages.run(
-            "sft",
-            (str(model), options),
-            lambda path: self._train("sft", model, [self.demonstrations], path, options),
-        )
+        recipe = self.recipe
+        shipped = not recipe.from_scratch and STARTING_CHECKPOINT.is_dir()
+        model = STARTING_CHECKPOINT if shipped else "small"
+        options = {
+            "num_train_epochs": recipe.refine_epochs if shipped else recipe.sft_epochs,
+            "learning_rate": 5e-4 if shipped else 2e-3,
+            "observation_weight": recipe.observation_weight,
+        }
+
+        def work(path: Path) -> None:
+            self._fit("sft", model, self.demonstrations, path, options)
+
+        return self.stages.run("sft", (shipped, options), work)
 
     def roll_out(self, policy: Path) -> Path:
         """The offline dataset: the policy's own episodes at temperature 1, successes and failures."""
         from oreo_agents.agents.oreo import OreoAgent
+        from oreo_agents.collect import record_rollouts
 
-        games = list(self.arena.train_indices[: self.recipe.rollout_games]) * self.recipe.rollouts_per_game
+        options = {**self._plays(self.recipe.rollouts, self.recipe.seed + 1), "slots": self.recipe.slots}
 
         def work(path: Path) -> None:
-            agent = OreoAgent.from_pretrained(policy, select="sample", max_new_tokens=8)
-            self._play(path, agent, games, self.recipe.slots)
+            agent = OreoAgent.from_pretrained(
+                policy, select="sample", max_new_tokens=ACTION_TOKENS, name="sft"
+            )
+            record_rollouts(agent, path, games=self.arena.train, **options)
 
-        return self.stages.run("rollouts", len(games), work)
-
-    def train(
-        self, method: str, start: Path, data: Sequence[Path], epochs: float | None = None, name: str = ""
-    ) -> Path:
-        """One of the compared methods, from the SFT policy."""
-        options = {
-            "num_train_epochs": epochs or self.recipe.oreo_epochs,
-            "learning_rate": self.recipe.learning_rate,
-            "critic_learning_rate": self.recipe.critic_learning_rate,
-            "beta": self.recipe.beta,
-            "alpha": self.recipe.alpha,
-            "per_device_train_batch_size": 32,
-        }
-        return self.stages.run(
-            name or method, options, lambda path: self._train(method, start, data, path, options)
-        )
+        return self.stages.run("rollouts", options, work)
 
     def continue_imitation(self, start: Path, rollouts: Path) -> Path:
         """The control: as many more updates as OREO gets, on the demonstrations."""
         from oreo_agents.dataset import load_trajectories
 
         share = len(load_trajectories(rollouts)) / len(load_trajectories(self.demonstrations))
-        epochs = self.recipe.oreo_epochs * share
-        return self.train("sft", start, [self.demonstrations], epochs, name="sft-continued")
+        options = {
+            "num_train_epochs": self.recipe.oreo_epochs * share,
+            "learning_rate": self.recipe.learning_rate,
+            "observation_weight": self.recipe.observation_weight,
+        }
+
+        def work(path: Path) -> None:
+            self._fit("sft", start, self.demonstrations, path, options)
+
+        return self.stages.run("sft-continued", options, work)
+
+    def train(self, method: str, start: Path, rollouts: Path) -> Path:
+        """One of the compared methods, from the SFT policy on its rollouts."""
+        recipe = self.recipe
+        options = {
+            "num_train_epochs": recipe.oreo_epochs,
+            "learning_rate": recipe.learning_rate,
+            "critic_learning_rate": recipe.critic_learning_rate,
+            "beta": recipe.beta,
+            "alpha": recipe.alpha,
+        }
+        return self.stages.run(
+            method, options, lambda path: self._fit(method, start, rollouts, path, options)
+        )
 
     def judge(self, method: str, agent: Path, select: str) -> Result:
         """Success on the held-out games."""
         from oreo_agents.agents.oreo import OreoAgent
         from oreo_agents.dataset.store import TrajectoryWriter
 
+        recipe = self.recipe
+
         def work(path: Path) -> None:
-            player = OreoAgent.from_pretrained(
-                agent, select=select, k=self.recipe.k, max_new_tokens=8, name=method
+            options: dict[str, Any] = {
+                "select": select,
+                "k": recipe.k,
+                "max_new_tokens": ACTION_TOKENS,
+                "name": method,
+            }
+            player = OreoAgent.from_pretrained(agent, **options)
+            result, episodes = evaluate(
+                self.make_test_env, player, self.games, method, recipe.seed, recipe.slots
             )
-            seed, games = self.recipe.seed, self.arena.test_indices
-            result, episodes = evaluate(self.make_test_env, player, games, method, seed, self.recipe.slots)
-            write_json(path, {**result, "arena": self.arena.name, "recipe": asdict(self.recipe)})
+            write_json(path, {**result, "arena": self.arena.name, "recipe": asdict(recipe)})
             if select == "best_of_k":
-                with TrajectoryWriter(self.stages.output / "episodes") as writer:
+                with TrajectoryWriter(self.stages.output / "episodes", dialect="move") as writer:
                     for episode in episodes[:20]:
                         writer.append(episode)
 
         name = "result-" + method.lower().replace(" ", "-") + ".json"
-        return json.loads(self.stages.run(name, (len(self.arena.test_indices), select), work).read_text())
+        return json.loads(self.stages.run(name, (self.games, recipe.k, select), work).read_text())
 
-    def _play(self, path: Path, agent: Any, games: Sequence[int], slots: int) -> None:
-        from oreo_agents.dataset.store import TrajectoryWriter
+    def _plays(self, episodes: int, seed: int) -> dict[str, Any]:
+        """So many episodes on training games, each game as often as needed."""
+        repeats = -(-episodes // len(self.arena.train))
+        limits = {"limit": episodes, "max_steps": self.recipe.max_steps}
+        return {"episodes_per_game": repeats, "seed": seed, **limits}
 
-        episodes = play(self.make_train_env, agent, games, self.recipe.seed, slots, progress=path.name)
-        with TrajectoryWriter(path) as writer:
-            for episode in episodes:
-                writer.append(episode)
-
-    def _train(self, method: str, model: str | Path, data: Sequence[Path], path: Path, options: dict) -> None:
+    def _fit(self, method: str, model: str | Path, data: Path, path: Path, options: dict[str, Any]) -> None:
         from oreo_agents.dataset import load_trajectories
         from oreo_agents.train import train
 
-        episodes = [episode for part in data for episode in load_trajectories(part)]
-        train(method, episodes, model, path, seed=self.recipe.seed, **options)
+        train(method, list(load_trajectories(data)), model, path, seed=self.recipe.seed, **options)

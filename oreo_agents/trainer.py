@@ -48,6 +48,9 @@ class OreoConfig(TrainingArguments):
         default=0.01, metadata={"help": "Weight of the full-vocabulary KL to the start (L_reg)."}
     )
     critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
+    observation_weight: float = field(
+        default=0.0, metadata={"help": "Imitation: weight of predicting observations too (0: actions alone)."}
+    )
     critic_warmup: float = field(
         default=0.0, metadata={"help": "Share of the steps that train the critic alone."}
     )
@@ -161,6 +164,7 @@ def _pad(episodes: Sequence[EncodedEpisode], pad_id: int) -> dict[str, Tensor]:
 
     return {
         "input_ids": column("input_ids", pad_id),
+        "token_mask": torch.tensor([[i < len(e) for i in range(width)] for e in episodes]),
         "action_mask": column("action_mask", False),
         "imitate_mask": column("imitate_mask", False),
         "end_mask": column("end_mask", False),
@@ -203,7 +207,8 @@ class OreoTrainer(Trainer):
             critic = critic or Critic.from_policy(policy)
             self.reference = copy.deepcopy(policy).eval().requires_grad_(False).to(args.device)
         if args.device.type == "cpu":
-            for model in (policy, self.reference, critic and critic.backbone):
+            backbones = [policy, self.reference, None if critic is None else critic.backbone]
+            for model in backbones:
                 if model is not None:
                     model.set_attn_implementation("eager")  # its backward pass is the faster one there
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -283,7 +288,9 @@ class OreoTrainer(Trainer):
         mask = inputs["imitate_mask"]
         return -(out["logp"] * mask).sum() / mask.sum().clamp(min=1)
 
-    def _oreo(self, inputs: dict[str, Tensor], out: dict[str, Tensor]) -> Tensor:
+    def _oreo(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 8 for the critic, Eq. 9 and the KL for the policy."""
+        out = model(inputs["input_ids"], inputs["action_mask"], self.reference)
         beta, actions, returns = self.args.beta, inputs["action_mask"], inputs["returns"]
         values, rho = out["values"], out["rho"]
         states = inputs["end_mask"] | torch.nn.functional.pad(actions[:, 1:], (0, 1))
@@ -305,7 +312,7 @@ class OreoTrainer(Trainer):
                 self._record(f"rho_{name}", masked_mean(rho[chosen], actions[chosen]))
                 self._record(f"value_{name}", masked_mean(values[chosen], states[chosen]))
         frozen = self.state.global_step < self.args.critic_warmup * self.state.max_steps
-        return loss_v + (0.0 if frozen else 1.0) * (loss_pi + self.args.alpha * loss_kl)
+        return loss_v + (0.0 if frozen else 1.0) * (loss_pi + self.args.alpha * loss_kl), out
 
     def _record(self, name: str, value: Tensor) -> None:
         self._metrics[name].append(value.detach().item())
