@@ -265,7 +265,7 @@ class OreoTrainer(Trainer):
                     f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
                     "lower --learning-rate"
                 )
-            loss = loss * (self._weight(micro) / max(total, 1))
+            loss = loss * (self._weight(micro) / (total or 1))
             self.accelerator.backward(loss / self.args.gradient_accumulation_steps)
             loss_sum += loss.detach()
             self.state.num_input_tokens_seen += micro["input_ids"].numel()
@@ -275,18 +275,28 @@ class OreoTrainer(Trainer):
         self, model, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch=None
     ):
         """The loss of one micro-batch, by method."""
-        out = model(inputs["input_ids"], inputs["action_mask"], self.reference)
-        loss = self._oreo(inputs, out) if self.args.method == "oreo" else self._imitation(inputs, out)
+        compute = self._oreo if self.args.method == "oreo" else self._imitation
+        loss, out = compute(model, inputs)
         self._record("entropy", masked_mean(out["entropy"], inputs["action_mask"]))
         return (loss, out) if return_outputs else loss
 
-    def _weight(self, inputs: dict[str, Tensor]) -> int:
+    def _weight(self, inputs: dict[str, Tensor]) -> float:
         """What a micro-batch counts in its batch: for OREO every episode alike, for imitation every token."""
-        return len(inputs["input_ids"]) if self.args.method == "oreo" else int(inputs["imitate_mask"].sum())
+        if self.args.method == "oreo":
+            return len(inputs["input_ids"])
+        return self._token_weights(inputs).sum().item()
 
-    def _imitation(self, inputs: dict[str, Tensor], out: dict[str, Tensor]) -> Tensor:
-        mask = inputs["imitate_mask"]
-        return -(out["logp"] * mask).sum() / mask.sum().clamp(min=1)
+    def _token_weights(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What each token counts in imitation, ``[B, T]``; nothing precedes the first."""
+        observed = inputs["token_mask"] & ~inputs["action_mask"]
+        weights = inputs["imitate_mask"] + self.args.observation_weight * observed
+        return torch.nn.functional.pad(weights[:, 1:], (1, 0))
+
+    def _imitation(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted cross-entropy of actions and, where asked for, observations."""
+        weights = self._token_weights(inputs)
+        out = model(inputs["input_ids"], inputs["action_mask"] | (weights > 0))
+        return -(out["logp"] * weights).sum() / weights.sum().clamp(min=1e-8), out
 
     def _oreo(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 8 for the critic, Eq. 9 and the KL for the policy."""
