@@ -128,18 +128,22 @@ def test_forward_gives_what_the_whole_model_gives(policy, critic, encoded, head_
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 10_000])
-def test_sft_is_cross_entropy_on_the_action_tokens(make, policy, chat, micro_batch_tokens):
-    """The mean over all tokens worth imitating, whatever the micro-batches."""
+@pytest.mark.parametrize("observation_weight", [0.0, 0.3])
+def test_sft_is_weighted_cross_entropy(make, policy, chat, micro_batch_tokens, observation_weight):
+    """The mean over all tokens worth imitating (and, by their weight, observations), whatever the micro-batches."""
     noisy = chat.encode(episode(LOSING, won=False, metadata={"noise_turns": [1]}))
     episodes = [chat.encode(EPISODES[0]), noisy]
-    total = tokens = 0.0
+    total = weights = 0.0
     for one in episodes:
         target = torch.tensor(one.input_ids[1:])
-        target[~torch.tensor(one.imitate_mask[1:])] = -100
-        nll = torch.nn.functional.cross_entropy(log_probs(policy, one), target, reduction="sum")
-        total, tokens = total + nll.item(), tokens + sum(one.imitate_mask)
-    loss, _ = step(make("sft", episodes), micro_batch_tokens)
-    assert loss == pytest.approx(total / tokens, rel=1e-4)
+        nll = torch.nn.functional.cross_entropy(log_probs(policy, one), target, reduction="none")
+        for loss, acted, imitated in zip(
+            nll.tolist(), one.action_mask[1:], one.imitate_mask[1:], strict=True
+        ):
+            weight = float(imitated) if acted else observation_weight
+            total, weights = total + weight * loss, weights + weight
+    loss, _ = step(make("sft", episodes, observation_weight=observation_weight), micro_batch_tokens)
+    assert loss == pytest.approx(total / weights, rel=1e-4)
 
 
 def test_oreo_by_plain_loops(make, policy, critic, encoded):
