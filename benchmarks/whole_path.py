@@ -27,12 +27,16 @@ from oreo_agents.statistics import paired_difference, wilson
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--games", type=Path, help="folder or archive of real games; default: generated ones")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/whole_path"), help="default: %(default)s")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results/whole_path_*.json")
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the demo's Recipe")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the demo's Recipe"
+    )
     args = parser.parse_args()
     fields = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
     fields = {"eval_games": 200, **fields}
@@ -97,7 +101,9 @@ def difference(runs: dict[int, list[dict]], i: int) -> dict:
 
 def commit() -> str:
     """The checkout's commit, with a mark where files differ from it."""
-    run = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
     return run.stdout.strip()
 
 

@@ -3,7 +3,8 @@
     OreoError
     ├── DatasetError              recorded episodes that cannot be read, or must not be written
     ├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
-    └── ConfigurationError        options that contradict each other or name something unknown
+    ├── ConfigurationError        options that contradict each other or name something unknown
+    └── TrainingError             training cannot go on
 """
 
 from oreo_envs.errors import OreoError
@@ -19,3 +20,7 @@ class CheckpointError(OreoError):
 
 class ConfigurationError(OreoError):
     """Options contradict each other, or name something that does not exist."""
+
+
+class TrainingError(OreoError):
+    """Training cannot go on; what was saved before is intact."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 
@@ -175,10 +177,11 @@ def save_agent(
     """
 
     def write(folder: Path) -> None:
-        policy.save_pretrained(folder / "policy")
-        tokenizer.save_pretrained(folder / "policy")
-        if critic is not None:
-            critic.save_pretrained(folder / "critic")
+        with _without_bars():
+            policy.save_pretrained(folder / "policy")
+            tokenizer.save_pretrained(folder / "policy")
+            if critic is not None:
+                critic.save_pretrained(folder / "critic")
         (folder / "agent.json").write_text(json.dumps(card, indent=2) + "\n")
 
     replace_folder(Path(path), write)
@@ -226,5 +229,15 @@ class _as_checkpoint_error:
 
 
 def _load(auto_class, path: str | Path):
-    with _as_checkpoint_error(path):
+    with _as_checkpoint_error(path), _without_bars():
         return auto_class.from_pretrained(path)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Silence transformers' bars: loading and saving take moments, and the caller shows its own progress."""
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

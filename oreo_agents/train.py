@@ -46,6 +46,7 @@ def train(
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
     import torch
+    from transformers import PrinterCallback
 
     from oreo_agents.chat import Chat
     from oreo_agents.models import load_critic
@@ -66,6 +67,7 @@ def train(
         critic=critic and critic.float(),
         callbacks=[TrainingProgress(method)] if progress else [],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     return trainer

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from oreo_agents.chat import EncodedEpisode
-from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.losses import (
     kl_divergence,
     masked_mean,
@@ -261,7 +261,7 @@ class OreoTrainer(Trainer):
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, micro)
             if not torch.isfinite(loss):
-                raise FloatingPointError(
+                raise TrainingError(
                     f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
                     "lower --learning-rate"
                 )

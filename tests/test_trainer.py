@@ -7,7 +7,7 @@ import pytest
 import torch
 from learning import EPISODES, LOSING, OPENING, WINNING, episode
 
-from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.models import load_critic, load_policy, save_agent
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer, PolicyAndCritic, collate
@@ -338,7 +338,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_agent(tmp_path, po
         policy.model.norm.weight.fill_(torch.nan)
     save_agent(tmp_path / "broken", policy, tokenizer)
     output = tmp_path / "trained"
-    with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
+    with pytest.raises(TrainingError, match="loss is nan at step 0"):
         train(
             method,
             EPISODES,
