@@ -35,7 +35,7 @@ class Recipe:
     """How much of everything. The defaults end within twelve minutes on two cores without a GPU."""
 
     seed: int = 0
-    demonstrations: int = 4000
+    demonstrations: int = 2000
     """Expert episodes that are imitated."""
     epsilon: float = 0.15
     """Share of the expert's turns that are replaced by slips: not imitated, but recovered from."""
@@ -45,14 +45,19 @@ class Recipe:
     """Passes over them from the shipped starting checkpoint."""
     observation_weight: float = 0.3
     """In imitation the decoder also predicts what it will see: that teaches it which commands can work."""
-    rollouts: int = 1500
+    rollouts: int = 1200
     """Episodes of the imitating policy on training games: the offline dataset."""
-    oreo_epochs: float = 2
-    learning_rate: float = 1e-4
+    oreo_epochs: float = 1.5
+    batch_size: int = 16
+    learning_rate: float = 2e-4
     critic_learning_rate: float = 7e-4
     beta: float = 0.03
     alpha: float = 0.01
     k: int = 5
+    temperature: float = 0.6
+    """Of the candidates in best-of-k."""
+    logprob_weight: float = 0.03
+    """Of a candidate's log-probability beside its value; beta, as the soft-optimal policy has it."""
     eval_games: int = 200
     max_steps: int = 50
     slots: int = 100
@@ -157,7 +162,7 @@ def whole_path(source: Path | None, output: Path, recipe: Recipe, console: Conso
     """
     output.mkdir(parents=True, exist_ok=True)
     arena = Arena.choose(source)
-    path = _Path(arena, recipe, Stages(output, console))
+    path = Steps(arena, recipe, Stages(output, console))
     sft = path.imitate()
     rollouts = path.roll_out(sft)
     agents = {
@@ -173,7 +178,7 @@ def whole_path(source: Path | None, output: Path, recipe: Recipe, console: Conso
     return results
 
 
-class _Path:
+class Steps:
     """The stages, each a method that names what it is made from."""
 
     def __init__(self, arena: Arena, recipe: Recipe, stages: Stages) -> None:
@@ -233,6 +238,7 @@ class _Path:
         options = {
             "num_train_epochs": self.recipe.oreo_epochs * share,
             "learning_rate": self.recipe.learning_rate,
+            "per_device_train_batch_size": self.recipe.batch_size,
             "observation_weight": self.recipe.observation_weight,
         }
 
@@ -250,6 +256,7 @@ class _Path:
             "critic_learning_rate": recipe.critic_learning_rate,
             "beta": recipe.beta,
             "alpha": recipe.alpha,
+            "per_device_train_batch_size": recipe.batch_size,
         }
         return self.stages.run(
             method, options, lambda path: self._fit(method, start, rollouts, path, options)
@@ -261,15 +268,16 @@ class _Path:
         from oreo_agents.dataset.store import TrajectoryWriter
 
         recipe = self.recipe
+        options: dict[str, Any] = {"select": select}
+        if select == "best_of_k":
+            options |= {
+                "k": recipe.k,
+                "temperature": recipe.temperature,
+                "logprob_weight": recipe.logprob_weight,
+            }
 
         def work(path: Path) -> None:
-            options: dict[str, Any] = {
-                "select": select,
-                "k": recipe.k,
-                "max_new_tokens": ACTION_TOKENS,
-                "name": method,
-            }
-            player = OreoAgent.from_pretrained(agent, **options)
+            player = OreoAgent.from_pretrained(agent, **options, max_new_tokens=ACTION_TOKENS, name=method)
             result, episodes = evaluate(
                 self.make_test_env, player, self.games, method, recipe.seed, recipe.slots
             )
@@ -280,7 +288,7 @@ class _Path:
                         writer.append(episode)
 
         name = "result-" + method.lower().replace(" ", "-") + ".json"
-        return json.loads(self.stages.run(name, (self.games, recipe.k, select), work).read_text())
+        return json.loads(self.stages.run(name, (self.games, options), work).read_text())
 
     def _plays(self, episodes: int, seed: int) -> dict[str, Any]:
         """So many episodes on training games, each game as often as needed."""

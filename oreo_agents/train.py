@@ -67,7 +67,8 @@ def train(
         critic=critic and critic.float(),
         callbacks=[TrainingProgress(method)] if progress else [],
     )
-    trainer.remove_callback(PrinterCallback)
+    if progress:
+        trainer.remove_callback(PrinterCallback)
     trainer.train()
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     return trainer

@@ -40,6 +40,9 @@ class OreoAgent:
         critic: value network over the same tokens; needed for ``best_of_k``.
         select: how an action is chosen.
         k: candidates per decision.
+        logprob_weight: ``best_of_k`` maximises V + this times the candidate's log-probability. 0 is the paper's
+            rule; with beta it is the mode of the soft-optimal policy among the candidates (Eq. 3), and a noisy
+            critic no longer prefers odd commands for a hair's breadth of value.
         temperature: of the sampling.
         max_new_tokens: an action is cut after this many tokens.
         name: shown in recordings and tables.
@@ -55,6 +58,7 @@ class OreoAgent:
         critic: Critic | None = None,
         select: Select = "greedy",
         k: int = 5,
+        logprob_weight: float = 0.0,
         temperature: float = 1.0,
         max_new_tokens: int = 32,
         name: str = "oreo",
@@ -70,7 +74,8 @@ class OreoAgent:
         self.policy, self.critic = policy.eval(), critic and critic.eval()
         self.chat = Chat(tokenizer)
         self.select, self.k = select, k if select == "best_of_k" else 1
-        self.temperature, self.max_new_tokens, self.name = temperature, max_new_tokens, name
+        self.logprob_weight, self.temperature = logprob_weight, temperature
+        self.max_new_tokens, self.name = max_new_tokens, name
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.prepare(1)
         self.reset()
@@ -135,7 +140,7 @@ class OreoAgent:
         prompts = [[*(before or ())[-1:], *ids] for before, ids in zip(last, new, strict=True)]
         proposals = self._proposer.propose(slots, prompts, self._uniforms(slots), self.temperature)
         values = self._judge.values(slots, new, proposals) if self._judge else None
-        lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else values.argmax(1).cpu()
+        lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else self._best(proposals, values)
         self._proposer.keep(slots, proposals, lanes.to(proposals.ids.device))
         if self._judge:
             self._judge.keep(slots, proposals, lanes.to(proposals.ids.device))
@@ -145,6 +150,11 @@ class OreoAgent:
         for slot, decision in zip(slots, decisions, strict=True):
             self._last[slot] = list(decision.action.token_ids or ())
         return decisions
+
+    def _best(self, proposals: Proposals, values: Tensor) -> Tensor:
+        """The lane of the best candidate, ``[B]``."""
+        scores = values + self.logprob_weight * proposals.sums().to(values.device)
+        return scores.argmax(1).cpu()
 
     def _uniforms(self, slots: Sequence[int]) -> Tensor:
         """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""

@@ -33,6 +33,11 @@ class Proposals:
         """One candidate's token ids."""
         return self.ids[row, : self.counts[row, lane], lane].tolist()
 
+    def sums(self) -> Tensor:
+        """Log-probability of each whole candidate, ``[B, K]``."""
+        steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)
+        return (self.logprobs * (steps[:, None] < self.counts[:, None, :])).sum(1)
+
     def token_logprobs(self, row: int, lane: int) -> list[float]:
         """One candidate's log-probabilities, token by token."""
         return self.logprobs[row, : self.counts[row, lane], lane].tolist()
