@@ -160,8 +160,8 @@ def whole_path(source: Path | None, output: Path, recipe: Recipe, console: Conso
         recipe: how much of everything.
         console: where progress goes.
     """
-    output.mkdir(parents=True, exist_ok=True)
     arena = Arena.choose(source)
+    output.mkdir(parents=True, exist_ok=True)
     path = Steps(arena, recipe, Stages(output, console))
     sft = path.imitate()
     rollouts = path.roll_out(sft)

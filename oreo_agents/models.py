@@ -206,12 +206,18 @@ def _policy_path(path: str | Path) -> str | Path:
     folder = Path(path)
     if (folder / "policy").is_dir():
         return folder / "policy"
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{path} is not a checkpoint: neither policy/ nor config.json is in it; "
-            "pass a folder written by `oreo-agents train` or a Hugging Face causal LM"
-        )
-    return path
+    if (folder / "config.json").is_file() or _may_be_hub_name(str(path)):
+        return path
+    what = "is not a checkpoint: neither policy/ nor config.json is in it" if folder.exists() else "does not exist"
+    raise CheckpointError(
+        f"{path} {what}; pass a folder written by `oreo-agents train` or a Hugging Face causal LM (owner/name)"
+    )
+
+
+def _may_be_hub_name(path: str) -> bool:
+    """``owner/name``, unless a folder called ``owner`` says that a local path was meant."""
+    owner, slash, name = path.partition("/")
+    return bool(owner and slash and name) and "/" not in name and not Path(owner).exists()
 
 
 class _as_checkpoint_error:
