@@ -53,7 +53,7 @@ def test_compressed_or_not_file_or_folder(tmp_path):
     plain = write(tmp_path / "train.jsonl", APPLES)
     (tmp_path / "zipped").mkdir()
     packed = tmp_path / "zipped" / "train.jsonl.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    packed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
     assert len({load_gsm8k(source)[:] for source in (plain, tmp_path, packed, packed.parent)}) == 1
 
 
@@ -100,10 +100,10 @@ def test_bad_rows_are_named(tmp_path, load, rows, message):
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(json.dumps(APPLES).encode() * 50)[:-9],
+        gzip.compress(json.dumps(APPLES).encode() * 50, mtime=0)[:-9],
         b"not gzip at all",
-        gzip.compress(b'{"question": "\xff\xfe"}'),
-        gzip.compress(json.dumps(APPLES).encode() + b"\n")[:20] + b"\0" * 40,
+        gzip.compress(b'{"question": "\xff\xfe"}', mtime=0),
+        gzip.compress(json.dumps(APPLES).encode() + b"\n", mtime=0)[:20] + b"\0" * 40,
     ],
 )
 def test_damaged_archives_are_named(tmp_path, content):
