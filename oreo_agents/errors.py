@@ -1,10 +1,10 @@
 """The errors of the agent side; they extend the tree in :mod:`oreo_envs.errors`.
 
-    OreoError
-    ├── DatasetError              recorded episodes that cannot be read, or must not be written
-    ├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
-    ├── ConfigurationError        options that contradict each other or name something unknown
-    └── TrainingError             training cannot go on
+OreoError
+├── DatasetError              recorded episodes that cannot be read, or must not be written
+├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
+├── ConfigurationError        options that contradict each other or name something unknown
+└── TrainingError             training cannot go on
 """
 
 from oreo_envs.errors import OreoError

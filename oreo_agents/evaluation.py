@@ -113,6 +113,8 @@ def summarise(trajectories: Sequence[Trajectory], method: str, seconds: float) -
         over episodes, many at once), ``games`` and ``won`` (in the order played, for paired comparisons).
     """
     n = len(trajectories)
+    if n == 0:
+        raise ConfigurationError("there are no episodes to summarise: ask for at least one game")
     won = [trajectory.success for trajectory in trajectories]
     turns = [turn for trajectory in trajectories for turn in trajectory.turns]
     lengths = [len(trajectory) for trajectory in trajectories]

@@ -208,7 +208,11 @@ def _policy_path(path: str | Path) -> str | Path:
         return folder / "policy"
     if (folder / "config.json").is_file() or _may_be_hub_name(str(path)):
         return path
-    what = "is not a checkpoint: neither policy/ nor config.json is in it" if folder.exists() else "does not exist"
+    what = (
+        "is not a checkpoint: neither policy/ nor config.json is in it"
+        if folder.exists()
+        else "does not exist"
+    )
     raise CheckpointError(
         f"{path} {what}; pass a folder written by `oreo-agents train` or a Hugging Face causal LM (owner/name)"
     )

@@ -99,3 +99,17 @@ def test_options_that_make_no_sense(tmp_path, wrong):
     with pytest.raises(ConfigurationError):
         run(tmp_path / "d", **wrong)
     assert not (tmp_path / "d").exists()
+
+
+def test_rollouts_of_an_agent_are_recorded_once_and_resume(tmp_path):
+    from oreo_agents.agents.scripted import ScriptedAgent
+    from oreo_agents.collect import record_rollouts
+    from oreo_agents.dataset import load_trajectories
+
+    options = {"split": "generated", "seed": 3, "slots": 2}
+    first = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", limit=3, progress=False, **options)
+    second = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", limit=5, progress=False, **options)
+    assert (first.episodes, second.episodes, second.already_there) == (3, 2, 3)
+    episodes = load_trajectories(tmp_path / "d")
+    assert len({episode.game for episode in episodes}) == len(episodes) == 5
+    assert all(episode.success and episode.agent == "expert" for episode in episodes)

@@ -104,7 +104,7 @@ class SlotModel:
     Args:
         backbone: maps ids to hidden states (``AutoModel``, or a causal LM's ``base_model``).
         slots: how many sequences are kept at once.
-        max_length: tokens a sequence may have.
+        max_length: tokens a sequence may have; beyond it :meth:`extend` raises ConfigurationError.
 
     Raises:
         ConfigurationError: the architecture keeps other state than keys and values of full attention.
@@ -143,6 +143,10 @@ class SlotModel:
         lengths = self.lengths[list(slots)]
         columns = lengths[:, None] + torch.arange(n, device=self.device)
         width = int(columns.max()) + 1
+        if width > self.max_length:
+            raise ConfigurationError(
+                f"an episode has grown to {width} tokens, the model reads {self.max_length}: lower the step limit"
+            )
         mask = torch.arange(width, device=self.device) <= columns[:, :, None]
         hidden = self._forward(slots, ids, columns, columns, mask)
         self.lengths[list(slots)] += counts

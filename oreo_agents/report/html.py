@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from oreo_agents.dataset import load_trajectories
 
     dataset = load_trajectories(args.path)
-    page = report_page(str(args.path), dataset.task_types.tolist(), dataset.success.tolist(), islice(dataset, args.limit))
+    page = report_page(
+        str(args.path), dataset.task_types.tolist(), dataset.success.tolist(), islice(dataset, args.limit)
+    )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     partial = args.output.with_name(f".{args.output.name}.partial")
     partial.write_text(page, encoding="utf-8")

@@ -173,3 +173,21 @@ def test_saved_and_loaded_it_plays_the_same(make, tmp_path):
     assert ids(alone(loaded, STORIES[0], 7)) == ids(alone(agent, STORIES[0], 7))
     with pytest.raises(CheckpointError, match="nowhere"):
         OreoAgent.from_pretrained(tmp_path / "nowhere")
+
+
+def test_log_probability_weight_trades_value_against_likelihood(policy, tokenizer):
+    import torch
+
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.inference.generate import Proposals
+    from oreo_agents.models import Critic
+
+    proposals = Proposals(
+        torch.zeros(1, 1, 2, dtype=torch.long), torch.tensor([[[-0.5, -4.0]]]), torch.tensor([[1, 1]])
+    )
+    values = torch.tensor([[0.50, 0.52]])
+    for weight, lane in ((0.0, 1), (0.03, 0)):
+        agent = OreoAgent(
+            policy, tokenizer, Critic.from_policy(policy), "best_of_k", k=2, logprob_weight=weight
+        )
+        assert agent._best(proposals, values).tolist() == [lane]

@@ -123,3 +123,13 @@ def test_pick_never_leaves_the_vocabulary():
     logits = torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])
     for u in (0.0, 1.0 - 2**-24):
         assert pick(logits, torch.full((2,), u), 1.0).tolist() == [0, 1]
+
+
+def test_the_log_probability_of_a_candidate_counts_its_own_tokens_alone():
+    import torch
+
+    from oreo_agents.inference.generate import Proposals
+
+    logprobs = torch.tensor([[[-1.0, -2.0], [-4.0, -8.0], [-16.0, -32.0]]])  # [B=1, S=3, K=2]
+    proposals = Proposals(torch.zeros(1, 3, 2, dtype=torch.long), logprobs, torch.tensor([[1, 3]]))
+    assert proposals.sums().tolist() == [[-1.0, -42.0]]

@@ -1,0 +1,97 @@
+import io
+import json
+
+import pytest
+from oreo_envs.errors import DataNotFoundError
+from rich.console import Console
+
+from oreo_agents.demo import Arena, Recipe, whole_path
+from oreo_agents.errors import ConfigurationError
+
+TINY = Recipe(
+    demonstrations=12, rollouts=6, eval_games=3, max_steps=8, slots=3, refine_epochs=0.1, oreo_epochs=0.5, k=2
+)
+
+
+def run(output, recipe=TINY, source=None):
+    log = io.StringIO()
+    return whole_path(source, output, recipe, Console(file=log, width=200)), log.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One tiny run from the shipped start, with enough steps that some episodes are won and some lost."""
+    output = tmp_path_factory.mktemp("demo")
+    recipe = Recipe(**{**{f: getattr(TINY, f) for f in TINY.__slots__}, "max_steps": 15, "rollouts": 16})
+    results, log = run(output, recipe)
+    return output, recipe, results, log
+
+
+def test_every_method_is_judged_on_the_same_games(finished):
+    _, recipe, results, _ = finished
+    methods = [result["method"] for result in results]
+    assert methods == ["SFT", "SFT continued", "rejection sampling", "OREO", "OREO best-of-2"]
+    assert all(
+        result["games"] == results[0]["games"] and result["n"] == recipe.eval_games for result in results
+    )
+
+
+def test_a_second_run_reuses_everything_and_says_so(finished):
+    output, recipe, results, _ = finished
+    again, log = run(output, recipe)
+    assert again == results
+    assert log.count("reusing") == 6 + 5  # the stages, and a verdict for each method
+
+
+def test_a_changed_recipe_redoes_what_depends_on_it(finished):
+    output, recipe, *_ = finished
+    fields = {field: getattr(recipe, field) for field in recipe.__slots__}
+    _, log = run(output, Recipe(**{**fields, "k": 3}))
+    assert "demonstrations: reusing" in log and "oreo: reusing" in log
+    assert "best-of-3" in log and "result-oreo-best-of-3.json: reusing" not in log
+
+
+def test_episodes_and_results_are_left_for_other_tools(finished):
+    from oreo_agents import load_trajectories
+
+    output, _, results, _ = finished
+    episodes = load_trajectories(output / "episodes")
+    assert {episode.agent for episode in episodes} <= {"OREO best-of-2", "OREO best-of-3"}
+    assert all(len(turn.candidates) in (2, 3) for turn in episodes[0].turns)
+    assert json.loads((output / "results.json").read_text())[0]["games"] == results[0]["games"]
+
+
+def test_generated_arenas_share_no_room():
+    arena = Arena.choose(None)
+    rooms = [
+        {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names[:600]}
+        for games in (arena.train, arena.test)
+    ]
+    assert rooms[0].isdisjoint(rooms[1])
+
+
+def test_a_single_set_of_games_is_split_by_room(tmp_path):
+    from oreo_agents.data import generate
+
+    generate(tmp_path / "games", count=30)
+    arena = Arena.choose(tmp_path / "games")
+    rooms = [
+        {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names} for games in (arena.train, arena.test)
+    ]
+    assert rooms[0] and rooms[1] and rooms[0].isdisjoint(rooms[1])
+    assert len(arena.train) + len(arena.test) == 30
+
+
+def test_games_in_one_room_cannot_be_split(tmp_path):
+    from oreo_agents.data import generate
+
+    generate(tmp_path / "games", count=30)
+    keep = sorted((tmp_path / "games").rglob("game.tw-pddl"))[0]
+    with pytest.raises(ConfigurationError, match="one room"):
+        Arena.choose(keep)
+
+
+def test_missing_games_leave_nothing_behind(tmp_path):
+    with pytest.raises(DataNotFoundError, match="nowhere"):
+        run(tmp_path / "out", source=tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
