@@ -124,6 +124,11 @@ class Arena:
         return cls("rooms held out", find_games(games=files[False]), find_games(games=files[True]))
 
 
+def _digest(agent: Path | str) -> str:
+    """Identifies a policy by its weights."""
+    return hashlib.sha256((Path(agent) / "policy" / "model.safetensors").read_bytes()).hexdigest()
+
+
 def _room(name: str) -> str:
     return name.split("/")[0].rsplit("-", 1)[-1]
 
@@ -213,7 +218,7 @@ class Steps:
         def work(path: Path) -> None:
             self._fit("sft", model, self.demonstrations, path, options)
 
-        return self.stages.run("sft", (shipped, options), work)
+        return self.stages.run("sft", (_digest(model) if shipped else "small", options), work)
 
     def roll_out(self, policy: Path) -> Path:
         """The offline dataset: the policy's own episodes at temperature 1, successes and failures."""
