@@ -174,7 +174,13 @@ def add_report(commands: Commands) -> None:
     parser = _command(commands, "report", run_report, "write one self-contained HTML page about a dataset")
     parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
     parser.add_argument("--output", "-o", type=Path, default=Path("report.html"), help="default: %(default)s")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="at most N episodes in the browser")
+    parser.add_argument(
+        "--limit",
+        type=_positive,
+        default=500,
+        metavar="N",
+        help="episodes to look at, evenly spread; default: %(default)s",
+    )
 
 
 def run_report(args: argparse.Namespace) -> int | None:

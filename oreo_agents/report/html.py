@@ -1,101 +1,169 @@
 """``oreo-agents report``: one HTML file about recorded episodes; no server, no network, no library.
 
-Everything that a game or a model wrote is escaped; the page forbids itself any connection.
+Summary and plots are plain markup. The episodes travel as JSON and become text nodes in the browser; only the
+page's own script, named by its hash, may run, and nothing may be fetched.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import os
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
 from html import escape
-from itertools import islice
+from importlib.resources import files
+from math import isfinite
+from typing import Any
 
+from oreo_agents.report.beliefs import Beliefs
+from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
 from oreo_agents.report.tables import TASK_TYPES
 from oreo_agents.statistics import wilson
 from oreo_agents.terminal.printable import printable
-from oreo_agents.terminal.views import advantage, chosen_candidate, outcome, reason, sparkline, values
-from oreo_agents.trajectory import Trajectory
-
-STYLE = """
-:root{color-scheme:light dark;--line:#8884;--win:#2a7d46;--loss:#b3403a;--accent:#1f5fa8}
-@media(prefers-color-scheme:dark){:root{--win:#6cc68a;--loss:#ee8b84;--accent:#8dbbf0}}
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
-table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left;border-bottom:1px solid var(--line)}
-input{font:inherit;width:100%;padding:.5rem;box-sizing:border-box;margin:1rem 0}
-details{border-bottom:1px solid var(--line);padding:.4rem 0}summary{cursor:pointer}
-ol{padding-left:2rem}li{margin:.8rem 0}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2rem 0}
-.act{color:var(--accent);font-weight:600}.won{color:var(--win)}.lost{color:var(--loss)}small{opacity:.75}
-"""
-SCRIPT = """
-const search=document.querySelector('input'),episodes=[...document.querySelectorAll('details')];
-search.addEventListener('input',()=>{const text=search.value.toLowerCase();
-for(const one of episodes)one.hidden=!one.textContent.toLowerCase().includes(text)});
-"""
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+from oreo_agents.terminal.views import advantage, merged_candidates, outcome, probability, reason
+from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 
 def run(args: argparse.Namespace) -> int:
     """``oreo-agents report``."""
     from oreo_agents.dataset import load_trajectories
 
-    dataset = load_trajectories(args.path)
-    page = report_page(
-        str(args.path), dataset.task_types.tolist(), dataset.success.tolist(), islice(dataset, args.limit)
-    )
+    episodes = load_trajectories(args.path)
+    page = report_page(str(args.path), episodes, args.limit)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.output.with_name(f".{args.output.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(args.output)
-    print(f"{args.output}: {len(dataset)} episodes")
+    partial = args.output.with_name(f".{args.output.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(args.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    shown = min(len(episodes), args.limit)
+    print(f"{args.output}: {len(episodes)} episodes, {shown} of them to look at")
     return 0
 
 
-def report_page(
-    title: str, task_types: Sequence[str], successes: Sequence[bool], episodes: Iterable[Trajectory]
-) -> str:
-    """The page: rates over all episodes, and a browser of some of them."""
+def report_page(title: str, episodes: Sequence[Trajectory], limit: int = 500) -> str:
+    """The page.
+
+    Args:
+        title: what the episodes are; shown as text.
+        episodes: read once each, in order.
+        limit: at most so many can be looked at, evenly spread; all of them count in rates and plots.
+    """
+    summary, beliefs, shown = Summary(), Beliefs(), []
+    wanted = set(_spread(len(episodes), limit))
+    for number, trajectory in enumerate(episodes):
+        summary.add(trajectory)
+        beliefs.add(trajectory)
+        if number in wanted:
+            shown.append(episode_json(trajectory, number + 1))
+    style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     parts = [
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{safe(title)}</title>',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style></head>',
-        f"<body><h1>{safe(title)}</h1>",
-        *_rates(task_types, successes),
-        '<input type="search" placeholder="Search the episodes" aria-label="Search the episodes" autofocus>',
-        *map(episode_html, episodes),
-        f"<script>{SCRIPT}</script></body></html>",
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style}</style></head>',
+        f"<body><header><h1>{safe(title)}</h1>{summary.line()}</header><main>",
+        *summary.table(),
+        *_plots(beliefs),
+        BROWSER,
+        f'</main><script type="application/json" id="episodes">{_json(shown)}</script>',
+        f"<script>{script}</script></body></html>",
     ]
     return "\n".join(parts)
 
 
-def episode_html(trajectory: Trajectory) -> str:
-    """One episode, folded."""
-    css = "won" if trajectory.success else "lost"
-    summary = f"{safe(trajectory.task or trajectory.game)} <small>{safe(trajectory.agent)}</small>"
-    line = sparkline(values(trajectory), 60)
-    return "\n".join(
-        [
-            f'<details><summary>{summary} <span class="{css}">{safe(outcome(trajectory))}</span></summary>',
-            f"<small>{safe(trajectory.game)}</small>" + (f"<pre>V {line}</pre>" if line else ""),
-            "<ol>",
-            *(f"<li>{step_html(trajectory, step)}</li>" for step in range(len(trajectory))),
-            f"</ol><pre>{safe(trajectory.final_observation)}</pre></details>",
+BROWSER = """<section id="browser"><h2>Episodes</h2>
+<noscript><p>Looking at episodes needs JavaScript; summary and plots do not.</p></noscript>
+<div class="tools">
+<input id="search" type="search" placeholder="Search tasks, commands and texts" aria-label="Search the episodes">
+<select id="outcome" aria-label="Outcome"><option value="">won and not won</option><option value="won">won</option>
+<option value="lost">not won</option></select>
+<select id="kind" aria-label="Task type"><option value="">all task types</option></select>
+<output id="count"></output></div>
+<div class="panes"><ol id="list" aria-label="Episodes found"></ol>
+<article id="episode" tabindex="-1" hidden>
+<h3 id="task"></h3><p id="about"></p>
+<nav><button id="back" type="button" title="Left arrow">&#8592;<span> back</span></button>
+<input id="slider" type="range" min="0" aria-label="Step"><output id="place"></output>
+<button id="forward" type="button" title="Right arrow"><span>forward </span>&#8594;</button></nav>
+<svg id="values" viewBox="0 0 600 60" preserveAspectRatio="none" role="img" aria-label="V over the episode">
+<polyline id="curve"/><line id="cursor" y1="0" y2="60"/></svg>
+<div id="step" aria-live="polite"></div></article></div>
+<p class="keys"><kbd>/</kbd> search <kbd>Enter</kbd> open <kbd>&#8592;</kbd> <kbd>&#8594;</kbd> step
+<kbd>Home</kbd> <kbd>End</kbd> first, last <kbd>[</kbd> <kbd>]</kbd> episode <kbd>Space</kbd> play</p></section>"""
+
+
+@dataclass
+class Group:
+    """Counts of some of the episodes."""
+
+    episodes: int = 0
+    won: int = 0
+    steps: int = 0
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Count one."""
+        self.episodes += 1
+        self.won += trajectory.success
+        self.steps += len(trajectory)
+
+
+@dataclass
+class Summary:
+    """Rates over all episodes, and by task type."""
+
+    all: Group = field(default_factory=Group)
+    by_type: dict[str, Group] = field(default_factory=dict)
+    agents: set[str] = field(default_factory=set)
+    failed_commands: int = 0
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Count one episode."""
+        self.all.add(trajectory)
+        self.by_type.setdefault(trajectory.task_type, Group()).add(trajectory)
+        self.agents.add(trajectory.agent)
+        self.failed_commands += sum(turn.action_status not in (None, "ok") for turn in trajectory.turns)
+
+    def line(self) -> str:
+        """Who played how much, as a paragraph."""
+        facts = [
+            f"{self.all.episodes:,} episodes by {', '.join(sorted(filter(None, self.agents))) or 'unknown'}",
+            f"{self.all.steps / max(self.all.episodes, 1):.1f} steps each",
+            f"{100 * self.failed_commands / max(self.all.steps, 1):.1f} % of the commands failed",
         ]
-    )
+        return f"<p>{' &#183; '.join(safe(fact) for fact in facts)}</p>"
+
+    def table(self) -> Iterator[str]:
+        """Success with its interval, in all and by task type."""
+        yield '<section><h2>Success</h2><div class="wide"><table><thead><tr><th>Task type<th class="n">Episodes'
+        yield '<th class="n">Won<th class="n">95 % interval<th><th class="n">Steps</tr></thead><tbody>'
+        yield _group_row("All", self.all)
+        order = [*TASK_TYPES, *sorted(set(self.by_type) - set(TASK_TYPES))]
+        for kind in (kind for kind in order if kind in self.by_type):
+            yield _group_row(TASK_TYPES.get(kind, kind) or "unnamed", self.by_type[kind])
+        yield "</tbody></table></div></section>"
 
 
-def step_html(trajectory: Trajectory, step: int) -> str:
-    """What was seen, done and believed in one step."""
-    turn = trajectory.turns[step]
-    facts = [f"reward {turn.reward:g}", turn.action_status or ""]
-    if turn.value is not None:
-        facts.append(f"V {turn.value:.3f}")
-    gain = advantage(trajectory, step)
-    if gain is not None:
-        facts.append(f"advantage {gain:+.3f}")
-    return (
-        f'<pre>{safe(turn.observation.strip())}</pre><div class="act">&gt; {safe(turn.action)}</div>'
-        f"<small>{safe('  '.join(filter(None, facts)))}</small>{_candidates(trajectory, step)}"
-    )
+def episode_json(trajectory: Trajectory, number: int) -> dict[str, Any]:
+    """What the browser shows of an episode; every text printable."""
+    return {
+        "number": number,
+        "task": printable(trajectory.task or trajectory.game),
+        "kind": printable(trajectory.task_type),
+        "game": printable(trajectory.game),
+        "agent": printable(trajectory.agent),
+        "won": trajectory.success,
+        "outcome": outcome(trajectory),
+        "end": printable(trajectory.final_observation.strip()),
+        "steps": [_step_json(trajectory, step) for step in range(len(trajectory))],
+    }
 
 
 def safe(text: str) -> str:
@@ -103,23 +171,73 @@ def safe(text: str) -> str:
     return escape(printable(text), quote=True)
 
 
-def _rates(task_types: Sequence[str], successes: Sequence[bool]) -> Iterator[str]:
-    yield "<table><tr><th>Task type<th>Episodes<th>Won<th>95 % interval</tr>"
-    for kind in ["", *sorted(set(task_types))]:
-        won = [bool(win) for name, win in zip(task_types, successes, strict=True) if not kind or name == kind]
-        low, high = wilson(sum(won), len(won))
-        rate = f"{100 * sum(won) / len(won):.1f} %" if won else "-"
-        name = TASK_TYPES.get(kind, kind) or "All"
-        yield f"<tr><td>{safe(name)}<td>{len(won)}<td>{rate}<td>{100 * low:.1f}-{100 * high:.1f}</tr>"
-    yield "</table>"
-
-
-def _candidates(trajectory: Trajectory, step: int) -> str:
+def _step_json(trajectory: Trajectory, step: int) -> dict[str, Any]:
     turn = trajectory.turns[step]
-    chosen = chosen_candidate(turn)
-    rows = [
-        f"<tr><td>{safe(candidate.action)}<td>{'-' if candidate.value is None else f'{candidate.value:.3f}'}"
-        f"<td>{safe(reason(turn)) if index == chosen else ''}</tr>"
-        for index, candidate in enumerate(turn.candidates)
+    return {
+        "observation": printable(turn.observation.strip()),
+        "action": printable(turn.action),
+        "reward": _finite(turn.reward),
+        "status": printable(turn.action_status or ""),
+        "value": _finite(turn.value),
+        "advantage": _finite(advantage(trajectory, step)),
+        "why": reason(turn),
+        "candidates": [_candidate_json(turn, *candidate) for candidate in merged_candidates(turn)],
+    }
+
+
+def _candidate_json(turn: Turn, candidate: Candidate, times: int) -> dict[str, Any]:
+    return {
+        "action": printable(candidate.action),
+        "times": times,
+        "probability": _finite(probability(candidate.logprob)),
+        "value": _finite(candidate.value),
+        "chosen": candidate.action == turn.action,
+    }
+
+
+def _group_row(name: str, group: Group) -> str:
+    low, high = wilson(group.won, group.episodes)
+    rate = group.won / group.episodes if group.episodes else 0.0
+    cells = [
+        f"{group.episodes:,}",
+        f"{100 * rate:.1f} %",
+        f"{100 * low:.1f}-{100 * high:.1f}",
+        interval_bar(rate, low, high),
+        f"{group.steps / max(group.episodes, 1):.1f}",
     ]
-    return f"<table><tr><th>Candidate<th>V<th></tr>{''.join(rows)}</table>" if rows else ""
+    numbers = "".join(f'<td class="n">{cell}' for cell in cells)
+    return f'<tr><th scope="row">{safe(name)}{numbers}</tr>'
+
+
+def _plots(beliefs: Beliefs) -> Iterator[str]:
+    yield '<section><h2>Values</h2><div class="plots">'
+    if beliefs.episodes:
+        yield f"<figure>{calibration_chart(beliefs.calibration())}<figcaption>Calibration: of the episodes whose V "
+        yield "came to lie in a range, the share won, with its 95 % interval. A calibrated critic lies on the "
+        yield "diagonal; larger dots are more episodes.</figcaption></figure>"
+        yield f"<figure>{value_chart(beliefs.over_time(True), beliefs.over_time(False))}<figcaption>V over time: mean "
+        yield 'and middle half by step, <span class="won">won</span> and <span class="lost">not won</span>. '
+        yield "Late steps are few episodes.</figcaption></figure>"
+    else:
+        yield "<p>No values were recorded: no critic chose the actions of these episodes.</p>"
+    yield "</div></section>"
+
+
+def _spread(total: int, limit: int) -> list[int]:
+    """``limit`` of ``total`` places, evenly."""
+    count = min(total, limit)
+    return [place * total // count for place in range(count)]
+
+
+def _finite(value: float | None) -> float | None:
+    return round(value, 6) if value is not None and isfinite(value) else None
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{b64encode(sha256(source.encode()).digest()).decode()}'"

@@ -6,6 +6,7 @@ code. The renderables follow the width and the encoding of the console they are 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,10 +36,20 @@ def values(trajectory: Trajectory) -> list[float | None]:
 
 
 def advantage(trajectory: Trajectory, step: int) -> float | None:
-    """r_t + V_t - V_(t-1) of turn ``step``, with V after the action; None for the first turn or without V."""
-    now = trajectory.turns[step]
-    before = trajectory.turns[step - 1].value if step else None
-    return None if now.value is None or before is None else now.reward + now.value - before
+    """How much more is expected after this action than before it; None for the first turn or without V.
+
+    V_t, read after the action, foretells this turn's reward and all later ones. Before the action that much was
+    expected as after the previous one, less the reward that came since: V_t - (V_(t-1) - r_(t-1)).
+    """
+    if step == 0:
+        return None
+    now, before = trajectory.turns[step], trajectory.turns[step - 1]
+    return None if now.value is None or before.value is None else now.value - before.value + before.reward
+
+
+def probability(logprob: float | None) -> float | None:
+    """Of an action, from the sum of its tokens' log-probabilities."""
+    return None if logprob is None else exp(min(logprob, 0.0))
 
 
 def sparkline(series: Sequence[float | None], width: int, ascii_only: bool = False) -> str:
@@ -141,32 +152,38 @@ def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", "candidate", "prob.", "V", ""):
         table.add_column(heading, justify="right" if heading in ("prob.", "V") else "left")
-    chosen = chosen_candidate(turn)
-    ranked = sorted(enumerate(turn.candidates), key=lambda item: -_key(item[1]))
-    for index, candidate in ranked:
-        mark, why = (">", reason(turn)) if index == chosen else ("", "")
-        style = "bold" if index == chosen else "dim"
-        name = plain(candidate.action, style, ascii_only)
-        table.add_row(mark, name, _probability(candidate), _number(candidate.value), Text(why, "dim"))
+    for candidate, times in merged_candidates(turn):
+        chosen = candidate.action == turn.action
+        style = "bold" if chosen else "dim"
+        name = plain(candidate.action, style, ascii_only) + Text(
+            f" ({times} times)" if times > 1 else "", "dim"
+        )
+        numbers = _number(probability(candidate.logprob)), _number(candidate.value)
+        table.add_row(">" if chosen else "", name, *numbers, Text(reason(turn) if chosen else "", "dim"))
     return table
 
 
-def chosen_candidate(turn: Turn) -> int | None:
-    """The index of the candidate that was played."""
-    same = [index for index, candidate in enumerate(turn.candidates) if candidate.action == turn.action]
-    return max(same, key=lambda index: _key(turn.candidates[index]), default=None)
+def merged_candidates(turn: Turn) -> list[tuple[Candidate, int]]:
+    """Each action that was proposed, with how often, best value first."""
+    best: dict[str, Candidate] = {}
+    for candidate in turn.candidates:
+        if candidate.action not in best or _key(candidate) > _key(best[candidate.action]):
+            best[candidate.action] = candidate
+    counts = Counter(candidate.action for candidate in turn.candidates)
+    ranked = sorted(best.values(), key=_key, reverse=True)
+    return [(candidate, counts[candidate.action]) for candidate in ranked]
 
 
 def reason(turn: Turn) -> str:
     """Why the chosen candidate won, e.g. ``highest V by 0.12``."""
-    chosen = chosen_candidate(turn)
-    known = [candidate for candidate in turn.candidates if candidate.value is not None]
-    if chosen is None or turn.candidates[chosen].value is None:
+    values = {candidate.action: candidate.value for candidate, _ in merged_candidates(turn)}
+    chosen = values.pop(turn.action, None)
+    if chosen is None:
         return ""
-    others = [_key(candidate) for candidate in known if candidate.action != turn.action]
+    others = [value for value in values.values() if value is not None]
     if not others:
         return "the only proposal"
-    margin = _key(turn.candidates[chosen]) - max(others)
+    margin = chosen - max(others)
     return (
         f"highest V by {margin:.3g}" if margin > 0 else "tied for V" if margin == 0 else "not the highest V"
     )
@@ -216,10 +233,6 @@ def _mean(series: Sequence[float | None]) -> float | None:
 
 def _key(candidate: Candidate) -> float:
     return float("-inf") if candidate.value is None else candidate.value
-
-
-def _probability(candidate: Candidate) -> str:
-    return "-" if candidate.logprob is None else f"{exp(min(candidate.logprob, 0.0)):.3f}"
 
 
 def _number(value: float | None) -> str:

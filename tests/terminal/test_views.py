@@ -3,7 +3,16 @@ from episodes import HOSTILE, episode, printed
 
 from oreo_agents.terminal.map import map_table, seen
 from oreo_agents.terminal.printable import printable
-from oreo_agents.terminal.views import SideBySide, StepView, Transcript, advantage, reason, sparkline
+from oreo_agents.terminal.views import (
+    SideBySide,
+    StepView,
+    Transcript,
+    advantage,
+    candidate_table,
+    merged_candidates,
+    reason,
+    sparkline,
+)
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 
@@ -20,11 +29,9 @@ def test_views_fit_the_width(view, width):
 def test_a_step_shows_what_the_agent_believed():
     out = printed(StepView(episode(), 2))
     assert "step 3/3  won in 3 steps" in out
-    assert "V 0.200  advantage +1.100" in out  # reward 1 + 0.2 - 0.1
-    assert "> go to room 2  0.607  0.200  highest V by 0.5" in " ".join(out.split("\n")).replace(
-        "     ", " "
-    ) or ("highest V by 0.5" in out)
-    assert "0.135" in out  # exp(-2), the probability of `wait`
+    assert "V 0.200  advantage +0.100" in out
+    words = " ".join(out.split())
+    assert "> go to room 2 0.607 0.200 highest V by 0.5 wait 0.135 -0.300" in words  # exp(-0.5), exp(-2)
 
 
 def test_the_step_after_the_last_shows_the_end():
@@ -65,6 +72,21 @@ def test_sparkline_spans_lowest_to_highest_and_fits():
     assert len(sparkline(list(range(1000)), 30)) == 30
     assert sparkline([2.0, 2.0], 8) == "▁▁"
     assert sparkline([None], 8) == sparkline([], 8) == ""
+
+
+def test_advantage_is_what_the_action_changed():
+    """V foretells its own turn's reward, so a won step that was foreseen is no surprise."""
+    turns = (Turn("", "a", 0.0, value=0.9), Turn("", "b", 1.0, value=1.0), Turn("", "c", 0.0, value=0.0))
+    assert advantage(Trajectory(turns), 1) == pytest.approx(0.1)
+    assert advantage(Trajectory(turns), 2) == 0.0
+
+
+def test_equal_candidates_are_shown_once():
+    turn = Turn(
+        "", "look", candidates=(Candidate("look", -1.0, 0.5), Candidate("wait"), Candidate("look", -1.0, 0.5))
+    )
+    assert merged_candidates(turn) == [(Candidate("look", -1.0, 0.5), 2), (Candidate("wait"), 1)]
+    assert printed(candidate_table(turn)).count("look (2 times)") == 1
 
 
 def test_advantage_needs_two_values():
