@@ -16,11 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-import gymnasium as gym
 import numpy as np
 
+from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.recorder import RecordTrajectories
+from oreo_agents.recorder import RecordTrajectories, dialect_of
 
 if TYPE_CHECKING:
     from oreo_agents.agents import Agent
@@ -58,9 +58,8 @@ class Summary:
 def record(
     agent: str,
     path: str | os.PathLike[str],
+    env_id: str = ALFWORLD,
     *,
-    split: str | None = None,
-    games: Any = None,
     episodes_per_game: int = 1,
     epsilon: float = 0.0,
     seed: int = 0,
@@ -70,6 +69,7 @@ def record(
     progress: bool = True,
     author: str | None = None,
     licence: str | None = None,
+    **options: Any,
 ) -> Summary:
     """Play ALFWorld games and record every episode; run again, it continues where it stopped.
 
@@ -80,8 +80,7 @@ def record(
             plan, which knows where everything is) or ``random`` (uniform over the admissible commands).
         path: folder of the dataset. A shard of several writes to ``path/part-I-of-N``, and
             ``load_trajectories(path)`` reads all parts.
-        split: as for ``gym.make("OREO-ALFWorld")``.
-        games: as for ``gym.make("OREO-ALFWorld")``.
+        env_id: a Gymnasium id of a text environment with a list of games.
         episodes_per_game: how often each game is played; the expert searches differently each time.
         epsilon: probability that a turn's command is replaced by another one: half of them random
             admissible commands, half near misses that do nothing. The agent then recovers. The replaced
@@ -93,6 +92,7 @@ def record(
         progress: show a progress bar with success rate and episodes per second.
         author: stored in the dataset.
         licence: stored in the dataset.
+        options: of the environment, as for ``gym.make(env_id)``: ``split``, ``games``, ...
 
     Raises:
         ConfigurationError: unknown agent, numbers out of range, or a million games and no limit.
@@ -100,15 +100,13 @@ def record(
         DataNotFoundError: there are no such games.
     """
     _check(agent, epsilon, shard, episodes_per_game, limit, max_steps)
-    env = _make(agent, split, games, max_steps)
-    names = env.unwrapped.games.names  # type: ignore[attr-defined]
-    if limit is None and len(names) > UNLIMITED:
-        raise ConfigurationError(f"there are {len(names):,} games: say how many episodes to record")
+    make_env = environments(env_id, max_steps, **options, **({"expert": True} if agent == "shortest" else {}))
+    env = make_env()
+    plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
     name = f"{agent}-epsilon{epsilon:g}" if epsilon else agent
     summary = Summary(_part(Path(path), shard))
     recorder = RecordTrajectories(env, summary.path, agent=name, author=author, licence=licence)
     try:
-        plan = list(islice(_plan(names, episodes_per_game, seed, shard), limit))
         waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
         summary.already_there = len(plan) - len(waiting)
         _play_all(recorder, agent, waiting, epsilon, seed, summary, progress)
@@ -120,9 +118,8 @@ def record(
 def record_rollouts(
     agent: Agent,
     path: str | os.PathLike[str],
+    env_id: str = ALFWORLD,
     *,
-    split: str | None = None,
-    games: Any = None,
     episodes_per_game: int = 1,
     seed: int = 0,
     shard: tuple[int, int] = (0, 1),
@@ -130,14 +127,14 @@ def record_rollouts(
     max_steps: int = 50,
     slots: int = 64,
     progress: bool = True,
+    **options: Any,
 ) -> Summary:
     """Let a model play ALFWorld games, many at once, and record what it sampled; resumes like :func:`record`.
 
     Args:
         agent: who plays, e.g. an :class:`oreo_agents.OreoAgent` with ``select="sample"``.
         path: folder of the dataset.
-        split: as for ``gym.make("OREO-ALFWorld")``.
-        games: as for ``gym.make("OREO-ALFWorld")``.
+        env_id: a Gymnasium id of a text environment with a list of games.
         episodes_per_game: how often each game is played.
         seed: of the order of the games, the environment and the sampling.
         shard: (i, n): play every n-th game, beginning with the i-th.
@@ -145,24 +142,27 @@ def record_rollouts(
         max_steps: step limit of an episode.
         slots: episodes at once.
         progress: show a progress bar with success rate and episodes per second.
+        options: of the environment, as for ``gym.make(env_id)``: ``split``, ``games``, ...
 
     Raises:
+        ConfigurationError: there is no such environment, or it has a million games and there is no limit.
         DatasetError: ``path`` cannot be recorded into.
         DataNotFoundError: there are no such games.
     """
-    from oreo_envs.alfworld.data import find_games
-
     from oreo_agents.dataset.store import TrajectoryWriter
     from oreo_agents.rollout import Episode, rollout
 
-    found = find_games(split, games)
+    make_env = environments(env_id, max_steps, **options)
+    env = make_env()
+    plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
     summary = Summary(_part(Path(path), shard))
-    plan = list(islice(_plan(found.names, episodes_per_game, seed, shard), limit))
-    with TrajectoryWriter(summary.path, dialect="move") as writer:
+    env.reset(options={"game": plan[0][0]})
+    dialect = dialect_of(env.unwrapped)
+    with TrajectoryWriter(summary.path, env_spec=env.spec, dialect=dialect) as writer:
         waiting = [(game, repeat) for game, repeat in plan if writer.count(game, agent.name) <= repeat]
         summary.already_there = len(plan) - len(waiting)
         episodes = [Episode(game, _episode_seed(seed, game, repeat)) for game, repeat in waiting]
-        played = rollout(lambda: _make("model", None, found, max_steps), episodes, agent, slots)
+        played = rollout(make_env, episodes, agent, slots)
         start = time.monotonic()
         for _, trajectory in zip(_shown(waiting, summary, progress), played, strict=True):
             writer.append(trajectory)
@@ -302,29 +302,19 @@ def _player(agent: str, style: int, random: Random) -> Player:
 
 
 def _plan(
-    names: Sequence[str], episodes_per_game: int, seed: int, shard: tuple[int, int]
-) -> Iterator[tuple[str, int]]:
+    names: Sequence[str], episodes_per_game: int, seed: int, shard: tuple[int, int], limit: int | None
+) -> list[tuple[str, int]]:
     """(game, how often it was played before) of every episode of a shard, in the order of play."""
+    if limit is None and len(names) > UNLIMITED:
+        raise ConfigurationError(f"there are {len(names):,} games: say how many episodes to record")
     index, count = shard
     order = np.random.default_rng(seed).permutation(len(names))[index::count]  # of up to a million games
-    return ((names[game], repeat) for repeat in range(episodes_per_game) for game in order)
+    episodes = ((names[game], repeat) for repeat in range(episodes_per_game) for game in order)
+    return list(islice(episodes, limit))
 
 
 def _episode_seed(seed: int, game: str, repeat: int) -> int:
     return zlib.crc32(f"{seed}/{game}/{repeat}".encode())
-
-
-def _make(agent: str, split: str | None, games: Any, max_steps: int) -> gym.Env:
-    import oreo_envs  # noqa: F401 (registers the id)
-
-    return gym.make(
-        "OREO-ALFWorld",
-        max_episode_steps=max_steps,
-        disable_env_checker=True,
-        split=split,
-        games=games,
-        expert=agent == "shortest",
-    )
 
 
 def _part(path: Path, shard: tuple[int, int]) -> Path:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
+from oreo_agents.environments import environments
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, alfworld, evaluate, write_json
+from oreo_agents.evaluation import Result, evaluate, write_json
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -188,7 +189,7 @@ class Steps:
 
     def __init__(self, arena: Arena, recipe: Recipe, stages: Stages) -> None:
         self.arena, self.recipe, self.stages = arena, recipe, stages
-        self.make_test_env = alfworld(games=arena.test, max_steps=recipe.max_steps)
+        self.make_test_env = environments(max_steps=recipe.max_steps, games=arena.test)
         self.games = list(range(min(recipe.eval_games, len(arena.test))))
 
     def record(self) -> Path:

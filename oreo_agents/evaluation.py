@@ -10,12 +10,11 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
-
+from oreo_agents.environments import ALFWORLD, MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.statistics import wilson
@@ -25,24 +24,11 @@ if TYPE_CHECKING:
     from oreo_agents.agents import Agent
 
 Result = dict[str, Any]
-MakeEnv = Callable[[], gym.Env[str, str]]
-
-
-def alfworld(split: str | None = None, games: Any = None, max_steps: int = 50) -> MakeEnv:
-    """A maker of ALFWorld environments over one list of games, which is looked up once."""
-    from oreo_envs.alfworld.data import find_games
-
-    found = find_games(split, games)
-    return lambda: gym.make(
-        "OREO-ALFWorld", games=found, max_episode_steps=max_steps, disable_env_checker=True
-    )
 
 
 def pick_games(make_env: MakeEnv, n: int | None, seed: int = 0) -> list[int]:
     """Indices of ``n`` games: all of them in order, or a sample that depends on ``seed`` alone."""
-    env = make_env()
-    total = len(env.unwrapped.games)  # type: ignore[attr-defined]
-    env.close()
+    total = len(games_of(make_env()))
     if n is None or n >= total:
         if total > 100_000:
             raise ConfigurationError("this split has no end: say how many games with --episodes")
@@ -168,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
 
     from oreo_agents.report.tables import success_table
 
-    make_env = alfworld(args.split, args.games, args.max_steps)
+    make_env = environments(ALFWORLD, args.max_steps, **source_options(ALFWORLD, args.split, args.games))
     games = pick_games(make_env, args.episodes, args.seed)
     ks = args.k if args.select == "best_of_k" else [1]
     results = []

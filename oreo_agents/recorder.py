@@ -131,7 +131,7 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         self._finish(False, False)
         seed = self._seeds.next(seed)
         observation, info = self.env.reset(seed=seed, options=options)
-        self.writer.set_dialect(_dialect(self.env.unwrapped))
+        self.writer.set_dialect(dialect_of(self.env.unwrapped))
         self._episode = Episode(observation, info, seed)
         if options and "game" not in info:
             self._episode.metadata["options"] = options
@@ -201,7 +201,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
             self._finish(index, False, False)
         observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         for env in getattr(self.env.unwrapped, "envs", ())[:1]:
-            self.writer.set_dialect(_dialect(env.unwrapped))
+            self.writer.set_dialect(dialect_of(env.unwrapped))
         for index in np.flatnonzero(mask).tolist():
             self._episodes[index] = Episode(observations[index], info_of(infos, index), seeds[index])
         return observations, infos
@@ -304,7 +304,7 @@ def _writer(
     return TrajectoryWriter(path, env_spec=env.spec, author=author, licence=licence)
 
 
-def _dialect(env: Any) -> str | None:
+def dialect_of(env: Any) -> str | None:
     """The wording of an ALFWorld game: the one that was chosen, else the game's own."""
     return getattr(env, "dialect", None) or getattr(getattr(env, "world", None), "wording", None)
 

@@ -17,6 +17,7 @@ import gymnasium as gym
 from rich.console import Console
 from rich.text import Text
 
+from oreo_agents.environments import environments, source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import Episode
 from oreo_agents.terminal.map import map_table, seen
@@ -34,6 +35,9 @@ WORDS = {
 }
 ENDLESS = 1_000_000_000
 """Gymnasium's step limit cannot be undone, so the session counts its own."""
+
+HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
+"""Environments that can tell what would win from here."""
 
 SEARCHED = 10_000
 """Games looked at for a task type; there may be a million."""
@@ -133,19 +137,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_env(args: argparse.Namespace) -> gym.Env:
-    """The environment that the options name.
-
-    Raises:
-        ConfigurationError: there is none of that id.
-    """
-    import oreo_envs  # noqa: F401 (registers the ids)
-
-    alfworld = args.env == "OREO-ALFWorld"
-    options = {"split": args.split, "games": args.games, "expert": True} if alfworld else {}
-    try:
-        return gym.make(args.env, max_episode_steps=ENDLESS, disable_env_checker=True, **options)
-    except gym.error.UnregisteredEnv as error:
-        raise ConfigurationError(f"there is no environment {args.env!r}; {error}") from error
+    """The environment that the options name, with hints where it can give them."""
+    hints = {"expert": True} if args.env in HINTING else {}
+    options = source_options(args.env, args.split, args.games)
+    return environments(args.env, ENDLESS, **options, **hints)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace) -> dict[str, Any] | None:

@@ -59,6 +59,9 @@ class Problems(Sequence[Problem]):
 
     names: Sequence[str]
 
+    def __deepcopy__(self, memo: object) -> Problems:
+        return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
+
     def index(self, value: Any, *_: Any) -> int:
         """The position of a problem, given its name or its position.
 

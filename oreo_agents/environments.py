@@ -1,0 +1,63 @@
+"""Which environment, over which games: the one place that makes them, for whoever plays, records or judges."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+
+from oreo_agents.errors import ConfigurationError
+
+ALFWORLD = "OREO-ALFWorld"
+
+MakeEnv = Callable[[], gym.Env[str, str]]
+
+_GAMES_ARGUMENT = {
+    "OREO-GSM8K": "data",
+    "OREO-MATH": "data",
+    "OREO-Reasoning": "task",
+    "OREO-TextWorld": "game",
+}
+"""What an environment calls the place or kind of its games, where that is not ``games``."""
+
+
+def environments(env_id: str = ALFWORLD, max_steps: int = 50, **options: Any) -> MakeEnv:
+    """A maker of environments over one list of games, which is looked up once.
+
+    Args:
+        env_id: a Gymnasium id.
+        max_steps: step limit of an episode.
+        options: as for ``gym.make(env_id)``.
+
+    Raises:
+        ConfigurationError: there is no such environment, or it does not take these options.
+        DataNotFoundError: there are no such games.
+    """
+    import oreo_envs  # noqa: F401 (registers the ids)
+
+    try:
+        env = gym.make(env_id, max_episode_steps=max_steps, disable_env_checker=True, **options)
+    except (gym.error.Error, ModuleNotFoundError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"there is no environment {env_id!r} with {options}: {error}") from error
+    return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
+
+
+def source_options(env_id: str, split: str | None, games: Any) -> dict[str, Any]:
+    """The options of ``env_id`` that ask for a split and for games of one place or kind; None is left out."""
+    named = {"split": split, _GAMES_ARGUMENT.get(env_id, "games"): games}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def games_of(env: gym.Env[str, str]) -> Any:
+    """The games of an environment; it has ``games``, and those have ``names``.
+
+    Raises:
+        ConfigurationError: it has no list of them.
+    """
+    games = getattr(env.unwrapped, "games", None)
+    if games is None:
+        name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        raise ConfigurationError(f"{name} has no list of games to choose from; `oreo-agents play` plays it")
+    return games

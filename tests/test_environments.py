@@ -1,0 +1,59 @@
+"""One maker for every environment: the list of games is looked up once, and mistakes are said in a sentence."""
+
+import gymnasium as gym
+import pytest
+from learning import ToyRoom
+
+from oreo_agents.environments import environments, games_of, source_options
+from oreo_agents.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options"),
+    [("OREO-ALFWorld", {"split": "generated"}), ("OREO-Reasoning", {"task": "chain_sum"})],
+)
+def test_environments_share_their_games_and_nothing_else(env_id, options):
+    make_env = environments(env_id, 3, **options)
+    first, second = make_env(), make_env()
+    assert games_of(first) is games_of(second)
+    opening, _ = first.reset(options={"game": 0})
+    other, _ = second.reset(options={"game": 1})
+    assert opening != other == gym.make(env_id, **options).reset(options={"game": 1})[0]
+    first.step("look")
+    assert [second.step("look")[3] for _ in range(3)] == [False, False, True]  # its own limit of three steps
+
+
+@pytest.mark.parametrize(
+    ("env_id", "split", "games", "expected"),
+    [
+        ("OREO-ALFWorld", "train", None, {"split": "train"}),
+        ("OREO-ALFWorld", None, "rooms", {"games": "rooms"}),
+        ("OREO-GSM8K", "test", "folder", {"split": "test", "data": "folder"}),
+        ("OREO-Reasoning", None, "chain_sum", {"task": "chain_sum"}),
+        ("their:Env-v0", None, "x", {"games": "x"}),
+    ],
+)
+def test_split_and_games_by_the_names_each_environment_has_for_them(env_id, split, games, expected):
+    assert source_options(env_id, split, games) == expected
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "said"),
+    [
+        ("OREO-Nowhere", {}, "OREO-Nowhere"),
+        ("no_such_package:Env-v0", {}, "no_such_package"),
+        ("OREO-ALFWorld", {"colour": "red"}, "colour"),
+        ("OREO-Reasoning", {"split": "valid_seen"}, "valid_seen"),
+    ],
+)
+def test_what_cannot_be_made_is_said_in_a_sentence(env_id, options, said):
+    with pytest.raises(ConfigurationError, match=said):
+        environments(env_id, **options)
+
+
+def test_an_environment_without_games_is_refused():
+    class Single(ToyRoom):
+        games = None
+
+    with pytest.raises(ConfigurationError, match="Single has no list of games"):
+        games_of(Single())
