@@ -381,12 +381,10 @@ def _add_game_source(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, gone when done; call it with the amount done and the total."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """A bar on stderr; call it with the amount done and the total."""
+    from oreo_agents.progress import progress_bar
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,10 +47,19 @@ class Summary:
         """Won episodes of those played now."""
         return self.successes / self.episodes if self.episodes else 0.0
 
+    @property
+    def speed(self) -> float:
+        """Episodes per second."""
+        return self.episodes / max(self.seconds, 1e-9)
+
+    def notes(self) -> str:
+        """Success rate and speed."""
+        return f"{self.success_rate:.1%} won  {self.speed:.1f} episodes/s"
+
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
-            f"({self.episodes / max(self.seconds, 1e-9):.0f}/s), {self.success_rate:.1%} won, "
+            f"({self.speed:.0f}/s), {self.success_rate:.1%} won, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
         )
 
@@ -342,23 +351,10 @@ def _check(
         raise ConfigurationError("episodes per game, limit and max steps must be at least 1")
 
 
-def _shown(waiting: Sequence[tuple[str, int]], summary: Summary, progress: bool) -> Iterator[tuple[str, int]]:
+def _shown(waiting: Sequence[tuple[str, int]], summary: Summary, progress: bool) -> Iterable[tuple[str, int]]:
     """The episodes to play, while a progress bar shows what ``summary`` says."""
     if not progress:
-        yield from waiting
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        return waiting
+    from oreo_agents.progress import track
 
-    columns = (
-        TextColumn("recording"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[won]:.1%} won  {task.fields[rate]:.0f} episodes/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task("record", total=len(waiting), won=0.0, rate=0.0)
-        for episode in waiting:
-            yield episode
-            rate = summary.episodes / max(summary.seconds, 1e-9)
-            bar.update(task, advance=1, won=summary.success_rate, rate=rate)
+    return track(waiting, len(waiting), "recording", summary.notes)

@@ -1,14 +1,14 @@
-"""Progress on the terminal: training with loss, speed and time left. A pipe gets plain lines instead."""
+"""The project's one look of a progress bar. A pipe gets none."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -17,7 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
-from transformers import TrainerCallback
 
 T = TypeVar("T")
 
@@ -30,12 +29,12 @@ class _Notes(ProgressColumn):
 
 
 def progress_bar() -> Progress:
-    """The project's one look of a progress bar, on stderr."""
+    """A bar on stderr with name, count, time taken, time left and notes."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         _Notes(),
@@ -43,44 +42,7 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-class TrainingProgress(TrainerCallback):
-    """A bar with loss, tokens/s and time left.
-
-    Args:
-        name: shown in front, the method's name.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name, self.bar = name, progress_bar()
-
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Open the bar."""
-        self.start, self.notes = time.monotonic(), ""
-        self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
-        self.bar.start()
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Advance the bar."""
-        speed = state.num_input_tokens_seen / (time.monotonic() - self.start)
-        self.bar.update(self.task, completed=state.global_step, notes=f"{self.notes} {speed:,.0f} tok/s")
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        """Take the newest losses."""
-        shown = {"loss": "loss", "value_loss": "value", "kl": "KL", "explained_variance": "EV"}
-        values = {label: float(logs[key]) for key, label in shown.items() if logs and key in logs}
-        if values:
-            self.notes = "  ".join(f"{label} {value:.4g}" for label, value in values.items())
-            if self.bar.disable:
-                self.bar.console.print(
-                    Text(f"{self.name} {state.global_step}/{state.max_steps}  {self.notes}")
-                )
-
-    def on_train_end(self, args, state, control, **kwargs) -> None:
-        """Close the bar."""
-        self.bar.stop()
-
-
-def track(items: Iterable[T], total: int, name: str, notes) -> Iterator[T]:
+def track(items: Iterable[T], total: int, name: str, notes: Callable[[], str]) -> Iterator[T]:
     """Yield ``items`` under a progress bar; ``notes()`` gives the text at its end."""
     with progress_bar() as bar:
         task = bar.add_task(name, total=total)

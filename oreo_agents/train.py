@@ -48,9 +48,9 @@ def train(
     import torch
     from transformers import PrinterCallback
 
+    from oreo_agents.callbacks import TrainingProgress
     from oreo_agents.chat import Chat
     from oreo_agents.models import load_critic
-    from oreo_agents.progress import TrainingProgress
     from oreo_agents.trainer import OreoConfig, OreoTrainer
 
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
