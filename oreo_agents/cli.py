@@ -19,7 +19,20 @@ from typing import Any
 from oreo_agents.errors import OreoError
 
 SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")
-METHODS = ("sft", "rejection", "oreo")
+METHODS = (
+    "sft",
+    "rejection",
+    "oreo",
+    "oreo-token",
+    "oreo-step",
+    "oreo-response",
+    "pcl",
+    "pcl-one-step",
+    "dro",
+    "iql",
+    "dpo",
+    "kto",
+)
 SELECTIONS = ("greedy", "sample", "best_of_k")
 
 Commands = Any  # argparse's sub-parser registry has no public type

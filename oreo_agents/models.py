@@ -4,7 +4,7 @@ A policy is any Hugging Face causal LM. A critic is a decoder backbone with a li
 after every token. On disk an agent is a folder::
 
     policy/   save_pretrained of model and tokenizer
-    critic/   save_pretrained of the backbone, and value_head.safetensors     (where there is a critic)
+    critic/   value_head.safetensors, and save_pretrained of the backbone unless it is the policy's
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -34,10 +34,13 @@ from oreo_agents.errors import CheckpointError, ConfigurationError
 
 
 class Critic(nn.Module):
-    """V(s): a decoder backbone of its own (the paper's choice) and a linear head, zero at the start.
+    """V(s): a decoder backbone and a linear head, zero at the start.
+
+    The backbone is one of its own (the paper's choice, :meth:`from_policy`) or the policy's (:meth:`shared`). A
+    shared one is trained by both: the gradient of the value loss flows through the head into the policy's trunk.
 
     Args:
-        backbone: the trunk, usually a copy of the policy's.
+        backbone: the trunk.
     """
 
     backbone: PreTrainedModel
@@ -51,7 +54,20 @@ class Critic(nn.Module):
     @classmethod
     def from_policy(cls, policy: PreTrainedModel) -> Critic:
         """A critic that starts as a copy of the policy's trunk with V = 0 (method of the paper, Sec. 3)."""
-        return cls(cast(PreTrainedModel, copy.deepcopy(policy.base_model)))
+        return cls(copy.deepcopy(trunk_of(policy)))
+
+    @classmethod
+    def shared(cls, policy: PreTrainedModel) -> Critic:
+        """A value head on the policy's own trunk: V costs no forward pass of its own."""
+        return cls(trunk_of(policy))
+
+    def shares(self, policy: PreTrainedModel) -> bool:
+        """Whether the backbone is the policy's."""
+        return self.backbone is trunk_of(policy)
+
+    def own_parameters(self, policy: PreTrainedModel) -> list[nn.Parameter]:
+        """What the critic has beside the policy."""
+        return list((self.value_head if self.shares(policy) else self).parameters())
 
     def read(self, hidden: Tensor) -> Tensor:
         """Values from hidden states, ``[..., H] -> [...]``."""
@@ -66,23 +82,43 @@ class Critic(nn.Module):
         self.backbone.bfloat16()
         return self
 
-    def save_pretrained(self, path: str | Path) -> None:
-        """Write the backbone and ``value_head.safetensors`` to a folder."""
-        self.backbone.save_pretrained(path)
-        head = {"weight": self.value_head.weight.detach().contiguous().cpu()}
+    def save_pretrained(
+        self,
+        path: str | Path,
+        policy: PreTrainedModel | None = None,
+        state_dict: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Write ``value_head.safetensors`` to a folder, and the backbone unless it is ``policy``'s.
+
+        Args:
+            path: the folder.
+            policy: whose trunk is saved elsewhere.
+            state_dict: weights to write instead of the module's, gathered from the shards of several processes.
+        """
+        weights = self.state_dict() if state_dict is None else state_dict
+        Path(path).mkdir(parents=True, exist_ok=True)
+        if policy is None or not self.shares(policy):
+            own = {n.removeprefix("backbone."): x for n, x in weights.items() if n.startswith("backbone.")}
+            self.backbone.save_pretrained(path, state_dict=own)
+        head = {"weight": weights["value_head.weight"].detach().contiguous().cpu()}
         save_file(head, Path(path) / "value_head.safetensors")
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Critic:
+    def from_pretrained(cls, path: str | Path, policy: PreTrainedModel | None = None) -> Critic:
         """Load what :meth:`save_pretrained` wrote.
 
+        Args:
+            path: the folder.
+            policy: whose trunk the critic takes if it was saved without a backbone.
+
         Raises:
-            CheckpointError: the folder does not hold a critic.
+            CheckpointError: the folder does not hold a critic, or one without a backbone and there is no policy.
         """
         head = Path(path) / "value_head.safetensors"
         if not head.is_file():
             raise CheckpointError(f"{path} is not a critic: it has no value_head.safetensors")
-        critic = cls(_load(AutoModel, path))
+        only_head = [file.name for file in Path(path).iterdir()] == [head.name]
+        critic = cls.shared(policy) if policy and only_head else cls(_load(AutoModel, path))
         with _as_checkpoint_error(path):
             critic.value_head.load_state_dict(load_file(head))
         return critic
@@ -126,6 +162,12 @@ def small_decoder(
     return Qwen3ForCausalLM(config)
 
 
+def trunk_of(policy: PreTrainedModel) -> PreTrainedModel:
+    """The decoder below the language-model head, adapters included; maps ids to hidden states."""
+    get_base_model: Any = getattr(policy, "get_base_model", None)
+    return cast(PreTrainedModel, (get_base_model() if get_base_model else policy).base_model)
+
+
 def lm_head(policy: PreTrainedModel) -> nn.Module:
     """The layer that turns hidden states into logits.
 
@@ -153,10 +195,10 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     return _load(AutoModelForCausalLM, path), _load(AutoTokenizer, path)
 
 
-def load_critic(path: str | Path) -> Critic | None:
-    """The critic of the agent at ``path``, or None where it has none."""
+def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
+    """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
     folder = Path(path) / "critic"
-    return Critic.from_pretrained(folder) if folder.is_dir() else None
+    return Critic.from_pretrained(folder, policy) if folder.is_dir() else None
 
 
 def save_agent(
@@ -181,7 +223,7 @@ def save_agent(
             policy.save_pretrained(folder / "policy")
             tokenizer.save_pretrained(folder / "policy")
             if critic is not None:
-                critic.save_pretrained(folder / "critic")
+                critic.save_pretrained(folder / "critic", policy)
         (folder / "agent.json").write_text(json.dumps(card, indent=2) + "\n")
 
     replace_folder(Path(path), write)

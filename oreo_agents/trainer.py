@@ -1,39 +1,45 @@
 """OreoTrainer: policy and critic trained together on recorded episodes, on transformers' Trainer.
 
-A batch is a set of whole episodes drawn at random. It is run in micro-batches of similar length, so padding is
-small, and every optimizer step still sees long failures and short successes together. Only action positions go
-through the language-model head, in chunks: no ``[batch, time, vocabulary]`` tensor exists.
-
-Knows nothing about environments or files of episodes; the equations are in losses.py.
+What is minimised is chosen from the table in objectives.py; the equations are in losses.py, the pass over the
+networks in actor_critic.py. Knows nothing about environments or files of episodes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from oreo_agents import diagnostics
+from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepare_attention, read_values
+from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.losses import (
-    kl_divergence,
-    masked_mean,
-    sum_after,
-    token_policy_loss,
-    value_loss,
-)
-from oreo_agents.models import Critic, lm_head, load_critic, load_policy, save_agent
+from oreo_agents.losses import masked_mean, sampled_kl
+from oreo_agents.models import Critic, load_critic, load_policy, save_agent, trunk_of
+from oreo_agents.objectives import METHODS, Objective, imitation_weights
 
-METHODS: tuple[str, ...] = ("sft", "rejection", "oreo")
-"""``sft``: imitate every episode. ``rejection``: imitate the successful ones. ``oreo``: Eqs. 8 and 9."""
+CRITICS = ("separate", "shared")
+REGULARIZERS = ("reverse", "forward", "sampled")
+KL_GAIN = 0.1
+"""Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
 
 
 @dataclass
@@ -41,21 +47,53 @@ class OreoConfig(TrainingArguments):
     """Options of :class:`OreoTrainer`: all of TrainingArguments, and the paper's."""
 
     method: str = field(default="oreo", metadata={"help": f"One of {', '.join(METHODS)}."})
-    beta: float = field(
-        default=0.03, metadata={"help": "Weight of the log-ratio in the soft return (Eq. 3)."}
+    beta: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Weight of the log-ratio in the soft return (Eq. 3). None: the method's."},
     )
-    alpha: float = field(
-        default=0.01, metadata={"help": "Weight of the full-vocabulary KL to the start (L_reg)."}
+    alpha: float = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Weight of the KL to the start (L_reg). None: the method's."}
+    )
+    regularizer: str = field(
+        default="reverse",
+        metadata={"help": "L_reg: full-vocabulary reverse or forward KL, or sampled at the data's tokens."},
+    )
+    kl_target: float | None = field(
+        default=None, metadata={"help": "Adapt alpha until the KL of a token is this many nats."}
+    )
+    critic: str = field(
+        default="separate",
+        metadata={"help": "A network of its own, or a value head on the policy's trunk (shared)."},
     )
     critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
-    observation_weight: float = field(
-        default=0.0, metadata={"help": "Imitation: weight of predicting observations too (0: actions alone)."}
-    )
     critic_warmup: float = field(
         default=0.0, metadata={"help": "Share of the steps that train the critic alone."}
     )
+    value_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the value loss; it matters where the trunk is shared."}
+    )
+    target_decay: float | None = field(
+        default=None, metadata={"help": "Policy losses and targets read an average of past critics (EMA)."}
+    )
+    importance_weights: bool = field(
+        default=False, metadata={"help": "Weigh an episode by exp(min(1, its log-ratio))."}
+    )
+    log_ratio_clip: float | None = field(
+        default=None, metadata={"help": "Bound on the summed log-ratio in the critic's target."}
+    )
+    expectile: float = field(default=0.7, metadata={"help": "IQL: of Q that V regresses on."})
+    observation_weight: float = field(
+        default=0.0, metadata={"help": "Imitation: weight of predicting observations too (0: actions alone)."}
+    )
+    layout: str = field(
+        default="right", metadata={"help": "Episodes padded right or left, or packed without padding."}
+    )
+    cache_reference: bool = field(
+        default=False,
+        metadata={"help": "Keep the reference's states in memory for later passes over the data."},
+    )
     micro_batch_tokens: int = field(default=16384, metadata={"help": "Padded tokens in one forward pass."})
-    head_chunk: int = field(default=4096, metadata={"help": "Action positions projected to logits at once."})
+    head_chunk: int = field(default=1024, metadata={"help": "Action positions projected to logits at once."})
     max_length: int = field(default=4096, metadata={"help": "Longer episodes are an error, never cut."})
 
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Episodes per step and device."})
@@ -70,124 +108,36 @@ class OreoConfig(TrainingArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "Episodes are not columns."})
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigurationError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}")
+        for name, known in (
+            ("method", METHODS),
+            ("regularizer", REGULARIZERS),
+            ("critic", CRITICS),
+            ("layout", LAYOUTS),
+        ):
+            if (value := getattr(self, name)) not in known:
+                raise ConfigurationError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+        objective = METHODS[self.method]
+        self.beta = objective.beta if self.beta is None else self.beta
+        self.alpha = objective.alpha if self.alpha is None else self.alpha
         super().__post_init__()
 
 
-class PolicyAndCritic(nn.Module):
-    """What is trained: the policy and, for methods with a value function, the critic."""
-
-    def __init__(self, policy: PreTrainedModel, critic: Critic | None, head_chunk: int) -> None:
-        super().__init__()
-        self.policy, self.critic, self.head_chunk = policy, critic, head_chunk
-        self.config = policy.config
-
-    def forward(
-        self, input_ids: Tensor, action_mask: Tensor, reference: PreTrainedModel | None = None
-    ) -> dict[str, Tensor]:
-        """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
-
-        Args:
-            input_ids: ``[B, T]``, right-padded.
-            action_mask: ``[B, T]`` bool; entries elsewhere are zero in the result.
-            reference: the frozen start, for log-ratio and KL.
-
-        Returns:
-            ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``.
-        """
-        columns = self._per_action(input_ids, action_mask, reference)
-        if self.critic is not None:
-            columns["values"] = self.critic(input_ids)
-        return columns
-
-    def _per_action(self, ids: Tensor, mask: Tensor, reference: PreTrainedModel | None) -> dict[str, Tensor]:
-        chosen = mask[:, 1:]
-        targets = ids[:, 1:][chosen]
-        hidden = _states(self.policy, ids)[:, :-1][chosen]
-        ref_hidden = None
-        if reference is not None:
-            with torch.no_grad():
-                ref_hidden = _states(reference, ids)[:, :-1][chosen]
-        ref_head = None if reference is None else lm_head(reference)
-        chunks = []
-        for i in range(0, len(targets), self.head_chunk):
-            part = slice(i, i + self.head_chunk)
-            ref_part = None if ref_hidden is None else ref_hidden[part]
-            arguments = (lm_head(self.policy), ref_head, hidden[part], ref_part, targets[part])
-            chunks.append(checkpoint(_project, *arguments, use_reentrant=False))
-        names = ("logp", "entropy") if reference is None else ("logp", "entropy", "rho", "kl")
-        flat = [torch.cat(column) for column in zip(*chunks, strict=True)]
-        return {name: _scatter(column, mask) for name, column in zip(names, flat, strict=True)}
-
-
-def _states(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    return cast(nn.Module, model.base_model)(input_ids=ids, use_cache=False).last_hidden_state
-
-
-def _project(
-    head: nn.Module, ref_head: nn.Module | None, hidden: Tensor, ref_hidden: Tensor | None, targets: Tensor
-):
-    logits = head(hidden).float()
-    log_probs = logits.log_softmax(-1)
-    logp = log_probs.gather(1, targets[:, None])[:, 0]
-    entropy = -(log_probs.exp() * log_probs).sum(-1).detach()
-    if ref_head is None:
-        return logp, entropy
-    with torch.no_grad():
-        ref_logits = ref_head(ref_hidden).float()
-        ref_logp = ref_logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-    return logp, entropy, logp - ref_logp, kl_divergence(logits, ref_logits)
-
-
-def _scatter(flat: Tensor, mask: Tensor) -> Tensor:
-    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
-
-
-def collate(
-    episodes: Sequence[EncodedEpisode], pad_id: int, micro_batch_tokens: int
-) -> list[dict[str, Tensor]]:
-    """Sort a batch by length and cut it into right-padded micro-batches of at most so many tokens."""
-    groups: list[list[EncodedEpisode]] = [[]]
-    for episode in sorted(episodes, key=len, reverse=True):
-        if groups[-1] and (len(groups[-1]) + 1) * len(groups[-1][0]) > micro_batch_tokens:
-            groups.append([])
-        groups[-1].append(episode)
-    return [_pad(group, pad_id) for group in groups]
-
-
-def _pad(episodes: Sequence[EncodedEpisode], pad_id: int) -> dict[str, Tensor]:
-    width = max(map(len, episodes))
-
-    def column(name: str, fill: Any) -> Tensor:
-        return torch.tensor([[*getattr(e, name), *[fill] * (width - len(e))] for e in episodes])
-
-    return {
-        "input_ids": column("input_ids", pad_id),
-        "token_mask": torch.tensor([[i < len(e) for i in range(width)] for e in episodes]),
-        "action_mask": column("action_mask", False),
-        "imitate_mask": column("imitate_mask", False),
-        "end_mask": column("end_mask", False),
-        "returns": column("returns", 0.0),
-        "success": torch.tensor([episode.success for episode in episodes]),
-    }
-
-
 class OreoTrainer(Trainer):
-    """Trains a policy, and for OREO a critic, on encoded episodes.
+    """Trains a policy, and for methods with a value function a critic, on encoded episodes.
 
-    The reference policy is a frozen copy of the policy at the start.
+    The reference policy is the policy at the start: a frozen copy, or with PEFT its adapters switched off.
 
     Args:
-        policy: causal LM to train, in place.
+        policy: causal LM to train, in place; may carry PEFT adapters.
         tokenizer: saved beside it.
         args: options.
         train_dataset: episodes from :meth:`oreo_agents.chat.Chat.encode`.
-        critic: starts from this; for OREO, None means a copy of the policy's trunk with V = 0.
+        critic: starts from this; None means a new one with V = 0, as ``args.critic`` says.
         callbacks: as in Trainer.
 
     Raises:
         DatasetError: no episodes; none of the needed kind; one longer than ``max_length``.
+        ConfigurationError: the options do not fit the model or the critic.
     """
 
     args: OreoConfig
@@ -201,29 +151,34 @@ class OreoTrainer(Trainer):
         critic: Critic | None = None,
         callbacks: list | None = None,
     ) -> None:
-        episodes = _check(train_dataset, args)
-        self.reference: PreTrainedModel | None = None
-        if args.method == "oreo":
-            critic = critic or Critic.from_policy(policy)
-            self.reference = copy.deepcopy(policy).eval().requires_grad_(False).to(args.device)
-        if args.device.type == "cpu":
-            backbones = [policy, self.reference, None if critic is None else critic.backbone]
-            for model in backbones:
-                if model is not None:
-                    model.set_attn_implementation("eager")  # its backward pass is the faster one there
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self._metrics: dict[str, list[float]] = defaultdict(list)
+        self.objective: Objective = METHODS[args.method]
+        items = _items(train_dataset, args, self.objective)
+        for model in (trunk_of(policy), critic.backbone if critic else None):
+            if model is not None:
+                prepare_attention(model, args.layout)
+        critic = _critic(policy, critic, args) if self.objective.value_loss else None
+        self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
+        if self.reference:
+            self.reference.model.to(args.device)  # type: ignore[arg-type]
+        keeps_average = critic is not None and args.target_decay is not None
+        self.target_critic = _frozen(critic).to(args.device) if critic and keeps_average else None
+        self.alpha = args.alpha
+        self._meters = diagnostics.Meters()
+        self._step_kl: list[tuple[float, float]] = []
+        self._staging: Path | None = None
         self.tokenizer = tokenizer
-        self.trained = PolicyAndCritic(policy, critic if args.method == "oreo" else None, args.head_chunk)
+        self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         super().__init__(
             model=self.trained,
             args=args,
-            train_dataset=episodes,  # type: ignore[arg-type]
+            train_dataset=items,  # type: ignore[arg-type]
             data_collator=lambda batch: collate(batch, pad, args.micro_batch_tokens),  # type: ignore
             processing_class=tokenizer,
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
+        self.add_callback(_AfterStep(self))
 
     @property
     def policy(self) -> PreTrainedModel:
@@ -232,17 +187,19 @@ class OreoTrainer(Trainer):
 
     @property
     def critic(self) -> Critic | None:
-        """The critic being trained, for OREO."""
+        """The critic being trained, for methods that have one."""
         return self.trained.critic
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW with a rate of its own for the critic."""
         if self.optimizer is None:
             args = self.args
-            groups = [{"params": list(self.policy.parameters()), "lr": args.learning_rate}]
-            if self.critic is not None:
-                rate = args.learning_rate if args.critic_learning_rate is None else args.critic_learning_rate
-                groups.append({"params": list(self.critic.parameters()), "lr": rate})
+            critic_rate = args.critic_learning_rate
+            rates = [args.learning_rate, args.learning_rate if critic_rate is None else critic_rate]
+            groups = [
+                {"params": [p for p in part if p.requires_grad], "lr": rate}
+                for part, rate in zip(self._parts(), rates, strict=False)
+            ]
             self.optimizer = torch.optim.AdamW(
                 groups,
                 betas=(args.adam_beta1, args.adam_beta2),
@@ -251,142 +208,257 @@ class OreoTrainer(Trainer):
             )
         return self.optimizer
 
+    def _parts(self) -> list[list[nn.Parameter]]:
+        """Parameters of the policy and, where there is a critic, what it has of its own."""
+        parts = [list(self.policy.parameters())]
+        return parts if self.critic is None else [*parts, self.critic.own_parameters(self.policy)]
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+        """What all processes' batches of an optimizer step weigh together."""
+        own = sum(self._weight(micro) for batch in batch_samples for micro in batch)
+        return self.accelerator.gather(torch.tensor([own], device=device)).sum()  # type: ignore[union-attr]
+
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """Forward and backward over the micro-batches (from :func:`collate`); the loss of the whole batch."""
         model.train()
-        total = sum(map(self._weight, inputs))
+        micros = [self._prepare_inputs(micro) for micro in self._evenly(inputs)]
+        total = num_items_in_batch
+        if total is None:
+            total = self._get_num_items_in_batch([micros], self.args.device)
+        if self.objective.mismatched:
+            micros = self._with_reference_point(model, micros)
+        share = self.accelerator.num_processes / max(
+            float(total), 1e-8
+        )  # gradients are averaged over processes
         loss_sum = torch.zeros((), device=self.args.device)
-        for micro in inputs:
-            micro = self._prepare_inputs(micro)
-            with self.compute_loss_context_manager():
-                loss = self.compute_loss(model, micro)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
-                    "lower --learning-rate"
-                )
-            loss = loss * (self._weight(micro) / (total or 1))
-            self.accelerator.backward(loss / self.args.gradient_accumulation_steps)
+        for i, micro in enumerate(micros):
+            with self._synchronising(model, last=i + 1 == len(micros)):
+                with self.compute_loss_context_manager():
+                    loss = self.compute_loss(model, micro) * (self._weight(micro) * share)
+                self._refuse_nan(loss)
+                self.accelerator.backward(loss)
             loss_sum += loss.detach()
-            self.state.num_input_tokens_seen += micro["input_ids"].numel()
-        return loss_sum / self.args.gradient_accumulation_steps
+            self.state.num_input_tokens_seen += int(micro["token_mask"].sum())
+        return loss_sum
 
-    def compute_loss(
-        self, model, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch=None
-    ):
-        """The loss of one micro-batch, by method."""
-        compute = self._oreo if self.args.method == "oreo" else self._imitation
-        loss, out = compute(model, inputs)
-        self._record("entropy", masked_mean(out["entropy"], inputs["action_mask"]))
+    def _evenly(self, micros: list[MicroBatch]) -> list[MicroBatch]:
+        """As many micro-batches on every process: sharded models exchange weights in each."""
+        if self.accelerator.num_processes == 1:
+            return micros
+        count = torch.tensor([len(micros)], device=self.args.device)
+        return split(micros, int(self.accelerator.gather(count).max()), self.objective.rows)  # type: ignore
+
+    def _refuse_nan(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
+                "lower --learning-rate"
+            )
+
+    @contextmanager
+    def _synchronising(self, model: nn.Module, last: bool) -> Iterator[None]:
+        """Processes exchange gradients with the last micro-batch only."""
+        if last:
+            yield
+            return
+        state = self.accelerator.gradient_state
+        before = state.sync_gradients
+        state._set_sync_gradients(False)
+        with self.accelerator.no_sync(model):
+            yield
+        state._set_sync_gradients(before)
+
+    @torch.no_grad()
+    def _with_reference_point(self, model: nn.Module, micros: list[MicroBatch]) -> list[MicroBatch]:
+        """Measure KTO's reference point on the whole batch's mismatched episodes, and leave those out."""
+        ratios = []
+        for micro in micros:
+            other = {name: x[1::2] for name, x in micro.items()}
+            with self.compute_loss_context_manager():
+                ratios.append(self._run(model, other, "none")["rho"].sum(1))
+        mean = self.accelerator.gather(torch.cat(ratios)).mean().clamp(min=0)  # type: ignore[union-attr]
+        return [
+            {**{name: x[0::2] for name, x in micro.items()}, "reference_point": mean.expand(len(x) // 2)}
+            for micro in micros
+            for x in [micro["input_ids"]]
+        ]
+
+    def compute_loss(self, model, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch=None):
+        """The loss of one micro-batch, by the method's objective."""
+        objective, args = self.objective, self.args
+        vocabulary = objective.regularised and args.regularizer != "sampled"
+        out = self._run(model, inputs, cast(Any, args.regularizer if vocabulary else "none"))
+        rows, actions = len(inputs["input_ids"]), inputs["action_mask"]
+        diagnostics.record_policy(self._meters, inputs, out)
+        loss = objective.policy_loss(inputs, out, args)
+        self._meters.add("policy_loss", loss, self._weight(inputs))
+        if self.reference:
+            kl = masked_mean(out["kl"] if vocabulary else sampled_kl(out["rho"]), actions)
+            self._meters.add("kl", kl, rows)
+            if objective.regularised:
+                self._step_kl.append((kl.item(), rows))
+                loss = loss + self.alpha * kl
+        if objective.value_loss and objective.states:
+            loss_v = objective.value_loss(inputs, out, args)
+            self._meters.add("value_loss", loss_v, rows)
+            diagnostics.record_critic(self._meters, inputs, out, objective.states(inputs), args.beta)
+            frozen = self.state.global_step < args.critic_warmup * self.state.max_steps
+            loss = args.value_weight * loss_v + (0.0 if frozen else 1.0) * loss
         return (loss, out) if return_outputs else loss
 
-    def _weight(self, inputs: dict[str, Tensor]) -> float:
-        """What a micro-batch counts in its batch: for OREO every episode alike, for imitation every token."""
-        if self.args.method == "oreo":
-            return len(inputs["input_ids"])
-        return self._token_weights(inputs).sum().item()
+    def _run(self, model: nn.Module, batch: MicroBatch, divergence: Any) -> dict[str, Tensor]:
+        """One pass over all networks."""
+        actions = batch["action_mask"]
+        if not self.objective.reference:  # imitation also predicts observations
+            actions = actions | (imitation_weights(batch, self.args.observation_weight) > 0)
+        out = model(batch["input_ids"], actions, self.reference, batch["token_mask"], divergence)
+        if self.target_critic is not None:
+            with torch.no_grad():
+                out["target_values"] = read_values(
+                    self.target_critic, self.args.layout, batch["input_ids"], batch["token_mask"]
+                )
+        return out
 
-    def _token_weights(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What each token counts in imitation, ``[B, T]``; nothing precedes the first."""
-        observed = inputs["token_mask"] & ~inputs["action_mask"]
-        weights = inputs["imitate_mask"] + self.args.observation_weight * observed
-        return torch.nn.functional.pad(weights[:, 1:], (1, 0))
+    def _weight(self, batch: MicroBatch) -> float:
+        """What a micro-batch counts in its batch: every episode alike, in imitation every token."""
+        if self.objective.per_token:
+            return imitation_weights(batch, self.args.observation_weight).sum().item()
+        return len(batch["input_ids"])
 
-    def _imitation(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted cross-entropy of actions and, where asked for, observations."""
-        weights = self._token_weights(inputs)
-        out = model(inputs["input_ids"], inputs["action_mask"] | (weights > 0))
-        return -(out["logp"] * weights).sum() / weights.sum().clamp(min=1e-8), out
-
-    def _oreo(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 8 for the critic, Eq. 9 and the KL for the policy."""
-        out = model(inputs["input_ids"], inputs["action_mask"], self.reference)
-        beta, actions, returns = self.args.beta, inputs["action_mask"], inputs["returns"]
-        values, rho = out["values"], out["rho"]
-        states = inputs["end_mask"] | torch.nn.functional.pad(actions[:, 1:], (0, 1))
-        loss_v = value_loss(values, rho, returns, states, beta)
-        loss_pi = token_policy_loss(values, rho, returns, actions, beta)
-        loss_kl = masked_mean(out["kl"], actions)
-        self._record("value_loss", loss_v)
-        self._record("policy_loss", loss_pi)
-        self._record("kl", loss_kl)
-        targets = returns - beta * sum_after(rho.detach())
-        for name, moment in (
-            ("error2", (targets - values) ** 2),
-            ("target", targets),
-            ("target2", targets**2),
-        ):
-            self._record(f"_{name}", moment[states].mean())
-        for name, chosen in (("won", inputs["success"]), ("lost", ~inputs["success"])):
-            if chosen.any():
-                self._record(f"rho_{name}", masked_mean(rho[chosen], actions[chosen]))
-                self._record(f"value_{name}", masked_mean(values[chosen], states[chosen]))
-        frozen = self.state.global_step < self.args.critic_warmup * self.state.max_steps
-        return loss_v + (0.0 if frozen else 1.0) * (loss_pi + self.args.alpha * loss_kl), out
-
-    def _record(self, name: str, value: Tensor) -> None:
-        self._metrics[name].append(value.detach().item())
+    def after_step(self) -> None:
+        """Once the optimizer has stepped: adapt alpha, let the average of past critics follow."""
+        if self.args.kl_target is not None and self._step_kl:
+            sums = [sum(kl * rows for kl, rows in self._step_kl), sum(rows for _, rows in self._step_kl)]
+            total, rows = self.accelerator.reduce(torch.tensor(sums, device=self.args.device)).tolist()  # type: ignore
+            error = min(max(total / rows / self.args.kl_target - 1, -0.2), 0.2)
+            self.alpha *= 1 + KL_GAIN * error
+        self._step_kl.clear()
+        if self.target_critic is not None and self.critic is not None:
+            pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
+            with torch.no_grad():
+                for average, parameter in pairs:
+                    average.lerp_(parameter, 1 - float(self.args.target_decay or 0))
 
     def _clip_grad_norm(self, model):
         """Clip policy and critic apart: a large value error must not shrink the policy's step."""
-        parts: list[nn.Module] = [self.policy, *([self.critic] if self.critic is not None else [])]
-        norms = [
-            self.accelerator.clip_grad_norm_(part.parameters(), self.args.max_grad_norm) for part in parts
-        ]
+        norms = [self.accelerator.clip_grad_norm_(part, self.args.max_grad_norm) for part in self._parts()]
+        if len(norms) > 1:
+            self._meters.add("critic_grad_norm", torch.as_tensor(norms[1]), 1)
         return norms[0]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of what the losses recorded since the last line."""
-        means = {name: sum(values) / len(values) for name, values in self._metrics.items()}
-        self._metrics.clear()
-        moments = {name: means.pop(name) for name in list(means) if name.startswith("_")}
-        if moments:
-            variance = max(moments["_target2"] - moments["_target"] ** 2, 1e-8)
-            means["explained_variance"] = 1 - moments["_error2"] / variance
+        """Add the means of what was recorded since the last line."""
+        means = self._meters.read(lambda sums: gather_object([sums]))
+        if self.args.kl_target is not None and means:
+            means["alpha"] = float(self.alpha)
         super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)
+
+    # --- on disk ----------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """As in Trainer, but beside its place, and moved there in one rename."""
+        run = Path(super()._get_output_dir(trial))
+        if self.state.best_global_step:
+            best = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(best)
+        self._staging = run / ".partial"
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            staging, self._staging = self._staging, None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(run / name, ignore_errors=True)
+            (staging / name).rename(run / name)
+            rotate_checkpoints(
+                output_dir=str(run),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=False,
+            )
+
+    def _get_output_dir(self, trial) -> str:
+        return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
-        self.policy.save_pretrained(folder / "policy")
+        weights = self.trained.state_dict() if state_dict is None else state_dict
+        self.policy.save_pretrained(folder / "policy", state_dict=_below(weights, "policy."))
         self.tokenizer.save_pretrained(folder / "policy")
         if self.critic is not None:
-            self.critic.save_pretrained(folder / "critic")
+            self.critic.save_pretrained(folder / "critic", self.policy, _below(weights, "critic."))
+        if self.target_critic is not None:
+            self.target_critic.save_pretrained(folder / "target_critic")
+        (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        policy, _ = load_policy(resume_from_checkpoint)
+        folder = Path(resume_from_checkpoint)
+        policy, _ = load_policy(folder)
         self.policy.load_state_dict(policy.state_dict())
         if self.critic is not None:
-            critic = load_critic(resume_from_checkpoint)
+            critic = load_critic(folder, policy)
             if critic is None:
-                raise ConfigurationError(f"{resume_from_checkpoint} has no critic to resume from")
+                raise ConfigurationError(f"{folder} has no critic to resume from")
             self.critic.load_state_dict(critic.state_dict())
+        if self.target_critic is not None:
+            self.target_critic.load_state_dict(Critic.from_pretrained(folder / "target_critic").state_dict())
+        self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
 
     def save_agent(self, path: str | Path, **card: Any) -> None:
         """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in."""
         policy, critic = self.policy, self.critic
         if self.args.bf16:
-            policy = copy.deepcopy(policy).bfloat16()
-            critic = copy.deepcopy(critic).in_bfloat16() if critic is not None else None
+            policy, critic = copy.deepcopy((policy, critic))
+            policy.bfloat16()
+            critic = critic and critic.in_bfloat16()
         save_agent(path, policy, self.tokenizer, critic, method=self.args.method, **card)
 
 
-def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig) -> list[EncodedEpisode]:
+class _AfterStep(TrainerCallback):
+    def __init__(self, trainer: OreoTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.trainer.after_step()
+
+
+def _below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)}
+
+
+def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
+    shared = args.critic == "shared"
+    if critic is None:
+        return Critic.shared(policy) if shared else Critic.from_policy(policy)
+    if critic.shares(policy) != shared:
+        have, want = ("a shared", "separate") if critic.shares(policy) else ("a separate", "shared")
+        raise ConfigurationError(f"the model comes with {have} critic, but critic is {want!r}: choose one")
+    return critic
+
+
+def _frozen(critic: Critic) -> Critic:
+    return copy.deepcopy(critic).requires_grad_(False).eval()
+
+
+def _items(episodes: Sequence[EncodedEpisode], args: OreoConfig, objective: Objective) -> Sequence[Item]:
     episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
-    if args.method == "rejection":
-        episodes = [episode for episode in episodes if episode.success]
     if not episodes:
-        wanted = "successful episodes" if args.method == "rejection" else "episodes"
-        raise DatasetError(f"there are no {wanted} to train on")
-    if args.method == "oreo" and len({episode.success for episode in episodes}) < 2:
+        raise DatasetError("there are no episodes to train on")
+    if objective.contrast and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
-            f"there are no {kind} episodes: OREO learns from the difference; record rollouts of the policy itself"
+            f"there are no {kind} episodes: {args.method} learns from the difference; "
+            "record rollouts of the policy itself"
         )
-    longest = max(map(len, episodes))
+    items = objective.select(episodes, args.data_seed or args.seed)
+    longest = max(len(episode) for item in items for episode in as_episodes(item))
     if longest > args.max_length:
         raise DatasetError(
             f"an episode has {longest} tokens, max_length is {args.max_length}: raise max_length "
             "(a cut episode would be trained with a reward it did not earn)"
         )
-    return episodes
+    return items

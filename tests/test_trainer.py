@@ -7,10 +7,12 @@ import pytest
 import torch
 from learning import EPISODES, LOSING, OPENING, WINNING, episode
 
+from oreo_agents.actor_critic import PolicyAndCritic, Reference
+from oreo_agents.batches import collate
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.models import load_critic, load_policy, save_agent
 from oreo_agents.train import train
-from oreo_agents.trainer import OreoConfig, OreoTrainer, PolicyAndCritic, collate
+from oreo_agents.trainer import OreoConfig, OreoTrainer
 
 BETA, ALPHA = 0.3, 0.05
 
@@ -102,7 +104,7 @@ def test_forward_gives_what_the_whole_model_gives(policy, critic, encoded, head_
     (micro,) = collate(encoded, 0, 10_000)
     mask = micro["action_mask"]
     with torch.no_grad():
-        out = PolicyAndCritic(policy, critic, head_chunk)(micro["input_ids"], mask, reference)
+        out = PolicyAndCritic(policy, critic, head_chunk)(micro["input_ids"], mask, Reference(reference))
         assert set(out) == {"logp", "entropy", "rho", "kl", "values"}
         for name in ("logp", "entropy", "rho", "kl"):
             assert (out[name][~mask] == 0).all()
@@ -153,7 +155,7 @@ def test_oreo_by_plain_loops(make, policy, critic, encoded):
     total = 0.0
     for one in encoded:
         with torch.no_grad():
-            full, ref_full = log_probs(trainer.policy, one), log_probs(trainer.reference, one)
+            full, ref_full = log_probs(trainer.policy, one), log_probs(trainer.reference.model, one)
             values = critic(torch.tensor([one.input_ids]))[0].tolist()
         n = len(one)
         rho, kl = [0.0] * n, [0.0] * n
@@ -240,7 +242,7 @@ def test_episodes_that_cannot_be_trained_on_are_refused(make, encoded, method, k
 
 
 def test_an_unknown_method_is_named(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"ppo.*sft, rejection, oreo"):
+    with pytest.raises(ConfigurationError, match=r"ppo.*sft, rejection, oreo, oreo-token"):
         OreoConfig(output_dir=str(tmp_path), method="ppo")
 
 
@@ -292,7 +294,7 @@ def test_the_critic_has_a_rate_of_its_own(make):
     before = copy.deepcopy(trainer.critic.state_dict())
     trainer.train()
     assert all(torch.equal(before[name], weight) for name, weight in trainer.critic.state_dict().items())
-    assert not torch.equal(trainer.policy.lm_head.weight, trainer.reference.lm_head.weight)
+    assert not torch.equal(trainer.policy.lm_head.weight, trainer.reference.model.lm_head.weight)
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])

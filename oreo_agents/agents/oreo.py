@@ -89,7 +89,8 @@ class OreoAgent:
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
-        (policy, tokenizer), critic = load_policy(path), load_critic(path)
+        policy, tokenizer = load_policy(path)
+        critic = load_critic(path, policy)
         device = options.pop("device", best_device())
         for model in (policy, critic and critic.backbone):
             if model is not None and not fast_bf16():
