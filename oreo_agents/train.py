@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FROM_SCRATCH = "small"
 """The model name that stands for a new small decoder."""
 
-SCRATCH_RATES = {"sft": 1.5e-3, "rejection": 3e-4, "oreo": 3e-4}
+SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 """Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
 
 
@@ -85,8 +85,8 @@ def machine_defaults() -> dict[str, Any]:
 
 
 def _method_defaults(method: str, model: str) -> dict[str, Any]:
-    rate = {"learning_rate": SCRATCH_RATES.get(method, 3e-4)} if model == FROM_SCRATCH else {}
-    return {"method": method, **rate}
+    scratch = {"learning_rate": SCRATCH_RATES.get(method, 3e-4), "muon": True}
+    return {"method": method, **(scratch if model == FROM_SCRATCH else {})}
 
 
 def _start(

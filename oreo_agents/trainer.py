@@ -35,6 +35,7 @@ from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.losses import masked_mean, sampled_kl
 from oreo_agents.models import Critic, load_critic, load_policy, save_agent, trunk_of
 from oreo_agents.objectives import METHODS, Objective, imitation_weights
+from oreo_agents.optimizer import MuonAdamW, matrices
 
 CRITICS = ("separate", "shared")
 REGULARIZERS = ("reverse", "forward", "sampled")
@@ -82,6 +83,10 @@ class OreoConfig(TrainingArguments):
         default=None, metadata={"help": "Bound on the summed log-ratio in the critic's target."}
     )
     expectile: float = field(default=0.7, metadata={"help": "IQL: of Q that V regresses on."})
+    muon: bool = field(
+        default=False,
+        metadata={"help": "Muon for the weight matrices, AdamW for the rest: for training from scratch."},
+    )
     observation_weight: float = field(
         default=0.0, metadata={"help": "Imitation: weight of predicting observations too (0: actions alone)."}
     )
@@ -191,16 +196,19 @@ class OreoTrainer(Trainer):
         return self.trained.critic
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """AdamW with a rate of its own for the critic."""
+        """AdamW, or Muon for the weight matrices, with a rate of its own for the critic."""
         if self.optimizer is None:
             args = self.args
             critic_rate = args.critic_learning_rate
             rates = [args.learning_rate, args.learning_rate if critic_rate is None else critic_rate]
+            inner = set(map(id, matrices(self.trained))) if args.muon else set()
             groups = [
-                {"params": [p for p in part if p.requires_grad], "lr": rate}
+                {"params": chosen, "lr": rate, "muon": muon}
                 for part, rate in zip(self._parts(), rates, strict=False)
+                for muon in (True, False)
+                if (chosen := [p for p in part if p.requires_grad and (id(p) in inner) == muon])
             ]
-            self.optimizer = torch.optim.AdamW(
+            self.optimizer = MuonAdamW(
                 groups,
                 betas=(args.adam_beta1, args.adam_beta2),
                 eps=args.adam_epsilon,
