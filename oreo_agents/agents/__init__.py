@@ -46,3 +46,12 @@ class Agent(Protocol):
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """One decision for each slot's newest observation."""
+
+    def follow(
+        self,
+        slots: Sequence[int],
+        observations: Sequence[str],
+        infos: Sequence[Mapping[str, Any]],
+        actions: Sequence[str],
+    ) -> None:
+        """Take in, instead of a decision, the action that someone else chose after each observation."""

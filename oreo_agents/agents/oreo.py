@@ -134,10 +134,7 @@ class OreoAgent:
     ) -> list[Decision]:
         """One decision for each slot's newest observation."""
         last = [self._last[slot] for slot in slots]
-        new = [
-            self.chat.opening(text) if before is None else self.chat.reply(text)
-            for before, text in zip(last, observations, strict=True)
-        ]
+        new = self._prompts(last, observations)
         prompts = [[*(before or ())[-1:], *ids] for before, ids in zip(last, new, strict=True)]
         proposals = self._proposer.propose(slots, prompts, self._uniforms(slots), self.temperature)
         values = self._judge.values(slots, new, proposals) if self._judge else None
@@ -151,6 +148,36 @@ class OreoAgent:
         for slot, decision in zip(slots, decisions, strict=True):
             self._last[slot] = list(decision.action.token_ids or ())
         return decisions
+
+    def follow(
+        self,
+        slots: Sequence[int],
+        observations: Sequence[str],
+        infos: Sequence[Mapping[str, Any]],
+        actions: Sequence[str],
+    ) -> None:
+        """Take in, instead of a decision, the action that someone else chose after each observation."""
+        last = [self._last[slot] for slot in slots]
+        new = self._prompts(last, observations)
+        taken = [
+            list(getattr(action, "token_ids", None) or self.chat.action_ids(action)) for action in actions
+        ]
+        rows = list(zip(last, new, taken, strict=True))
+        with torch.inference_mode():
+            self._proposer.model.extend(
+                slots, [[*(before or ())[-1:], *ids, *action[:-1]] for before, ids, action in rows]
+            )
+            if self._judge:
+                self._judge.model.extend(slots, [[*ids, *action] for _, ids, action in rows])
+        for slot, action in zip(slots, taken, strict=True):
+            self._last[slot] = action
+
+    def _prompts(self, last: Sequence[list[int] | None], observations: Sequence[str]) -> list[list[int]]:
+        """What each observation adds to an episode whose last action is given; None where there is none yet."""
+        return [
+            self.chat.opening(text) if before is None else self.chat.reply(text)
+            for before, text in zip(last, observations, strict=True)
+        ]
 
     def _best(self, proposals: Proposals, values: Tensor) -> Tensor:
         """The lane of the best candidate, ``[B]``."""

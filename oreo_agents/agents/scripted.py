@@ -41,6 +41,19 @@ class ScriptedAgent:
         act = self._expert if self.name == "expert" else self._random
         return [Decision(Action(act(*episode))) for episode in zip(slots, observations, infos, strict=True)]
 
+    def follow(
+        self,
+        slots: Sequence[int],
+        observations: Sequence[str],
+        infos: Sequence[Mapping[str, Any]],
+        actions: Sequence[str],
+    ) -> None:
+        """Take in actions of others; random commands need no memory."""
+        if self.name == "expert":
+            for slot, observation, info, action in zip(slots, observations, infos, actions, strict=True):
+                self._expert(slot, observation, info)
+                self._players[slot][1] = action
+
     def _expert(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
         from oreo_envs.alfworld.expert import SearchingExpert
 

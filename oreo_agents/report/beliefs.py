@@ -106,8 +106,8 @@ def _moments(episodes: Iterable[list[tuple[int, float]]], width: int) -> Iterato
             columns.setdefault(column, []).append(mean(several))
     for column, several in sorted(columns.items()):
         several.sort()
-        step = column * width + (width + 1) / 2
-        yield Moment(step, _quantile(several, 0.25), mean(several), _quantile(several, 0.75), len(several))
+        middle = column * width + (width + 1) / 2
+        yield Moment(middle, _quantile(several, 0.25), mean(several), _quantile(several, 0.75), len(several))
 
 
 def _quantile(ordered: list[float], share: float) -> float:

@@ -10,13 +10,13 @@ import argparse
 import json
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 from oreo_agents.report.beliefs import Beliefs
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
@@ -45,7 +45,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def report_page(title: str, episodes: Sequence[Trajectory], limit: int = 500) -> str:
+class Episodes(Protocol):
+    """A list of trajectories, or a dataset."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Trajectory]: ...
+
+
+def report_page(title: str, episodes: Episodes, limit: int = 500) -> str:
     """The page.
 
     Args:

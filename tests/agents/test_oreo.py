@@ -116,6 +116,36 @@ def test_what_was_sampled_is_what_is_trained_on(make, policy, critic, select):
             assert out["values"][0][encoded.end_mask].tolist() == pytest.approx(values, abs=1e-4)
 
 
+@pytest.mark.parametrize("select", ["greedy", "best_of_k"])
+def test_after_following_it_decides_as_if_it_had_acted(make, select):
+    """A person may take over and give back: what the agent was told of is as good as what it did itself."""
+    acted = alone(make(select), STORIES[0], 7)
+    agent = make(select)
+    agent.reset(7)
+    for observation, decision in zip(STORIES[0][:-1], acted, strict=False):
+        agent.follow([0], [observation], [{}], [decision.action])
+    if select == "best_of_k":  # the sampled candidates have used up their randomness
+        agent._rngs[0].setstate(_state_after(make(select), STORIES[0][:-1], 7))
+    last = agent.act(STORIES[0][-1])
+    assert last.action == acted[-1].action
+    assert last.action.logprobs == pytest.approx(acted[-1].action.logprobs, abs=1e-4)
+    if select == "best_of_k":
+        assert last.action.value == pytest.approx(acted[-1].action.value, abs=1e-4)
+
+
+def _state_after(agent, story, seed):
+    alone(agent, story, seed)
+    return agent._rngs[0].getstate()
+
+
+def test_plain_text_can_be_followed(make):
+    agent = make("greedy")
+    agent.reset()
+    agent.follow([0], [OPENING], [{}], ["look"])
+    assert agent._last[0] == agent.chat.action_ids("look")
+    assert agent.act("You see nothing.").action.token_ids
+
+
 def test_a_decision_counts_its_tokens(make):
     greedy, best = (alone(make(select), STORIES[0][:1], 3)[0] for select in ("greedy", "best_of_k"))
     prompt = len(make("greedy").chat.opening(OPENING))

@@ -148,6 +148,12 @@ class ALFWorldEnv(gym.Env[str, str]):
         self.world.restore_state(state.world)
         _, _, self._ended, self._hash, self._transcript = state
 
+    def goal_conditions(self) -> list[tuple[str, bool]]:
+        """What the goal asks for, one by one, with whether it holds now; the game is won when all do."""
+        from oreo_envs.alfworld.goal import goal_conditions
+
+        return [(condition.text, condition.met) for condition in goal_conditions(self._native_world())]
+
     def _open(self, position: int) -> None:
         if position != self._game:
             self._game = NONE

@@ -1,0 +1,128 @@
+"""One episode that can be stepped back, as a person plays it. Knows nothing about terminals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+from oreo_agents.recorder import Episode
+from oreo_agents.trajectory import Trajectory
+
+HUMAN = "human"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An action and what it led to."""
+
+    action: str
+    observation: str
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    player: str
+
+
+class Session:
+    """An episode with undo.
+
+    Args:
+        env: a text environment without a step limit of its own, which could not be taken back.
+        max_steps: the episode is truncated after this many.
+        seed: of the reset.
+        options: of the reset, e.g. ``{"game": name}``.
+    """
+
+    def __init__(
+        self, env: gym.Env, max_steps: int, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> None:
+        self.env, self.max_steps, self.seed = env, max_steps, seed
+        self.opening = env.reset(seed=seed, options=options)
+        self.steps: list[Step] = []
+        """Those that were not taken back."""
+        self._snapshots: list[Any] = []
+
+    @property
+    def observation(self) -> str:
+        """What was said last."""
+        return self.steps[-1].observation if self.steps else self.opening[0]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The newest info."""
+        return self.steps[-1].info if self.steps else self.opening[1]
+
+    @property
+    def observations(self) -> list[str]:
+        """Everything that was said."""
+        return [self.opening[0], *(step.observation for step in self.steps)]
+
+    @property
+    def infos(self) -> list[dict[str, Any]]:
+        """All infos, the opening's first."""
+        return [self.opening[1], *(step.info for step in self.steps)]
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the game is over."""
+        return bool(self.steps) and self.steps[-1].terminated
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the step limit, or the environment itself, cut the episode."""
+        cut = bool(self.steps) and self.steps[-1].truncated
+        return not self.terminated and (cut or len(self.steps) >= self.max_steps)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further step is possible."""
+        return self.terminated or self.truncated
+
+    @property
+    def won(self) -> bool:
+        """Whether the game is won now."""
+        return bool(self.info.get("won", self.terminated and self.steps[-1].reward > 0))
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether the environment can go back."""
+        return hasattr(self.env.unwrapped, "clone_state")
+
+    @property
+    def conditions(self) -> list[tuple[str, bool]]:
+        """What the goal asks for, with whether it holds now; empty where the environment does not say."""
+        ask = getattr(self.env.unwrapped, "goal_conditions", list)
+        return ask()
+
+    def step(self, action: str, player: str = HUMAN) -> str:
+        """Carry out a command and return what it led to."""
+        unwrapped: Any = self.env.unwrapped
+        snapshot = unwrapped.clone_state() if self.keeps_snapshots else None
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.steps.append(Step(action, observation, float(reward), terminated, truncated, info, player))
+        self._snapshots.append(snapshot)
+        return observation
+
+    def undo(self) -> str:
+        """Take the last step back and return what had been said before it."""
+        self.env.unwrapped.restore_state(self._snapshots.pop())  # type: ignore[attr-defined]
+        self.steps.pop()
+        return self.observation
+
+    def trajectory(self, tokenizer: str | None = None) -> Trajectory:
+        """The steps that were not taken back.
+
+        Args:
+            tokenizer: fingerprint of the tokenizer behind the token ids that an agent's actions carry.
+        """
+        episode = Episode(*self.opening, self.seed)
+        for step in self.steps:
+            episode.add(step.action, step.observation, step.reward, step.info)
+        players = list(dict.fromkeys(step.player for step in self.steps))
+        if len(players) > 1:
+            episode.metadata["players"] = [step.player for step in self.steps]
+        env_id = self.env.spec.id if self.env.spec else ""
+        return episode.end(self.terminated, self.truncated, env_id, " and ".join(players), tokenizer)
