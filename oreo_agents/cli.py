@@ -150,7 +150,13 @@ def add_play(commands: Commands) -> None:
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
     parser.add_argument("--agent", metavar="NAME_OR_PATH", help="expert, random or a trained agent plays")
-    parser.add_argument("--pause", type=float, default=1.0, metavar="S", help="seconds between its steps")
+    parser.add_argument(
+        "--select", choices=SELECTIONS, default="greedy", help="how it chooses; default: %(default)s"
+    )
+    parser.add_argument(
+        "--k", type=_positive, default=5, metavar="K", help="its candidates; default: %(default)s"
+    )
+    parser.add_argument("--pause", type=_seconds, default=1.0, metavar="S", help="seconds between its steps")
     parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
 
 
@@ -422,6 +428,16 @@ def _positive(text: str) -> int:
 
 
 _positive.__name__ = "int"  # argparse names the type in "invalid int value: 'x'"
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, got {text}")
+    return seconds
+
+
+_seconds.__name__ = "float"
 
 
 class _Version(argparse.Action):

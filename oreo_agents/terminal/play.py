@@ -1,7 +1,7 @@
-"""``oreo-agents play``: a person or an agent plays one episode in the terminal.
+"""``oreo-agents play``: a person, an agent, or both in turns play one episode in the terminal.
 
-:class:`Session` is the episode with undo; :func:`play` is the conversation around it. A line that is not
-one of the player's own words (``hint``, ``undo``, ...) goes to the game as it is.
+A line that is not one of the player's own words (``hint``, ``undo``, ...) goes to the game as it is. The
+episode itself, with undo, is :class:`~oreo_agents.terminal.session.Session`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from oreo_agents.environments import environments, source_options
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.recorder import Episode
 from oreo_agents.terminal.map import map_table, seen
-from oreo_agents.terminal.views import plain
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.terminal.panel import Beside, Panel
+from oreo_agents.terminal.printable import printable
+from oreo_agents.terminal.session import Session
+from oreo_agents.terminal.views import decision, plain, steps
+from oreo_agents.terminal.watch import AgentPlayer
 
 WORDS = {
     "hint": "the expert's next command",
@@ -30,6 +32,7 @@ WORDS = {
     "goal": "the task again, and how far it is",
     "map": "what has been seen where",
     "commands": "everything that can be done now",
+    "agent": "let the agent play on (with --agent)",
     "quit": "stop here",
     "?": "this list",
 }
@@ -39,83 +42,8 @@ ENDLESS = 1_000_000_000
 HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
 """Environments that can tell what would win from here."""
 
-SEARCHED = 10_000
-"""Games looked at for a task type; there may be a million."""
-
-
-class Session:
-    """One episode that can be stepped back.
-
-    Args:
-        env: a text environment without a step limit of its own.
-        max_steps: the episode is truncated after this many.
-        seed: of the reset.
-        options: of the reset, e.g. ``{"game": name}``.
-    """
-
-    def __init__(
-        self, env: gym.Env, max_steps: int, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> None:
-        self.env, self.max_steps, self.seed = env, max_steps, seed
-        self.opening = env.reset(seed=seed, options=options)
-        self.steps: list[tuple[str, str, float, bool, dict[str, Any]]] = []
-        """(action, observation, reward, terminated, info) of each step that was not taken back."""
-        self._snapshots: list[Any] = []
-
-    @property
-    def observation(self) -> str:
-        """What was said last."""
-        return self.steps[-1][1] if self.steps else self.opening[0]
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """The newest info."""
-        return self.steps[-1][4] if self.steps else self.opening[1]
-
-    @property
-    def observations(self) -> list[str]:
-        """Everything that was said."""
-        return [self.opening[0], *(step[1] for step in self.steps)]
-
-    @property
-    def terminated(self) -> bool:
-        """Whether the game is over."""
-        return bool(self.steps) and self.steps[-1][3]
-
-    @property
-    def over(self) -> bool:
-        """Whether no further step is possible."""
-        return self.terminated or len(self.steps) >= self.max_steps
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a step to take back, in an environment that has snapshots."""
-        return bool(self._snapshots)
-
-    def step(self, action: str) -> str:
-        """Carry out a command and return what it led to."""
-        clone = getattr(self.env.unwrapped, "clone_state", None)
-        snapshot = clone() if clone else None
-        observation, reward, terminated, _, info = self.env.step(action)
-        self.steps.append((action, observation, float(reward), terminated, info))
-        if snapshot is not None:
-            self._snapshots.append(snapshot)
-        return observation
-
-    def undo(self) -> str:
-        """Take the last step back and return what had been said before it."""
-        self.env.unwrapped.restore_state(self._snapshots.pop())  # type: ignore[attr-defined]
-        self.steps.pop()
-        return self.observation
-
-    def trajectory(self, agent: str) -> Trajectory:
-        """The steps that were not taken back."""
-        episode = Episode(*self.opening, self.seed)
-        for action, observation, reward, _, info in self.steps:
-            episode.add(action, observation, reward, info)
-        env_id = self.env.spec.id if self.env.spec else ""
-        truncated = self.over and not self.terminated
-        return episode.end(self.terminated, truncated, env_id, agent, None)
+SEARCHED = 4_000
+"""Games looked at for a task type: all of ALFWorld's train split; of the million generated ones, enough."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,11 +52,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         session = Session(env, args.max_steps, args.seed, choose_game(env, args))
         console = Console(highlight=False)
-        player = args.agent or "human"
+        player = make_player(args)
         try:
-            if args.agent:
-                watch(session, console, args)
-            play(session, console, reader(session))
+            play(session, console, reader(session, console), player, args.pause)
         finally:
             keep(session, args.record, player, console)
     finally:
@@ -161,114 +87,150 @@ def choose_game(env: gym.Env, args: argparse.Namespace) -> dict[str, Any] | None
     raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
 
 
-def play(session: Session, console: Console, read: Callable[[], str]) -> None:
-    """Ask for commands until the episode is over or the player stops (``quit``, end of input, Ctrl-C)."""
-    if not session.steps:
-        console.print(shown(session.observation, console))
-        console.print(Text("Type a command; Tab completes, ? lists more.", "dim"))
+def make_player(args: argparse.Namespace) -> AgentPlayer | None:
+    """The agent that the options name."""
+    if args.agent is None:
+        return None
+    from oreo_agents.evaluation import load_agent
+
+    return AgentPlayer(load_agent(args.agent, args.select, args.k), args.seed)
+
+
+def play(
+    session: Session,
+    console: Console,
+    read: Callable[[], str],
+    player: AgentPlayer | None = None,
+    pause: float = 0.0,
+) -> None:
+    """Let the agent play, where there is one, and ask for commands while it does not.
+
+    Ends when the episode is over or the person stops (``quit``, end of input, Ctrl-C).
+    """
+    console.print(scene(session, console))
+    console.print(
+        Text("Type a command; Tab completes, ? lists more." if player is None else TAKE_OVER, "dim")
+    )
+    agents_turn = player is not None
     while not session.over:
+        if agents_turn and player is not None:
+            agents_turn = watch(session, console, player, pause)
+            continue
         try:
             line = " ".join(read().split())
         except (EOFError, KeyboardInterrupt):
             break
         if line == "quit":
             break
-        if line:
+        if line == "agent" and player is not None:
+            agents_turn = True
+        elif line:
             console.print(answer(session, line, console))
     console.print(verdict(session))
 
 
-def answer(session: Session, line: str, console: Console) -> Any:
-    """What a line typed by the player leads to, as a renderable."""
-    own: dict[str, Callable[[], Any]] = {
-        "hint": lambda: hint(session),
+TAKE_OVER = "Press Ctrl-C to take over; then `agent` gives back."
+
+
+def watch(session: Session, console: Console, player: AgentPlayer, pause: float) -> bool:
+    """Let an agent play, with a pause in seconds after each step; False when a person takes over (Ctrl-C)."""
+    try:
+        while not session.over:
+            session.step(player.act(session), player.agent.name)
+            console.print(decision(session.trajectory(), len(session.steps) - 1, console.options.ascii_only))
+            console.print(scene(session, console))
+            if not session.over:
+                time.sleep(pause)
+    except KeyboardInterrupt:
+        console.print(Text("\nYou play now; `agent` gives back.", "bold"))
+        return False
+    return True
+
+
+def answer(session: Session, line: str, console: Console) -> RenderableType:
+    """What a line typed by the player leads to."""
+    ascii_only = console.options.ascii_only
+    own: dict[str, Callable[[], RenderableType]] = {
+        "hint": lambda: hint(session, ascii_only),
         "undo": lambda: undone(session, console),
-        "goal": lambda: goal(session),
+        "goal": lambda: goal(session, ascii_only),
         "map": lambda: map_table(seen(session.observations)),
-        "commands": lambda: plain("\n".join(session.info.get("admissible_commands", ()))),
+        "commands": lambda: plain("\n".join(session.info.get("admissible_commands", ())), "", ascii_only),
+        "agent": lambda: Text("There is no agent here: start with --agent.", "dim"),
         "?": lambda: plain("\n".join(f"{word:<9} {meaning}" for word, meaning in WORDS.items())),
     }
     if line in own:
         return own[line]()
-    text = shown(session.step(line), console)
+    session.step(line)
+    return scene(session, console)
+
+
+def scene(session: Session, console: Console) -> RenderableType:
+    """What was said last, beside the goal."""
+    ascii_only = console.options.ascii_only
+    text = plain(session.observation.strip(), ascii_only=ascii_only)
     suggestions = session.info.get("suggestions")
     if suggestions:
-        text.append_text(plain(f"\nDid you mean: {', '.join(suggestions)}?", "yellow"))
-    return text
+        text.append_text(plain(f"\nDid you mean: {', '.join(suggestions)}?", "yellow", ascii_only))
+    left = session.max_steps - len(session.steps)
+    return Beside(text, Panel(session.info.get("task", ""), session.conditions, left))
 
 
-def hint(session: Session) -> Text:
+def hint(session: Session, ascii_only: bool = False) -> Text:
     """The expert's next command."""
     plan = session.info.get("expert_plan")
-    return plain(f"The expert would: {plan[0]}", "magenta") if plan else Text("No hint here.", "dim")
+    return (
+        plain(f"The expert would: {plan[0]}", "magenta", ascii_only) if plan else Text("No hint here.", "dim")
+    )
 
 
-def undone(session: Session, console: Console) -> Text:
+def undone(session: Session, console: Console) -> RenderableType:
     """Take a step back, and say where that leads."""
-    if not session.can_undo:
+    if not session.keeps_snapshots:
+        return Text("This environment cannot go back.", "dim")
+    if not session.steps:
         return Text("Nothing to undo.", "dim")
-    return Text.assemble(("Taken back.\n", "dim"), shown(session.undo(), console))
+    session.undo()
+    console.print(Text("Taken back.", "dim"))
+    return scene(session, console)
 
 
-def goal(session: Session) -> Text:
-    """The task, the steps left, and the length of the shortest way."""
+def goal(session: Session, ascii_only: bool = False) -> Text:
+    """The task, its conditions, the steps left, and the length of the shortest way."""
     lines = [session.info.get("task") or session.opening[0]]
+    lines += [f"{'[x]' if met else '[ ]'} {text}" for text, met in session.conditions]
     plan = session.info.get("expert_plan")
     if plan is not None:
         lines.append(f"{len(plan)} commands would do it from here.")
-    lines.append(f"{session.max_steps - len(session.steps)} steps left.")
-    return plain("\n".join(lines))
-
-
-def shown(observation: str, console: Console) -> Text:
-    """An observation, ready to print."""
-    return plain(observation.strip(), ascii_only=console.options.ascii_only)
+    lines.append(f"Steps left: {session.max_steps - len(session.steps)}.")
+    return plain("\n".join(lines), "", ascii_only)
 
 
 def verdict(session: Session) -> Text:
     """How it ended."""
-    if session.info.get("won", session.terminated and session.steps[-1][2] > 0):
-        return Text(f"Won in {len(session.steps)} steps.", "bold green")
+    if session.won:
+        return Text(f"Won in {steps(len(session.steps))}.", "bold green")
     if session.over:
-        return Text(f"Over after {len(session.steps)} steps, not won.", "bold red")
-    return Text(f"Stopped after {len(session.steps)} steps.", "dim")
+        return Text(f"Over after {steps(len(session.steps))}, not won.", "bold red")
+    return Text(f"Stopped after {steps(len(session.steps))}.", "dim")
 
 
-def watch(session: Session, console: Console, args: argparse.Namespace) -> None:
-    """Let an agent play, with a pause after each step. Ctrl-C hands over to the person."""
-    from oreo_agents.evaluation import load_agent
-
-    agent = load_agent(args.agent)
-    agent.prepare(1)
-    agent.begin([0], [args.seed])
-    console.print(shown(session.observation, console))
-    console.print(Text("Press Ctrl-C to take over.", "dim"))
-    try:
-        while not session.over:
-            action = agent.act_many([0], [session.observation], [session.info])[0].action
-            console.print(Text("> ", "bold cyan") + plain(action, "bold cyan"))
-            session.step(action)
-            console.print(shown(session.observation, console))
-            time.sleep(args.pause)
-    except KeyboardInterrupt:
-        console.print(Text("\nYou play now.", "bold"))
-
-
-def keep(session: Session, path: Path | None, player: str, console: Console) -> None:
+def keep(session: Session, path: Path | None, player: AgentPlayer | None, console: Console) -> None:
     """Append the episode to the dataset at ``path``, if there is one and anything was done."""
     if path is None or not session.steps:
         return
     from oreo_agents.dataset import TrajectoryWriter
 
+    tokenizer = player.agent.tokenizer_fingerprint if player else None
     with TrajectoryWriter(path, env_spec=session.env.spec) as writer:
-        writer.append(session.trajectory(player))
+        writer.append(session.trajectory(tokenizer))
     console.print(plain(f"Recorded in {path}.", "dim"))
 
 
-def reader(session: Session) -> Callable[[], str]:
-    """Asks for one line: with completion and history on a terminal, plainly from a pipe."""
+def reader(session: Session, console: Console) -> Callable[[], str]:
+    """Asks for one line: with completion and history on a terminal; what comes from a pipe is shown."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return lambda: input("> ")
+        return lambda: echoed(input(), console)
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
@@ -277,6 +239,13 @@ def reader(session: Session) -> Callable[[], str]:
     return lambda: prompt.prompt("> ")
 
 
+def echoed(line: str, console: Console) -> str:
+    """Show a line that nobody typed."""
+    console.print(plain(f"> {line}", "bold", console.options.ascii_only))
+    return line
+
+
 def completions(session: Session) -> Sequence[str]:
-    """What Tab offers: the admissible commands, and the player's own words."""
-    return [*map(str, session.info.get("admissible_commands", ())), *WORDS]
+    """What Tab offers: the admissible commands that are safe to show, and the player's own words."""
+    commands = map(str, session.info.get("admissible_commands", ()))
+    return [*(command for command in commands if command == printable(command)), *WORDS]

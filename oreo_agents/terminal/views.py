@@ -141,10 +141,15 @@ def header(trajectory: Trajectory, step: int, ascii_only: bool = False) -> Rende
 def outcome(trajectory: Trajectory) -> str:
     """How the episode ended, in words."""
     if trajectory.success:
-        return f"won in {len(trajectory)} steps"
+        return f"won in {steps(len(trajectory))}"
     if trajectory.truncated:
-        return f"not won: step limit after {len(trajectory)} steps"
-    return "lost" if trajectory.terminated else f"abandoned after {len(trajectory)} steps"
+        return f"not won: step limit after {steps(len(trajectory))}"
+    return "lost" if trajectory.terminated else f"abandoned after {steps(len(trajectory))}"
+
+
+def steps(count: int) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count} step{'' if count == 1 else 's'}"
 
 
 def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
@@ -189,14 +194,21 @@ def reason(turn: Turn) -> str:
     )
 
 
-def _turn(trajectory: Trajectory, step: int, ascii_only: bool) -> RenderableType:
+def decision(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
+    """What was done in a step and what the agent believed: action, value, advantage, candidates."""
     turn = trajectory.turns[step]
-    parts: list[RenderableType] = [plain(turn.observation.strip(), ascii_only=ascii_only), Text()]
-    parts.append(Text.assemble(("> ", "bold cyan"), plain(turn.action, "bold cyan", ascii_only)))
-    parts.append(_facts(trajectory, step))
+    parts: list[RenderableType] = [
+        Text.assemble(("> ", "bold cyan"), plain(turn.action, "bold cyan", ascii_only)),
+        _facts(trajectory, step),
+    ]
     if turn.candidates:
         parts.append(Padding(candidate_table(turn, ascii_only), (0, 0, 0, 2)))
     return Group(*parts)
+
+
+def _turn(trajectory: Trajectory, step: int, ascii_only: bool) -> RenderableType:
+    observation = plain(trajectory.turns[step].observation.strip(), ascii_only=ascii_only)
+    return Group(observation, Text(), decision(trajectory, step, ascii_only))
 
 
 def _facts(trajectory: Trajectory, step: int) -> Text:
@@ -204,6 +216,8 @@ def _facts(trajectory: Trajectory, step: int) -> Text:
     facts = Text(f"  reward {turn.reward:g}", style="dim")
     if turn.action_status:
         facts.append(f"  {printable(turn.action_status)}", STATUS_STYLES.get(turn.action_status, "green"))
+    if turn.logprobs is not None:
+        facts.append(f"  prob. {probability(sum(turn.logprobs)):.3f}")
     if turn.value is not None:
         facts.append(f"  V {turn.value:.3f}")
     gain = advantage(trajectory, step)

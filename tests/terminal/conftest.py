@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pyte
 import pytest
@@ -32,11 +33,13 @@ class Terminal:
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.resize(columns, rows)
-        environment = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8"}
+        self.written = b""
+        here = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # for hostile.py
+        terminal = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": here}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "oreo_agents.cli", *map(str, command)],
             **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
-            env=environment,
+            env={**os.environ, **terminal},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
@@ -66,7 +69,9 @@ class Terminal:
         """Take what the program has written within a moment; False when it has ended."""
         try:
             if select.select([self.master], [], [], 0.2)[0]:
-                self.stream.feed(os.read(self.master, 65536))
+                part = os.read(self.master, 65536)
+                self.written += part
+                self.stream.feed(part)
         except OSError:
             return False
         return True

@@ -1,13 +1,21 @@
+import io
 import subprocess
 import sys
 
 import gymnasium as gym
 import pytest
+from episodes import HOSTILE, printed
+from rich.text import Text
 
 import oreo_agents  # noqa: F401 (registers the environments)
-from oreo_agents import cli
+from oreo_agents import cli, evaluation
+from oreo_agents.agents import Decision
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.terminal.play import ENDLESS, Session
+from oreo_agents.terminal.panel import Beside, Panel
+from oreo_agents.terminal.play import ENDLESS
+from oreo_agents.terminal.session import Session
+from oreo_agents.terminal.watch import AgentPlayer
+from oreo_agents.trajectory import Action, Candidate
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def test_undo_restores_the_game_exactly(session):
     assert session.undo() == first
     assert session.undo() == session.opening[0]
     assert session.env.unwrapped.clone_state() == before
-    assert not session.can_undo
+    assert not session.steps
 
 
 def test_what_was_taken_back_is_not_recorded(session):
@@ -42,7 +50,7 @@ def test_what_was_taken_back_is_not_recorded(session):
     session.undo()
     for command in plan:
         session.step(command)
-    trajectory = session.trajectory("me")
+    trajectory = session.trajectory()
     assert [turn.action for turn in trajectory.turns] == plan
     assert trajectory.success and trajectory.terminated and not trajectory.truncated
 
@@ -52,7 +60,7 @@ def test_the_step_limit_truncates(session):
     session.step("look")
     assert not session.over
     session.step("look")
-    assert session.over and session.trajectory("me").truncated
+    assert session.over and session.trajectory().truncated
 
 
 def test_a_pipe_plays_with_hints_and_end_of_input_keeps_the_episode(tmp_path):
@@ -82,6 +90,83 @@ def test_a_task_type_can_be_asked_for(tmp_path, capsys):
     assert "heat some" in play(tmp_path / "d", [], "--task-type", "pick_heat")
     assert cli.main(["play", "--split", "generated", "--task-type", "fly"]) == 2
     assert "no game here has the task type 'fly'" in capsys.readouterr().err
+
+
+def test_the_panel_follows_the_goal(session):
+    goals = [Panel("", session.conditions, 9)]
+    for command in session.info["expert_plan"]:
+        session.step(command)
+        goals.append(Panel("", session.conditions, 9))
+    marks = [printed(goal.column(False)).count("[x]") for goal in goals]
+    assert marks[-1] == len(session.conditions) > marks[0]
+
+
+@pytest.mark.parametrize(("width", "beside"), [(40, False), (79, False), (80, True), (200, True)])
+def test_the_panel_stands_beside_the_text_where_there_is_room(width, beside):
+    panel = Panel("cool some wine", [("cool wine", True), ("wine in the cabinet that is far away", False)], 7)
+    lines = printed(Beside(Text("You see a door. " * 20), panel), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert ("door" in next(line for line in lines if "[x] cool wine" in line)) == beside
+    for whole in ("[x] cool wine", "steps left: 7"):
+        assert any(whole in line for line in lines)
+
+
+def test_a_terminal_without_unicode_gets_ascii():
+    printed(Beside(Text("na\\xefve"), Panel("a task", [("b", True)], 7)), 80, "ascii").encode("ascii")
+
+
+def test_an_agent_plays_and_says_what_it_believes(monkeypatch, capsys, tmp_path):
+    """A stand-in for a trained agent: it proposes two commands and has a value for each."""
+    monkeypatch.setattr(evaluation, "load_agent", lambda *options: Believer())
+    command = ["play", "--split", "generated", "--agent", "any", "--max-steps", "2", "--pause", "0"]
+    assert cli.main([*command, "--record", str(tmp_path / "d")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "> look reward 0 ok prob. 0.368 V 0.500" in out
+    assert "> look 0.368 0.500 highest V by 0.3 wait 0.135 0.200" in out
+    (trajectory,) = load_trajectories(tmp_path / "d")
+    assert (trajectory.agent, trajectory.tokenizer) == ("believer", "fingerprint")
+    assert trajectory.turns[0].token_ids == (1, 2)
+
+
+def test_what_a_person_did_and_took_back_an_agent_learns_before_it_goes_on(session):
+    agent = Believer()
+    player = AgentPlayer(agent, 0)
+    session.step(player.act(session), "believer")
+    session.step("inventory")
+    session.step("look")
+    session.undo()
+    assert player.act(session) == "look"
+    assert agent.followed == ["look", "inventory"]
+    session.step("look", "believer")
+    player.act(session)
+    assert agent.followed == ["look", "inventory"]  # nobody else acted since
+    assert session.trajectory().metadata["players"] == ["believer", "human", "believer"]
+
+
+class Believer:
+    name, tokenizer_fingerprint = "believer", "fingerprint"
+
+    def prepare(self, slots):
+        pass
+
+    def begin(self, slots, seeds):
+        self.followed = []
+
+    def follow(self, slots, observations, infos, actions):
+        self.followed += actions
+
+    def act_many(self, slots, observations, infos):
+        candidates = (Candidate("look", -1.0, 0.5), Candidate("wait", -2.0, 0.2))
+        return [Decision(Action("look", (1, 2), (-0.5, -0.5), 0.5, candidates))]
+
+
+def test_hostile_games_are_shown_and_never_obeyed(monkeypatch, capsys, tmp_path):
+    words = ["hint", "goal", "commands", "map", "undo", HOSTILE, "undo"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(words)))
+    assert cli.main(["play", "--env", "hostile:Hostile-v0", "--record", str(tmp_path / "d")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("[bold]x[/bold]") > 6
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out)
 
 
 def test_unknown_environments_are_named(capsys):
@@ -126,3 +211,37 @@ def test_leaving_keeps_the_recording(terminal, tmp_path, key):
     screen.expect("Recorded in")
     screen.ends()
     assert len(load_trajectories(tmp_path / "d")[0]) == 1
+
+
+def test_a_person_takes_over_from_an_agent_and_gives_back(terminal, tmp_path):
+    command = ("play", "--split", "generated", "--seed", 3, "--agent", "expert", "--pause", 30)
+    screen = terminal(*command, "--record", tmp_path / "d")
+    screen.expect("steps left: 49")
+    screen.type("\x03")
+    screen.expect("You play now")
+    screen.expect_prompt()
+    screen.type("inventory\r")
+    screen.expect("You are not carrying anything")
+    screen.expect_prompt()
+    screen.type("agent\r")
+    screen.expect("steps left: 47")
+    screen.type("\x03")
+    screen.expect_prompt()
+    screen.type("\x04")
+    screen.expect("Recorded in")
+    screen.ends()
+    (trajectory,) = load_trajectories(tmp_path / "d")
+    assert trajectory.agent == "expert and human"
+    assert trajectory.metadata["players"] == ["expert", "human", "expert"]
+
+
+def test_hostile_games_leave_a_real_terminal_alone(terminal, tmp_path):
+    screen = terminal("play", "--env", "hostile:Hostile-v0")
+    screen.expect_prompt()
+    screen.type("\t")
+    screen.expect("commands")  # the menu of completions
+    screen.type("\x03")
+    screen.expect("Stopped after 0 steps")
+    screen.ends()
+    for control in (b"\x1b]0;owned", "\x9b31m".encode(), "\u202e".encode(), b"\x07"):
+        assert control not in screen.written
