@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.errors import OreoError
+from oreo_agents.terminal.printable import printable
 
 SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")
 METHODS = (
@@ -454,7 +455,7 @@ class _Version(argparse.Action):
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)  # it may quote a file's or a game's text
     return 2
 
 

@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from oreo_agents.dataset.verify import Difference
 from oreo_agents.terminal.printable import printable
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
@@ -150,6 +151,12 @@ def outcome(trajectory: Trajectory) -> str:
 def steps(count: int) -> str:
     """``1 step``, ``2 steps``."""
     return f"{count} step{'' if count == 1 else 's'}"
+
+
+def difference(found: Difference) -> Text:
+    """What a replay of the episode led to instead."""
+    text = Text(f"\n{found.what} differs; played again it is:\n", "bold yellow")
+    return text.append_text(plain(found.replayed, "yellow"))
 
 
 def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:

@@ -1,13 +1,16 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
-from episodes import episode
+from episodes import HOSTILE, episode
 
 from oreo_agents import cli
-from oreo_agents.dataset import load_trajectories
-from oreo_agents.terminal.replay import Cursor, render
+from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.terminal.cursor import Cursor
+from oreo_agents.terminal.screen import Screen, render
+from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 
 def test_moves_never_leave_the_episode():
@@ -45,14 +48,68 @@ def test_playing_stops_at_the_end():
 
 
 def test_ten_thousand_steps_stay_responsive():
-    cursor = Cursor([episode(10_000)])
-    seconds = []
-    for _ in range(5):
+    """Every kind of key, with the whole screen drawn after it, in CPU time; the best of three tries."""
+    screen = Screen(Cursor([episode(10_000), episode(10_000)]))
+    cursor = screen.cursor
+    keys = {
+        "right": lambda: cursor.move(1),
+        "left": lambda: cursor.move(-1),
+        "page down": lambda: cursor.move(10),
+        "end": lambda: cursor.jump(10_000),
+        "middle": lambda: cursor.jump(5_000),
+        "search": lambda: cursor.find("room 9999"),
+        "search in vain": lambda: cursor.find("nowhere"),
+        "episode": lambda: cursor.change_episode(1 if cursor.episode == 0 else -1),
+    }
+    assert {name: seconds for name, key in keys.items() if (seconds := _seconds(screen, key)) >= 0.1} == {}
+
+
+def _seconds(screen, key):
+    tries = []
+    for _ in range(3):
         start = time.process_time()
-        cursor.move(1)
-        render(cursor.view(), 80)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.1
+        screen.key(key)
+        screen.body(80, 30)
+        screen.footer(80, 30)
+        tries.append(time.process_time() - start)
+    return min(tries)
+
+
+def test_long_texts_scroll_and_a_step_begins_at_its_top():
+    long = replace(episode().turns[0], observation="\n".join(f"line {n}" for n in range(100)))
+    screen = Screen(Cursor([replace(episode(), turns=(long, *episode().turns))]))
+    assert "line 0" in screen.body(80, 20) and "line 50" not in screen.body(80, 20)
+    assert "more lines" in screen.footer(80, 20)
+    screen._scroll(60)
+    assert "line 60" in screen.body(80, 20)
+    screen._scroll(1000)
+    assert "more lines" not in (screen.body(80, 20) and screen.footer(80, 20))
+    screen.key(lambda: screen.cursor.move(1))
+    assert "step 2/4" in screen.body(80, 20)
+
+
+def test_the_next_failure_is_found():
+    cursor = Cursor([episode(), episode(), episode(won=False), episode()])
+    assert cursor.next_failure() and cursor.episode == 2
+    assert not cursor.next_failure() and cursor.episode == 2
+    assert "no further episode" in cursor.status()
+
+
+def test_hostile_text_never_reaches_the_terminal_as_control(terminal, tmp_path):
+    hostile = Turn(HOSTILE, HOSTILE, value=0.1, action_status=HOSTILE, candidates=(Candidate(HOSTILE),))
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(
+            Trajectory((hostile,), game=HOSTILE, task=HOSTILE, agent=HOSTILE, final_observation=HOSTILE)
+        )
+    screen = terminal("replay", tmp_path / "d", columns=200)
+    screen.expect("step 1/1")
+    screen.type("\x1b[C")
+    screen.expect("abandoned after 1 step")
+    screen.type("q")
+    screen.ends()
+    for control in (b"\x1b]0;owned", "\x9b31m".encode(), "\u202e".encode(), b"\x07"):
+        assert control not in screen.written
+    assert b"[bold]x[/bold] \\x1b[2J" in screen.written
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch):
@@ -85,13 +142,46 @@ def test_nothing_to_show_is_said(recorded, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_verification_runs_the_actions_again(tmp_path, capsys):
-    path = tmp_path / "played"
-    play = [sys.executable, "-m", "oreo_agents.cli", "play", "--split", "generated", "--record", path]
-    subprocess.run(play, input="look\ninventory\n", text=True, check=True, capture_output=True)
-    assert cli.main(["replay", str(path), "--verify"]) == 0
+@pytest.fixture
+def played(tmp_path):
+    """A recorded game of which the second observation was forged afterwards, and the same unforged."""
+    play = [sys.executable, "-m", "oreo_agents.cli", "play", "--split", "generated", "--record"]
+    subprocess.run(
+        [*play, tmp_path / "true"], input="look\ninventory\n", text=True, check=True, capture_output=True
+    )
+    true = load_trajectories(tmp_path / "true")
+    forged = replace(true[0].turns[1], observation="You see [bold]gold[/bold].")
+    with TrajectoryWriter(tmp_path / "forged", env_spec=true.agreed("env_spec")) as writer:
+        writer.append(replace(true[0], turns=(true[0].turns[0], forged)))
+    return tmp_path
+
+
+def test_verification_plays_the_actions_again(played, capsys):
+    assert cli.main(["replay", str(played / "true"), "--verify"]) == 0
     assert "verified: happened again exactly" in capsys.readouterr().out
-    assert len(load_trajectories(path)) == 1
+    assert cli.main(["replay", str(played / "forged"), "--verify"]) == 1
+    assert "differs at step 1 (observation)" in capsys.readouterr().out
+
+
+def test_what_a_replay_led_to_is_shown_where_it_differs(terminal, played):
+    screen = terminal("replay", played / "forged", "--verify")
+    screen.expect("differs at step 1 (observation)")
+    screen.type("\x1b[C")
+    screen.expect("You see [bold]gold[/bold].")
+    screen.expect("played again it is:")
+    screen.expect("You are in the middle of a room")
+    screen.type("q")
+    screen.ends()
+
+
+def test_two_runs_beside_each_other(recorded, tmp_path, capsys):
+    with TrajectoryWriter(tmp_path / "other") as writer:
+        writer.append(episode(5, "You see a cat.", game="game-1", won=False))
+    assert cli.main(["replay", str(recorded), "--episode", "1", "--compare", str(tmp_path / "other")]) == 0
+    out = capsys.readouterr().out
+    left, right = ("\n".join(line[half] for line in out.splitlines()) for half in (slice(38), slice(38, 80)))
+    assert "a door. (1)" in left and "a cat. (1)" in right and "a cat. (4)" in right
+    assert "won in 3 steps" in out and "not won: step limit after 5 steps" in out
 
 
 def test_keys_on_a_real_terminal(terminal, recorded):
@@ -108,5 +198,9 @@ def test_keys_on_a_real_terminal(terminal, recorded):
     screen.resize(40)
     screen.type("5\r")
     screen.expect("5/40")
+    screen.type("?")
+    screen.expect("next episode not won")
+    screen.type("[")
+    screen.expect("episode 2/3")
     screen.type("q")
     screen.ends()
