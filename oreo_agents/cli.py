@@ -19,7 +19,7 @@ from typing import Any
 from oreo_agents.errors import OreoError
 from oreo_agents.terminal.printable import printable
 
-SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")
+SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
 METHODS = (
     "sft",
     "rejection",
@@ -146,7 +146,6 @@ def run_data_generate(args: argparse.Namespace) -> int | None:
 def add_play(commands: Commands) -> None:
     """Options of ``play``."""
     parser = _command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
     _add_game_options(parser)
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
@@ -232,10 +231,11 @@ def add_record(commands: Commands) -> None:
 def run_record(args: argparse.Namespace) -> int | None:
     """Record episodes to disk."""
     from oreo_agents.collect import AGENTS, record, record_rollouts
+    from oreo_agents.environments import source_options
 
     options = {
-        "split": args.split,
-        "games": args.games,
+        "env_id": args.env,
+        **source_options(args.env, args.split, args.games),
         "episodes_per_game": args.per_game,
         "seed": args.seed,
         "shard": args.shard,
@@ -388,15 +388,21 @@ def _command(
 
 
 def _add_game_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
     _add_game_source(parser)
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
     _add_seed(parser)
 
 
 def _add_game_source(parser: argparse.ArgumentParser) -> None:
-    games = parser.add_mutually_exclusive_group()
-    games.add_argument("--split", choices=SPLITS, help="default: generated where no data is found")
-    games.add_argument("--games", type=Path, metavar="PATH", help="a folder, archive or file of games")
+    parser.add_argument(
+        "--split", choices=SPLITS, help="default: train; in ALFWorld generated where no data is found"
+    )
+    parser.add_argument(
+        "--games",
+        metavar="PATH",
+        help="a folder, archive or file of games or problems; in OREO-Reasoning a task",
+    )
 
 
 @contextmanager

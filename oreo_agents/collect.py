@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 
+from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import RecordTrajectories, dialect_of
@@ -80,13 +83,14 @@ def record(
     licence: str | None = None,
     **options: Any,
 ) -> Summary:
-    """Play ALFWorld games and record every episode; run again, it continues where it stopped.
+    """Play games and record every episode; run again, it continues where it stopped.
 
     Games come in a random order that depends on ``seed`` alone, each once before any comes again.
 
     Args:
-        agent: ``expert`` (:class:`oreo_envs.alfworld.expert.SearchingExpert`), ``shortest`` (the shortest
-            plan, which knows where everything is) or ``random`` (uniform over the admissible commands).
+        agent: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.expert.SearchingExpert`, elsewhere the
+            environment's own solution, such as GSM8K's worked ones), ``shortest`` (the environment's plan, which
+            in ALFWorld knows where everything is) or ``random`` (uniform over the admissible commands).
         path: folder of the dataset. A shard of several writes to ``path/part-I-of-N``, and
             ``load_trajectories(path)`` reads all parts.
         env_id: a Gymnasium id of a text environment with a list of games.
@@ -109,16 +113,19 @@ def record(
         DataNotFoundError: there are no such games.
     """
     _check(agent, epsilon, shard, episodes_per_game, limit, max_steps)
-    make_env = environments(env_id, max_steps, **options, **({"expert": True} if agent == "shortest" else {}))
-    env = make_env()
+    if follows_plan(agent, env_id):
+        options["expert"] = True
+    env = environments(env_id, max_steps, **options)()
     plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
     name = f"{agent}-epsilon{epsilon:g}" if epsilon else agent
     summary = Summary(_part(Path(path), shard))
+    if epsilon or agent == "random":
+        _require_commands(env, plan[0][0])
     recorder = RecordTrajectories(env, summary.path, agent=name, author=author, licence=licence)
     try:
         waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
         summary.already_there = len(plan) - len(waiting)
-        _play_all(recorder, agent, waiting, epsilon, seed, summary, progress)
+        _play_all(recorder, partial(_player, agent, env_id), waiting, epsilon, seed, summary, progress)
     finally:
         recorder.close()
     return summary
@@ -138,7 +145,7 @@ def record_rollouts(
     progress: bool = True,
     **options: Any,
 ) -> Summary:
-    """Let a model play ALFWorld games, many at once, and record what it sampled; resumes like :func:`record`.
+    """Let a model play games, many at once, and record what it sampled; resumes like :func:`record`.
 
     Args:
         agent: who plays, e.g. an :class:`oreo_agents.OreoAgent` with ``select="sample"``.
@@ -198,15 +205,15 @@ class Player(Protocol):
         """What a command led to, the player's own or another."""
 
 
-class ShortestPlan:
-    """Follows ``info["expert_plan"]``, which is made anew after every step."""
+class PlanFollower:
+    """Follows ``info["expert_plan"]``, which is made anew after every step; looks where there is none."""
 
     def reset(self, observation: str, info: Mapping[str, Any]) -> None:
         """Nothing to remember."""
 
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The first command of the plan."""
-        return next(iter(info["expert_plan"]), "look")
+        return planned(info)
 
     def observe(self, action: str, observation: str) -> None:
         """Nothing to remember."""
@@ -266,7 +273,7 @@ def _beyond_the_last(commands: Sequence[str]) -> list[str]:
 
 def _play_all(
     recorder: RecordTrajectories,
-    agent: str,
+    new_player: Callable[[int, Random], Player],
     waiting: Sequence[tuple[str, int]],
     epsilon: float,
     seed: int,
@@ -277,7 +284,7 @@ def _play_all(
     for game, repeat in _shown(waiting, summary, progress):
         episode_seed = _episode_seed(seed, game, repeat)
         random = Random(episode_seed)
-        player = _player(agent, seed + repeat, random)
+        player = new_player(seed + repeat, random)
         won, turns = _play(recorder, player, Noise(epsilon, random), game, episode_seed)
         summary.episodes += 1
         summary.successes += won
@@ -292,7 +299,7 @@ def _play(env: RecordTrajectories, player: Player, noise: Noise, game: str, seed
     turns, noisy, won, ended = 0, [], False, False
     while not ended:
         wanted = player.act(observation, info)
-        action = noise.disturb(wanted, info["admissible_commands"])
+        action = noise.disturb(wanted, info.get("admissible_commands", ()))
         if action != wanted:
             noisy.append(turns)
             env.annotate(noise_turns=noisy)
@@ -302,12 +309,14 @@ def _play(env: RecordTrajectories, player: Player, noise: Noise, game: str, seed
     return won, turns
 
 
-def _player(agent: str, style: int, random: Random) -> Player:
-    if agent == "expert":
-        from oreo_envs.alfworld.expert import SearchingExpert
+def _player(agent: str, env_id: str, style: int, random: Random) -> Player:
+    if agent == "random":
+        return RandomCommands(random)
+    if follows_plan(agent, env_id):
+        return PlanFollower()
+    from oreo_envs.alfworld.expert import SearchingExpert
 
-        return SearchingExpert(seed=style)
-    return ShortestPlan() if agent == "shortest" else RandomCommands(random)
+    return SearchingExpert(seed=style)
 
 
 def _plan(
@@ -324,6 +333,13 @@ def _plan(
 
 def _episode_seed(seed: int, game: str, repeat: int) -> int:
     return zlib.crc32(f"{seed}/{game}/{repeat}".encode())
+
+
+def _require_commands(env: gym.Env, game: str) -> None:
+    if "admissible_commands" not in env.reset(options={"game": game})[1]:
+        raise ConfigurationError(
+            f"random and epsilon choose among admissible commands; {type(env.unwrapped).__name__} lists none"
+        )
 
 
 def _part(path: Path, shard: tuple[int, int]) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_agents.environments import ALFWORLD, MakeEnv, environments, games_of, source_options
+from oreo_agents.environments import MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.statistics import wilson
@@ -152,9 +152,13 @@ def run(args: argparse.Namespace) -> int:
     """``oreo-agents eval``."""
     from rich.console import Console
 
+    from oreo_agents.agents.scripted import follows_plan
     from oreo_agents.report.tables import success_table
 
-    make_env = environments(ALFWORLD, args.max_steps, **source_options(ALFWORLD, args.split, args.games))
+    options = source_options(args.env, args.split, args.games)
+    if follows_plan(args.agent, args.env):
+        options["expert"] = True
+    make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.episodes, args.seed)
     ks = args.k if args.select == "best_of_k" else [1]
     results = []

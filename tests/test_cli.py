@@ -121,7 +121,7 @@ def test_a_closed_pipe_is_no_error():
         ("record -o x --episodes many", "invalid int value: 'many'"),
         ("train --data x -o y --method ppo", "invalid choice: 'ppo'"),
         ("train --data x -o y --steps 3 --epochs 2", "not allowed with argument --steps"),
-        ("eval --agent x --split train --games y", "not allowed with argument --split"),
+        ("eval --agent x --split dev", "invalid choice: 'dev'"),
         ("dataset", "required: VERB"),
     ],
 )

@@ -7,16 +7,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oreo_agents.agents import Decision
+from oreo_agents.environments import ALFWORLD
 from oreo_agents.trajectory import Action
 
 SCRIPTED: tuple[str, ...] = ("expert", "random")
+
+
+def follows_plan(agent: str, env_id: str) -> bool:
+    """Whether the environment itself has to tell this player what wins (``expert=True``).
+
+    ``shortest`` always asks; ``expert`` asks where it cannot search, as in mathematics.
+    """
+    return agent == "shortest" or (agent == "expert" and env_id != ALFWORLD)
+
+
+def planned(info: Mapping[str, Any]) -> str:
+    """The next action of the environment's own plan; ``look`` where it knows none."""
+    return next(iter(info["expert_plan"]), "look")
 
 
 class ScriptedAgent:
     """Plays by rule; for baselines in the same tables.
 
     Args:
-        name: ``expert`` (searches as a player must) or ``random`` (uniform over the admissible commands).
+        name: ``expert`` (searches as a player must; where there are no commands to search with, follows the
+            environment's plan) or ``random`` (uniform over the admissible commands).
     """
 
     tokenizer_fingerprint: str | None = None
@@ -55,6 +70,8 @@ class ScriptedAgent:
                 self._players[slot][1] = action
 
     def _expert(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
+        if "admissible_commands" not in info:
+            return planned(info)
         from oreo_envs.alfworld.expert import SearchingExpert
 
         if self._players[slot] is None:

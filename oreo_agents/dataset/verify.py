@@ -14,6 +14,7 @@ import gymnasium as gym
 from oreo_envs.errors import OreoError
 
 from oreo_agents.dataset.importers import reword_to_move
+from oreo_agents.environments import source_options
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -152,8 +153,9 @@ def replay_environment(
     if env_spec is None and split is None and games is None:
         raise DatasetError("the episodes do not tell their environment; name the games they are of")
     kwargs = {name: value for name, value in (spec.get("kwargs") or {}).items() if name not in _VECTOR_ONLY}
-    if split is not None or games is not None:
-        kwargs.update(split=split, games=games)
+    chosen = source_options(spec["id"], split, games)
+    if chosen:
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
     if spec["id"] == "OREO-ALFWorld":
         kwargs["dialect"] = "both"
     return gym.make(spec["id"], max_episode_steps=100_000, disable_env_checker=True, **kwargs)

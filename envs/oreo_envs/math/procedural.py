@@ -24,6 +24,7 @@ from oreo_envs.math.extraction import extract_answer
 from oreo_envs.math.grading import DEADLINE_SECONDS, WORKERS, grade
 from oreo_envs.math.steps import split_steps
 from oreo_envs.math.tasks import SPLITS, Problem, Problems, worked_solution
+from oreo_envs.math.worked import evaluation_steps
 from oreo_envs.math.workers import WorkerFailure
 
 SIZES = {"train": 10_000, "test": 1_000}
@@ -82,7 +83,7 @@ class ProceduralProblems(Problems):
             name=self.names[position],
             question=entry["question"],
             gold=gold,
-            solution=() if gold is None else _solution(gold, entry["metadata"].get("answer_cot")),
+            solution=() if gold is None else _solution(gold, entry["metadata"]),
             kind=self.task,
             level=str(difficulty) if isinstance(difficulty, int | float) else "",
             subject=self._dataset.category,
@@ -128,11 +129,16 @@ def _dataset(task: str, config: Config) -> ProceduralDataset:
         raise ValueError(f"the task {task!r} does not take {dict(config)!r}: {fault}") from fault
 
 
-def _solution(gold: str, worked: str | None) -> tuple[str, ...]:
+def _solution(gold: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The task's own worked solution, or its expression evaluated; where neither leads to gold, only gold."""
     final = f"#### {gold}"
     if extract_answer(final) != gold:
         final = f"<answer>{gold}</answer>"
-    return worked_solution(split_steps(worked or ""), final)
+    if "answer_cot" in metadata:
+        return worked_solution(split_steps(metadata["answer_cot"]), final)
+    steps = evaluation_steps(str(metadata.get("expression", "")))
+    value = steps[-1].rpartition(" = ")[2] if steps else ""
+    return worked_solution(steps if value and grade(value, gold) else (), final)
 
 
 def _digest(config: Config | None) -> str:
