@@ -1,9 +1,12 @@
-"""A small tokenizer whose vocabulary is learnt from recorded text, for decoders built from scratch.
+"""Small tokenizers whose vocabulary is learnt from recorded text, for decoders built from scratch.
 
-In ALFWorld an object or place such as ``soapbar 2`` is one token, and the sentences around the names are
-read in shorthand (articles, separators and what merely repeats the last command are dropped), so an episode
-takes about 200 tokens instead of 500. The shorthand is a normalizer inside the saved tokenizer: whoever loads
-it sees ordinary text in and ordinary commands out. Knows nothing about turns; that is chat.py.
+:func:`learn_text_tokenizer` fits any text, mathematics included: byte-level BPE in which every digit is a token of
+its own, so decoding restores every character.
+
+:func:`learn_tokenizer` fits ALFWorld: an object or place such as ``soapbar 2`` is one token, and the sentences
+around the names are read in shorthand (articles, separators and what merely repeats the last command are dropped),
+so an episode takes about 200 tokens instead of 500. The shorthand is a normalizer inside the saved tokenizer: whoever
+loads it sees ordinary text in and ordinary commands out. Knows nothing about turns; that is chat.py.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 PAD, UNKNOWN, BEGIN, ACT, END = "<pad>", "<unk>", "<episode>", "<act>", "<end>"
@@ -69,19 +73,49 @@ def learn_tokenizer(texts: Iterable[str], min_count: int = 1) -> PreTrainedToken
     return _build({token: i for i, token in enumerate(vocabulary)})
 
 
+def learn_text_tokenizer(texts: Iterable[str], size: int = 2048) -> PreTrainedTokenizerFast:
+    """Learn byte-level BPE (Sennrich et al., 2016; Radford et al., 2019) with single digits; it knows any text.
+
+    Args:
+        texts: observations and actions.
+        size: tokens at most; frequent words become one each, the rest falls into shorter pieces.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=[PAD, BEGIN, ACT, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _with_control_tokens(tokenizer)
+
+
 def _build(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Replace(Regex(pattern), new) for pattern, new in ALFWORLD_SHORTHAND]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "removed", invert=True)
+    return _with_control_tokens(tokenizer, unk_token=UNKNOWN)
+
+
+def _with_control_tokens(tokenizer: Tokenizer, **tokens: str) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
-        unk_token=UNKNOWN,
+        **tokens,
         bos_token=BEGIN,
         eos_token=END,
         additional_special_tokens=[ACT],

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 FROM_SCRATCH = "small"
 """The model name that stands for a new small decoder."""
+
+UNKNOWN_ENV = ""
+"""What imported episodes have for an environment; they are ALFWorld's."""
 
 SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 """Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
@@ -93,14 +97,22 @@ def _start(
     model: str | Path, episodes: Sequence[Trajectory]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from oreo_agents.models import load_policy, small_decoder
-    from oreo_agents.tokenizer import learn_tokenizer
 
     if str(model) != FROM_SCRATCH:
         return load_policy(model)
     if not episodes:
         raise DatasetError("a new decoder learns its vocabulary from episodes, and there are none")
-    tokenizer = learn_tokenizer(texts_of(episodes))
+    tokenizer = tokenizer_for(episodes)
     return small_decoder(tokenizer), tokenizer
+
+
+def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
+    """A vocabulary learnt from ``episodes``: ALFWorld's shorthand for those of ALFWorld, any text for others."""
+    from oreo_agents.tokenizer import learn_text_tokenizer, learn_tokenizer
+
+    known = {episode.env_id for episode in episodes}
+    learn = learn_tokenizer if known <= {ALFWORLD, UNKNOWN_ENV} else learn_text_tokenizer
+    return learn(texts_of(episodes))
 
 
 def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
