@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from oreo_envs.alfworld.generator import generate_game
 
@@ -113,3 +115,49 @@ def test_rollouts_of_an_agent_are_recorded_once_and_resume(tmp_path):
     episodes = load_trajectories(tmp_path / "d")
     assert len({episode.game for episode in episodes}) == len(episodes) == 5
     assert all(episode.success and episode.agent == "expert" for episode in episodes)
+
+
+# ------------------------------------------------------------------------------------------- mathematics
+
+
+@pytest.fixture
+def gsm8k(tmp_path):
+    """Two problems with worked solutions, in GSM8K's own layout."""
+    rows = [
+        ("Ann has 2 apples and buys 3. How many?", "She has 2+3=<<2+3=5>>5 apples.\nSo 5.\n#### 5"),
+        ("Half of 8?", "8/2=<<8/2=4>>4\n#### 4"),
+    ]
+    lines = [json.dumps({"question": question, "answer": answer}) for question, answer in rows]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_worked_solutions_are_recorded_step_by_step(gsm8k, tmp_path):
+    summary = record("expert", tmp_path / "d", "OREO-GSM8K", data=gsm8k, progress=False)
+    episodes = {episode.game: episode for episode in load_trajectories(tmp_path / "d")}
+    assert (summary.episodes, summary.successes, summary.turns) == (2, 2, 5)
+    actions = [turn.action for turn in episodes["gsm8k/train/0"].turns]
+    assert actions == ["She has 2+3=5 apples.", "So 5.", "#### 5"]
+    assert all(episode.success and episode.env_id == "OREO-GSM8K" for episode in episodes.values())
+    assert all(turn.admissible_commands is None for episode in episodes.values() for turn in episode.turns)
+
+
+@pytest.mark.parametrize("wrong", [{"agent": "random"}, {"agent": "expert", "epsilon": 0.1}])
+def test_there_is_nothing_random_to_say_in_mathematics(tmp_path, wrong):
+    with pytest.raises(ConfigurationError, match="admissible commands; ReasoningEnv lists none"):
+        record(path=tmp_path / "d", env_id="OREO-Reasoning", limit=2, progress=False, **wrong)
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):
+    from oreo_agents import cli
+
+    options = ["--env", "OREO-GSM8K", "--games", str(gsm8k)]
+    assert cli.main(["record", "--agent", "expert", *options, "-o", str(tmp_path / "d")]) == 0
+    assert cli.main(["dataset", "verify", str(tmp_path / "d")]) == 0
+    assert "2 of 2 episodes (5 turns) happened again exactly" in capsys.readouterr().out
+    assert cli.main(["eval", "--agent", "expert", *options, "-o", str(tmp_path / "r.json")]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())[0]["success_rate"] == 1
+    capsys.readouterr()
+    assert cli.main(["eval", "--agent", "expert", *options, "--split", "valid_seen"]) == 2
+    assert "split='valid_seen' is none of 'train', 'test'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from learning import EPISODES, OPENING
 from transformers import AutoTokenizer
 
-from oreo_agents.tokenizer import ENTITY, learn_tokenizer, shorten
+from oreo_agents.tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten
 
 COMMANDS = (
     "go to desk 2",
@@ -132,3 +132,68 @@ def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
                 ids = tokenizer(text)["input_ids"]
                 assert loaded(text)["input_ids"] == ids
                 assert loaded.decode(ids) == tokenizer.decode(ids)
+
+
+# ------------------------------------------------------------------------------------------- any text
+
+MATH = (
+    "What is 205 - 838 + 505?",
+    "205 - 838 = -633",
+    "-633 + 505 = -128",
+    "#### -128",
+    r"\boxed{\frac{1}{2}}",
+)
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return learn_text_tokenizer(MATH * 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *MATH,
+        *COMMANDS,
+        "",
+        "  two\n\n\tlines ",
+        "1,234.50%",
+        "na\u00efve \u2603 \U0001f600",
+        " <act> <end>",
+        OPENING,
+    ],
+)
+def test_any_text_comes_back(writer, text):
+    ids = writer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert writer.decode(ids) == text
+    assert not set(ids) & set(writer.all_special_ids)
+
+
+def test_every_digit_is_a_token_of_its_own(writer):
+    tokens = writer.tokenize("12 apples cost $3,045 and 838")
+    assert [token for token in tokens if any(map(str.isdigit, token))] == list("123045838")
+    assert not [token for token in writer.get_vocab() if sum(map(str.isdigit, token)) and len(token) > 1]
+
+
+def test_frequent_words_are_one_token(writer):
+    assert "What" in writer.tokenize("What is it?")
+    assert len(writer) <= 2048
+
+
+def test_a_saved_text_tokenizer_still_restores(writer, tmp_path):
+    writer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    ids = writer(MATH[0])["input_ids"]
+    assert loaded(MATH[0])["input_ids"] == ids and loaded.decode(ids) == MATH[0]
+    assert loaded.special_tokens_map == writer.special_tokens_map
+
+
+def test_the_episodes_decide_which_tokenizer_is_learnt():
+    from dataclasses import replace
+
+    from oreo_agents.train import tokenizer_for
+
+    problems = [replace(episode, env_id="OREO-Reasoning") for episode in EPISODES]
+    played = [replace(episode, env_id="OREO-ALFWorld") for episode in EPISODES]
+    assert "desk 1" in tokenizer_for(EPISODES).get_vocab() and "desk 1" in tokenizer_for(played).get_vocab()
+    assert "desk 1" not in tokenizer_for(problems).get_vocab()
