@@ -22,7 +22,7 @@ RECIPE = Recipe(seed=100, demonstrations=16_000, sft_epochs=2, observation_weigh
 def main() -> None:
     output = Path("runs/start")
     output.mkdir(parents=True, exist_ok=True)
-    steps = Steps(Arena.choose(None), RECIPE, Stages(output, Console(stderr=True)))
+    steps = Steps(Arena.alfworld(None), RECIPE, Stages(output, Console(stderr=True)))
     first = steps.imitate()
     policy = output / "start"
     episodes = list(load_trajectories(steps.demonstrations))

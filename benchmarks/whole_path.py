@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oreo_agents.demo import Recipe, whole_path
+from oreo_agents.demo import Arena, Recipe, whole_path
 from oreo_agents.evaluation import write_json
 from oreo_agents.report.tables import to_markdown
 from oreo_agents.statistics import paired_difference, wilson
@@ -44,7 +44,9 @@ def main() -> None:
     runs = {}
     for seed in args.seeds:
         recipe = Recipe(seed=seed, **fields)
-        runs[seed] = whole_path(args.games, args.output / f"{arena}-{seed}", recipe, Console(stderr=True))
+        runs[seed] = whole_path(
+            Arena.alfworld(args.games), args.output / f"{arena}-{seed}", recipe, Console(stderr=True)
+        )
     pooled = [pool([run[i] for run in runs.values()]) for i in range(len(runs[args.seeds[0]]))]
     summary = {
         "command": "python benchmarks/whole_path.py " + " ".join(sys.argv[1:]),

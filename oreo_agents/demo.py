@@ -11,14 +11,14 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from oreo_agents.environments import environments
+from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
 
 STARTING_CHECKPOINT = Path(__file__).parent / "assets" / "start"
-
-ACTION_TOKENS = 8
-"""The longest command has five tokens and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,8 @@ class Recipe:
     """Passes over them from scratch; enough to converge."""
     refine_epochs: float = 1
     """Passes over them from the shipped starting checkpoint."""
+    scratch_learning_rate: float = 2e-3
+    """Of imitation from scratch."""
     observation_weight: float = 0.3
     """In imitation the decoder also predicts what it will see: that teaches it which commands can work."""
     rollouts: int = 1200
@@ -61,6 +60,8 @@ class Recipe:
     """Of a candidate's log-probability beside its value; beta, as the soft-optimal policy has it."""
     eval_games: int = 200
     max_steps: int = 50
+    max_new_tokens: int = 8
+    """An action is cut after so many; ALFWorld's longest command has five tokens and its end."""
     slots: int = 100
     from_scratch: bool = False
 
@@ -91,14 +92,15 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Games to learn from and games to be judged on."""
+    """An environment, and its options where an agent learns and where it is judged, which share no game."""
 
     name: str
-    train: Games
-    test: Games
+    env_id: str
+    train: Mapping[str, Any]
+    test: Mapping[str, Any]
 
     @classmethod
-    def choose(cls, source: Path | None) -> Arena:
+    def alfworld(cls, source: Path | None) -> Arena:
         """Generated rooms; or ALFWorld's ``train`` and ``valid_seen`` under ``source``; or its rooms, split in two.
 
         Raises:
@@ -108,10 +110,10 @@ class Arena:
         from oreo_envs.alfworld.data import find_games, find_split
 
         if source is None:
-            return cls("generated_unseen", find_games("generated"), find_games("generated_unseen"))
+            return cls._of_games("generated_unseen", find_games("generated"), find_games("generated_unseen"))
         if find_split("train", source) and find_split("valid_seen", source):
             train, test = (find_games(games=find_split(split, source)) for split in ("train", "valid_seen"))
-            return cls("ALFWorld valid_seen", train, test)
+            return cls._of_games("ALFWorld valid_seen", train, test)
         games = cast("GameFiles", find_games(games=source))
         rooms = sorted({_room(name) for name in games.names})
         if len(rooms) < 2:
@@ -122,7 +124,11 @@ class Arena:
         files: dict[bool, list[Path]] = {False: [], True: []}
         for name, path in zip(games.names, games.paths, strict=True):
             files[_room(name) in held_out].append(path)
-        return cls("rooms held out", find_games(games=files[False]), find_games(games=files[True]))
+        return cls._of_games("rooms held out", find_games(games=files[False]), find_games(games=files[True]))
+
+    @classmethod
+    def _of_games(cls, name: str, train: Games, test: Games) -> Arena:
+        return cls(name, ALFWORLD, {"games": train}, {"games": test})
 
 
 def _digest(agent: Path | str) -> str:
@@ -143,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     console = Console(stderr=True)
     recipe = Recipe(seed=args.seed, from_scratch=args.from_scratch, **options)
-    results = whole_path(args.games, Path(args.output), recipe, console)
+    results = whole_path(Arena.alfworld(args.games), Path(args.output), recipe, console)
     success_plot(results, Path(args.output) / "results.png")
     Console().print(
         success_table(results, title=f"{results[0]['arena']}, {results[0]['n']} games, seed {recipe.seed}")
@@ -157,16 +163,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def whole_path(source: Path | None, output: Path, recipe: Recipe, console: Console) -> list[Result]:
+def whole_path(arena: Arena, output: Path, recipe: Recipe, console: Console) -> list[Result]:
     """Run all stages of ``recipe`` under ``output``; one result per method, also in ``results.json``.
 
     Args:
-        source: a folder or archive of games; None for generated ones.
+        arena: where to learn and to be judged.
         output: folder of the run, made if needed.
         recipe: how much of everything.
         console: where progress goes.
     """
-    arena = Arena.choose(source)
     output.mkdir(parents=True, exist_ok=True)
     path = Steps(arena, recipe, Stages(output, console))
     sft = path.imitate()
@@ -189,18 +194,19 @@ class Steps:
 
     def __init__(self, arena: Arena, recipe: Recipe, stages: Stages) -> None:
         self.arena, self.recipe, self.stages = arena, recipe, stages
-        self.make_test_env = environments(max_steps=recipe.max_steps, games=arena.test)
-        self.games = list(range(min(recipe.eval_games, len(arena.test))))
+        self.dialect = "move" if arena.env_id == ALFWORLD else None
+        self.make_test_env = environments(arena.env_id, recipe.max_steps, **arena.test)
+        self.games = list(range(min(recipe.eval_games, len(games_of(self.make_test_env())))))
 
     def record(self) -> Path:
-        """The searching expert on training games; now and then its hand slips, and it recovers."""
+        """The expert on training games; where it slips now and then, it recovers."""
         from oreo_agents.collect import record
 
         recipe = self.recipe
         options = {**self._plays(recipe.demonstrations, recipe.seed), "epsilon": recipe.epsilon}
 
         def work(path: Path) -> None:
-            record("expert", path, games=self.arena.train, **options)
+            record("expert", path, self.arena.env_id, **options, **self.arena.train)
 
         return self.stages.run("demonstrations", (self.arena.name, options), work)
 
@@ -212,7 +218,7 @@ class Steps:
         model = STARTING_CHECKPOINT if shipped else "small"
         options = {
             "num_train_epochs": recipe.refine_epochs if shipped else recipe.sft_epochs,
-            "learning_rate": 5e-4 if shipped else 2e-3,
+            "learning_rate": 5e-4 if shipped else recipe.scratch_learning_rate,
             "observation_weight": recipe.observation_weight,
         }
 
@@ -230,9 +236,9 @@ class Steps:
 
         def work(path: Path) -> None:
             agent = OreoAgent.from_pretrained(
-                policy, select="sample", max_new_tokens=ACTION_TOKENS, name="sft"
+                policy, select="sample", max_new_tokens=self.recipe.max_new_tokens, name="sft"
             )
-            record_rollouts(agent, path, games=self.arena.train, **options)
+            record_rollouts(agent, path, self.arena.env_id, **options, **self.arena.train)
 
         return self.stages.run("rollouts", options, work)
 
@@ -274,7 +280,7 @@ class Steps:
         from oreo_agents.dataset.store import TrajectoryWriter
 
         recipe = self.recipe
-        options: dict[str, Any] = {"select": select}
+        options: dict[str, Any] = {"select": select, "max_new_tokens": recipe.max_new_tokens}
         if select == "best_of_k":
             options |= {
                 "k": recipe.k,
@@ -283,13 +289,13 @@ class Steps:
             }
 
         def work(path: Path) -> None:
-            player = OreoAgent.from_pretrained(agent, **options, max_new_tokens=ACTION_TOKENS, name=method)
+            player = OreoAgent.from_pretrained(agent, **options, name=method)
             result, episodes = evaluate(
                 self.make_test_env, player, self.games, method, recipe.seed, recipe.slots
             )
             write_json(path, {**result, "arena": self.arena.name, "recipe": asdict(recipe)})
             if select == "best_of_k":
-                with TrajectoryWriter(self.stages.output / "episodes", dialect="move") as writer:
+                with TrajectoryWriter(self.stages.output / "episodes", dialect=self.dialect) as writer:
                     for episode in episodes[:20]:
                         writer.append(episode)
 
@@ -298,7 +304,8 @@ class Steps:
 
     def _plays(self, episodes: int, seed: int) -> dict[str, Any]:
         """So many episodes on training games, each game as often as needed."""
-        repeats = -(-episodes // len(self.arena.train))
+        env = environments(self.arena.env_id, **self.arena.train)()
+        repeats = -(-episodes // len(games_of(env)))
         limits = {"limit": episodes, "max_steps": self.recipe.max_steps}
         return {"episodes_per_game": repeats, "seed": seed, **limits}
 

@@ -15,7 +15,7 @@ TINY = Recipe(
 
 def run(output, recipe=TINY, source=None):
     log = io.StringIO()
-    return whole_path(source, output, recipe, Console(file=log, width=200)), log.getvalue()
+    return whole_path(Arena.alfworld(source), output, recipe, Console(file=log, width=200)), log.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def test_episodes_and_results_are_left_for_other_tools(finished):
 
 
 def test_generated_arenas_share_no_room():
-    arena = Arena.choose(None)
+    arena = Arena.alfworld(None)
     rooms = [
         {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names[:600]}
-        for games in (arena.train, arena.test)
+        for games in (arena.train["games"], arena.test["games"])
     ]
     assert rooms[0].isdisjoint(rooms[1])
 
@@ -74,12 +74,13 @@ def test_a_single_set_of_games_is_split_by_room(tmp_path):
     from oreo_agents.data import generate
 
     generate(tmp_path / "games", count=30)
-    arena = Arena.choose(tmp_path / "games")
+    arena = Arena.alfworld(tmp_path / "games")
     rooms = [
-        {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names} for games in (arena.train, arena.test)
+        {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names}
+        for games in (arena.train["games"], arena.test["games"])
     ]
     assert rooms[0] and rooms[1] and rooms[0].isdisjoint(rooms[1])
-    assert len(arena.train) + len(arena.test) == 30
+    assert len(arena.train["games"]) + len(arena.test["games"]) == 30
 
 
 def test_games_in_one_room_cannot_be_split(tmp_path):
@@ -88,7 +89,7 @@ def test_games_in_one_room_cannot_be_split(tmp_path):
     generate(tmp_path / "games", count=30)
     keep = sorted((tmp_path / "games").rglob("game.tw-pddl"))[0]
     with pytest.raises(ConfigurationError, match="one room"):
-        Arena.choose(keep)
+        Arena.alfworld(keep)
 
 
 def test_missing_games_leave_nothing_behind(tmp_path):
