@@ -1,47 +1,115 @@
-"""What a Trainer tells the terminal while it trains: loss, speed and time left. A pipe gets plain lines instead."""
+"""What a Trainer tells the terminal while it trains, and how well its policy plays. A pipe gets plain lines instead."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from transformers import TrainerCallback
 
 from oreo_agents.progress import progress_bar
+from oreo_agents.statistics import wilson
+from oreo_agents.terminal.live import Tally
+from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.trainer import OreoTrainer
+
+SHOWN = {"loss": "loss", "value_loss": "value", "kl": "KL", "explained_variance": "EV", "learning_rate": "lr"}
+"""What of a log line is shown, and what it is called."""
 
 
 class TrainingProgress(TrainerCallback):
-    """A bar with loss, tokens/s and time left.
+    """A bar with losses, tokens/s and time left; below it how the policy played when it last did.
 
     Args:
         name: shown in front, the method's name.
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self.bar = name, progress_bar()
+        self.name, self.tally = name, Tally()
+        self.values: dict[str, float] = {}
+        self.speed, self.evaluated = 0.0, ""
+        self.bar = progress_bar(self._lines)
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Open the bar."""
-        self.start, self.notes = time.monotonic(), ""
+        self.start = time.monotonic()
         self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
         self.bar.start()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Advance the bar."""
-        speed = state.num_input_tokens_seen / (time.monotonic() - self.start)
-        self.bar.update(self.task, completed=state.global_step, notes=f"{self.notes} {speed:,.0f} tok/s")
+        self.speed = state.num_input_tokens_seen / (time.monotonic() - self.start)
+        self.bar.update(self.task, completed=state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         """Take the newest losses."""
-        shown = {"loss": "loss", "value_loss": "value", "kl": "KL", "explained_variance": "EV"}
-        values = {label: float(logs[key]) for key, label in shown.items() if logs and key in logs}
+        values = {label: float(logs[key]) for key, label in SHOWN.items() if logs and key in logs}
         if values:
-            self.notes = "  ".join(f"{label} {value:.4g}" for label, value in values.items())
-            if self.bar.disable:
-                self.bar.console.print(
-                    Text(f"{self.name} {state.global_step}/{state.max_steps}  {self.notes}")
-                )
+            self.values |= values
+            self._tell(f"{self.name} {state.global_step}/{state.max_steps}  {self._losses()}")
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         """Close the bar."""
         self.bar.stop()
+
+    def show_evaluation(self, step: int, tally: Tally) -> None:
+        """Show how the policy of a step plays."""
+        self.tally, self.evaluated = tally, f"policy of step {step}:"
+        self._tell(f"{self.name} {step}  {tally.success()}")
+
+    def _losses(self) -> str:
+        return "  ".join(f"{label} {value:.4g}" for label, value in self.values.items())
+
+    def _tell(self, line: str) -> None:
+        if self.bar.disable:
+            self.bar.console.print(Text(line), soft_wrap=True)
+
+    def _lines(self) -> Iterator[Text]:
+        yield Text(f"{self._losses()}  {self.speed:,.0f} tok/s".strip())
+        if self.evaluated:
+            yield Text(self.evaluated, "dim")
+        yield from self.tally.lines()
+
+
+class EvaluateEvery(TrainerCallback):
+    """Lets the policy play, greedily, every so many steps and after the last, and logs its success rate.
+
+    Logs ``eval_success``, ``eval_success_low`` and ``eval_success_high`` (95 % Wilson interval) and
+    ``eval_episodes``. The training is the same with it as without.
+
+    Args:
+        trainer: whose policy plays.
+        play: plays the games that judge it.
+        steps: between two evaluations.
+        progress: where to show them.
+    """
+
+    def __init__(
+        self,
+        trainer: OreoTrainer,
+        play: Callable[[OreoAgent], Iterable[Trajectory]],
+        steps: int,
+        progress: TrainingProgress | None = None,
+    ) -> None:
+        self.trainer, self.play, self.steps, self.progress = trainer, play, steps, progress
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        """Play, if it is time."""
+        if state.global_step % self.steps and state.global_step != state.max_steps:
+            return
+        from oreo_agents.agents.oreo import OreoAgent
+
+        tally = Tally()
+        for trajectory in self.play(OreoAgent(self.trainer.policy, self.trainer.tokenizer)):
+            tally.add(trajectory)
+        if self.progress:
+            self.progress.show_evaluation(state.global_step, tally)
+        won, played = tally.won.total(), tally.played.total()
+        low, high = wilson(won, played)
+        rates = {"": won / max(played, 1), "_low": low, "_high": high}
+        self.trainer.log({**{f"eval_success{end}": r for end, r in rates.items()}, "eval_episodes": played})

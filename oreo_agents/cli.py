@@ -268,6 +268,14 @@ def add_train(commands: Commands) -> None:
     parser.add_argument(
         "--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass"
     )
+    judging = parser.add_argument_group("judging the policy while it is trained")
+    judging.add_argument(
+        "--eval-every", type=_positive, metavar="N", help="steps between; default: not at all"
+    )
+    judging.add_argument(
+        "--eval-episodes", type=_positive, default=50, metavar="N", help="default: %(default)s"
+    )
+    _add_game_source(judging)
     _add_seed(parser)
 
 
@@ -394,7 +402,7 @@ def _add_game_options(parser: argparse.ArgumentParser) -> None:
     _add_seed(parser)
 
 
-def _add_game_source(parser: argparse.ArgumentParser) -> None:
+def _add_game_source(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--split", choices=SPLITS, help="default: train; in ALFWorld generated where no data is found"
     )

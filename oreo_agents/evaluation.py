@@ -47,31 +47,16 @@ def play(
         games: indices; one that stands twice is played twice, with other randomness.
         seed: of environment and agent.
         slots: episodes at once.
-        progress: name of a progress bar; none if empty.
+        progress: name of a live view; none if empty.
     """
     episodes = [Episode(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
     played = rollout(make_env, episodes, agent, slots)
     if progress:
-        played = _with_progress(played, len(episodes), progress)
+        from oreo_agents.terminal.live import watch
+
+        played = watch(played, len(episodes), progress)
     order = {episode.seed: i for i, episode in enumerate(episodes)}
     return sorted(played, key=lambda trajectory: order[trajectory.seed or 0])
-
-
-def _with_progress(played, total: int, name: str):
-    from oreo_agents.progress import track
-
-    start, counts = time.monotonic(), [0, 0]
-
-    def counted():
-        for trajectory in played:
-            counts[0] += 1
-            counts[1] += trajectory.success
-            yield trajectory
-
-    def notes() -> str:
-        return f"{counts[1] / counts[0]:.1%} won  {counts[0] / (time.monotonic() - start):.1f} episodes/s"
-
-    return track(counted(), total, name, notes)
 
 
 def evaluate(

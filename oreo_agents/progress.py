@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,18 +28,32 @@ class _Notes(ProgressColumn):
         return Text(str(task.fields.get("notes", "")))
 
 
-def progress_bar() -> Progress:
-    """A bar on stderr with name, count, time taken, time left and notes."""
+class _Bar(Progress):
+    """A progress bar with lines below it."""
+
+    def __init__(
+        self, *columns: ProgressColumn, below: Callable[[], Iterable[RenderableType]], **options
+    ) -> None:
+        self.below = below
+        super().__init__(*columns, **options)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield from self.below()
+
+
+def progress_bar(below: Callable[[], Iterable[RenderableType]] = tuple) -> Progress:
+    """A bar on stderr with name, count, time taken, time left and notes; ``below()`` gives the lines under it."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=24 if console.width >= 80 else 6),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         _Notes(),
     )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return _Bar(*columns, below=below, console=console, disable=not console.is_terminal)
 
 
 def track(items: Iterable[T], total: int, name: str, notes: Callable[[], str]) -> Iterator[T]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from oreo_agents.trajectory import Trajectory
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.trainer import OreoTrainer
 
 FROM_SCRATCH = "small"
@@ -32,6 +33,8 @@ def train(
     model: str | Path,
     output: str | Path,
     progress: bool = True,
+    play: Callable[[OreoAgent], Iterable[Trajectory]] | None = None,
+    play_every: int = 100,
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
@@ -43,6 +46,8 @@ def train(
             learnt from ``episodes``.
         output: the agent's folder; an agent already there is replaced when training has ended.
         progress: show loss, tokens/s and time left.
+        play: plays the games that judge the policy while it is trained, and after the last step.
+        play_every: steps between two such evaluations.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
@@ -52,7 +57,7 @@ def train(
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.callbacks import TrainingProgress
+    from oreo_agents.callbacks import EvaluateEvery, TrainingProgress
     from oreo_agents.chat import Chat
     from oreo_agents.models import load_critic
     from oreo_agents.trainer import OreoConfig, OreoTrainer
@@ -63,16 +68,19 @@ def train(
     policy, tokenizer = _start(model, episodes)
     critic = None if str(model) == FROM_SCRATCH else load_critic(model)
     chat = Chat(tokenizer)
+    shown = TrainingProgress(method) if progress else None
     trainer = OreoTrainer(
         policy.float(),  # master weights; the forward pass runs in bf16 where that is fast
         tokenizer,
         config,
         [chat.encode(episode) for episode in episodes],
         critic=critic and critic.float(),
-        callbacks=[TrainingProgress(method)] if progress else [],
+        callbacks=[shown] if shown else [],
     )
-    if progress:
+    if shown:
         trainer.remove_callback(PrinterCallback)
+    if play:
+        trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown))
     trainer.train()
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     return trainer
@@ -140,7 +148,19 @@ def run(args: argparse.Namespace) -> int:
     }
     if Path(args.output).is_file():
         raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
-    train(
-        args.method, episodes, args.model, args.output, **{k: v for k, v in options.items() if v is not None}
-    )
+    given = {k: v for k, v in options.items() if v is not None}
+    if args.eval_every:
+        given |= {"play": judge(args), "play_every": args.eval_every}
+    train(args.method, episodes, args.model, args.output, **given)
     return 0
+
+
+def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
+    """Plays the games that the options name, the same ones every time."""
+    from oreo_agents.environments import ALFWORLD, environments, source_options
+    from oreo_agents.evaluation import pick_games, play
+
+    split = args.split or (None if args.games else "generated_unseen")
+    make_env = environments(ALFWORLD, **source_options(ALFWORLD, split, args.games))
+    games = pick_games(make_env, args.eval_episodes, args.seed)
+    return lambda agent: play(make_env, agent, games, args.seed)

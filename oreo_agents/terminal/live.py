@@ -1,0 +1,97 @@
+"""What a run of episodes has come to so far, told while it goes on: lines below a progress bar.
+
+A pipe gets a plain line now and then instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from rich.text import Text
+
+from oreo_agents.progress import progress_bar
+from oreo_agents.report.tables import TASK_TYPES
+from oreo_agents.statistics import wilson
+from oreo_agents.terminal.views import outcome, plain
+from oreo_agents.trajectory import Trajectory
+
+QUIET = 30.0
+"""Seconds between two lines in a pipe."""
+
+
+@dataclass
+class Tally:
+    """Counts of the episodes so far, and the newest of them."""
+
+    played: Counter[str] = field(default_factory=Counter)
+    """Episodes by task type."""
+    won: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+    tokens: int = 0
+    newest: Trajectory | None = None
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    """From the start to the end of the newest episode."""
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Count an episode that has ended."""
+        self.played[trajectory.task_type] += 1
+        self.won[trajectory.task_type] += trajectory.success
+        self.steps += len(trajectory)
+        self.tokens += sum(trajectory.metadata.get("tokens", {}).values())
+        self.newest, self.seconds = trajectory, time.monotonic() - self.started
+
+    def success(self) -> str:
+        """The share won with its 95 % Wilson interval."""
+        won, played = self.won.total(), self.played.total()
+        low, high = wilson(won, played)
+        rate = f"{won / played:.1%}" if played else "none"
+        return f"{rate} won [{100 * low:.1f}, {100 * high:.1f}], {won} of {played}"
+
+    def rates(self) -> str:
+        """What a second brings."""
+        counts = {"episodes/s": self.played.total(), "steps/s": self.steps, "tok/s": self.tokens}
+        return "  ".join(
+            f"{count / max(self.seconds, 1e-9):,.3g} {unit}" for unit, count in counts.items() if count
+        )
+
+    def lines(self) -> Iterator[Text]:
+        """Success, speed, task types, and the newest episode; one line each, cut where the console ends."""
+        if self.newest is None:
+            return
+        yield _line(self.success(), "bold")
+        yield _line(self.rates())
+        by_type = (
+            f"{TASK_TYPES.get(kind, kind)} {self.won[kind]}/{n}" for kind, n in sorted(self.played.items())
+        )
+        yield _line("  ".join(by_type), "dim")
+        last = self.newest
+        yield _line(f"newest: {last.task or last.game}  {outcome(last)}", "green" if last.success else "red")
+        if last.turns:
+            yield _line(f"  > {last.turns[-1].action}  {last.final_observation}", "dim")
+
+
+def _line(text: str, style: str = "") -> Text:
+    line = plain(" ".join(text.split()) if "\n" in text else text, style)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def watch(played: Iterable[Trajectory], total: int, name: str) -> Iterator[Trajectory]:
+    """Yield episodes as they end, under a live view of them."""
+    tally, told = Tally(), time.monotonic()
+    with progress_bar(tally.lines) as bar:
+        task = bar.add_task(name, total=total)
+        for trajectory in played:
+            tally.add(trajectory)
+            bar.update(task, advance=1)
+            if bar.disable and time.monotonic() - told > QUIET:
+                told = time.monotonic()
+                count = f"{tally.played.total()}/{total}"
+                bar.console.print(
+                    plain(f"{name} {count}  {tally.success()}  {tally.rates()}"), soft_wrap=True
+                )
+            yield trajectory

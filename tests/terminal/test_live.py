@@ -1,0 +1,70 @@
+import re
+
+import pytest
+from episodes import HOSTILE, episode, printed
+from rich.console import Group
+
+from oreo_agents.statistics import wilson
+from oreo_agents.terminal import live
+from oreo_agents.terminal.live import Tally, watch
+from oreo_agents.trajectory import Trajectory, Turn
+
+
+def tally(*outcomes):
+    counted = Tally()
+    for won in outcomes:
+        counted.add(episode(won=won))
+    return counted
+
+
+def test_success_has_wilsons_interval():
+    low, high = wilson(2, 3)
+    assert tally(True, False, True).success() == f"66.7% won [{100 * low:.1f}, {100 * high:.1f}], 2 of 3"
+    assert Tally().success() == "none won [0.0, 100.0], 0 of 0"
+    assert list(Tally().lines()) == []
+
+
+def test_the_newest_episode_is_told_with_its_last_action():
+    out = printed(Group(*tally(True, False).lines()))
+    assert "newest: open it  not won: step limit after 3 steps" in out
+    assert "> go to room 2" in out
+    assert "pick 1/2" in out
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_every_line_fits(width):
+    lines = printed(Group(*tally(True).lines()), width).splitlines()
+    assert len(lines) == 5 and max(map(len, lines)) <= width
+
+
+def test_hostile_episodes_are_told_and_never_obeyed():
+    counted = Tally()
+    counted.add(
+        Trajectory((Turn(HOSTILE, HOSTILE),), task=HOSTILE, task_type=HOSTILE, final_observation=HOSTILE)
+    )
+    out = printed(Group(*counted.lines()), 200)
+    assert out.count("[bold]x[/bold]") == 4
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out)
+
+
+def test_a_pipe_gets_a_line_now_and_then_and_every_episode_passes(monkeypatch, capsys):
+    monkeypatch.setattr(live, "QUIET", -1.0)
+    episodes = [episode(), episode(won=False)]
+    assert list(watch(iter(episodes), 2, "mine")) == episodes
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("mine 1/2  100.0% won [20.7, 100.0], 1 of 1")
+    assert second.startswith("mine 2/2  50.0% won [9.5, 90.5], 1 of 2")
+    assert "episodes/s" in second and "steps/s" in second
+    monkeypatch.setattr(live, "QUIET", 60.0)
+    assert list(watch(iter(episodes), 2, "mine")) == episodes
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_an_evaluation_is_watched_on_a_real_terminal(terminal, columns):
+    command = ("eval", "--agent", "expert", "--split", "generated", "-n", 30, "--num-envs", 4)
+    screen = terminal(*command, columns=columns)
+    screen.ends()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.written.decode())
+    assert "newest: " in text and "episodes/s" in text and "30/30" in text
+    assert re.search(r"100\.0% won \[88\.6, 100\.0\], 30 of 30", text)

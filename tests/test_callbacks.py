@@ -1,0 +1,53 @@
+"""What is shown and logged while a policy is trained, and that looking changes nothing."""
+
+import pytest
+import torch
+from learning import EPISODES
+
+from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.models import save_agent
+from oreo_agents.statistics import wilson
+from oreo_agents.train import train
+
+
+@pytest.fixture
+def trained(tmp_path, policy, tokenizer):
+    save_agent(tmp_path / "start", policy, tokenizer)
+
+    def trained(play=None, **more):
+        options = {"max_steps": 3, "warmup_steps": 0, "learning_rate": 1e-3, "bf16": False, "use_cpu": True}
+        options |= {"logging_steps": 1, **more}
+        return train(
+            "oreo", EPISODES, tmp_path / "start", tmp_path / "out", play=play, play_every=2, **options
+        )
+
+    return trained
+
+
+def test_the_policy_is_judged_every_so_many_steps_and_at_the_end(trained):
+    agents = []
+
+    def play(agent):
+        agents.append(agent)
+        agent.reset()
+        agent.act("You see a door.")
+        return EPISODES
+
+    trainer = trained(play, progress=False)
+    logged = [line for line in trainer.state.log_history if "eval_success" in line]
+    won = sum(episode.success for episode in EPISODES)
+    low, high = wilson(won, len(EPISODES))
+    assert [line["step"] for line in logged] == [2, 3]
+    assert logged[0]["eval_success"] == pytest.approx(won / len(EPISODES))
+    assert (logged[0]["eval_success_low"], logged[0]["eval_success_high"]) == pytest.approx((low, high))
+    assert all(isinstance(agent, OreoAgent) and agent.policy is trainer.policy for agent in agents)
+    unwatched = trained(progress=False).policy.state_dict()
+    for name, weight in trainer.policy.state_dict().items():
+        assert torch.equal(weight, unwatched[name]), name
+
+
+def test_a_pipe_gets_losses_and_successes_as_lines(trained, capsys):
+    trained(lambda agent: EPISODES)
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("oreo 1/3  loss ") and "KL" in line and "EV" in line for line in lines)
+    assert any(line.startswith("oreo 2  ") and "won [" in line for line in lines)
