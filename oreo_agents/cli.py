@@ -36,6 +36,7 @@ METHODS = (
 )
 SELECTIONS = ("greedy", "sample", "best_of_k")
 
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
 Commands = Any  # argparse's sub-parser registry has no public type
 
 
@@ -275,8 +276,7 @@ def add_train(commands: Commands) -> None:
     judging.add_argument(
         "--eval-episodes", type=_positive, default=50, metavar="N", help="default: %(default)s"
     )
-    _add_game_source(judging)
-    _add_seed(parser)
+    _add_game_options(judging)
 
 
 def run_train(args: argparse.Namespace) -> int | None:
@@ -395,14 +395,14 @@ def _command(
     return parser
 
 
-def _add_game_options(parser: argparse.ArgumentParser) -> None:
+def _add_game_options(parser: Options) -> None:
     parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
     _add_game_source(parser)
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
     _add_seed(parser)
 
 
-def _add_game_source(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def _add_game_source(parser: Options) -> None:
     parser.add_argument(
         "--split", choices=SPLITS, help="default: train; in ALFWorld generated where no data is found"
     )
@@ -423,7 +423,7 @@ def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _add_seed(parser: argparse.ArgumentParser) -> None:
+def _add_seed(parser: Options) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 

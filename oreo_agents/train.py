@@ -160,7 +160,8 @@ def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory
     from oreo_agents.environments import ALFWORLD, environments, source_options
     from oreo_agents.evaluation import pick_games, play
 
-    split = args.split or (None if args.games else "generated_unseen")
-    make_env = environments(ALFWORLD, **source_options(ALFWORLD, split, args.games))
+    unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
+    options = source_options(args.env, args.split or unseen, args.games)
+    make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.eval_episodes, args.seed)
     return lambda agent: play(make_env, agent, games, args.seed)
