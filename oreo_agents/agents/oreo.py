@@ -139,9 +139,9 @@ class OreoAgent:
         proposals = self._proposer.propose(slots, prompts, self._uniforms(slots), self.temperature)
         values = self._judge.values(slots, new, proposals) if self._judge else None
         lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else self._best(proposals, values)
-        self._proposer.keep(slots, proposals, lanes.to(proposals.ids.device))
+        self._proposer.keep(slots, proposals, lanes.to(proposals.counts.device))
         if self._judge:
-            self._judge.keep(slots, proposals, lanes.to(proposals.ids.device))
+            self._judge.keep(slots, proposals, lanes.to(proposals.counts.device))
         decisions = [
             self._decision(proposals, values, row, int(lane), len(new[row])) for row, lane in enumerate(lanes)
         ]

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from oreo_agents.inference.slots import SlotModel
+from oreo_agents.inference.slots import SlotModel, Tree
 from oreo_agents.models import Critic, lm_head
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Proposals:
-    """K candidates for each of B slots."""
+    """K candidates for each of B slots, at most S tokens long; what they begin with in common is stored once."""
 
-    ids: Tensor
-    """``[B, S, K]`` tokens, step by step; beyond a candidate's length they mean nothing."""
+    tree: Tree
+    nodes: Tensor
+    """``[B, S, K]`` each candidate's nodes of the tree; beyond its length they mean nothing."""
     logprobs: Tensor
     """``[B, S, K]`` log-probabilities at temperature 1 (nats)."""
     counts: Tensor
@@ -31,16 +32,26 @@ class Proposals:
 
     def tokens(self, row: int, lane: int) -> list[int]:
         """One candidate's token ids."""
-        return self.ids[row, : self.counts[row, lane], lane].tolist()
+        return self.tree.ids[row, self.nodes[row, : self.counts[row, lane], lane]].tolist()
+
+    def token_logprobs(self, row: int, lane: int) -> list[float]:
+        """One candidate's log-probabilities, token by token."""
+        return self.logprobs[row, : self.counts[row, lane], lane].tolist()
 
     def sums(self) -> Tensor:
         """Log-probability of each whole candidate, ``[B, K]``."""
         steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)
         return (self.logprobs * (steps[:, None] < self.counts[:, None, :])).sum(1)
 
-    def token_logprobs(self, row: int, lane: int) -> list[float]:
-        """One candidate's log-probabilities, token by token."""
-        return self.logprobs[row, : self.counts[row, lane], lane].tolist()
+    def last_nodes(self) -> Tensor:
+        """The node of each candidate's last token, ``[B, K]``."""
+        return self.nodes.gather(1, self.counts[:, None] - 1)[:, 0]
+
+    def path(self, lanes: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes ``[B, S]`` and number of tokens ``[B]`` of one candidate per slot."""
+        index = lanes[:, None]
+        nodes = self.nodes.gather(2, index[:, None].expand(-1, self.nodes.shape[1], -1))[..., 0]
+        return nodes, self.counts.gather(1, index)[:, 0]
 
 
 class CachedPolicy:
@@ -74,26 +85,89 @@ class CachedPolicy:
             temperature: of the sampling.
         """
         with torch.inference_mode():
-            hidden = self.model.extend(slots, prompts)[:, None].expand(-1, uniforms.shape[-1], -1)
-            ids, logprobs = [], []
-            done = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-            counts = torch.zeros_like(done, dtype=torch.long)
+            hidden = self.model.extend(slots, prompts)[:, None]
+            lanes = _Lanes(len(slots), uniforms.shape[-1], self.end_id, hidden.device)
             for step in range(self.max_new_tokens):
                 logits = self.head(hidden).float()
-                token = pick(logits, uniforms[:, step].to(logits.device), temperature)
-                ids.append(token)
-                logprobs.append(logits.log_softmax(-1).gather(-1, token[..., None])[..., 0])
-                counts += ~done
-                done |= token == self.end_id
-                if done.all() or step + 1 == self.max_new_tokens:
+                first = lanes.tree.size
+                alive = lanes.advance(logits, uniforms[:, step].to(logits.device), temperature)
+                if alive.shape[1] == 0 or step + 1 == self.max_new_tokens:
                     break
-                hidden = self.model.branch(slots, token[:, None], depth=step)[:, 0]
-            return Proposals(torch.stack(ids, 1), torch.stack(logprobs, 1), counts)
+                hidden = self.model.branch(slots, lanes.tree, first, alive)
+            return lanes.proposals()
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates; their last token is left for the next prompt to begin with."""
-        counts = proposals.counts.gather(1, lanes[:, None])[:, 0]
-        self.model.commit(slots, lanes, counts - 1, k=proposals.counts.shape[1])
+        path, counts = proposals.path(lanes)
+        self.model.commit(slots, path, counts - 1)
+
+
+class _Lanes:
+    """K candidates of B slots while they grow; those that are equal so far stand on the same node."""
+
+    def __init__(self, batch: int, k: int, end_id: int, device: torch.device) -> None:
+        self.end_id = end_id
+        self.tree = Tree.empty(batch, device)
+        self._place = torch.zeros(batch, k, dtype=torch.long, device=device)  # among the newest hidden states
+        self._node = torch.full_like(self._place, -1)
+        self._counts = torch.zeros_like(self._place)
+        self._done = torch.zeros_like(self._place, dtype=torch.bool)
+        self._nodes: list[Tensor] = []
+        self._logprobs: list[Tensor] = []
+
+    def advance(self, logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+        """One more token on every lane that has not ended.
+
+        Args:
+            logits: ``[B, n, V]`` after each of the nodes the lanes stand on.
+            uniforms: ``[B, K]``, see :func:`pick`.
+            temperature: of the sampling.
+
+        Returns:
+            Which of the new nodes are to be continued, ``[B, n]`` counted from the first.
+        """
+        choices = pick(logits, uniforms[:, None, :].expand(-1, logits.shape[1], -1), temperature)
+        token = choices.gather(1, self._place[:, None])[:, 0]
+        logprobs = logits.log_softmax(-1).flatten(1)
+        self._logprobs.append(logprobs.gather(1, self._place * logits.shape[-1] + token))
+        self._counts += ~self._done
+        ended = self._done | (token == self.end_id)
+        place, width, going = _distinct(self._node * logits.shape[-1] + token, ended, self._done)
+        new = torch.full((2, len(place), width + 1), -1, dtype=torch.long, device=token.device)
+        new[0].scatter_(1, place, token)
+        new[1].scatter_(1, place, self._node)
+        self._node = torch.where(self._done, self._node, self.tree.size + place)
+        self.tree = self.tree.grow(new[0, :, :width], new[1, :, :width])
+        self._nodes.append(self._node)
+        widest = int(going.max())
+        self._done, self._place = ended, place.clamp(max=max(widest - 1, 0))
+        return torch.arange(widest, device=going.device) < going[:, None]
+
+    def proposals(self) -> Proposals:
+        """The candidates as they are."""
+        return Proposals(self.tree, torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1), self._counts)
+
+
+def _distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, Tensor]:
+    """Number the distinct keys of every row, those that go on before those that have ended.
+
+    Args:
+        keys: ``[B, K]`` which lanes are the same.
+        ended: ``[B, K]`` lanes that do not go on.
+        done: ``[B, K]`` lanes that ended before and get no number.
+
+    Returns:
+        Numbers ``[B, K]`` (for done lanes, one that nobody else has), how many there are at most, and of these how
+        many go on in every row, ``[B]``.
+    """
+    lanes = torch.arange(keys.shape[1], device=keys.device)
+    same = (keys[:, :, None] == keys[:, None, :]) & ~done[:, None, :]
+    first = torch.where(same, lanes, len(lanes)).amin(2)
+    is_first = first == lanes
+    going, ending = is_first & ~ended, is_first & ended
+    number = torch.where(ended, going.sum(1, keepdim=True) + ending.cumsum(1), going.cumsum(1)) - 1
+    width = int(is_first.sum(1).max())
+    return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going.sum(1)
 
 
 class CachedCritic:
@@ -113,21 +187,19 @@ class CachedCritic:
         """Append the prompts and read V after the last token of every candidate, ``[B, K]``."""
         with torch.inference_mode():
             self.model.extend(slots, prompts)
-            hidden = self.model.branch(slots, proposals.ids, depth=0)
-            last = (proposals.counts - 1)[:, None, :, None].expand(-1, 1, -1, hidden.shape[-1])
-            return self.critic.read(hidden.gather(1, last)[:, 0])
+            hidden = self.model.branch(slots, proposals.tree, 0, proposals.tree.ids >= 0)
+            return self.critic.read(hidden).gather(1, proposals.last_nodes())
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates, last token included."""
-        counts = proposals.counts.gather(1, lanes[:, None])[:, 0]
-        self.model.commit(slots, lanes, counts, k=proposals.counts.shape[1])
+        self.model.commit(slots, *proposals.path(lanes))
 
 
 def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-    """Inverse-CDF sampling of one token per distribution, ``[..., V], [...] -> [...]``; NaN means argmax."""
-    best = logits.argmax(-1)
+    """Inverse-CDF sampling of K tokens per distribution, ``[..., V], [..., K] -> [..., K]``; NaN means argmax."""
+    best = logits.argmax(-1, keepdim=True).expand_as(uniforms)
     if uniforms.isnan().all():
         return best
     cdf = (logits / temperature).softmax(-1).cumsum(-1)
-    sampled = torch.searchsorted(cdf, (uniforms.nan_to_num() * cdf[..., -1])[..., None], right=True)[..., 0]
+    sampled = torch.searchsorted(cdf, uniforms.nan_to_num() * cdf[..., -1:], right=True)
     return torch.where(uniforms.isnan(), best, sampled.clamp(max=logits.shape[-1] - 1))

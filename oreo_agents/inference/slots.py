@@ -1,8 +1,8 @@
 """Many growing sequences in one key-value cache, and trees of candidates on top of them.
 
 A *slot* is one episode's row in the cache. Slots have lengths of their own, keep their keys and values across
-turns, and are reused when an episode ends. Up to K candidate continuations of every slot are decoded together
-as a tree: they share the slot's prefix, which is read once, and only the chosen one is kept.
+turns, and are reused when an episode ends. Candidate continuations of every slot are decoded together as a tree:
+they share the slot's prefix and whatever else they begin with, each read once, and only the chosen one is kept.
 
 Works with any Hugging Face decoder with full attention and explicit position ids. Knows nothing about text.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,12 +25,31 @@ from oreo_agents.errors import ConfigurationError
 _ATTENTION = "oreo_slots"
 
 
-class _Where:
-    """Which rows and columns of the cache the running forward pass writes and reads."""
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """The T tokens of one forward pass: whose they are and where the cache keeps them, without any padding."""
 
-    rows: Tensor | None  # None: all rows in order
-    columns: Tensor  # [B, n]
-    width: int
+    rows: Tensor | None
+    """``[B]`` slots that take part; None where these are all slots, in order."""
+    owner: Tensor
+    """``[T]`` index of each token's slot among the B."""
+    rank: Tensor
+    """``[T]`` a token's place among those of its slot."""
+    columns: Tensor
+    """``[T]`` where in the slot."""
+    mask: Tensor
+    """``[B, 1, groups * n, W]`` added to the attention scores: 0 for columns that a token sees, -inf for others. n is
+    the most tokens that any slot has; the mask is there once for each query head of a key head."""
+    n: int
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """``[T, ...] -> [B, n, ...]``, zero where there is no token."""
+        padded = packed.new_zeros(len(self.mask), self.n, *packed.shape[1:])
+        padded[self.owner, self.rank] = packed
+        return padded
+
+
+_RUNNING: ContextVar[_Tokens] = ContextVar("tokens of the running forward pass")
 
 
 class _SlotLayer(CacheLayerMixin):
@@ -37,9 +58,9 @@ class _SlotLayer(CacheLayerMixin):
     keys: Tensor
     values: Tensor
 
-    def __init__(self, slots: int, where: _Where) -> None:
+    def __init__(self, slots: int) -> None:
         super().__init__()
-        self.slots, self.where, self.capacity = slots, where, 0
+        self.slots, self.capacity = slots, 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         _, heads, _, size = key_states.shape
@@ -57,13 +78,14 @@ class _SlotLayer(CacheLayerMixin):
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        where = self.where
-        self._reserve(where.width)
-        rows = torch.arange(self.slots, device=key_states.device) if where.rows is None else where.rows
-        self.keys[rows[:, None], :, where.columns] = key_states.transpose(1, 2)
-        self.values[rows[:, None], :, where.columns] = value_states.transpose(1, 2)
-        keys, values = self.keys[:, :, : where.width], self.values[:, :, : where.width]
-        return (keys, values) if where.rows is None else (keys[rows], values[rows])
+        tokens = _RUNNING.get()
+        width = tokens.mask.shape[-1]
+        self._reserve(width)
+        slots = tokens.owner if tokens.rows is None else tokens.rows[tokens.owner]
+        self.keys[slots, :, tokens.columns] = key_states[0].transpose(0, 1)
+        self.values[slots, :, tokens.columns] = value_states[0].transpose(0, 1)
+        keys, values = self.keys[:, :, :width], self.values[:, :, :width]
+        return (keys, values) if tokens.rows is None else (keys[tokens.rows], values[tokens.rows])
 
     def get_seq_length(self) -> int:
         return 0
@@ -72,17 +94,27 @@ class _SlotLayer(CacheLayerMixin):
         return -1
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.where.width, 0
+        return _RUNNING.get().mask.shape[-1], 0
 
 
 def _slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    """Grouped-query attention without repeating keys: the query heads of a group become more queries."""
-    batch, heads, n, size = query.shape
-    groups = heads // key.shape[1]
-    folded = query.reshape(batch, key.shape[1], groups * n, size)
-    mask = attention_mask.repeat(1, 1, groups, 1)
-    out = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
-    return out.reshape(batch, heads, n, value.shape[-1]).transpose(1, 2), None
+    """Attention of packed queries ``[1, heads, T, size]`` to their own slots.
+
+    Queries of a group become more queries of their key head, so keys are not repeated for grouped attention.
+    """
+    tokens = _RUNNING.get()
+    heads, size = query.shape[1], query.shape[3]
+    kv_heads = key.shape[1]
+    groups = heads // kv_heads
+    padded = tokens.pad(query[0].transpose(0, 1))  # [B, n, heads, size]
+    batch, n = padded.shape[:2]
+    folded = padded.reshape(batch, n, kv_heads, groups, size).permute(0, 2, 3, 1, 4)
+    folded = folded.reshape(batch, kv_heads, groups * n, size)
+    out = torch.nn.functional.scaled_dot_product_attention(
+        folded, key, value, attn_mask=tokens.mask, scale=scaling
+    )
+    out = out.reshape(batch, heads, n, -1).transpose(1, 2)
+    return out[tokens.owner, tokens.rank][None], None
 
 
 ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, _slot_attention)
@@ -96,6 +128,50 @@ def _attention_of(model: PreTrainedModel, name: str) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = before
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One token tree per slot, parents before children; all have N nodes, of which some are padding."""
+
+    ids: Tensor
+    """``[B, N]`` tokens, -1 in padding."""
+    depth: Tensor
+    """``[B, N]`` 0 for a tree's first tokens."""
+    sees: Tensor
+    """``[B, N, N]`` whether a node is on another's path: its ancestors and itself."""
+
+    @classmethod
+    def empty(cls, batch: int, device: torch.device) -> Tree:
+        """Trees without nodes."""
+        ids = torch.zeros(batch, 0, dtype=torch.long, device=device)
+        return cls(ids, ids, torch.zeros(batch, 0, 0, dtype=torch.bool, device=device))
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.ids.shape[1]
+
+    def grow(self, ids: Tensor, parents: Tensor) -> Tree:
+        """Add ``n`` nodes to every tree, ``[B, n]`` each; a parent of -1 is the slot itself."""
+        n = ids.shape[1]
+        depth = torch.nn.functional.pad(self.depth, (1, 0), value=-1).gather(1, parents + 1) + 1
+        above = torch.nn.functional.pad(self.sees, (0, 0, 1, 0))
+        above = above.gather(1, (parents + 1)[:, :, None].expand(-1, -1, self.size))
+        itself = torch.eye(n, dtype=torch.bool, device=ids.device).expand(len(ids), n, n)
+        sees = torch.cat(
+            [torch.nn.functional.pad(self.sees, (0, n)), torch.cat([above, itself], dim=2)], dim=1
+        )
+        return Tree(torch.cat([self.ids, ids], 1), torch.cat([self.depth, depth], 1), sees)
+
+
+@contextmanager
+def _running(tokens: _Tokens) -> Iterator[None]:
+    token = _RUNNING.set(tokens)
+    try:
+        yield
+    finally:
+        _RUNNING.reset(token)
 
 
 class SlotModel:
@@ -119,10 +195,10 @@ class SlotModel:
             )
         self.backbone, self.slots, self.max_length = backbone, slots, max_length
         self.device = next(backbone.parameters()).device
-        self._where = _Where()
-        layers = [_SlotLayer(slots, self._where) for _ in range(backbone.config.num_hidden_layers)]
-        self._layers = layers
-        self._cache = Cache(layers=list(layers))
+        heads = backbone.config.num_attention_heads
+        self._groups = heads // (getattr(backbone.config, "num_key_value_heads", None) or heads)
+        self._layers = [_SlotLayer(slots) for _ in range(backbone.config.num_hidden_layers)]
+        self._cache = Cache(layers=list(self._layers))
         self.lengths = torch.zeros(slots, dtype=torch.long, device=self.device)
 
     @torch.inference_mode()
@@ -132,77 +208,98 @@ class SlotModel:
 
     @torch.inference_mode()
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> Tensor:
-        """Append ``chunks[i]`` to ``slots[i]``; hidden states after each chunk's last token, ``[B, H]``.
-
-        Chunks may differ in length. What is written for the padding lies beyond the slot's length, where
-        nothing looks and the next chunk overwrites it.
-        """
+        """Append ``chunks[i]`` to ``slots[i]``; hidden states after each chunk's last token, ``[B, H]``."""
         counts = torch.tensor([len(chunk) for chunk in chunks], device=self.device)
-        n = int(counts.max())
-        ids = torch.tensor([[*chunk, *[0] * (n - len(chunk))] for chunk in chunks], device=self.device)
+        ids = torch.tensor([token for chunk in chunks for token in chunk], device=self.device)
         lengths = self.lengths[list(slots)]
-        columns = lengths[:, None] + torch.arange(n, device=self.device)
-        width = int(columns.max()) + 1
-        if width > self.max_length:
+        if int((lengths + counts).max()) > self.max_length:
             raise ConfigurationError(
-                f"an episode has grown to {width} tokens, the model reads {self.max_length}: lower the step limit"
+                f"an episode has grown to {int((lengths + counts).max())} tokens, the model reads "
+                f"{self.max_length}: lower the step limit"
             )
-        mask = torch.arange(width, device=self.device) <= columns[:, :, None]
-        hidden = self._forward(slots, ids, columns, columns, mask)
+        ends = counts.cumsum(0)
+        owner = torch.arange(len(slots), device=self.device).repeat_interleave(counts)
+        rank = torch.arange(len(ids), device=self.device) - (ends - counts)[owner]
+        columns = lengths[owner] + rank
+        mask = torch.arange(int(columns.max()) + 1, device=self.device) <= columns[:, None]
+        hidden = self._forward(slots, owner, rank, ids, columns, columns, mask)
         self.lengths[list(slots)] += counts
-        return hidden[torch.arange(len(slots), device=self.device), counts - 1]
+        return hidden[ends - 1]
 
     @torch.inference_mode()
-    def branch(self, slots: Sequence[int], ids: Tensor, depth: int) -> Tensor:
-        """Run tokens of K candidates per slot, continuing the branches at ``depth``; nothing is committed.
+    def branch(self, slots: Sequence[int], tree: Tree, first: int, run: Tensor) -> Tensor:
+        """Run some nodes of the slots' trees, from node ``first`` on; nothing is committed.
 
         Args:
             slots: B slots.
-            ids: ``[B, S, K]``, the next S tokens of every candidate.
-            depth: tokens each candidate already has in the cache.
+            tree: what continues each of them.
+            first: a node.
+            run: ``[B, n]`` whether to run each of the n nodes from ``first`` on; what these see was run before or
+                is among them.
 
         Returns:
-            Hidden states ``[B, S, K, H]``.
+            Hidden states ``[B, n, H]``, zero for nodes that were not run.
         """
-        batch, steps, k = ids.shape
-        lengths = self.lengths[list(slots)]
-        step = torch.arange(depth, depth + steps, device=self.device).repeat_interleave(k)
-        lane = torch.arange(k, device=self.device).repeat(steps)
-        columns = lengths[:, None] + step * k + lane
-        positions = lengths[:, None] + step
-        width = int(columns.max()) + 1
-        offset = torch.arange(width, device=self.device) - lengths[:, None]  # [B, T], < 0 in the prefix
-        own = (offset[:, None, :] % k == lane[:, None]) & (offset[:, None, :] // k <= step[:, None])
-        mask = (offset < 0)[:, None, :] | own
-        hidden = self._forward(slots, ids.reshape(batch, steps * k), columns, positions, mask)
-        return hidden.reshape(batch, steps, k, -1)
+        owner, index = run.nonzero(as_tuple=True)
+        node, lengths = first + index, self.lengths[list(slots)][owner]
+        rank = (run.cumsum(1) - 1)[owner, index]
+        width = int((lengths + node).max()) + 1
+        offset = torch.arange(width, device=self.device) - lengths[:, None]  # [T, W], < 0 in the prefix
+        above = tree.sees[owner, node].gather(1, offset.clamp(0, tree.size - 1))
+        mask = (offset < 0) | (above & (offset < tree.size))
+        ids, positions = tree.ids[owner, node], lengths + tree.depth[owner, node]
+        hidden = self._forward(slots, owner, rank, ids, lengths + node, positions, mask)
+        out = hidden.new_zeros(*run.shape, hidden.shape[-1])
+        out[owner, index] = hidden
+        return out
 
     @torch.inference_mode()
-    def commit(self, slots: Sequence[int], lanes: Tensor, counts: Tensor, k: int) -> None:
-        """Keep the first ``counts[i]`` tokens of candidate ``lanes[i]`` in ``slots[i]``, drop the others."""
-        n = int(counts.max())
+    def commit(self, slots: Sequence[int], path: Tensor, counts: Tensor) -> None:
+        """Keep the first ``counts[i]`` of the nodes ``path[i]`` in ``slots[i]``, drop the others.
+
+        Args:
+            slots: B slots.
+            path: ``[B, S]`` nodes of the tree, each the parent of the next.
+            counts: ``[B]`` how many of them to keep.
+        """
         rows = torch.as_tensor(list(slots), device=self.device)
-        if k > 1 and n > 0:
+        steps = torch.arange(int(counts.max()), device=self.device)
+        path = torch.where(steps < counts[:, None], path[:, : len(steps)], steps)
+        if (path != steps).any():
             start = self.lengths[rows][:, None]
-            steps = torch.arange(n, device=self.device)
-            source, target = start + steps * k + lanes[:, None], start + steps
-            source = source.clamp(max=self._layers[0].keys.shape[2] - 1)
             for layer in self._layers:
                 for states in (layer.keys, layer.values):
-                    states[rows[:, None], :, target] = states[rows[:, None], :, source]
+                    states[rows[:, None], :, start + steps] = states[rows[:, None], :, start + path]
         self.lengths[rows] += counts
 
     def _forward(
-        self, slots: Sequence[int], ids: Tensor, columns: Tensor, positions: Tensor, mask: Tensor
+        self,
+        slots: Sequence[int],
+        owner: Tensor,
+        rank: Tensor,
+        ids: Tensor,
+        columns: Tensor,
+        positions: Tensor,
+        mask: Tensor,
     ) -> Tensor:
-        everyone = len(slots) == self.slots and list(slots) == list(range(self.slots))
-        self._where.rows = None if everyone else torch.as_tensor(list(slots), device=self.device)
-        self._where.columns, self._where.width = columns, mask.shape[-1]
-        with _attention_of(self.backbone, _ATTENTION):
+        """Hidden states ``[T, H]`` of T tokens; ``mask`` is ``[T, W]``, see :class:`_Tokens` for the others."""
+        rows = torch.as_tensor(list(slots), device=self.device)
+        if (
+            2 * len(slots) > self.slots
+        ):  # idle slots that attend to anything cost less than copying the others
+            rows, owner = None, rows[owner]
+        batch, n = self.slots if rows is None else len(slots), int(rank.max()) + 1
+        padded = torch.zeros(batch, n, mask.shape[-1], dtype=self.backbone.dtype, device=self.device)
+        padded[owner, rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
+        padded = padded[:, None].repeat(1, 1, self._groups, 1)
+        with (
+            _attention_of(self.backbone, _ATTENTION),
+            _running(_Tokens(rows, owner, rank, columns, padded, n)),
+        ):
             return self.backbone(
-                input_ids=ids,
-                attention_mask=mask[:, None],
-                position_ids=positions,
+                input_ids=ids[None],
+                attention_mask=padded,  # four-dimensional: taken as it is
+                position_ids=positions[None],
                 past_key_values=self._cache,
                 use_cache=True,
-            ).last_hidden_state
+            ).last_hidden_state[0]

@@ -7,6 +7,8 @@ from learning import LOSING, OPENING, WINNING, ToyRoom, random_decoder
 from oreo_agents.actor_critic import PolicyAndCritic
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.inference.generate import Proposals
+from oreo_agents.inference.slots import Tree
 from oreo_agents.models import Critic
 from oreo_agents.rollout import Episode, rollout
 
@@ -206,15 +208,9 @@ def test_saved_and_loaded_it_plays_the_same(make, tmp_path):
 
 
 def test_log_probability_weight_trades_value_against_likelihood(policy, tokenizer):
-    import torch
-
-    from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.inference.generate import Proposals
-    from oreo_agents.models import Critic
-
-    proposals = Proposals(
-        torch.zeros(1, 1, 2, dtype=torch.long), torch.tensor([[[-0.5, -4.0]]]), torch.tensor([[1, 1]])
-    )
+    nodes = torch.tensor([[[0, 1]]])
+    tree = Tree.empty(1, nodes.device).grow(torch.tensor([[5, 6]]), torch.tensor([[-1, -1]]))
+    proposals = Proposals(tree, nodes, torch.tensor([[[-0.5, -4.0]]]), torch.tensor([[1, 1]]))
     values = torch.tensor([[0.50, 0.52]])
     for weight, lane in ((0.0, 1), (0.03, 0)):
         agent = OreoAgent(

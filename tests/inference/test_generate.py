@@ -4,7 +4,8 @@ import pytest
 import torch
 from learning import random_decoder
 
-from oreo_agents.inference.generate import CachedCritic, CachedPolicy, pick
+from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals, pick
+from oreo_agents.inference.slots import Tree
 from oreo_agents.models import Critic
 
 VOCABULARY, END = 12, 3
@@ -94,9 +95,9 @@ def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
 
 def test_pick_without_randomness_takes_the_most_likely():
     logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]]])
-    assert pick(logits, torch.full((1, 2), torch.nan), 1.0).tolist() == [[1, 0]]
-    mixed = pick(logits, torch.tensor([[torch.nan, 0.999]]), 1.0)
-    assert mixed.tolist() == [[1, 2]]
+    assert pick(logits, torch.full((1, 2, 1), torch.nan), 1.0).tolist() == [[[1], [0]]]
+    mixed = pick(logits, torch.tensor([[[torch.nan, 0.999], [0.999, torch.nan]]]), 1.0)
+    assert mixed.tolist() == [[[1, 2], [2, 0]]]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
@@ -105,7 +106,7 @@ def test_pick_inverts_the_cumulative_distribution(temperature):
     logits = torch.tensor([1.0, -0.5, -torch.inf, 0.3, 2.0])
     n = 20_000
     uniforms = (torch.arange(n) + 0.5) / n
-    counts = torch.bincount(pick(logits.expand(n, 5), uniforms, temperature), minlength=5)
+    counts = torch.bincount(pick(logits, uniforms, temperature), minlength=5)
     torch.testing.assert_close(counts / n, (logits / temperature).softmax(-1), atol=2e-4, rtol=0)
     assert counts[2] == 0
 
@@ -114,7 +115,7 @@ def test_pick_with_random_numbers_passes_a_chi_square_test():
     logits = torch.tensor([0.2, -1.0, 0.7, 0.0])
     n = 5_000
     uniforms = torch.rand(n, generator=torch.Generator().manual_seed(0))
-    observed = torch.bincount(pick(logits.expand(n, 4), uniforms, 1.0), minlength=4)
+    observed = torch.bincount(pick(logits, uniforms, 1.0), minlength=4)
     expected = logits.softmax(-1) * n
     assert ((observed - expected) ** 2 / expected).sum() < 16.27  # 3 degrees of freedom, p = 0.001
 
@@ -122,14 +123,32 @@ def test_pick_with_random_numbers_passes_a_chi_square_test():
 def test_pick_never_leaves_the_vocabulary():
     logits = torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])
     for u in (0.0, 1.0 - 2**-24):
-        assert pick(logits, torch.full((2,), u), 1.0).tolist() == [0, 1]
+        assert pick(logits, torch.full((2, 1), u), 1.0).tolist() == [[0], [1]]
 
 
 def test_the_log_probability_of_a_candidate_counts_its_own_tokens_alone():
-    import torch
-
-    from oreo_agents.inference.generate import Proposals
-
     logprobs = torch.tensor([[[-1.0, -2.0], [-4.0, -8.0], [-16.0, -32.0]]])  # [B=1, S=3, K=2]
-    proposals = Proposals(torch.zeros(1, 3, 2, dtype=torch.long), logprobs, torch.tensor([[1, 3]]))
+    nodes = torch.zeros(1, 3, 2, dtype=torch.long)
+    proposals = Proposals(Tree.empty(1, nodes.device), nodes, logprobs, torch.tensor([[1, 3]]))
     assert proposals.sums().tolist() == [[-1.0, -42.0]]
+
+
+def test_what_candidates_share_is_run_once(policy, critic):
+    """Equal candidates are one path of the tree, and no node is run twice, by policy or critic."""
+    widths = {"policy": [], "critic": []}
+
+    def counted(model, name):
+        def pre_hook(module, args, kwargs):
+            widths[name].append(kwargs["input_ids"].shape[1])
+
+        return model.register_forward_pre_hook(pre_hook, with_kwargs=True)
+
+    uniforms = torch.full((1, 6, 5), torch.nan)  # five times the greedy candidate
+    uniforms[:, 2:, 4] = 0.999  # and one that leaves it at the third token
+    with counted(policy.base_model, "policy"), counted(critic.backbone, "critic"):
+        proposals = CachedPolicy(policy, 1, 64, -1, 6).propose([0], [[5, 6]], uniforms, 1.0)
+        values = CachedCritic(critic, 1, 64).values([0], [[5, 6]], proposals)
+    assert proposals.tokens(0, 0) == proposals.tokens(0, 3) != proposals.tokens(0, 4)
+    assert proposals.tokens(0, 0)[:2] == proposals.tokens(0, 4)[:2]
+    assert widths["policy"] == [2, 1, 1, 2, 2, 2] and widths["critic"] == [2, 1 + 1 + 4 * 2]
+    assert len(set(values[0, :4].tolist())) == 1 and values[0, 4] != values[0, 0]

@@ -5,7 +5,7 @@ import torch
 from learning import random_decoder
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.slots import SlotModel
+from oreo_agents.inference.slots import SlotModel, Tree
 
 VOCABULARY = 40
 SHAPES = [("qwen3", 4, 2), ("qwen3", 4, 1), ("llama", 4, 2), ("llama", 2, 2)]
@@ -59,20 +59,36 @@ def test_turns_of_many_slots_equal_one_pass_from_scratch(backbone, tokens):
     assert model.lengths.tolist() == [len(said[slot]) for slot in range(4)]
 
 
+def random_trees(tokens, batch, nodes, seed=0):
+    """One tree per slot, grown in two unequal steps, and each node's path as a list of nodes."""
+    generator = torch.Generator().manual_seed(seed)
+    tree = Tree.empty(batch, torch.device("cpu"))
+    paths = [[] for _ in range(batch)]
+    while tree.size < nodes:
+        n = 1 if tree.size == 0 else nodes - tree.size if tree.size > 2 else 3
+        parents = torch.randint(-1, tree.size, (batch, n), generator=generator)
+        for slot in range(batch):
+            for i, parent in enumerate(parents[slot].tolist()):
+                above = paths[slot][parent] if parent >= 0 else []
+                paths[slot].append([*above, tree.size + i])
+        tree = tree.grow(torch.tensor([tokens(n) for _ in range(batch)]), parents)
+    return tree, paths
+
+
 def test_a_tree_of_candidates_equals_each_by_itself(backbone, tokens):
     model = SlotModel(backbone, slots=3, max_length=256)
-    slots, k, steps = [2, 0], 3, 4
-    prompts = [tokens(5), tokens(9)]
+    slots, prompts = [2, 0], [tokens(5), tokens(9)]
     model.extend([1], [tokens(30)])  # a bystander
     model.extend(slots, prompts)
-    ids = torch.tensor([[tokens(k) for _ in range(steps)] for _ in slots])
-    at_once = model.branch(slots, ids, depth=0)
-    in_parts = torch.cat([model.branch(slots, ids[:, i : i + 2], depth=i) for i in (0, 2)], dim=1)
-    close(in_parts, at_once)
+    tree, paths = random_trees(tokens, batch=2, nodes=9)
+    every = torch.ones(2, 9, dtype=torch.bool)
+    at_once = model.branch(slots, tree, 0, every)
+    in_parts = [model.branch(slots, tree, 0, every[:, :4]), model.branch(slots, tree, 4, every[:, :5])]
+    close(torch.cat(in_parts, dim=1), at_once)
     for row, prompt in enumerate(prompts):
-        for lane in range(k):
-            expected = alone(backbone, prompt + ids[row, :, lane].tolist())[len(prompt) :]
-            close(at_once[row, :, lane], expected)
+        assert len({tuple(path) for path in paths[row]}) == 9 and max(map(len, paths[row])) > 2
+        for node, path in enumerate(paths[row]):
+            close(at_once[row, node], alone(backbone, prompt + tree.ids[row, path].tolist())[-1])
 
 
 def test_the_kept_candidate_is_what_later_turns_see(backbone, tokens):
@@ -81,14 +97,16 @@ def test_the_kept_candidate_is_what_later_turns_see(backbone, tokens):
     everyone = [0, 1, 2]
     model.extend(everyone, said)
     for turn in range(3):
-        ids = torch.tensor([[tokens(3) for _ in range(4)] for _ in everyone])
-        model.branch(everyone, ids, depth=0)
-        lanes, counts = torch.tensor([turn, 2, 0]), torch.tensor([4, 1, turn])
-        model.commit(everyone, lanes, counts, k=3)
+        tree, paths = random_trees(tokens, batch=3, nodes=10, seed=turn)
+        model.branch(everyone, tree, 0, torch.ones(3, 10, dtype=torch.bool))
+        chosen = [max(paths[0], key=len), paths[1][turn], []]
+        depth = max(map(len, chosen))
+        path = torch.tensor([[*nodes, *[9] * (depth - len(nodes))] for nodes in chosen])
+        model.commit(everyone, path, torch.tensor(list(map(len, chosen))))
         chunks = [tokens(1 + turn), tokens(5), tokens(2)]
         hidden = model.extend(everyone, chunks)
         for slot in everyone:
-            said[slot] = said[slot] + ids[slot, : counts[slot], lanes[slot]].tolist() + chunks[slot]
+            said[slot] = said[slot] + tree.ids[slot, chosen[slot]].tolist() + chunks[slot]
             close(hidden[slot], alone(backbone, said[slot])[-1])
     assert model.lengths.tolist() == [len(ids) for ids in said]
 
@@ -97,7 +115,8 @@ def test_branches_that_are_not_kept_leave_no_trace(backbone, tokens):
     model = SlotModel(backbone, slots=2, max_length=256)
     prompt, more = tokens(5), tokens(4)
     model.extend([0], [prompt])
-    model.branch([0], torch.tensor([[tokens(3) for _ in range(6)]]), depth=0)
+    tree, _ = random_trees(tokens, batch=1, nodes=9)
+    model.branch([0], tree, 0, torch.ones(1, 9, dtype=torch.bool))
     close(model.extend([0], [more])[0], alone(backbone, prompt + more)[-1])
 
 
