@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from oreo_agents.inference.slots import SlotModel, Tree
-from oreo_agents.models import Critic, lm_head
+from oreo_agents.models import Critic, lm_head, trunk_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class CachedPolicy:
         self, policy: PreTrainedModel, slots: int, max_length: int, end_id: int, max_new_tokens: int
     ) -> None:
         self.head = lm_head(policy)
-        self.model = SlotModel(cast(PreTrainedModel, policy.base_model), slots, max_length)
+        self.model = SlotModel(trunk_of(policy), slots, max_length)
         self.end_id, self.max_new_tokens = end_id, max_new_tokens
 
     def propose(

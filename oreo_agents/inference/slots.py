@@ -283,11 +283,10 @@ class SlotModel:
         mask: Tensor,
     ) -> Tensor:
         """Hidden states ``[T, H]`` of T tokens; ``mask`` is ``[T, W]``, see :class:`_Tokens` for the others."""
-        rows = torch.as_tensor(list(slots), device=self.device)
-        if (
-            2 * len(slots) > self.slots
-        ):  # idle slots that attend to anything cost less than copying the others
-            rows, owner = None, rows[owner]
+        chosen = torch.as_tensor(list(slots), device=self.device)
+        # Idle slots that attend to anything cost less than copying the keys and values of the others.
+        everyone = 2 * len(slots) > self.slots
+        rows, owner = (None, chosen[owner]) if everyone else (chosen, owner)
         batch, n = self.slots if rows is None else len(slots), int(rank.max()) + 1
         padded = torch.zeros(batch, n, mask.shape[-1], dtype=self.backbone.dtype, device=self.device)
         padded[owner, rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
