@@ -213,6 +213,7 @@ class OreoTrainer(Trainer):
                 betas=(args.adam_beta1, args.adam_beta2),
                 eps=args.adam_epsilon,
                 weight_decay=args.weight_decay,
+                fused=True,
             )
         return self.optimizer
 
@@ -330,10 +331,10 @@ class OreoTrainer(Trainer):
         return out
 
     def _weight(self, batch: MicroBatch) -> float:
-        """What a micro-batch counts in its batch: every episode alike, in imitation every token."""
+        """What a micro-batch counts in its batch: every item alike, in imitation every token."""
         if self.objective.per_token:
             return imitation_weights(batch, self.args.observation_weight).sum().item()
-        return len(batch["input_ids"])
+        return len(batch["input_ids"]) / (1 if "reference_point" in batch else self.objective.rows)
 
     def after_step(self) -> None:
         """Once the optimizer has stepped: adapt alpha, let the average of past critics follow."""

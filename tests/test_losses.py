@@ -5,7 +5,19 @@ import math
 import pytest
 import torch
 
-from oreo_agents.losses import masked_mean, sum_after, token_policy_loss, value_loss
+from oreo_agents.losses import (
+    importance_weights,
+    masked_mean,
+    one_step_policy_loss,
+    path_policy_loss,
+    response_policy_loss,
+    sampled_kl,
+    step_policy_loss,
+    sum_after,
+    token_policy_loss,
+    turn_starts,
+    value_loss,
+)
 
 BETA = 0.5
 
@@ -80,6 +92,92 @@ def test_padding_changes_nothing(loss, mask):
     plain = loss(VALUES, RHO, RETURNS, mask, BETA)
     wide = loss(padded(VALUES, 7.0), padded(RHO, 0.0), padded(RETURNS, 5.0), padded(mask, False), BETA)
     assert wide.item() == pytest.approx(plain.item())
+
+
+# --- variants -------------------------------------------------------------------------------------------------
+
+
+def loss_and_gradient(loss, actions, ends):
+    """Of a policy loss on the table at the top, for its log-ratios."""
+    logp = RHO.clone().requires_grad_()
+    masks = (actions, ends) if loss is step_policy_loss else (actions,)
+    value = loss(VALUES, logp * actions, RETURNS, *masks, BETA)
+    value.backward()
+    return value.item(), logp.grad
+
+
+ENDS = torch.tensor([[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]).bool()
+
+
+def test_a_step_of_one_token_is_a_token():
+    each = loss_and_gradient(step_policy_loss, ACTIONS, ACTIONS)
+    token = loss_and_gradient(token_policy_loss, ACTIONS, ACTIONS)
+    assert each[0] == pytest.approx(token[0])
+    torch.testing.assert_close(each[1], token[1])
+
+
+def test_a_response_of_one_step_is_a_step():
+    one_turn = torch.tensor([[0, 1, 1, 1, 0], [0, 1, 0, 0, 0]]).bool()
+    end = torch.tensor([[0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]).bool()
+    step = loss_and_gradient(step_policy_loss, one_turn, end)
+    response = loss_and_gradient(response_policy_loss, one_turn, end)
+    assert step[0] == pytest.approx(response[0])
+    torch.testing.assert_close(step[1], response[1])
+
+
+def test_the_stop_gradient_changes_gradients_and_not_the_loss():
+    """Without it a token gets the errors of all tokens before it too."""
+    token, path = (loss_and_gradient(loss, ACTIONS, ENDS) for loss in (token_policy_loss, path_policy_loss))
+    assert path[0] == pytest.approx(token[0])
+    torch.testing.assert_close(path[1], token[1].cumsum(1) * ACTIONS)
+    assert not torch.allclose(path[1], token[1])
+
+
+def test_step_and_response_by_hand():
+    # Turns of the first episode: tokens 1 and 2, token 4; both turns' errors are those of their first tokens.
+    errors = deltas()
+    step = ((errors[0, 1] ** 2 + errors[0, 4] ** 2) / 2 + errors[1, 1] ** 2) / 2
+    response = (errors[0, 1] ** 2 + errors[1, 1] ** 2) / 2
+    value, gradient = loss_and_gradient(step_policy_loss, ACTIONS, ENDS)
+    assert value == pytest.approx(step)
+    assert gradient[0, 1].item() == gradient[0, 2].item() == pytest.approx(2 * BETA * errors[0, 1] / (2 * 2))
+    assert loss_and_gradient(response_policy_loss, ACTIONS, ENDS)[0] == pytest.approx(response)
+
+
+def test_one_step_by_hand():
+    # V(s) - r - V(s') + beta rho; s' skips the observation at 3, and the last action has none.
+    first = (0.5 - 0.1 + 0.1) ** 2 + (0.1 - 0.4 - 0.2) ** 2 + (0.4 - 1.0 + 0.3) ** 2
+    second = (0.6 - 0.4) ** 2
+    value, _ = loss_and_gradient(one_step_policy_loss, ACTIONS, ENDS)
+    assert value == pytest.approx((first / 3 + second) / 2)
+
+
+def test_turns_begin_after_observations_and_after_turns():
+    actions = torch.tensor([[0, 1, 1, 1, 0, 1]]).bool()
+    ends = torch.tensor([[0, 0, 1, 1, 0, 1]]).bool()
+    assert turn_starts(actions, ends).tolist() == [[False, True, False, True, False, True]]
+
+
+def test_importance_weights_are_clipped_above_only():
+    rho = torch.tensor([[0.5, 0.1], [3.0, 0.0], [-4.0, 0.0]])
+    assert importance_weights(rho).tolist() == pytest.approx([math.exp(0.6), math.e, math.exp(-4)])
+
+
+def test_weights_and_clip_of_the_value_loss_by_hand():
+    # Log-ratios to go .4 and .2 and .6 clipped at .3: targets .85, .9, .85; second episode -.8 -> -.3: .15
+    first = ((0.5 - 0.85) ** 2 + (0.1 - 0.9) ** 2 + (0.4 - 0.85) ** 2) / 3
+    second = (0.6 - 0.15) ** 2
+    loss = value_loss(VALUES, RHO, RETURNS, STATES, BETA, clip=0.3, weights=torch.tensor([2.0, 0.5]))
+    assert loss.item() == pytest.approx((2 * first + 0.5 * second) / 2)
+
+
+def test_the_sampled_kl_is_unbiased_on_the_policys_own_tokens():
+    torch.manual_seed(0)
+    policy, reference = (torch.distributions.Categorical(logits=torch.randn(6)) for _ in range(2))
+    rho = policy.logits - reference.logits
+    expected = torch.distributions.kl_divergence(policy, reference)
+    torch.testing.assert_close((policy.probs * sampled_kl(rho)).sum(), expected)
+    assert (sampled_kl(torch.linspace(-3, 3, 20)) >= 0).all()
 
 
 def test_a_tree_with_a_known_answer_is_solved():
