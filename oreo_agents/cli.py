@@ -151,12 +151,7 @@ def add_play(commands: Commands) -> None:
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
     parser.add_argument("--agent", metavar="NAME_OR_PATH", help="expert, random or a trained agent plays")
-    parser.add_argument(
-        "--select", choices=SELECTIONS, default="greedy", help="how it chooses; default: %(default)s"
-    )
-    parser.add_argument(
-        "--k", type=_positive, default=5, metavar="K", help="its candidates; default: %(default)s"
-    )
+    _add_selection(parser, "greedy")
     parser.add_argument("--pause", type=_seconds, default=1.0, metavar="S", help="seconds between its steps")
     parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
 
@@ -217,8 +212,9 @@ def add_record(commands: Commands) -> None:
         "--agent",
         default="expert",
         metavar="NAME_OR_PATH",
-        help="expert (default), shortest, random, or a trained agent, which samples its actions",
+        help="expert (default), shortest, random, or a trained agent",
     )
+    _add_selection(parser, "sample")
     _add_game_options(parser)
     parser.add_argument(
         "--episodes", "-n", type=_positive, metavar="N", help="at most this many; default: all"
@@ -248,7 +244,7 @@ def run_record(args: argparse.Namespace) -> int | None:
     else:
         from oreo_agents.agents.oreo import OreoAgent
 
-        agent = OreoAgent.from_pretrained(args.agent, select="sample")
+        agent = OreoAgent.from_pretrained(args.agent, select=args.select, k=args.k)
         print(record_rollouts(agent, args.output, **options))
     return None
 
@@ -393,6 +389,15 @@ def _command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_selection(parser: Options, default: str) -> None:
+    parser.add_argument(
+        "--select", choices=SELECTIONS, default=default, help="how it chooses; default: %(default)s"
+    )
+    parser.add_argument(
+        "--k", type=_positive, default=5, metavar="K", help="its candidates; default: %(default)s"
+    )
 
 
 def _add_game_options(parser: Options) -> None:
