@@ -7,6 +7,7 @@ once through :mod:`oreo_agents.rollout`.
 from __future__ import annotations
 
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from oreo_agents.agents import Agent
 
 AGENTS = ("expert", "shortest", "random")
+
+_NAME = re.compile(r"[a-z]+ \d+")
 UNLIMITED = 100_000
 """So many games, and no more, are played without a limit; the generated splits have a million."""
 
@@ -242,20 +245,36 @@ class Noise:
     def __init__(self, epsilon: float, random: Random) -> None:
         self.epsilon, self._random = epsilon, random
         self._offered: set[str] = set()
+        self._missed: str | None = None  # the last slip, if it was a miss: a stubborn player tries again
 
     def disturb(self, command: str, admissible: Sequence[str]) -> str:
         """``command`` itself, or with probability epsilon another one."""
         self._offered.update(admissible)
         if self._random.random() >= self.epsilon:
+            self._missed = None
             return command
         others = [other for other in admissible if other != command]
-        misses = self._near_misses(admissible)
-        return self._random.choice(self._random.choice([pool for pool in (others, misses) if pool]))
+        pools = [others, self._near_misses(admissible), [self._missed] if self._missed else []]
+        slip = self._random.choice(self._random.choice([pool for pool in pools if pool]))
+        self._missed = None if slip in admissible else slip
+        return slip
 
     def _near_misses(self, admissible: Sequence[str]) -> list[str]:
-        """Commands that do nothing now: about things elsewhere, or about numbers that do not exist."""
-        elsewhere = sorted(self._offered.difference(admissible))
-        return [beyond for beyond in _beyond_the_last(admissible) if beyond not in admissible] + elsewhere
+        """Commands that do nothing now: with a wrong name, about things elsewhere, or a number too high."""
+        wrong = self._misnamed(8) + _beyond_the_last(admissible)
+        return [miss for miss in wrong if miss not in admissible] + sorted(
+            self._offered.difference(admissible)
+        )
+
+    def _misnamed(self, n: int) -> list[str]:
+        """Commands of this episode, any verb as likely as another, with one name exchanged for another."""
+        by_verb: dict[str, list[str]] = {}
+        for command in sorted(self._offered):
+            by_verb.setdefault(command.partition(" ")[0], []).append(command)
+        names = sorted(set(_NAME.findall(" ".join(self._offered))))
+        choose = self._random.choice
+        commands = [choose(by_verb[choose(list(by_verb))]) for _ in range(n)]
+        return [c.replace(choose(_NAME.findall(c)), choose(names)) for c in commands if _NAME.search(c)]
 
 
 def _beyond_the_last(commands: Sequence[str]) -> list[str]:

@@ -23,24 +23,29 @@ _GAMES_ARGUMENT = {
 """What an environment calls the place or kind of its games, where that is not ``games``."""
 
 
-def environments(env_id: str = ALFWORLD, max_steps: int = 50, **options: Any) -> MakeEnv:
+def environments(
+    env_id: str = ALFWORLD, max_steps: int = 50, *, patience: int | None = None, **options: Any
+) -> MakeEnv:
     """A maker of environments over one list of games, which is looked up once.
 
     Args:
         env_id: a Gymnasium id.
         max_steps: step limit of an episode.
+        patience: end an episode after so many useless commands in a row; None: play on to the step limit.
         options: as for ``gym.make(env_id)``.
 
     Raises:
         ConfigurationError: there is no such environment, or it does not take these options.
         DataNotFoundError: there are no such games.
     """
-    import oreo_envs  # noqa: F401 (registers the ids)
+    from oreo_envs.wrappers import TruncateWhenStuck
 
     try:
         env = gym.make(env_id, max_episode_steps=max_steps, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError, TypeError, ValueError) as error:
         raise ConfigurationError(f"there is no environment {env_id!r} with {options}: {error}") from error
+    if patience is not None:
+        env = TruncateWhenStuck(env, patience)
     return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
 
 

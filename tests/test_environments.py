@@ -57,3 +57,18 @@ def test_an_environment_without_games_is_refused():
 
     with pytest.raises(ConfigurationError, match="Single has no list of games"):
         games_of(Single())
+
+
+def test_patience_ends_an_episode_that_is_stuck():
+    env = environments(split="generated", patience=2)()
+    _, info = env.reset(seed=3)
+    useful = next(c for c in info["admissible_commands"] if c.startswith("go to"))
+    ended = [env.step(action)[3] for action in ("fly", useful, "fly", "fly")]
+    assert ended == [False, False, False, True]
+    env.reset(seed=3)
+    assert not env.step("fly")[3]
+
+
+def test_patience_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="patience=0"):
+        environments(split="generated", patience=0)
