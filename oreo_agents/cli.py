@@ -85,8 +85,11 @@ def build_parser() -> argparse.ArgumentParser:
 def add_demo(commands: Commands) -> None:
     """Options of ``demo``."""
     parser = _command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
-    parser.add_argument("--games", type=Path, metavar="PATH", help="real games: a folder or archive of them")
-    parser.add_argument("--output", "-o", type=Path, default=Path("runs/demo"), help="default: %(default)s")
+    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
+    parser.add_argument(
+        "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
+    )
+    parser.add_argument("--output", "-o", type=Path, help="default: runs/demo, or runs/demo-ID")
     parser.add_argument("--from-scratch", action="store_true", help="ignore the shipped starting checkpoint")
     parser.add_argument("--episodes", type=_positive, metavar="N", help="held-out games to evaluate on")
     _add_seed(parser)
@@ -254,7 +257,9 @@ def add_train(commands: Commands) -> None:
     parser = _command(commands, "train", run_train, "train a policy, with OREO also its critic")
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
-    parser.add_argument("--model", default="small", metavar="PATH", help="a causal LM, or small: a new one")
+    parser.add_argument(
+        "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny: a new one"
+    )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=_positive, metavar="N", help="optimiser steps")

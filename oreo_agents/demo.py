@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +24,10 @@ from oreo_agents.evaluation import Result, evaluate, write_json
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
+
+SUMS = {"max_terms": 4, "max_digits": 2}
+PROBLEMS = 100_000
+"""More than a demo uses, so that rollouts meet new ones."""
 
 STARTING_CHECKPOINT = Path(__file__).parent / "assets" / "start"
 
@@ -43,6 +47,8 @@ class Recipe:
     """Passes over them from the shipped starting checkpoint."""
     scratch_learning_rate: float = 2e-3
     """Of imitation from scratch."""
+    scratch_model: str = "small"
+    """What is trained from scratch, as ``oreo-agents train --model`` has it."""
     observation_weight: float = 0.3
     """In imitation the decoder also predicts what it will see: that teaches it which commands can work."""
     rollouts: int = 1200
@@ -64,6 +70,22 @@ class Recipe:
     """An action is cut after so many; ALFWorld's longest command has five tokens and its end."""
     slots: int = 100
     from_scratch: bool = False
+
+
+REASONING = Recipe(
+    demonstrations=6000,
+    epsilon=0.0,
+    sft_epochs=4,
+    scratch_learning_rate=4e-3,
+    scratch_model="tiny",
+    observation_weight=0.0,
+    rollouts=3000,
+    eval_games=300,
+    max_steps=8,
+    max_new_tokens=16,
+    from_scratch=True,
+)
+"""For arithmetic a step at a time: no slips to recover from, and problems cannot be predicted."""
 
 
 class Stages:
@@ -130,6 +152,17 @@ class Arena:
     def _of_games(cls, name: str, train: Games, test: Games) -> Arena:
         return cls(name, ALFWORLD, {"games": train}, {"games": test})
 
+    @classmethod
+    def reasoning(cls, task: str | None) -> Arena:
+        """Problems of one of reasoning-gym's tasks; by default short sums, which a small decoder can learn.
+
+        Raises:
+            ConfigurationError: there is no such task.
+        """
+        options = {"task": task} if task else {"task": "chain_sum", "config": SUMS}
+        train, test = ({**options, "split": split, "size": PROBLEMS} for split in ("train", "test"))
+        return cls(f"{options['task']}, unseen problems", "OREO-Reasoning", train, test)
+
 
 def _digest(agent: Path | str) -> str:
     """Identifies a policy by its weights."""
@@ -145,22 +178,41 @@ def run(args: argparse.Namespace) -> int:
     from oreo_agents.report.plots import success_plot
     from oreo_agents.report.tables import success_table
 
-    options = {"eval_games": args.episodes} if args.episodes else {}
     start = time.monotonic()
     console = Console(stderr=True)
-    recipe = Recipe(seed=args.seed, from_scratch=args.from_scratch, **options)
-    results = whole_path(Arena.alfworld(args.games), Path(args.output), recipe, console)
-    success_plot(results, Path(args.output) / "results.png")
+    arena, recipe = setting(args.env, args.games)
+    options = {"eval_games": args.episodes} if args.episodes else {}
+    recipe = replace(recipe, seed=args.seed, from_scratch=args.from_scratch or recipe.from_scratch, **options)
+    output = Path(args.output or ("runs/demo" if args.env == ALFWORLD else f"runs/demo-{args.env}"))
+    results = whole_path(arena, output, recipe, console)
+    success_plot(results, output / "results.png")
     Console().print(
         success_table(results, title=f"{results[0]['arena']}, {results[0]['n']} games, seed {recipe.seed}")
     )
     console.print(
-        f"{time.monotonic() - start:.0f} s. Results: {args.output}/results.json and results.png. "
-        f"Watch an episode: oreo-agents replay {args.output}/episodes",
+        f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
+        f"Watch an episode: oreo-agents replay {output}/episodes",
         highlight=False,
         markup=False,
     )
     return 0
+
+
+def setting(env_id: str, source: str | None) -> tuple[Arena, Recipe]:
+    """Where the demo of an environment plays, and how much it does there.
+
+    Args:
+        env_id: ``OREO-ALFWorld`` or ``OREO-Reasoning``.
+        source: a folder or archive of games, or a task; None for the demo's own.
+
+    Raises:
+        ConfigurationError: there is no demo of that environment.
+    """
+    if env_id == ALFWORLD:
+        return Arena.alfworld(Path(source) if source else None), Recipe()
+    if env_id == "OREO-Reasoning":
+        return Arena.reasoning(source), REASONING
+    raise ConfigurationError(f"there is no demo of {env_id!r}; choose OREO-ALFWorld or OREO-Reasoning")
 
 
 def whole_path(arena: Arena, output: Path, recipe: Recipe, console: Console) -> list[Result]:
@@ -215,7 +267,7 @@ class Steps:
         self.demonstrations = self.record()
         recipe = self.recipe
         shipped = not recipe.from_scratch and STARTING_CHECKPOINT.is_dir()
-        model = STARTING_CHECKPOINT if shipped else "small"
+        model = STARTING_CHECKPOINT if shipped else recipe.scratch_model
         options = {
             "num_train_epochs": recipe.refine_epochs if shipped else recipe.sft_epochs,
             "learning_rate": 5e-4 if shipped else recipe.scratch_learning_rate,
@@ -225,7 +277,7 @@ class Steps:
         def work(path: Path) -> None:
             self._fit("sft", model, self.demonstrations, path, options)
 
-        return self.stages.run("sft", (_digest(model) if shipped else "small", options), work)
+        return self.stages.run("sft", (_digest(model) if shipped else model, options), work)
 
     def roll_out(self, policy: Path) -> Path:
         """The offline dataset: the policy's own episodes at temperature 1, successes and failures."""

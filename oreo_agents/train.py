@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.trainer import OreoTrainer
 
-FROM_SCRATCH = "small"
-"""The model name that stands for a new small decoder."""
+FROM_SCRATCH = {"small": 256, "tiny": 128}
+"""Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
 
 UNKNOWN_ENV = ""
 """What imported episodes have for an environment; they are ALFWorld's."""
@@ -42,8 +42,8 @@ def train(
     Args:
         method: ``sft``, ``rejection`` or ``oreo``.
         episodes: recorded trajectories; those of a language model carry its token ids.
-        model: an agent's folder, a Hugging Face causal LM, or ``small`` for a new decoder whose vocabulary is
-            learnt from ``episodes``.
+        model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
+            vocabulary is learnt from ``episodes``.
         output: the agent's folder; an agent already there is replaced when training has ended.
         progress: show loss, tokens/s and time left.
         play: plays the games that judge the policy while it is trained, and after the last step.
@@ -66,7 +66,7 @@ def train(
     config = OreoConfig(output_dir=f"{output}.checkpoints", **options)
     torch.manual_seed(config.seed)
     policy, tokenizer = _start(model, episodes)
-    critic = None if str(model) == FROM_SCRATCH else load_critic(model)
+    critic = None if str(model) in FROM_SCRATCH else load_critic(model)
     chat = Chat(tokenizer)
     shown = TrainingProgress(method) if progress else None
     trainer = OreoTrainer(
@@ -98,7 +98,7 @@ def machine_defaults() -> dict[str, Any]:
 
 def _method_defaults(method: str, model: str) -> dict[str, Any]:
     scratch = {"learning_rate": SCRATCH_RATES.get(method, 3e-4), "muon": True}
-    return {"method": method, **(scratch if model == FROM_SCRATCH else {})}
+    return {"method": method, **(scratch if model in FROM_SCRATCH else {})}
 
 
 def _start(
@@ -106,12 +106,12 @@ def _start(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from oreo_agents.models import load_policy, small_decoder
 
-    if str(model) != FROM_SCRATCH:
+    if str(model) not in FROM_SCRATCH:
         return load_policy(model)
     if not episodes:
         raise DatasetError("a new decoder learns its vocabulary from episodes, and there are none")
     tokenizer = tokenizer_for(episodes)
-    return small_decoder(tokenizer), tokenizer
+    return small_decoder(tokenizer, FROM_SCRATCH[str(model)]), tokenizer
 
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
