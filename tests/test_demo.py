@@ -1,11 +1,13 @@
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from oreo_envs.errors import DataNotFoundError
 from rich.console import Console
 
-from oreo_agents.demo import Arena, Recipe, whole_path
+from oreo_agents.demo import REASONING, Arena, Recipe, Stages, Steps, setting, whole_path
+from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 
 TINY = Recipe(
@@ -96,3 +98,41 @@ def test_missing_games_leave_nothing_behind(tmp_path):
     with pytest.raises(DataNotFoundError, match="nowhere"):
         run(tmp_path / "out", source=tmp_path / "nowhere")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_same_stages_work_on_mathematics(tmp_path):
+    """Too little training to be right, enough to see that problems, steps and verdicts pass through every stage."""
+    from oreo_agents import load_trajectories
+
+    sizes = {
+        "demonstrations": 24,
+        "sft_epochs": 1,
+        "rollouts": 4,
+        "eval_games": 3,
+        "max_steps": 5,
+        "slots": 4,
+    }
+    recipe = replace(REASONING, **sizes)
+    path = Steps(Arena.reasoning(None), recipe, Stages(tmp_path, Console(file=io.StringIO())))
+    sft = path.imitate()
+    demonstrations, rollouts = load_trajectories(path.demonstrations), load_trajectories(path.roll_out(sft))
+    assert all(episode.success and episode.turns[-1].action.startswith("####") for episode in demonstrations)
+    assert {episode.env_id for episode in [*demonstrations, *rollouts]} == {"OREO-Reasoning"}
+    assert (len(demonstrations), len(rollouts)) == (24, 4)
+    assert all(len(turn.token_ids) <= recipe.max_new_tokens for episode in rollouts for turn in episode.turns)
+    result = path.judge("SFT", sft, "greedy")
+    assert [game.split("/")[::2] for game in result["games"]] == [["chain_sum", str(i)] for i in range(3)]
+    assert all("/test" in game for game in result["games"])
+
+
+def test_problems_to_judge_on_are_not_those_to_learn_from():
+    arena = Arena.reasoning(None)
+    train, test = (environments(arena.env_id, **options)() for options in (arena.train, arena.test))
+    questions = [{problem.question for problem in games_of(env)[:300]} for env in (train, test)]
+    assert len(questions[0] & questions[1]) < 0.1 * len(questions[1])  # short sums come twice by chance
+
+
+def test_only_two_environments_have_a_demo():
+    assert setting("OREO-Reasoning", "products")[0].train["task"] == "products"
+    with pytest.raises(ConfigurationError, match="no demo of 'OREO-MATH'"):
+        setting("OREO-MATH", None)
