@@ -2,6 +2,7 @@
 
     python benchmarks/whole_path.py                                # generated rooms, 3 seeds
     python benchmarks/whole_path.py --games DIR --seeds 0          # ALFWorld's own train and valid_seen
+    python benchmarks/whole_path.py --env OREO-Reasoning --seeds 0 # sums, one operation a step
 
 Every seed is one run of ``oreo-agents demo`` (the same stages, resumable) under ``runs/whole_path``. Prints and
 writes one table per method over all seeds, and the differences to the SFT start, paired on the same games.
@@ -14,13 +15,14 @@ import json
 import platform
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
-from oreo_agents.demo import Arena, Recipe, whole_path
+from oreo_agents.demo import setting, whole_path
+from oreo_agents.environments import ALFWORLD
 from oreo_agents.evaluation import write_json
 from oreo_agents.report.tables import to_markdown
 from oreo_agents.statistics import paired_difference, wilson
@@ -30,7 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--games", type=Path, help="folder or archive of real games; default: generated ones")
+    parser.add_argument("--env", default=ALFWORLD, metavar="ID", help="or OREO-Reasoning")
+    parser.add_argument("--games", help="folder or archive of real games; default: generated ones")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/whole_path"), help="default: %(default)s")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results/whole_path_*.json")
@@ -39,14 +42,12 @@ def main() -> None:
     )
     args = parser.parse_args()
     fields = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
-    fields = {"eval_games": 200, **fields}
-    arena = "real" if args.games else "generated"
+    name = "math" if args.env != ALFWORLD else "real" if args.games else "generated"
+    arena, recipe = setting(args.env, args.games)
     runs = {}
     for seed in args.seeds:
-        recipe = Recipe(seed=seed, **fields)
-        runs[seed] = whole_path(
-            Arena.alfworld(args.games), args.output / f"{arena}-{seed}", recipe, Console(stderr=True)
-        )
+        recipe = replace(recipe, seed=seed, **fields)
+        runs[seed] = whole_path(arena, args.output / f"{name}-{seed}", recipe, Console(stderr=True))
     pooled = [pool([run[i] for run in runs.values()]) for i in range(len(runs[args.seeds[0]]))]
     summary = {
         "command": "python benchmarks/whole_path.py " + " ".join(sys.argv[1:]),
@@ -59,7 +60,7 @@ def main() -> None:
         "difference_to_sft": {p["method"]: difference(runs, i) for i, p in enumerate(pooled) if i},
         "runs": runs,
     }
-    path = args.results or Path(__file__).parent / "results" / f"whole_path_{arena}.json"
+    path = args.results or Path(__file__).parent / "results" / f"whole_path_{name}.json"
     write_json(path, summary)
     print(to_markdown(pooled))
     for method, found in summary["difference_to_sft"].items():
