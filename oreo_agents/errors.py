@@ -4,6 +4,7 @@ OreoError
 ├── DatasetError              recorded episodes that cannot be read, or must not be written
 ├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
 ├── ConfigurationError        options that contradict each other or name something unknown
+├── EngineError               text could not be generated: a server out of reach, or one that answers nonsense
 └── TrainingError             training cannot go on
 """
 
@@ -20,6 +21,10 @@ class CheckpointError(OreoError):
 
 class ConfigurationError(OreoError):
     """Options contradict each other, or name something that does not exist."""
+
+
+class EngineError(OreoError):
+    """Text could not be generated, for reasons outside this program."""
 
 
 class TrainingError(OreoError):

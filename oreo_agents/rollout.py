@@ -31,10 +31,17 @@ class _Running:
         self.observation, self.info = env.reset(seed=episode.seed, options={"game": episode.game})
         self.turns: list[Turn] = []
         self.tokens = {"prompt": 0, "generated": 0, "critic": 0}
+        self.metadata: dict[str, Any] = {"tokens": self.tokens}
         self.terminated = self.truncated = False
 
     def step(self, decision: Decision) -> bool:
         """Play the decision; True when the episode is over."""
+        self._count(decision)
+        if decision.end:
+            self.metadata["ended"] = decision.end
+            self.metadata |= {"failed": True} if decision.failed else {}
+            self.truncated = True
+            return True
         action, before = decision.action, self.observation
         self.observation, reward, self.terminated, self.truncated, info = self.env.step(action)
         self.turns.append(
@@ -50,10 +57,15 @@ class _Running:
             )
         )
         self.info = info
+        return self.terminated or self.truncated
+
+    def _count(self, decision: Decision) -> None:
         self.tokens["prompt"] += decision.prompt_tokens
         self.tokens["generated"] += decision.generated_tokens
         self.tokens["critic"] += decision.critic_tokens
-        return self.terminated or self.truncated
+        if decision.simulated_steps:
+            before = self.metadata.get("simulated_steps", 0)
+            self.metadata["simulated_steps"] = before + decision.simulated_steps
 
     def trajectory(self, agent: Agent) -> Trajectory:
         spec = self.env.unwrapped.spec
@@ -69,7 +81,7 @@ class _Running:
             terminated=self.terminated,
             truncated=self.truncated,
             final_observation=self.observation,
-            metadata={"tokens": self.tokens},
+            metadata=self.metadata,
         )
 
 
@@ -78,7 +90,9 @@ def rollout(
 ) -> Iterator[Trajectory]:
     """Play ``episodes``, up to ``slots`` at once, and yield each as it ends (so not in order).
 
-    A slot whose episode ends takes the next one at once; the model never waits for the longest episode.
+    A slot whose episode ends takes the next one at once; the model never waits for the longest episode. An agent that
+    cannot go on ends its episode, not the others: ``metadata["ended"]`` then has the reason, and
+    ``metadata["failed"]`` is there if the policy is not to blame.
 
     Args:
         make_env: builds one environment; called at most ``slots`` times.

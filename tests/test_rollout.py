@@ -4,7 +4,9 @@ import gymnasium as gym
 import pytest
 from learning import ToyRoom, Visitor
 
+from oreo_agents.agents import Decision
 from oreo_agents.rollout import Episode, rollout
+from oreo_agents.trajectory import Action
 
 LIMIT = 5
 
@@ -84,3 +86,27 @@ def test_environments_are_closed_even_when_the_reader_stops():
     next(played)
     played.close()
     assert len(set(map(id, closed))) == 3
+
+
+def test_an_agent_that_cannot_go_on_ends_its_episode_alone():
+    class Tired(Visitor):
+        """Gives up in its second turn; the machinery of game 5 breaks at once."""
+
+        def act_many(self, slots, observations, infos):
+            decisions = super().act_many(slots, observations, infos)
+            for i, slot in enumerate(slots):
+                if infos[i]["game"] == "room-5":
+                    decisions[i] = Decision(Action(""), end="no answer", failed=True)
+                elif self.visits[slot] == 2:
+                    decisions[i] = Decision(Action(""), prompt_tokens=3, end="tired")
+            return decisions
+
+    played = by_seed(rollout(rooms(), GAMES, Tired(), slots=3))
+    assert [len(played[100 + game]) for game in range(7)] == [1, 1, 1, 1, 1, 0, 1]
+    assert played[100].success and played[100].metadata == {
+        "tokens": {"prompt": 5, "generated": 2, "critic": 1}
+    }
+    assert (played[101].terminated, played[101].truncated) == (False, True)
+    assert played[101].metadata["ended"] == "tired" and "failed" not in played[101].metadata
+    assert played[101].metadata["tokens"]["prompt"] == 5 + 3
+    assert played[105].metadata["ended"] == "no answer" and played[105].metadata["failed"]

@@ -18,6 +18,12 @@ class Decision:
     generated_tokens: int = 0
     """Over all candidates."""
     critic_tokens: int = 0
+    simulated_steps: int = 0
+    """Steps that a search took on copies of the environment."""
+    end: str = ""
+    """Why the agent cannot go on, e.g. a full context; the action is then not played and the episode is over."""
+    failed: bool = False
+    """That reason lies with the machinery, such as a server out of reach, not with the policy."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

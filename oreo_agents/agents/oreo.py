@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.agents import Decision
@@ -76,6 +76,7 @@ class OreoAgent:
         self.select, self.k = select, k if select == "best_of_k" else 1
         self.logprob_weight, self.temperature = logprob_weight, temperature
         self.max_new_tokens, self.name = max_new_tokens, name
+        self.max_length = int(getattr(policy.config, "max_position_embeddings", 4096))
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.prepare(1)
         self.reset()
@@ -84,17 +85,19 @@ class OreoAgent:
     def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
         """Load an agent's folder (policy and, if present, critic) or a plain Hugging Face causal LM.
 
-        Options are those of the class, and ``device`` (default: the GPU if there is one).
+        Options are those of the class, ``device`` (default: the GPU if there is one) and ``dtype`` (default: as
+        stored, or float32 where the machine is slow in bfloat16). In float32 an episode does not depend on how many
+        others are played beside it; in bfloat16 a near tie may fall differently.
 
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
         policy, tokenizer = load_policy(path)
         critic = load_critic(path, policy)
-        device = options.pop("device", best_device())
+        device, dtype = options.pop("device", best_device()), options.pop("dtype", None)
         for model in (policy, critic and critic.backbone):
-            if model is not None and not fast_bf16():
-                model.float()
+            if model is not None and (dtype or not fast_bf16()):
+                cast(nn.Module, model).to(dtype or torch.float32)
         options.setdefault("name", Path(path).name)
         return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
 
@@ -112,42 +115,36 @@ class OreoAgent:
 
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once; forgets all running ones."""
-        length = getattr(self.policy.config, "max_position_embeddings", 4096)
-        self._proposer = CachedPolicy(self.policy, slots, length, self.chat.end_id, self.max_new_tokens)
+        length, judging = self.max_length, self.select == "best_of_k"
+        shared = self.critic if judging and self.critic and self.critic.shares(self.policy) else None
+        self._engine = CachedPolicy(
+            self.policy, slots, length, self.chat.end_id, self.max_new_tokens, critic=shared
+        )
         self._judge = (
-            CachedCritic(self.critic, slots, length) if self.critic and self.select == "best_of_k" else None
+            CachedCritic(self.critic, slots, length) if judging and self.critic and not shared else None
         )
         self._rngs = [random.Random(slot) for slot in range(slots)]
-        self._last: list[list[int] | None] = [None] * slots
+        self._lengths = [0] * slots
 
     def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
         """New episodes start in ``slots``; their randomness comes from ``seeds`` alone."""
         for slot, seed in zip(slots, seeds, strict=True):
             self._rngs[slot] = random.Random(seed)
-            self._last[slot] = None
-        self._proposer.model.clear(slots)
+            self._lengths[slot] = 0
+        self._engine.clear(slots)
         if self._judge:
-            self._judge.model.clear(slots)
+            self._judge.clear(slots)
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
-        """One decision for each slot's newest observation."""
-        last = [self._last[slot] for slot in slots]
-        new = self._prompts(last, observations)
-        prompts = [[*(before or ())[-1:], *ids] for before, ids in zip(last, new, strict=True)]
-        proposals = self._proposer.propose(slots, prompts, self._uniforms(slots), self.temperature)
-        values = self._judge.values(slots, new, proposals) if self._judge else None
-        lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else self._best(proposals, values)
-        self._proposer.keep(slots, proposals, lanes.to(proposals.counts.device))
-        if self._judge:
-            self._judge.keep(slots, proposals, lanes.to(proposals.counts.device))
-        decisions = [
-            self._decision(proposals, values, row, int(lane), len(new[row])) for row, lane in enumerate(lanes)
-        ]
-        for slot, decision in zip(slots, decisions, strict=True):
-            self._last[slot] = list(decision.action.token_ids or ())
-        return decisions
+        """One decision for each slot's newest observation; it has no action but an end where the context is full."""
+        new = self._prompts(slots, observations)
+        room = [self.max_length - self._lengths[slot] - self.max_new_tokens for slot in slots]
+        fits = [i for i, prompt in enumerate(new) if len(prompt) <= room[i]]
+        decided = iter(self._decide([slots[i] for i in fits], [new[i] for i in fits]) if fits else ())
+        full = Decision(Action(""), end=f"the context of {self.max_length} tokens is full")
+        return [next(decided) if i in set(fits) else full for i in range(len(slots))]
 
     def follow(
         self,
@@ -157,26 +154,37 @@ class OreoAgent:
         actions: Sequence[str],
     ) -> None:
         """Take in, instead of a decision, the action that someone else chose after each observation."""
-        last = [self._last[slot] for slot in slots]
-        new = self._prompts(last, observations)
-        taken = [
-            list(getattr(action, "token_ids", None) or self.chat.action_ids(action)) for action in actions
+        new = [
+            [*prompt, *(getattr(action, "token_ids", None) or self.chat.action_ids(action))]
+            for prompt, action in zip(self._prompts(slots, observations), actions, strict=True)
         ]
-        rows = list(zip(last, new, taken, strict=True))
-        with torch.inference_mode():
-            self._proposer.model.extend(
-                slots, [[*(before or ())[-1:], *ids, *action[:-1]] for before, ids, action in rows]
-            )
-            if self._judge:
-                self._judge.model.extend(slots, [[*ids, *action] for _, ids, action in rows])
-        for slot, action in zip(slots, taken, strict=True):
-            self._last[slot] = action
+        self._engine.extend(slots, new)
+        if self._judge:
+            self._judge.extend(slots, new)
+        for slot, ids in zip(slots, new, strict=True):
+            self._lengths[slot] += len(ids)
 
-    def _prompts(self, last: Sequence[list[int] | None], observations: Sequence[str]) -> list[list[int]]:
-        """What each observation adds to an episode whose last action is given; None where there is none yet."""
+    def _decide(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[Decision]:
+        """Decisions where there is room for them."""
+        proposals = self._engine.propose(slots, prompts, self._uniforms(slots), self.temperature)
+        values = self._judge.values(slots, prompts, proposals) if self._judge else proposals.values
+        lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else self._best(proposals, values)
+        self._engine.keep(slots, proposals, lanes)
+        if self._judge:
+            self._judge.keep(slots, proposals, lanes)
+        decisions = [
+            self._decision(proposals, values, row, int(lane), len(prompts[row]))
+            for row, lane in enumerate(lanes)
+        ]
+        for slot, prompt, decision in zip(slots, prompts, decisions, strict=True):
+            self._lengths[slot] += len(prompt) + len(decision.action.token_ids or ())
+        return decisions
+
+    def _prompts(self, slots: Sequence[int], observations: Sequence[str]) -> list[list[int]]:
+        """What each observation adds to its episode."""
         return [
-            self.chat.opening(text) if before is None else self.chat.reply(text)
-            for before, text in zip(last, observations, strict=True)
+            self.chat.reply(text) if self._lengths[slot] else self.chat.opening(text)
+            for slot, text in zip(slots, observations, strict=True)
         ]
 
     def _best(self, proposals: Proposals, values: Tensor) -> Tensor:
@@ -217,4 +225,5 @@ class OreoAgent:
             if self.k > 1
             else (),
         )
-        return Decision(action, prompt, generated, 0 if values is None else prompt + generated)
+        read = prompt + generated if self._judge else len(set(map(tuple, tokens)))
+        return Decision(action, prompt, generated, 0 if values is None else read)

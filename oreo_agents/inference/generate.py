@@ -7,7 +7,7 @@ knows nothing about text or environments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class Proposals:
     """``[B, S, K]`` log-probabilities at temperature 1 (nats)."""
     counts: Tensor
     """``[B, K]`` tokens of each candidate, end of turn included where it was reached."""
+    values: Tensor | None = None
+    """``[B, K]`` V after each candidate, where the policy's own trunk has a value head."""
 
     def tokens(self, row: int, lane: int) -> list[int]:
         """One candidate's token ids."""
@@ -54,7 +56,7 @@ class Proposals:
 
 
 class CachedPolicy:
-    """Samples candidate actions.
+    """Samples candidate actions; an :class:`~oreo_agents.inference.Engine`.
 
     Args:
         policy: a causal LM.
@@ -62,14 +64,29 @@ class CachedPolicy:
         max_length: tokens an episode may have.
         end_id: the end-of-turn token.
         max_new_tokens: an action is cut after this many tokens.
+        critic: a critic on the policy's own trunk, to read V after each candidate: that takes one more step for the
+            candidates' last tokens, and no second look at the prompt.
     """
 
     def __init__(
-        self, policy: PreTrainedModel, slots: int, max_length: int, end_id: int, max_new_tokens: int
+        self,
+        policy: PreTrainedModel,
+        slots: int,
+        max_length: int,
+        end_id: int,
+        max_new_tokens: int,
+        critic: Critic | None = None,
     ) -> None:
         self.head = lm_head(policy)
         self.model = SlotModel(trunk_of(policy), slots, max_length)
-        self.end_id, self.max_new_tokens = end_id, max_new_tokens
+        self.end_id, self.max_new_tokens, self.critic = end_id, max_new_tokens, critic
+        self._unread: list[list[int]] = [[] for _ in range(slots)]  # the last token, run with the next prompt
+
+    def clear(self, slots: Sequence[int]) -> None:
+        """Forget the episodes in ``slots``."""
+        self.model.clear(slots)
+        for slot in slots:
+            self._unread[slot] = []
 
     def propose(
         self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
@@ -84,7 +101,8 @@ class CachedPolicy:
             temperature: of the sampling.
         """
         with torch.inference_mode():
-            hidden = self.model.extend(slots, prompts)[:, None]
+            new = [[*self._unread[slot], *prompt] for slot, prompt in zip(slots, prompts, strict=True)]
+            hidden = self.model.extend(slots, new)[:, None]
             lanes = _Lanes(len(slots), uniforms.shape[-1], self.end_id, hidden.device)
             for step in range(self.max_new_tokens):
                 logits = self.head(hidden).float()
@@ -93,12 +111,33 @@ class CachedPolicy:
                 if alive.shape[1] == 0 or step + 1 == self.max_new_tokens:
                     break
                 hidden = self.model.branch(slots, lanes.tree, first, alive)
-            return lanes.proposals()
+            proposals = lanes.proposals()
+            return proposals if self.critic is None else self._valued(slots, proposals, self.critic)
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
-        """Commit the chosen candidates; their last token is left for the next prompt to begin with."""
-        path, counts = proposals.path(lanes)
-        self.model.commit(slots, path, counts - 1)
+        """Commit the chosen candidates."""
+        path, counts = proposals.path(lanes.to(self.model.device))
+        if self.critic is not None:
+            self.model.commit(slots, path, counts)
+        else:
+            self.model.commit(slots, path, counts - 1)
+        for row, (slot, lane) in enumerate(zip(slots, lanes.tolist(), strict=True)):
+            self._unread[slot] = [] if self.critic is not None else proposals.tokens(row, lane)[-1:]
+
+    def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
+        """Append tokens that were not sampled here."""
+        with torch.inference_mode():
+            new = [[*self._unread[slot], *chunk] for slot, chunk in zip(slots, chunks, strict=True)]
+            self.model.extend(slots, [ids[:-1] for ids in new])
+        for slot, ids in zip(slots, new, strict=True):
+            self._unread[slot] = ids[-1:]
+
+    def _valued(self, slots: Sequence[int], proposals: Proposals, critic: Critic) -> Proposals:
+        """The same with V; last tokens have not been run yet, as nothing continues them."""
+        last = proposals.last_nodes()
+        run = torch.zeros_like(proposals.tree.ids, dtype=torch.bool).scatter_(1, last, True)
+        hidden = self.model.branch(slots, proposals.tree, 0, run)
+        return replace(proposals, values=critic.read(hidden).gather(1, last))
 
 
 class _Lanes:
@@ -182,6 +221,15 @@ class CachedCritic:
         self.critic = critic
         self.model = SlotModel(critic.backbone, slots, max_length)
 
+    def clear(self, slots: Sequence[int]) -> None:
+        """Forget the episodes in ``slots``."""
+        self.model.clear(slots)
+
+    def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
+        """Append tokens without looking at their values."""
+        with torch.inference_mode():
+            self.model.extend(slots, chunks)
+
     def values(self, slots: Sequence[int], prompts: Sequence[Sequence[int]], proposals: Proposals) -> Tensor:
         """Append the prompts and read V after the last token of every candidate, ``[B, K]``."""
         with torch.inference_mode():
@@ -191,7 +239,7 @@ class CachedCritic:
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates, last token included."""
-        self.model.commit(slots, *proposals.path(lanes))
+        self.model.commit(slots, *proposals.path(lanes.to(self.model.device)))
 
 
 def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:

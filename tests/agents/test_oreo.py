@@ -144,8 +144,15 @@ def test_plain_text_can_be_followed(make):
     agent = make("greedy")
     agent.reset()
     agent.follow([0], [OPENING], [{}], ["look"])
-    assert agent._last[0] == agent.chat.action_ids("look")
-    assert agent.act("You see nothing.").action.token_ids
+    decision = agent.act("You see nothing.")
+    told = [
+        *agent.chat.opening(OPENING),
+        *agent.chat.action_ids("look"),
+        *agent.chat.reply("You see nothing."),
+    ]
+    with torch.no_grad():
+        logits = agent.policy(input_ids=torch.tensor([told])).logits[0, -1]
+    assert decision.action.token_ids[0] == logits.argmax()
 
 
 def test_a_decision_counts_its_tokens(make):
@@ -155,6 +162,31 @@ def test_a_decision_counts_its_tokens(make):
     assert greedy.generated_tokens == len(greedy.action.token_ids)
     assert best.generated_tokens >= len(best.candidates)
     assert best.critic_tokens == prompt + best.generated_tokens
+
+
+def test_a_critic_on_the_policys_trunk_chooses_as_if_it_were_apart(policy, tokenizer):
+    head = Critic.shared(policy)
+    torch.nn.init.normal_(head.value_head.weight, generator=torch.Generator().manual_seed(0))
+    apart = Critic.from_policy(policy)
+    apart.value_head.load_state_dict(head.value_head.state_dict())
+    shared, separate = (
+        alone(OreoAgent(policy, tokenizer, critic, "best_of_k", k=4, max_new_tokens=6), STORIES[0], 3)
+        for critic in (head, apart)
+    )
+    assert ids(shared) == ids(separate)
+    for one, other in zip(shared, separate, strict=True):
+        assert one.action.value == pytest.approx(other.action.value, abs=1e-4)
+        assert one.critic_tokens <= 4 < other.critic_tokens
+
+
+def test_a_full_context_ends_its_episode_and_no_other(make):
+    agent = make("best_of_k")
+    agent.max_length = 90
+    short, long = OPENING[:100], "You see nothing. " * 30
+    together(agent, [[short], [short]], (1, 2), slots=[0, 1])
+    ended, goes_on = agent.act_many([0, 1], [long, "Nothing happens."], [{}, {}])
+    assert "90 tokens is full" in ended.end and not ended.failed and ended.action == ""
+    assert goes_on.end == "" and goes_on.action.token_ids
 
 
 @pytest.mark.parametrize(

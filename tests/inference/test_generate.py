@@ -51,14 +51,13 @@ def test_candidates_over_turns_equal_separate_forward_passes(policy, critic):
     proposer = CachedPolicy(policy, 3, 256, END, n)
     judge = CachedCritic(critic, 3, 256)
     generator = torch.Generator().manual_seed(1)
-    said, last = {0: [], 1: [], 2: []}, {0: [], 1: [], 2: []}
+    said = {0: [], 1: [], 2: []}
     lengths = set()
     for turn, slots in enumerate(([0, 1, 2], [2, 0], [0, 1, 2])):
         new = [torch.randint(VOCABULARY, (2 + slot + turn,), generator=generator).tolist() for slot in slots]
-        prompts = [last[slot] + ids for slot, ids in zip(slots, new, strict=True)]
         uniforms = torch.rand(len(slots), n, k, generator=generator)
         uniforms[:, :, 0] = torch.nan
-        proposals = proposer.propose(slots, prompts, uniforms, temperature=1.3)
+        proposals = proposer.propose(slots, new, uniforms, temperature=1.3)
         values = judge.values(slots, new, proposals)
         lanes = values.argmax(1)
         proposer.keep(slots, proposals, lanes)
@@ -76,10 +75,41 @@ def test_candidates_over_turns_equal_separate_forward_passes(policy, critic):
                     value = critic(torch.tensor([said[slot] + ids]))[0, -1].item()
                 assert values[row, lane].item() == pytest.approx(value, abs=1e-4)
             assert proposals.tokens(row, 0) == greedy(policy, said[slot], n)
-            kept = proposals.tokens(row, int(lanes[row]))
-            said[slot] += kept
-            last[slot] = kept[-1:]
+            said[slot] += proposals.tokens(row, int(lanes[row]))
     assert len(lengths) > 1  # candidates that end early and late were among them
+
+
+def test_a_critic_on_the_policys_trunk_reads_no_prompt_of_its_own(policy):
+    """Over turns, V equals separate passes, and the trunk runs no more tokens than the policy and the last ones."""
+    critic = Critic.shared(policy)
+    torch.nn.init.normal_(critic.value_head.weight, generator=torch.Generator().manual_seed(1))
+    runs = []
+    policy.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: runs.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    engine = CachedPolicy(policy, 2, 256, END, 5, critic=critic)
+    alone = CachedPolicy(policy, 2, 256, END, 5)
+    generator, said = torch.Generator().manual_seed(2), [[], []]
+    for turn in range(3):
+        new = [[5, 6 + turn], [7, 8, 9]]
+        uniforms = torch.rand(2, 5, 4, generator=generator)
+        runs.clear()
+        proposals = engine.propose([0, 1], new, uniforms, 1.0)
+        last = {(row, node) for row in (0, 1) for node in proposals.last_nodes()[row].tolist()}
+        assert sum(runs) == 2 + 3 + (proposals.tree.ids >= 0).sum()
+        assert runs[-1] == len(last)
+        plain = alone.propose([0, 1], new, uniforms, 1.0)
+        assert torch.equal(plain.tree.ids, proposals.tree.ids) and torch.equal(plain.counts, proposals.counts)
+        lanes = proposals.values.argmax(1)
+        engine.keep([0, 1], proposals, lanes)
+        alone.keep([0, 1], proposals, lanes)
+        for row in (0, 1):
+            said[row] += new[row]
+            for lane in range(4):
+                with torch.no_grad():
+                    value = critic(torch.tensor([said[row] + proposals.tokens(row, lane)]))[0, -1].item()
+                assert proposals.values[row, lane].item() == pytest.approx(value, abs=1e-4)
+            said[row] += proposals.tokens(row, int(lanes[row]))
 
 
 def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
