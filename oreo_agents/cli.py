@@ -9,6 +9,7 @@ Exit status: 0 done, 1 the work ran and found a fault, 2 it could not be done, 1
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ Commands = Any  # argparse's sub-parser registry has no public type
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; every expected failure is one sentence on stderr."""
     args = build_parser().parse_args(argv)
+    _respect_locale()
     try:
         return args.run(args) or 0
     except OreoError as error:
@@ -150,7 +152,7 @@ def run_data_generate(args: argparse.Namespace) -> int | None:
 def add_play(commands: Commands) -> None:
     """Options of ``play``."""
     parser = _command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
-    _add_game_options(parser)
+    _add_game_options(parser, seed=None)
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
     parser.add_argument("--agent", metavar="NAME_OR_PATH", help="expert, random or a trained agent plays")
@@ -405,11 +407,11 @@ def _add_selection(parser: Options, default: str) -> None:
     )
 
 
-def _add_game_options(parser: Options) -> None:
+def _add_game_options(parser: Options, seed: int | None = 0) -> None:
     parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
     _add_game_source(parser)
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
-    _add_seed(parser)
+    _add_seed(parser, seed)
 
 
 def _add_game_source(parser: Options) -> None:
@@ -433,8 +435,9 @@ def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _add_seed(parser: Options) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+def _add_seed(parser: Options, default: int | None = 0) -> None:
+    usual = "another one each time" if default is None else default
+    parser.add_argument("--seed", type=int, default=default, help=f"default: {usual}")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -463,6 +466,15 @@ def _seconds(text: str) -> float:
 
 
 _seconds.__name__ = "float"
+
+
+def _respect_locale() -> None:
+    """Write plain ASCII where the user's locale is C; Python would write UTF-8 there."""
+    asked = any(map(os.environ.get, ("PYTHONUTF8", "PYTHONIOENCODING")))
+    if os.environ.get("LC_ALL") in ("C", "POSIX") and not asked:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="ascii", errors="backslashreplace")
 
 
 class _Version(argparse.Action):

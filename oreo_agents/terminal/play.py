@@ -7,6 +7,7 @@ episode itself, with undo, is :class:`~oreo_agents.terminal.session.Session`.
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -49,10 +50,11 @@ SEARCHED = 4_000
 def run(args: argparse.Namespace) -> int:
     """``oreo-agents play``."""
     env = make_env(args)
+    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
-        session = Session(env, args.max_steps, args.seed, choose_game(env, args))
+        session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
         console = Console(highlight=False)
-        player = make_player(args)
+        player = make_player(args, seed)
         try:
             play(session, console, reader(session, console), player, args.pause)
         finally:
@@ -69,7 +71,7 @@ def make_env(args: argparse.Namespace) -> gym.Env:
     return environments(args.env, ENDLESS, **options, **hints)()
 
 
-def choose_game(env: gym.Env, args: argparse.Namespace) -> dict[str, Any] | None:
+def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:
     """Options of the reset; None leaves the choice to the seed.
 
     Raises:
@@ -80,20 +82,20 @@ def choose_game(env: gym.Env, args: argparse.Namespace) -> dict[str, Any] | None
     if args.task_type is None:
         return None
     task_types = getattr(getattr(env.unwrapped, "games", None), "task_types", ())
-    positions = range(args.seed, args.seed + min(len(task_types), SEARCHED))
+    positions = range(seed, seed + min(len(task_types), SEARCHED))
     for position in (position % len(task_types) for position in positions):
         if task_types[position].startswith(args.task_type):
             return {"game": position}
     raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
 
 
-def make_player(args: argparse.Namespace) -> AgentPlayer | None:
+def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
     """The agent that the options name."""
     if args.agent is None:
         return None
     from oreo_agents.evaluation import load_agent
 
-    return AgentPlayer(load_agent(args.agent, args.select, args.k), args.seed)
+    return AgentPlayer(load_agent(args.agent, args.select, args.k), seed)
 
 
 def play(

@@ -98,12 +98,19 @@ class Session:
         return ask()
 
     def step(self, action: str, player: str = HUMAN) -> str:
-        """Carry out a command and return what it led to."""
+        """Carry out a command and return what it led to; interrupted (Ctrl-C), nothing has happened."""
         unwrapped: Any = self.env.unwrapped
         snapshot = unwrapped.clone_state() if self.keeps_snapshots else None
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self.steps.append(Step(action, observation, float(reward), terminated, truncated, info, player))
-        self._snapshots.append(snapshot)
+        done = len(self.steps)
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            self.steps.append(Step(action, observation, float(reward), terminated, truncated, info, player))
+            self._snapshots.append(snapshot)
+        except KeyboardInterrupt:
+            del self.steps[done:], self._snapshots[done:]
+            if self.keeps_snapshots:
+                unwrapped.restore_state(snapshot)
+            raise
         return observation
 
     def undo(self) -> str:

@@ -19,13 +19,14 @@ class AgentPlayer:
         self.agent, self.seed = agent, seed
         agent.prepare(1)
         self._known: list[str] | None = None
-        """The actions that the agent has in mind."""
+        """The actions that the agent has in mind; None before it has any."""
 
     def act(self, session: Session) -> Action:
         """The agent's next action."""
         actions = [step.action for step in session.steps]
         if self._known != actions:
             self._catch_up(session)
+        self._known = None  # an interrupted decision leaves the agent in the middle of a thought
         decision = self.agent.act_many([0], [session.observation], [session.info])[0]
         self._known = [*actions, decision.action]
         return decision.action

@@ -1,6 +1,8 @@
 import io
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -167,6 +169,57 @@ def test_hostile_games_are_shown_and_never_obeyed(monkeypatch, capsys, tmp_path)
     out = capsys.readouterr().out
     assert out.count("[bold]x[/bold]") > 6
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out)
+
+
+def test_an_interrupted_step_has_not_happened(session, monkeypatch):
+    """Ctrl-C between the environment's step and the session's note of it leaves both where they were."""
+    session.step("look")
+    before = session.env.unwrapped.clone_state()
+    step = session.env.step
+
+    def interrupted(action):
+        step(action)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.env, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.step(session.info["expert_plan"][0])
+    assert session.env.unwrapped.clone_state() == before
+    assert [one.action for one in session.steps] == ["look"]
+
+
+def test_an_interrupted_thought_is_begun_anew(session):
+    agent = Believer()
+    player = AgentPlayer(agent, 0)
+    session.step(player.act(session), "believer")
+    agent.act_many, act_many = None, agent.act_many
+    with pytest.raises(TypeError):  # stands for Ctrl-C in the middle of a forward pass
+        player.act(session)
+    agent.act_many = act_many
+    player.act(session)
+    assert agent.followed == ["look"]
+
+
+@pytest.mark.parametrize("command", ["play", "replay"])
+def test_the_c_locale_gets_plain_ascii(recorded, tmp_path, command):
+    options = {"play": ["--env", "hostile:Hostile-v0"], "replay": [recorded]}[command]
+    environment = {
+        "LC_ALL": "C",
+        "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
+    run = [sys.executable, "-m", "oreo_agents.cli", command, *options]
+    done = subprocess.run(run, input=b"map\n", capture_output=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii() and len(done.stdout) > 100
+
+
+def test_no_seed_is_another_game_each_time(capsys, monkeypatch):
+    openings = set()
+    for _ in range(3):
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+        assert cli.main(["play", "--split", "generated"]) == 0
+        openings.add(capsys.readouterr().out)
+    assert len(openings) > 1
 
 
 def test_unknown_environments_are_named(capsys):
