@@ -1,12 +1,14 @@
 """Play games side by side on the native engine and in TextWorld, and report the first difference of each.
 
-    python benchmarks/alfworld_parity.py --games train.tar.xz --steps 40 --jobs 2
+    python benchmarks/alfworld_parity.py --games train.tar.xz valid_seen.tar.xz --generated 200 --jobs 2
 
-Each game is walked at random from a seed made of its name: admissible commands (verbs drawn evenly, so that
-rare ones occur), pieces of the walkthrough or of an errand with a knife, near misses, nonsense. After every
-step the observation, the admissible commands, won and the reward must be equal; the walk goes on after a win.
+Each source is a group of its own in the results. Each game is walked at random from a seed made of its name:
+admissible commands (verbs drawn evenly, so that rare ones occur), pieces of the walkthrough or of an errand with a
+knife, near misses, nonsense. After every step the observation, the admissible commands, won and the reward must be
+equal; the walk goes on after a win.
 
-The run can be stopped and started again: finished games are kept in a log.
+The run can be stopped and started again: games found equal are kept in a log and not played again. The summary
+covers every game in the log that was walked with the same steps and seed.
 """
 
 import argparse
@@ -14,21 +16,25 @@ import hashlib
 import json
 import multiprocessing
 import platform
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from oreo_envs.alfworld.data import Games, find_games
+from oreo_envs.alfworld.data import GENERATED_SPLITS, Games, find_games
 from oreo_envs.alfworld.expert import shortest_plan
 from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
+from oreo_envs.alfworld.generator import GeneratedGames
 from oreo_envs.alfworld.text import placing, reword, split_command
 from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError
+from quick_textworld import remember_parses
 
 RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
@@ -177,27 +183,43 @@ def _differ(native: World, reference: Any, ours: str, theirs: str) -> dict[str, 
 
 # ---------------------------------------------------------------- many games
 
+Place = tuple[str, int]
+"""A group of games and a position in it."""
+
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(games: Games, steps: int, seed: int) -> None:
+def _start_worker(groups: Mapping[str, Games], steps: int, seed: int) -> None:
     from oreo_envs.alfworld.textworld_backend import TextWorldWorld
 
-    _worker.update(reference=TextWorldWorld(), games=games, steps=steps, seed=seed)
+    remember_parses()
+    _worker.update(reference=TextWorldWorld(), groups=groups, steps=steps, seed=seed)
 
 
-def _work(index: int) -> dict[str, Any]:
-    games = _worker["games"]
-    name = games.names[index]
-    row = compare(_worker["reference"], games.text(index), name, _worker["steps"], _worker["seed"])
-    return row | {"file": fingerprint(games, index)}
+def _work(place: Place) -> dict[str, Any]:
+    group, index = place
+    games = _worker["groups"][group]
+    row = compare(
+        _worker["reference"], games.text(index), games.names[index], _worker["steps"], _worker["seed"]
+    )
+    return {"group": group, "file": fingerprint(games, index)} | row
 
 
-def run(games: Games, indices: list[int], steps: int, seed: int, jobs: int) -> Iterator[dict[str, Any]]:
+def run(
+    groups: Mapping[str, Games], places: list[Place], steps: int, seed: int, jobs: int
+) -> Iterator[dict[str, Any]]:
     """Compare games in worker processes, renewed now and then because TextWorld leaks."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, _start_worker, (games, steps, seed), maxtasksperchild=50) as pool:
-        yield from pool.imap_unordered(_work, indices)
+    with context.Pool(jobs, _start_worker, (groups, steps, seed), maxtasksperchild=200) as pool:
+        yield from pool.imap_unordered(_work, places)
+
+
+def find_groups(sources: Iterable[str], generated: int) -> dict[str, Games]:
+    """The games of each folder, file or archive, by its name, and generated ones of every kind."""
+    groups = {Path(source).name.partition(".")[0]: find_games(None, [source], True) for source in sources}
+    for split in GENERATED_SPLITS if generated else ():
+        groups[split] = GeneratedGames(split)[: generated // len(GENERATED_SPLITS)]
+    return groups
 
 
 def choose(games: Games, count: int | None, seed: int) -> list[int]:
@@ -211,25 +233,44 @@ def choose(games: Games, count: int | None, seed: int) -> list[int]:
     return turns[:count]
 
 
+def choose_in_turn(groups: Mapping[str, Games], count: int | None, seed: int) -> list[Place]:
+    """`count` games of each group or all of them, the groups taken in turn."""
+    chosen = [[(name, index) for index in choose(games, count, seed)] for name, games in groups.items()]
+    return [place for turn in zip_longest(*chosen) for place in turn if place is not None]
+
+
 def summarise(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     """The figures to record."""
     rows = list(rows)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    return {
+        "what": "native engine against TextWorld, step by step",
+        "command": f"python benchmarks/alfworld_parity.py --steps {options.steps} --seed {options.seed}",
+        **count(rows),
+        "groups": {name: count(group) for name, group in sorted(groups.items())},
+        "games_by_commit": dict(Counter(row["commit"] for row in rows)),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")},
+    }
+
+
+def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of some games together."""
     verbs: Counter[str] = Counter()
     for row in rows:
         verbs.update(row["verbs"])
     return {
-        "what": "native engine against TextWorld, step by step",
         "games": len(rows),
-        "steps": sum(row["steps"] for row in rows),
+        "compared": sum(row["loaded_by_textworld"] for row in rows),
         "not_loaded_by_textworld": sum(not row["loaded_by_textworld"] for row in rows),
-        "differences": sum(row["difference"] is not None for row in rows),
+        "steps": sum(row["steps"] for row in rows),
         "won_steps": sum(row["won_steps"] for row in rows),
+        "differences": sum(row["difference"] is not None for row in rows),
         "games_by_task_type": {kind: sum(row["task_type"] == kind for row in rows) for kind in TASK_TYPES},
-        "games_by_wording": dict(Counter(row["wording"] for row in rows)),
+        "games_by_wording": dict(sorted(Counter(row["wording"] for row in rows).items())),
         "carried_out_by_verb": dict(sorted(verbs.items())),
-        "command": f"python benchmarks/alfworld_parity.py --steps {options.steps} --seed {options.seed}",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")},
     }
 
 
@@ -239,24 +280,27 @@ def fingerprint(games: Games, index: int) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 
-def _finished(log: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    if log.exists():
-        for line in log.read_text().splitlines():
-            row = json.loads(line)
-            if row["options"] == [options.steps, options.seed]:
-                rows[row["file"]] = row
-    return rows
+def commit() -> str:
+    """The commit of this working tree, marked where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+
+
+def read_log(log: Path, steps: int, seed: int) -> dict[str, dict[str, Any]]:
+    """The games walked before in the same way, by fingerprint."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {row["file"]: row for row in rows if (row["walk"], row["seed"]) == (steps, seed)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--games", nargs="+", help="folders, game files or archives")
-    parser.add_argument("--split", help="a split by name, instead of --games")
+    parser.add_argument("--games", nargs="+", default=[], help="folders, game files or archives")
+    parser.add_argument("--generated", type=int, default=0, help="that many generated games besides")
     parser.add_argument(
-        "--count", type=int, help="compare that many games, task types in turn (default: all)"
+        "--count", type=int, help="compare that many games of each source, task types in turn (default: all)"
     )
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
@@ -266,19 +310,19 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=LOG, help="where finished games are kept")
     options = parser.parse_args()
 
-    games = find_games(options.split, options.games, include_unsolvable=True)
-    rows = _finished(options.log, options)
-    todo = [
-        index for index in choose(games, options.count, options.seed) if fingerprint(games, index) not in rows
-    ]
-    print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}")
-    started = time.monotonic()
+    groups = find_groups(options.games, options.generated)
+    rows = read_log(options.log, options.steps, options.seed)
+    equal = {file for file, row in rows.items() if row["difference"] is None}
+    places = choose_in_turn(groups, options.count, options.seed)
+    todo = [(name, index) for name, index in places if fingerprint(groups[name], index) not in equal]
+    print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}", flush=True)
+    started, same = time.monotonic(), {"commit": commit(), "walk": options.steps, "seed": options.seed}
     options.log.parent.mkdir(parents=True, exist_ok=True)
     with options.log.open("a") as file:
-        for row in run(games, todo, options.steps, options.seed, options.jobs):
-            file.write(json.dumps(row | {"options": [options.steps, options.seed]}) + "\n")
+        for row in run(groups, todo, options.steps, options.seed, options.jobs):
+            rows[row["file"]] = row | same
+            file.write(json.dumps(row | same) + "\n")
             file.flush()
-            rows[row["file"]] = row
             report(row, len(rows))
             if options.minutes and time.monotonic() - started > options.minutes * 60:
                 break

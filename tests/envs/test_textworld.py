@@ -1,8 +1,12 @@
 """The reference: a small part of benchmarks/alfworld_parity.py, and TextWorld's own games."""
 
-import importlib.util
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import alfworld_parity as parity
 import gymnasium as gym
 import oreo_envs  # noqa: F401 (registers the ids)
 import pytest
@@ -13,14 +17,26 @@ from oreo_envs.errors import DataNotFoundError, GameFileError
 pytest.importorskip("textworld")
 pytest.importorskip("alfworld")
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+WALK = """
+import json, sys
+import alfworld_parity, quick_textworld
+from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.textworld_backend import TextWorldWorld
 
-@pytest.fixture(scope="module")
-def parity():
-    path = Path(__file__).parents[2] / "benchmarks" / "alfworld_parity.py"
-    spec = importlib.util.spec_from_file_location("alfworld_parity", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+if sys.argv[1] == "quick":
+    quick_textworld.remember_parses()
+world, games = TextWorldWorld(), GeneratedGames("generated")
+answers = []
+for number in (3, 4, 3):
+    world.load(games.text(number), games.names[number])
+    commands = alfworld_parity.CommandSource(games[number], seed=1)
+    answers.append(world.reset())
+    for _ in range(12):
+        answers.append(world.step(commands.next(world.admissible_commands())))
+        answers.append([world.won, world.score, world.admissible_commands()])
+json.dump(answers, sys.stdout)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +46,7 @@ def reference():
     return TextWorldWorld()
 
 
-def test_generated_games_play_as_in_textworld(parity, reference):
+def test_generated_games_play_as_in_textworld(reference):
     games = GeneratedGames("generated")
     row = parity.compare(reference, games.text(0), games.names[0], steps=25, seed=0)
     assert row["difference"] is None
@@ -38,7 +54,7 @@ def test_generated_games_play_as_in_textworld(parity, reference):
 
 
 @pytest.mark.parametrize("split", ["seen_games", "put_games"])
-def test_real_games_play_as_in_textworld(parity, reference, split, request):
+def test_real_games_play_as_in_textworld(reference, split, request):
     games = request.getfixturevalue(split)
     index = parity.choose(games, 1, seed=3)[0]
     row = parity.compare(reference, games.text(index), games.names[index], steps=25, seed=0)
@@ -46,7 +62,7 @@ def test_real_games_play_as_in_textworld(parity, reference, split, request):
     assert row["steps"] == 25
 
 
-def test_a_difference_is_found_and_told(parity, reference, monkeypatch):
+def test_a_difference_is_found_and_told(reference, monkeypatch):
     games = GeneratedGames("generated")
     monkeypatch.setattr("oreo_envs.alfworld.text.NOT_CARRYING", "Your hands are empty.")
     monkeypatch.setattr(parity.CommandSource, "next", lambda self, admissible: "inventory")
@@ -54,6 +70,18 @@ def test_a_difference_is_found_and_told(parity, reference, monkeypatch):
     assert difference["what"] == "observation"
     assert difference["native"] == "Your hands are empty."
     assert difference["history"] == ["inventory"]
+
+
+def test_textworld_without_repeated_work_answers_the_same():
+    path = os.pathsep.join([str(BENCHMARKS), *sys.path])
+    plain, quick = (
+        subprocess.run(
+            [sys.executable, "-c", WALK, how], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE
+        ).stdout
+        for how in ("plain", "quick")
+    )
+    assert len(json.loads(plain)) == 3 * 25
+    assert plain == quick
 
 
 def test_both_backends_give_the_same_episode():

@@ -596,6 +596,9 @@ class GeneratedGames(Sequence[Game]):
     def __deepcopy__(self, memo: object) -> GeneratedGames:
         return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GeneratedGames, (self.recipe.split, self.recipe, self.numbers)
+
     def __len__(self) -> int:
         return len(self.numbers)
 
