@@ -26,7 +26,9 @@ def remember_parses() -> None:
     rule.parse_conjunctive_query = lru_cache(None)(rule.parse_conjunctive_query)
     logic._parse_and_convert = lru_cache(64)(logic._parse_and_convert)
     parse_symbols = lru_cache(None)(textgen._parse_and_convert)
-    textgen._parse_and_convert = lambda *args, **options: copy.deepcopy(parse_symbols(*args, **options))
+    textgen._parse_and_convert = lambda *args, **options: [
+        copy.copy(symbol) for symbol in parse_symbols(*args, **options)
+    ]
     translate = lru_cache(1)(fast_downward.pddl2sas)
     fast_downward.pddl2sas = lambda domain, problem, **_: translate(domain, problem)
     for kind in (textworld.logic.Variable, textworld.logic.Placeholder, EntityInfo):
