@@ -36,6 +36,7 @@ from oreo_envs.alfworld.text import placing, reword, split_command
 from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError
 from quick_textworld import remember_parses
+from varied_games import VariedGames
 
 RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
@@ -126,19 +127,30 @@ def slicing_errand(game: Game, random: Random) -> list[str]:
 
 
 def compare(reference: Any, content: str | bytes, name: str, steps: int, seed: int) -> dict[str, Any]:
-    """Walk one game on both sides; ``difference`` is None or tells the first one with its history."""
+    """Walk one game on both sides; ``difference`` is None or tells the first one with its history.
+
+    A game that one side cannot load is not walked: ``not_loaded`` says why.
+    """
     started = time.perf_counter()
-    game = parse_game(content, name)
-    native = World(game)
+    row: dict[str, Any] = {"game": name, "not_loaded": None, "steps": 0, "won_steps": 0, "difference": None}
+    try:
+        game = parse_game(content, name)
+        row |= {"task_type": game.task_type, "wording": game.wording}
+        reference.load(content, name)
+    except GameFileError as error:
+        row["not_loaded"] = str(error).removeprefix(f"{name}: ")
+    else:
+        row |= walk(World(game), reference, CommandSource(game, seed), steps)
+    return row | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def walk(native: World, reference: Any, commands: CommandSource, steps: int) -> dict[str, Any]:
+    """Give both sides the same commands until they differ."""
     history: list[str] = []
     verbs: Counter[str] = Counter()
     won = 0
-    difference = None
-    loaded = _loads(reference, content, name)
-    if loaded:
-        commands = CommandSource(game, seed)
-        difference = _differ(native, reference, native.reset(), reference.reset())
-    while loaded and difference is None and len(history) < steps:
+    difference = _differ(native, reference, native.reset(), reference.reset())
+    while difference is None and len(history) < steps:
         command = commands.next(native.admissible_commands())
         history.append(command)
         observations = native.step(command), reference.step(command)
@@ -146,26 +158,9 @@ def compare(reference: Any, content: str | bytes, name: str, steps: int, seed: i
         won += native.won
         if native.action_status == "ok":
             verbs[command.split()[0]] += 1
-    return {
-        "game": name,
-        "task_type": game.task_type,
-        "wording": game.wording,
-        "loaded_by_textworld": loaded,
-        "steps": len(history),
-        "won_steps": won,
-        "verbs": dict(verbs),
-        "seconds": round(time.perf_counter() - started, 2),
-        "difference": None if difference is None else {**difference, "history": history},
-    }
-
-
-def _loads(reference: Any, content: str | bytes, name: str) -> bool:
-    """TextWorld cannot load some of the games that are declared unsolvable."""
-    try:
-        reference.load(content, name)
-    except GameFileError:
-        return False
-    return True
+    if difference is not None:
+        difference["history"] = history
+    return {"steps": len(history), "won_steps": won, "verbs": dict(verbs), "difference": difference}
 
 
 def _differ(native: World, reference: Any, ours: str, theirs: str) -> dict[str, Any] | None:
@@ -184,13 +179,14 @@ def _differ(native: World, reference: Any, ours: str, theirs: str) -> dict[str, 
 
 # ---------------------------------------------------------------- many games
 
+Source = Games | VariedGames
 Place = tuple[str, int]
 """A group of games and a position in it."""
 
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(groups: Mapping[str, Games], steps: int, seed: int) -> None:
+def _start_worker(groups: Mapping[str, Source], steps: int, seed: int) -> None:
     from oreo_envs.alfworld.textworld_backend import TextWorldWorld
 
     remember_parses()
@@ -208,7 +204,7 @@ def _work(place: Place) -> dict[str, Any]:
 
 
 def run(
-    groups: Mapping[str, Games], places: list[Place], steps: int, seed: int, jobs: int
+    groups: Mapping[str, Source], places: list[Place], steps: int, seed: int, jobs: int
 ) -> Iterator[dict[str, Any]]:
     """Compare games in worker processes, renewed now and then because TextWorld leaks."""
     context = multiprocessing.get_context("spawn")
@@ -216,15 +212,16 @@ def run(
         yield from pool.imap_unordered(_work, places)
 
 
-def find_groups(sources: Iterable[str], generated: int) -> dict[str, Games]:
-    """The games of each folder, file or archive, by its name, and generated ones of every kind."""
+def find_groups(sources: Iterable[str], generated: int, varied: int) -> dict[str, Source]:
+    """The games of each folder, file or archive, by its name, generated ones, and variations of them all."""
     groups = {Path(source).name.partition(".")[0]: find_games(None, [source], True) for source in sources}
     for split in GENERATED_SPLITS if generated else ():
         groups[split] = GeneratedGames(split)[: generated // len(GENERATED_SPLITS)]
-    return groups
+    variations = {f"{name}, varied": VariedGames(games, varied) for name, games in groups.items() if varied}
+    return groups | variations
 
 
-def choose(games: Games, count: int | None, seed: int) -> list[int]:
+def choose(games: Source, count: int | None, seed: int) -> list[int]:
     """`count` games with the task types taken in turn, or all of them."""
     by_type: dict[str, list[int]] = {}
     order = list(range(len(games)))
@@ -235,7 +232,7 @@ def choose(games: Games, count: int | None, seed: int) -> list[int]:
     return turns[:count]
 
 
-def choose_in_turn(groups: Mapping[str, Games], count: int | None, seed: int) -> list[Place]:
+def choose_in_turn(groups: Mapping[str, Source], count: int | None, seed: int) -> list[Place]:
     """`count` games of each group or all of them, the groups taken in turn."""
     chosen = [[(name, index) for index in choose(games, count, seed)] for name, games in groups.items()]
     return [place for turn in zip_longest(*chosen) for place in turn if place is not None]
@@ -260,23 +257,24 @@ def summarise(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> di
 
 def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of some games together."""
+    walked = [row for row in rows if row["steps"] or row["difference"]]
     verbs: Counter[str] = Counter()
-    for row in rows:
+    for row in walked:
         verbs.update(row["verbs"])
     return {
         "games": len(rows),
-        "compared": sum(row["loaded_by_textworld"] for row in rows),
-        "not_loaded_by_textworld": sum(not row["loaded_by_textworld"] for row in rows),
-        "steps": sum(row["steps"] for row in rows),
-        "won_steps": sum(row["won_steps"] for row in rows),
-        "differences": sum(row["difference"] is not None for row in rows),
-        "games_by_task_type": {kind: sum(row["task_type"] == kind for row in rows) for kind in TASK_TYPES},
-        "games_by_wording": dict(sorted(Counter(row["wording"] for row in rows).items())),
+        "compared": len(walked),
+        "not_loaded": dict(Counter(row["not_loaded"] for row in rows if row not in walked)),
+        "steps": sum(row["steps"] for row in walked),
+        "won_steps": sum(row["won_steps"] for row in walked),
+        "differences": sum(row["difference"] is not None for row in walked),
+        "games_by_task_type": {kind: sum(row["task_type"] == kind for row in walked) for kind in TASK_TYPES},
+        "games_by_wording": dict(sorted(Counter(row["wording"] for row in walked).items())),
         "carried_out_by_verb": dict(sorted(verbs.items())),
     }
 
 
-def fingerprint(games: Games, index: int) -> str:
+def fingerprint(games: Source, index: int) -> str:
     """Short hash of a game file; names do not tell apart the two wordings of a game."""
     content = games.text(index)
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
@@ -302,6 +300,9 @@ def main() -> int:
     parser.add_argument("--games", nargs="+", default=[], help="folders, game files or archives")
     parser.add_argument("--generated", type=int, default=0, help="that many generated games besides")
     parser.add_argument(
+        "--varied", type=int, default=0, help="that many variations of the games of each source"
+    )
+    parser.add_argument(
         "--count", type=int, help="compare that many games of each source, task types in turn (default: all)"
     )
     parser.add_argument("--steps", type=int, default=40)
@@ -312,9 +313,9 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=LOG, help="where finished games are kept")
     options = parser.parse_args()
 
-    groups = find_groups(options.games, options.generated)
+    groups = find_groups(options.games, options.generated, options.varied)
     rows = read_log(options.log, options.steps, options.seed)
-    equal = {file for file, row in rows.items() if row["difference"] is None}
+    equal = {file for file, row in rows.items() if row["steps"] and row["difference"] is None}
     places = choose_in_turn(groups, options.count, options.seed)
     todo = [(name, index) for name, index in places if fingerprint(groups[name], index) not in equal]
     print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}", flush=True)
@@ -336,7 +337,9 @@ def main() -> int:
 
 def report(row: dict[str, Any], number: int) -> None:
     """One line for a game, or the whole story of a difference."""
-    if row["difference"] is None:
+    if row["not_loaded"]:
+        print(f"{number:5d}  not walked: {row['not_loaded']}  {row['game']}", flush=True)
+    elif row["difference"] is None:
         print(
             f"{number:5d}  equal in {row['steps']} steps  {row['seconds']:5.1f} s  {row['game']}", flush=True
         )
