@@ -246,7 +246,7 @@ def summarise(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> di
         groups.setdefault(row["group"], []).append(row)
     return {
         "what": "native engine against TextWorld, step by step",
-        "command": f"python benchmarks/alfworld_parity.py --steps {options.steps} --seed {options.seed}",
+        "command": command_line(options),
         **count(rows),
         "groups": {name: count(group) for name, group in sorted(groups.items())},
         "games_by_commit": dict(Counter(row["commit"] for row in rows)),
@@ -257,14 +257,14 @@ def summarise(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> di
 
 def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of some games together."""
-    walked = [row for row in rows if row["steps"] or row["difference"]]
+    walked = [row for row in rows if was_walked(row)]
     verbs: Counter[str] = Counter()
     for row in walked:
         verbs.update(row["verbs"])
     return {
         "games": len(rows),
         "compared": len(walked),
-        "not_loaded": dict(Counter(row["not_loaded"] for row in rows if row not in walked)),
+        "not_loaded": dict(Counter(row["not_loaded"] for row in rows if not was_walked(row))),
         "steps": sum(row["steps"] for row in walked),
         "won_steps": sum(row["won_steps"] for row in walked),
         "differences": sum(row["difference"] is not None for row in walked),
@@ -272,6 +272,20 @@ def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "games_by_wording": dict(sorted(Counter(row["wording"] for row in walked).items())),
         "carried_out_by_verb": dict(sorted(verbs.items())),
     }
+
+
+def was_walked(row: dict[str, Any]) -> bool:
+    """Whether both sides could load the game."""
+    return bool(row["steps"] or row["difference"])
+
+
+def command_line(options: argparse.Namespace) -> str:
+    """The command as it would be typed next to the data."""
+    words = ["python benchmarks/alfworld_parity.py"]
+    words += ["--games", *(Path(source).name for source in options.games)] if options.games else []
+    numbers = ("generated", "varied", "count", "steps", "seed")
+    words += [f"--{name} {value}" for name in numbers if (value := getattr(options, name)) is not None]
+    return " ".join(words)
 
 
 def fingerprint(games: Source, index: int) -> str:
@@ -315,7 +329,7 @@ def main() -> int:
 
     groups = find_groups(options.games, options.generated, options.varied)
     rows = read_log(options.log, options.steps, options.seed)
-    equal = {file for file, row in rows.items() if row["steps"] and row["difference"] is None}
+    equal = {file for file, row in rows.items() if was_walked(row) and row["difference"] is None}
     places = choose_in_turn(groups, options.count, options.seed)
     todo = [(name, index) for name, index in places if fingerprint(groups[name], index) not in equal]
     print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}", flush=True)

@@ -34,6 +34,7 @@ from oreo_envs.alfworld.data import (
     cache_root,
     data_root,
     find_games,
+    find_split,
     unpack_archive,
 )
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
@@ -430,15 +431,16 @@ def _check_cache() -> Check:
 
 def _check_split(root: Path, split: str) -> Check:
     remedy = "oreo-agents data (or oreo-agents data --from ARCHIVE); generated games need none"
-    if not (root / GAMES_FOLDER / split).is_dir():
+    place = find_split(split, root)
+    if place is None:
         return Check(split, "note", f"no games in {root}", remedy)
     try:
-        games = find_games(games=root / GAMES_FOLDER / split)
+        games = find_games(games=place)
         for index in _spread(len(games), 20):
             games[index]
     except OreoError as error:
-        return Check(split, "wrong", str(error), "delete that folder and run oreo-agents data again")
-    return Check(split, "ok", f"{len(games):,} games in {root / GAMES_FOLDER / split}")
+        return Check(split, "wrong", str(error), f"delete {place} and run oreo-agents data again")
+    return Check(split, "ok", f"{len(games):,} games in {place}")
 
 
 def _spread(length: int, count: int) -> Iterable[int]:

@@ -272,6 +272,15 @@ def test_impossible_wishes_are_named(tmp_path: Path, options: dict, complaint: s
 # ---------------------------------------------------------------- doctor
 
 
+def test_doctor_looks_where_the_environments_look(tmp_path: Path) -> None:
+    (tmp_path / "valid_unseen.zip").write_bytes(games_zip(("valid_unseen",)))
+    generate(tmp_path / "train", 2)
+    checks = {check.name: check for check in doctor(tmp_path)}
+    assert checks["train"].finding == f"2 games in {tmp_path / 'train'}"
+    assert checks["valid_unseen"].status == "ok"
+    assert checks["valid_seen"].status == "note"
+
+
 def test_doctor_finds_damage_and_says_how_to_mend_it(tmp_path: Path) -> None:
     (tmp_path / "train.zip").write_bytes(games_zip(("train",)))
     root = unpack(tmp_path / "train.zip")

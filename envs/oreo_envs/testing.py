@@ -16,8 +16,8 @@ def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str]
     """Check an environment against the contract of text environments.
 
     Texts in and out; rewards of 1.0 or 0.0, and an end with every win; equal seeds and actions give equal
-    episodes; infos keep their keys; a step before the first reset, or after the end, raises; Gymnasium's own
-    checker is content without a warning.
+    episodes; infos keep their keys; a step before the first reset, or after a terminal one, raises; Gymnasium's
+    own checker is content without a warning.
 
     Args:
         make: makes a new environment.

@@ -92,6 +92,18 @@ def test_truncation_after_fifty_steps_or_as_asked(env):
     assert [short.step("look")[3] for _ in range(3)] == [False, False, True]
 
 
+def test_a_truncated_episode_stays_truncated_as_in_gymnasium():
+    env, cartpole = (
+        gym.make("OREO-ALFWorld", split="generated", max_episode_steps=2),
+        gym.make("CartPole-v1", max_episode_steps=2),
+    )
+    start(env)
+    cartpole.reset(seed=0)
+    assert [env.step("look")[3] for _ in range(4)] == [cartpole.step(0)[3] for _ in range(4)]
+    start(env)
+    assert env.step("look")[2:4] == (False, False)
+
+
 def test_games_are_chosen_by_name_position_and_seed(env):
     _, info = start(env, 5)
     name = info["game"]
@@ -206,6 +218,16 @@ def test_snapshots_bring_back_game_state_and_hash(env):
     assert env.step(last) == first
     with pytest.raises(ResetNeeded):
         env.step("look")
+
+
+def test_search_beneath_a_step_limit_costs_no_steps():
+    env = gym.make("OREO-ALFWorld", split="generated", max_episode_steps=3)
+    start(env)
+    state = env.unwrapped.clone_state()
+    for command in env.unwrapped.game.walkthrough:
+        env.unwrapped.step(command)
+    env.unwrapped.restore_state(state)
+    assert [env.step("look")[2:4] for _ in range(3)] == [(False, False), (False, False), (False, True)]
 
 
 # ---------------------------------------------------------------- gymnasium

@@ -35,7 +35,9 @@ class ALFWorldEnv(gym.Env[str, str]):
     """Household tasks in text: find things, clean, heat or cool them, put them where they belong.
 
     Observations and actions are texts; the reward is 1.0 on the step that wins and 0.0 before; winning
-    terminates. Every ``info`` has
+    terminates, and a step after that raises. The step limit is Gymnasium's TimeLimit, which ``gym.make`` puts
+    around every environment: from the limit on, each further step says ``truncated``, as in Gymnasium's own
+    environments. Every ``info`` has
 
     - ``admissible_commands`` (sorted), ``won``, ``task``, ``task_type`` and ``game``;
     - ``action_status``: "ok", "not_applicable" or "unparsable";
@@ -139,7 +141,11 @@ class ALFWorldEnv(gym.Env[str, str]):
         return self._transcript if self.render_mode == "ansi" else None
 
     def clone_state(self) -> EnvState:
-        """An exact snapshot of the episode, for search."""
+        """An exact snapshot of the episode, for search.
+
+        A TimeLimit around the environment keeps its own count of steps, to which steps of the unwrapped
+        environment add nothing: search with ``env.unwrapped.step()``, then go on with ``env.step()``.
+        """
         return EnvState(self._game, self.world.clone_state(), self._ended, self._hash, self._transcript)
 
     def restore_state(self, state: EnvState) -> None:
