@@ -294,11 +294,19 @@ def add_eval(commands: Commands) -> None:
     parser = _command(commands, "eval", run_eval, "success rate of an agent, with its interval")
     parser.add_argument("--agent", required=True, metavar="NAME_OR_PATH", help="expert, random or a path")
     _add_game_options(parser)
-    parser.add_argument("--select", choices=SELECTIONS, default="greedy", help="default: %(default)s")
-    parser.add_argument("--k", type=_positive, nargs="+", default=[5], metavar="K", help="candidates a step")
+    parser.add_argument("--select", choices=SELECTIONS, help="default: best_of_k with --k, else greedy")
+    parser.add_argument(
+        "--k", type=_positive, nargs="+", metavar="K", help="candidates a step; several make a curve"
+    )
     parser.add_argument("--episodes", "-n", type=_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=_positive, default=64, metavar="N", help="games at once")
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="also write the results as JSON")
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="write the results as JSON, the episodes beside it; resumes",
+    )
 
 
 def run_eval(args: argparse.Namespace) -> int | None:

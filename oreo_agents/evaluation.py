@@ -6,22 +6,27 @@ A result is a plain dict (see :func:`summarise`); report/ turns it into tables a
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset.store import TrajectoryWriter, read_meta
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from oreo_agents.agents import Agent
+    from oreo_agents.agents import Agent, Decision
 
 Result = dict[str, Any]
 
@@ -37,9 +42,15 @@ def pick_games(make_env: MakeEnv, n: int | None, seed: int = 0) -> list[int]:
 
 
 def play(
-    make_env: MakeEnv, agent: Agent, games: Sequence[int], seed: int = 0, slots: int = 64, progress: str = ""
+    make_env: MakeEnv,
+    agent: Agent,
+    games: Sequence[int],
+    seed: int = 0,
+    slots: int = 64,
+    progress: str = "",
+    journal: TrajectoryWriter | None = None,
 ) -> list[Trajectory]:
-    """One episode on each of ``games``, in their order.
+    """One episode on each of ``games``, in their order; each has ``metadata["seconds"]``, its share of wall time.
 
     Args:
         make_env: the environment.
@@ -48,15 +59,55 @@ def play(
         seed: of environment and agent.
         slots: episodes at once.
         progress: name of a live view; none if empty.
+        journal: keeps finished episodes; those it has are not played again. Episodes that failed for reasons
+            outside the policy are not kept, so that the next run tries them again.
     """
     episodes = [Episode(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
-    played = rollout(make_env, episodes, agent, slots)
+    kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
+    waiting = [episode for episode in episodes if episode.seed not in kept]
+    played = _timed(make_env, agent, waiting, slots)
     if progress:
         from oreo_agents.terminal.live import watch
 
-        played = watch(played, len(episodes), progress)
-    order = {episode.seed: i for i, episode in enumerate(episodes)}
-    return sorted(played, key=lambda trajectory: order[trajectory.seed or 0])
+        played = watch(played, len(waiting), progress)
+    for trajectory in played:
+        kept[trajectory.seed] = trajectory
+        if journal is not None and not trajectory.metadata.get("failed"):
+            journal.append(trajectory)
+    return [kept[episode.seed] for episode in episodes]
+
+
+def _timed(make_env: MakeEnv, agent: Agent, episodes: Sequence[Episode], slots: int) -> Iterator[Trajectory]:
+    clock = _Clock(agent)
+    for trajectory in rollout(make_env, episodes, clock, slots):
+        seconds = clock.seconds.pop(trajectory.seed or 0)
+        yield replace(trajectory, metadata={**trajectory.metadata, "seconds": seconds})
+
+
+class _Clock:
+    """An agent that divides the wall time of its decisions among the episodes they are for."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent, self.name = agent, agent.name
+        self.tokenizer_fingerprint = agent.tokenizer_fingerprint
+        self.prepare, self.follow = agent.prepare, agent.follow
+        self.seconds: dict[int, float] = {}
+        self._episodes: dict[int, int] = {}
+
+    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
+        self.agent.begin(slots, seeds)
+        self._episodes.update(zip(slots, seeds, strict=True))
+        self.seconds.update(dict.fromkeys(seeds, 0.0))
+
+    def act_many(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Decision]:
+        start = time.perf_counter()
+        decisions = self.agent.act_many(slots, observations, infos)
+        share = (time.perf_counter() - start) / len(slots)
+        for slot in slots:
+            self.seconds[self._episodes[slot]] += share
+        return decisions
 
 
 def evaluate(
@@ -67,50 +118,79 @@ def evaluate(
     seed: int = 0,
     slots: int = 64,
     progress: bool = True,
+    journal: TrajectoryWriter | None = None,
 ) -> tuple[Result, list[Trajectory]]:
-    """Play every game once; the result and the episodes."""
-    start = time.monotonic()
-    trajectories = play(make_env, agent, games, seed, slots, method if progress else "")
-    return summarise(trajectories, method, time.monotonic() - start), trajectories
+    """Play every game once, or continue where ``journal`` stopped; the result and the episodes."""
+    trajectories = play(make_env, agent, games, seed, slots, method if progress else "", journal)
+    return summarise(trajectories, method), trajectories
 
 
-def summarise(trajectories: Sequence[Trajectory], method: str, seconds: float) -> Result:
+def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
     """What a set of episodes comes to.
+
+    Episodes that failed for reasons outside the policy (``metadata["failed"]``) are counted and named, and are in no
+    other figure.
 
     Returns:
         ``method``, ``n``, ``successes``, ``success_rate``, ``wilson95``, ``by_task_type``,
         ``invalid_action_rate`` (of all actions), ``mean_steps``, ``mean_steps_success``,
-        ``tokens_per_episode`` (read and generated, policy and critic), ``seconds_per_episode`` (wall time
-        over episodes, many at once), ``games`` and ``won`` (in the order played, for paired comparisons).
+        ``tokens_per_episode`` (read and generated, policy and critic), ``cost_per_episode`` (these apart, and
+        steps on the environment and on copies of it), ``seconds_per_episode`` (a share of wall time, many being
+        played at once), ``ended_early`` (reason: episodes, where the agent could not go on), ``errors``
+        (game: reason), ``games`` and ``won`` (in the order played, for paired comparisons).
+
+    Raises:
+        ConfigurationError: there are no episodes.
+        EngineError: all of them failed.
     """
-    n = len(trajectories)
-    if n == 0:
+    if not trajectories:
         raise ConfigurationError("there are no episodes to summarise: ask for at least one game")
-    won = [trajectory.success for trajectory in trajectories]
-    turns = [turn for trajectory in trajectories for turn in trajectory.turns]
-    lengths = [len(trajectory) for trajectory in trajectories]
-    by_type: dict[str, dict[str, int]] = defaultdict(lambda: {"n": 0, "successes": 0})
-    for trajectory in trajectories:
-        by_type[trajectory.task_type]["n"] += 1
-        by_type[trajectory.task_type]["successes"] += trajectory.success
-    tokens = sum(sum(trajectory.metadata.get("tokens", {}).values()) for trajectory in trajectories)
+    failed = [trajectory for trajectory in trajectories if trajectory.metadata.get("failed")]
+    played = [trajectory for trajectory in trajectories if not trajectory.metadata.get("failed")]
+    if not played:
+        raise EngineError(f"none of {len(failed)} episodes could be played: {failed[0].metadata['ended']}")
+    n, won = len(played), [trajectory.success for trajectory in played]
+    statuses = [turn.action_status for trajectory in played for turn in trajectory.turns]
+    winning = [len(trajectory) for trajectory in played if trajectory.success]
+    cost = _cost_per_episode(played)
     return {
         "method": method,
         "n": n,
         "successes": sum(won),
         "success_rate": sum(won) / n,
         "wilson95": list(wilson(sum(won), n)),
-        "by_task_type": dict(sorted(by_type.items())),
-        "invalid_action_rate": sum(turn.action_status not in (None, "ok") for turn in turns)
-        / max(len(turns), 1),
-        "mean_steps": sum(lengths) / n,
-        "mean_steps_success": sum(length for length, w in zip(lengths, won, strict=True) if w)
-        / max(sum(won), 1),
-        "tokens_per_episode": tokens / n,
-        "seconds_per_episode": seconds / n,
-        "games": [trajectory.game for trajectory in trajectories],
+        "by_task_type": _by_task_type(played),
+        "invalid_action_rate": sum(status not in (None, "ok") for status in statuses) / max(len(statuses), 1),
+        "mean_steps": cost["steps"],
+        "mean_steps_success": sum(winning) / max(len(winning), 1),
+        "tokens_per_episode": sum(cost[f"{kind}_tokens"] for kind in TOKENS),
+        "cost_per_episode": cost,
+        "seconds_per_episode": sum(trajectory.metadata.get("seconds", 0.0) for trajectory in played) / n,
+        "ended_early": dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
+        "errors": {trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
+        "games": [trajectory.game for trajectory in played],
         "won": won,
     }
+
+
+TOKENS = ("prompt", "generated", "critic")
+
+
+def _cost_per_episode(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    n, cost = len(trajectories), {"steps": sum(map(len, trajectories)) / len(trajectories)}
+    for kind in TOKENS:
+        tokens = (trajectory.metadata.get("tokens", {}).get(kind, 0) for trajectory in trajectories)
+        cost[f"{kind}_tokens"] = sum(tokens) / n
+    cost["simulated_steps"] = sum(t.metadata.get("simulated_steps", 0) for t in trajectories) / n
+    return cost
+
+
+def _by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"n": 0, "successes": 0})
+    for trajectory in trajectories:
+        counts[trajectory.task_type]["n"] += 1
+        counts[trajectory.task_type]["successes"] += trajectory.success
+    return dict(sorted(counts.items()))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -122,22 +202,27 @@ def write_json(path: str | Path, value: Any) -> None:
     partial.replace(path)
 
 
-def load_agent(name: str, select: str = "greedy", k: int = 1) -> Agent:
-    """A scripted agent by name (``expert``, ``random``), or the trained one at a path."""
+def load_agent(name: str, **options: Any) -> Agent:
+    """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``."""
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
         return ScriptedAgent(name)
     from oreo_agents.agents.oreo import OreoAgent
 
-    return OreoAgent.from_pretrained(name, select=select, k=k)
+    return OreoAgent.from_pretrained(name, **options)
 
 
 def run(args: argparse.Namespace) -> int:
-    """``oreo-agents eval``."""
+    """``oreo-agents eval``.
+
+    The result file holds nothing that depends on the clock, and models compute in float32, so that a run that was
+    killed and resumed ends with the file of one that was not; seconds are in the episodes beside it.
+    """
     from rich.console import Console
 
     from oreo_agents.agents.scripted import follows_plan
+    from oreo_agents.report.plots import budget_plot
     from oreo_agents.report.tables import success_table
 
     options = source_options(args.env, args.split, args.games)
@@ -145,16 +230,53 @@ def run(args: argparse.Namespace) -> int:
         options["expert"] = True
     make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.episodes, args.seed)
-    ks = args.k if args.select == "best_of_k" else [1]
-    results = []
-    for k in ks:
-        agent = load_agent(args.agent, args.select, k)
-        label = f"{agent.name} best-of-{k}" if args.select == "best_of_k" else f"{agent.name} {args.select}"
-        result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs)
-        results.append(
-            {**result, "select": args.select, "k": k, "split": args.split, "max_steps": args.max_steps}
-        )
+    select = args.select or ("best_of_k" if args.k else "greedy")
+    results: list[Result] = []
+    for k in (args.k or [5]) if select == "best_of_k" else [1]:
+        agent = load_agent(args.agent, select=select, k=k, dtype="float32")
+        label = f"{agent.name} best-of-{k}" if select == "best_of_k" else f"{agent.name} {select}"
+        settings = {"agent": identity(args.agent), "select": select, "k": k, "seed": args.seed}
+        settings |= {"env": args.env, "options": options, "max_steps": args.max_steps, "games": games}
+        with _journal(args.output, label, settings) as journal:
+            result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
+        results.append({**result, "select": select, "k": k, "split": args.split, "max_steps": args.max_steps})
         if args.output:
-            write_json(args.output, results)
+            write_json(args.output, [_without_clock(result) for result in results])
+    if args.output and len(results) > 1:
+        budget_plot(results, args.output.with_suffix(".png"))
     Console().print(success_table(results))
     return 0
+
+
+@contextmanager
+def _journal(output: Path | None, label: str, settings: Result) -> Iterator[TrajectoryWriter | None]:
+    """The episodes beside the result file: ``results.episodes/LABEL`` for ``results.json``.
+
+    Raises:
+        ConfigurationError: those there are of another evaluation.
+    """
+    if output is None:
+        yield None
+        return
+    path = output.with_suffix(".episodes") / label.replace(" ", "-").replace("/", "-")
+    digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
+    if (path / "meta.json").is_file() and read_meta(path).metadata.get("evaluation") != digest:
+        raise ConfigurationError(
+            f"{path} holds the episodes of another evaluation (agent, games or options differ): "
+            "choose another --output, or remove that folder"
+        )
+    with TrajectoryWriter(path, metadata={"evaluation": digest}) as writer:
+        yield writer
+
+
+def _without_clock(result: Result) -> Result:
+    return {key: value for key, value in result.items() if key != "seconds_per_episode"}
+
+
+def identity(agent: str) -> str:
+    """Identifies an agent: its name, and the weights if it is a folder."""
+    digest = hashlib.sha256(agent.encode())
+    for file in sorted(Path(agent).rglob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()

@@ -95,6 +95,7 @@ class OreoAgent:
         policy, tokenizer = load_policy(path)
         critic = load_critic(path, policy)
         device, dtype = options.pop("device", best_device()), options.pop("dtype", None)
+        dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         for model in (policy, critic and critic.backbone):
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)

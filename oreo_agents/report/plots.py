@@ -36,6 +36,38 @@ def success_plot(results: Sequence[Result], path: str | Path, title: str = "") -
     return path
 
 
+def budget_plot(results: Sequence[Result], path: str | Path, title: str = "") -> Path:
+    """Draw success with its 95 % Wilson interval against the tokens that an episode took, and return ``path``."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    ordered = sorted(results, key=lambda result: result["tokens_per_episode"])
+    budgets = [result["tokens_per_episode"] for result in ordered]
+    rates = [100 * result["successes"] / result["n"] for result in ordered]
+    bounds = [wilson(result["successes"], result["n"]) for result in ordered]
+    below = [rate - 100 * low for rate, (low, _) in zip(rates, bounds, strict=True)]
+    above = [100 * high - rate for rate, (_, high) in zip(rates, bounds, strict=True)]
+    axes.errorbar(budgets, rates, yerr=[below, above], color=DEEP_BLUE, marker="o", capsize=3)
+    for budget, rate, result in zip(budgets, rates, ordered, strict=True):
+        axes.annotate(
+            f"k={result['k']}" if "k" in result else _plain(result["method"]),
+            (budget, rate),
+            xytext=(6, 6),
+            textcoords="offset points",
+            fontsize=9,
+        )
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("Games won (%), with 95 % Wilson interval")
+    axes.set_xlabel("Tokens an episode: read and generated, policy and critic")
+    axes.set_title(_plain(title or _caption(results)), loc="left", fontsize=11)
+    _calm(axes)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
 def _bar(axes, row: int, result: Result) -> None:
     successes, n = result["successes"], result["n"]
     rate = successes / n if n else 0.0

@@ -95,7 +95,7 @@ def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
         return None
     from oreo_agents.evaluation import load_agent
 
-    return AgentPlayer(load_agent(args.agent, args.select, args.k), seed)
+    return AgentPlayer(load_agent(args.agent, select=args.select, k=args.k), seed)
 
 
 def play(

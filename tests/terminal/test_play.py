@@ -119,7 +119,7 @@ def test_a_terminal_without_unicode_gets_ascii():
 
 def test_an_agent_plays_and_says_what_it_believes(monkeypatch, capsys, tmp_path):
     """A stand-in for a trained agent: it proposes two commands and has a value for each."""
-    monkeypatch.setattr(evaluation, "load_agent", lambda *options: Believer())
+    monkeypatch.setattr(evaluation, "load_agent", lambda name, **options: Believer())
     command = ["play", "--split", "generated", "--agent", "any", "--max-steps", "2", "--pause", "0"]
     assert cli.main([*command, "--record", str(tmp_path / "d")]) == 0
     out = " ".join(capsys.readouterr().out.split())
