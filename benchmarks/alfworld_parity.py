@@ -149,7 +149,7 @@ def walk(native: World, reference: Any, commands: CommandSource, steps: int) -> 
     history: list[str] = []
     verbs: Counter[str] = Counter()
     won = 0
-    difference = _differ(native, reference, native.reset(), reference.reset())
+    difference = _differ(native, reference, native.reset(), reference.reset(), rewarded=False)
     while difference is None and len(history) < steps:
         command = commands.next(native.admissible_commands())
         history.append(command)
@@ -163,14 +163,17 @@ def walk(native: World, reference: Any, commands: CommandSource, steps: int) -> 
     return {"steps": len(history), "won_steps": won, "verbs": dict(verbs), "difference": difference}
 
 
-def _differ(native: World, reference: Any, ours: str, theirs: str) -> dict[str, Any] | None:
+def _differ(
+    native: World, reference: Any, ours: str, theirs: str, rewarded: bool = True
+) -> dict[str, Any] | None:
     pairs = {
         "observation": (ours, theirs),
         "admissible_commands": (native.admissible_commands(), reference.admissible_commands()),
         "won": (native.won, reference.won),
-        "reward": (float(native.won), reference.score),
         "action_status": (native.action_status, reference.action_status),
     }
+    if rewarded:
+        pairs["reward"] = (float(native.won), reference.score)
     for what, (native_value, reference_value) in pairs.items():
         if native_value != reference_value:
             return {"what": what, "native": native_value, "textworld": reference_value}

@@ -175,7 +175,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(EDITS)
 def test_edited_problems_play_or_are_refused(edits):
     tokens = list(PROBLEM)
@@ -203,7 +203,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(DATA)), JSON_VALUES, min_size=1), st.booleans())
 def test_files_with_other_values_play_or_are_refused(changes, drop):
     changed = {key: value for key, value in DATA.items() if key not in changes} if drop else DATA | changes
@@ -214,7 +214,7 @@ def test_files_with_other_values_play_or_are_refused(changes, drop):
     play(game)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(TEXT)), st.integers(0, 400), st.binary(max_size=20))
 def test_files_with_other_bytes_play_or_are_refused(start, length, replacement):
     content = TEXT.encode()

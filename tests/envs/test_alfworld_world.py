@@ -167,6 +167,17 @@ def test_slicing(world):
     assert do(world, "examine apple 2") == "This is a sliced apple 2."
 
 
+@pytest.mark.parametrize("fact", ["(isSliced Apple_bar_2)", "(isToggled Apple_bar_2)"])
+def test_qualities_that_a_thing_cannot_get_are_not_told(fact):
+    """The second apple can be neither sliced nor switched on, whatever its file says."""
+    data = json.loads(GeneratedGames("generated").text(0))
+    data["pddl_problem"] = LIGHT_ROOM.replace("(:init", f"(:init {fact}")
+    world = World(parse_game(json.dumps(data), "light/room"))
+    world.reset()
+    do(world, "go to drawer 1", "open drawer 1", "take apple 1 from drawer 1")
+    assert do(world, "examine apple 1") == "There's nothing special about apple 1."
+
+
 def test_loose_objects_are_those_taken_from_a_place_and_left_at_the_next(world):
     do(world, "go to desk 1", "take apple 2 from desk 1", "open drawer 2", "move apple 2 to drawer 2")
     assert do(world, "look").endswith("Next to it, you see a apple 2.")

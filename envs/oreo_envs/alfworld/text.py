@@ -65,8 +65,13 @@ def receptacle_view(name: str, openable: bool, opened: bool, contents: Iterable[
     return f"The {name} is open. In it, you see {enumerate_names(contents)}."
 
 
-def object_view(name: str, hot: bool, cool: bool, clean: bool, sliced: bool, switched_on: bool) -> str:
-    """What ``examine`` says of a held object that is not itself a container."""
+def object_view(
+    name: str, hot: bool, cool: bool, clean: bool, sliced: bool, sliceable: bool, switched_on: bool
+) -> str:
+    """What ``examine`` says of a held object that is not itself a container.
+
+    Sliced and nothing else, it is only called so if it can be sliced.
+    """
     qualities = [
         word for word, holds in (("hot", hot), ("cool", cool and not hot), ("clean", clean)) if holds
     ]
@@ -76,7 +81,7 @@ def object_view(name: str, hot: bool, cool: bool, clean: bool, sliced: bool, swi
         return f"This is a {' and '.join(qualities)} {'sliced ' if sliced else ''}{name}."
     if switched_on:
         return f"This {name} is on."
-    if sliced:
+    if sliced and sliceable:
         return f"This is a sliced {name}."
     return f"There's nothing special about {name}."
 

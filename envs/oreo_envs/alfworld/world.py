@@ -303,7 +303,7 @@ class World:
 
     def examine_object(self, held: int, _: int) -> str:
         """Say what is special about the held object."""
-        thing = self.game.objects[held]
+        thing, abilities = self.game.objects[held], self.game.abilities
         if thing.is_container:
             return text.container_view(thing.name, self._names(self.game.contents.get(held, ())))
         return text.object_view(
@@ -312,7 +312,8 @@ class World:
             cool=bool(self.cool >> held & 1),
             clean=bool(self.clean >> held & 1),
             sliced=bool(self.sliced >> held & 1),
-            switched_on=bool(self.toggled >> held & 1),
+            sliceable=bool(abilities["sliceable"] >> held & 1),
+            switched_on=bool(self.toggled & abilities["toggleable"] & 1 << held),
         )
 
     def open(self, receptacle: int, _: int) -> str:
