@@ -36,7 +36,7 @@ from oreo_envs.alfworld.text import placing, reword, split_command
 from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError
 from quick_textworld import remember_parses
-from varied_games import VariedGames
+from varied_games import PackagedRules, VariedGames
 
 RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
@@ -182,7 +182,7 @@ def _differ(
 
 # ---------------------------------------------------------------- many games
 
-Source = Games | VariedGames
+Source = Games | VariedGames | PackagedRules
 Place = tuple[str, int]
 """A group of games and a position in it."""
 
@@ -220,6 +220,8 @@ def find_groups(sources: Iterable[str], generated: int, varied: int) -> dict[str
     groups = {Path(source).name.partition(".")[0]: find_games(None, [source], True) for source in sources}
     for split in GENERATED_SPLITS if generated else ():
         groups[split] = GeneratedGames(split)[: generated // len(GENERATED_SPLITS)]
+    if generated:
+        groups["generated, rules of the alfworld package"] = PackagedRules(groups["generated"])
     variations = {f"{name}, varied": VariedGames(games, varied) for name, games in groups.items() if varied}
     return groups | variations
 

@@ -1,13 +1,14 @@
-"""Rooms as no ALFWorld file has them: real or generated games with some initial facts added and others left out.
+"""Game files as ALFWorld's archives do not have them.
 
 Real files start with every container shut, nothing hot, clean, sliced or lit, and each thing whole. The rules and the
 sentences also cover the rest: a lamp that is on, an object in two places, a bowl with contents, a receptacle that is
-nowhere, an agent that starts in front of something.
+nowhere, an agent that starts in front of something. And the alfworld package writes files with rules of its own.
 """
 
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 from oreo_envs.alfworld.data import Games
@@ -34,9 +35,9 @@ DROPPED = ("inreceptacle", "objectatlocation", "openable", "pickupable", "cancon
 
 
 class VariedGames:
-    """`count` variations of games of `games`, whose task types come in turn where theirs do."""
+    """`count` games of `games`, each with some initial facts added and others left out."""
 
-    def __init__(self, games: Games, count: int, seed: int = 0):
+    def __init__(self, games: "Games | PackagedRules", count: int, seed: int = 0):
         self.games, self.seed = games, seed
         self.picked = Random(seed).sample(range(len(games)), count)
         self.names = [f"{games.names[position]}-varied" for position in self.picked]
@@ -48,6 +49,27 @@ class VariedGames:
         """The content of a varied game file."""
         data = json.loads(self.games.text(self.picked[index]))
         data["pddl_problem"] = vary(data["pddl_problem"], Random(f"{self.seed}/{index}"))
+        return json.dumps(data)
+
+
+class PackagedRules:
+    """Games with the rules and sentences that the installed alfworld package gives to the games it makes."""
+
+    def __init__(self, games: Games):
+        self.games = games
+        self.names = [f"{name}-packaged" for name in games.names]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def text(self, index: int) -> str:
+        """The content of a game file."""
+        from alfworld.info import ALFRED_PDDL_PATH, ALFRED_TWL2_PATH
+
+        data = json.loads(self.games.text(index))
+        task = self.games[index].task.removesuffix(".")
+        data["pddl_domain"] = Path(ALFRED_PDDL_PATH).read_text()
+        data["grammar"] = Path(ALFRED_TWL2_PATH).read_text().replace("UNKNOWN GOAL", task)
         return json.dumps(data)
 
 
