@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.models import Critic, lm_head, trunk_of
+from oreo_agents.models import Critic, has_adapters, lm_head, trunk_of
 from oreo_agents.projection import Divergence, project
 
 # --- layouts: (trunk, ids, token_mask) -> hidden states of the real tokens, row after row, [N, H] -----------
@@ -118,7 +118,7 @@ class Reference:
     """
 
     def __init__(self, policy: PreTrainedModel, remember: bool = False) -> None:
-        self.switches_adapters = hasattr(policy, "disable_adapter")
+        self.switches_adapters = has_adapters(policy)
         self.model = policy if self.switches_adapters else copy.deepcopy(policy).eval().requires_grad_(False)
         self.head = lm_head(self.model)
         self._known: dict[bytes, Tensor] | None = {} if remember else None

@@ -98,8 +98,7 @@ class Critic(nn.Module):
         weights = self.state_dict() if state_dict is None else state_dict
         Path(path).mkdir(parents=True, exist_ok=True)
         if policy is None or not self.shares(policy):
-            own = {n.removeprefix("backbone."): x for n, x in weights.items() if n.startswith("backbone.")}
-            self.backbone.save_pretrained(path, state_dict=own)
+            self.backbone.save_pretrained(path, state_dict=weights_below(weights, "backbone."))
         head = {"weight": weights["value_head.weight"].detach().contiguous().cpu()}
         save_file(head, Path(path) / "value_head.safetensors")
 
@@ -168,6 +167,20 @@ def trunk_of(policy: PreTrainedModel) -> PreTrainedModel:
     return cast(PreTrainedModel, (get_base_model() if get_base_model else policy).base_model)
 
 
+def has_adapters(policy: nn.Module) -> bool:
+    """Whether PEFT adapters were put into the model."""
+    return hasattr(policy, "disable_adapter")
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Fold every PEFT layer into the layer it adapts, in place."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
+                cast(Any, layer).merge()
+                setattr(parent, name, cast(Any, layer).get_base_layer())
+
+
 def lm_head(policy: PreTrainedModel) -> nn.Module:
     """The layer that turns hidden states into logits.
 
@@ -206,6 +219,7 @@ def save_agent(
     policy: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     critic: Critic | None = None,
+    weights: dict[str, Tensor] | None = None,
     **card,
 ) -> None:
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
@@ -215,18 +229,27 @@ def save_agent(
         policy: the causal LM.
         tokenizer: its tokenizer.
         critic: optional value network.
+        weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
         card: JSON values for ``agent.json`` (method, data hash, ...).
     """
 
     def write(folder: Path) -> None:
         with _without_bars():
-            policy.save_pretrained(folder / "policy")
+            policy.save_pretrained(
+                folder / "policy", state_dict=weights and weights_below(weights, "policy.")
+            )
             tokenizer.save_pretrained(folder / "policy")
             if critic is not None:
-                critic.save_pretrained(folder / "critic", policy)
+                own = weights and weights_below(weights, "critic.")
+                critic.save_pretrained(folder / "critic", policy, own)
         (folder / "agent.json").write_text(json.dumps(card, indent=2) + "\n")
 
     replace_folder(Path(path), write)
+
+
+def weights_below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries of a state dict under ``prefix``, without it."""
+    return {name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)}
 
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:

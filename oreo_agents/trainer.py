@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -33,12 +34,24 @@ from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.losses import masked_mean, sampled_kl
-from oreo_agents.models import Critic, load_critic, load_policy, save_agent, trunk_of
+from oreo_agents.models import (
+    Critic,
+    has_adapters,
+    load_critic,
+    load_policy,
+    merge_adapters,
+    save_agent,
+    trunk_of,
+    weights_below,
+)
 from oreo_agents.objectives import METHODS, Objective, imitation_weights
 from oreo_agents.optimizer import MuonAdamW, matrices
 
 CRITICS = ("separate", "shared")
 REGULARIZERS = ("reverse", "forward", "sampled")
+ADAPTERS = "adapters.safetensors"
+"""In a checkpoint with PEFT: everything that is trained, of policy and critic."""
+
 KL_GAIN = 0.1
 """Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
 
@@ -396,16 +409,29 @@ class OreoTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         weights = self.trained.state_dict() if state_dict is None else state_dict
-        self.policy.save_pretrained(folder / "policy", state_dict=_below(weights, "policy."))
+        self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
         self.tokenizer.save_pretrained(folder / "policy")
-        if self.critic is not None:
-            self.critic.save_pretrained(folder / "critic", self.policy, _below(weights, "critic."))
+        if has_adapters(self.policy):
+            trained = {name for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
+            own = {name: x.detach().contiguous().cpu() for name, x in weights.items() if name in trained}
+            save_file(own, folder / ADAPTERS)
+        elif self.critic is not None:
+            self.critic.save_pretrained(folder / "critic", self.policy, weights_below(weights, "critic."))
         if self.target_critic is not None:
             self.target_critic.save_pretrained(folder / "target_critic")
         (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
+        if has_adapters(self.policy):
+            self.trained.load_state_dict(load_file(folder / ADAPTERS), strict=False)
+        else:
+            self._load_whole(folder)
+        if self.target_critic is not None:
+            self.target_critic.load_state_dict(Critic.from_pretrained(folder / "target_critic").state_dict())
+        self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
+
+    def _load_whole(self, folder: Path) -> None:
         policy, _ = load_policy(folder)
         self.policy.load_state_dict(policy.state_dict())
         if self.critic is not None:
@@ -413,18 +439,38 @@ class OreoTrainer(Trainer):
             if critic is None:
                 raise ConfigurationError(f"{folder} has no critic to resume from")
             self.critic.load_state_dict(critic.state_dict())
-        if self.target_critic is not None:
-            self.target_critic.load_state_dict(Critic.from_pretrained(folder / "target_critic").state_dict())
-        self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
 
     def save_agent(self, path: str | Path, **card: Any) -> None:
-        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in."""
+        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in.
+
+        Adapters are merged into what they adapt, so that the folder stands alone.
+        """
+        weights = self._gathered() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
+        if not self.is_world_process_zero():
+            return
         policy, critic = self.policy, self.critic
-        if self.args.bf16:
+        if has_adapters(policy) or (self.args.bf16 and weights is None):
             policy, critic = copy.deepcopy((policy, critic))
+        if has_adapters(policy):
+            for model in filter(None, (policy, critic)):
+                merge_adapters(model)
+            policy = policy.get_base_model()  # type: ignore[operator]
+        if self.args.bf16 and weights is None:
             policy.bfloat16()
             critic = critic and critic.in_bfloat16()
-        save_agent(path, policy, self.tokenizer, critic, method=self.args.method, **card)
+        card = {"method": self.args.method, **card}
+        save_agent(path, policy, self.tokenizer, critic, weights, **card)
+
+    def _gathered(self) -> dict[str, Tensor]:
+        """The whole weights of a model sharded over processes; every process must ask."""
+        if has_adapters(self.policy):
+            raise ConfigurationError(
+                "adapters of a sharded model cannot be merged here: save a checkpoint and load it in one process"
+            )
+        weights = self.accelerator.get_state_dict(self.model_wrapped)
+        if self.args.bf16:
+            weights = {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
+        return weights
 
 
 class _AfterStep(TrainerCallback):
@@ -433,10 +479,6 @@ class _AfterStep(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.trainer.after_step()
-
-
-def _below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)}
 
 
 def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
