@@ -13,6 +13,7 @@ from oreo_envs.alfworld.expert import Belief, SearchingExpert, parse_task, short
 from oreo_envs.alfworld.game import Game, parse_game
 from oreo_envs.alfworld.generator import GeneratedGames, Recipe
 from oreo_envs.alfworld.world import World
+from varied_games import VariedGames
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "alfworld"
 real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real games are not here")
@@ -224,6 +225,21 @@ def test_plan_wins_from_any_state_and_leaves_it_alone() -> None:
                 assert world.action_status == "ok"
             assert world.won or not plan
             world.restore_state(state)
+
+
+def test_rooms_as_no_file_has_them_are_planned_and_searched_without_errors() -> None:
+    games = VariedGames(GeneratedGames()[:200], 60)
+    won = 0
+    for index in range(len(games)):
+        game = parse_game(games.text(index), games.names[index])
+        world = World(game)
+        plan = shortest_plan(world)
+        for command in plan:
+            world.step(command)
+        assert world.won or not plan
+        won += world.won
+        play(game, SearchingExpert())
+    assert won >= 50  # the others lack something, such as a way to pick up what is asked for
 
 
 def test_nothing_to_plan_when_won() -> None:

@@ -15,6 +15,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from oreo_envs.alfworld.generator import GeneratedGames
 from oreo_envs.errors import DataNotFoundError, GameFileError
+from varied_games import PackagedRules, VariedGames
 
 textworld = pytest.importorskip("textworld")
 pytest.importorskip("alfworld")
@@ -54,6 +55,14 @@ def reference():
 def test_generated_games_play_as_in_textworld(reference):
     games = GeneratedGames("generated")
     row = parity.compare(reference, games.text(SMALL), games.names[SMALL], steps=25, seed=0)
+    assert row["difference"] is None
+    assert row["steps"] == 25
+
+
+@pytest.mark.parametrize("change", [PackagedRules, lambda games: VariedGames(games, 1)])
+def test_games_as_no_archive_has_them_play_as_in_textworld(reference, change):
+    games = change(GeneratedGames("generated")[SMALL : SMALL + 1])
+    row = parity.compare(reference, games.text(0), games.names[0], steps=25, seed=0)
     assert row["difference"] is None
     assert row["steps"] == 25
 
