@@ -157,7 +157,9 @@ def add_play(commands: Commands) -> None:
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
     parser.add_argument("--agent", metavar="NAME_OR_PATH", help="expert, random or a trained agent plays")
     _add_selection(parser, "greedy")
-    parser.add_argument("--pause", type=_seconds, default=1.0, metavar="S", help="seconds between its steps")
+    parser.add_argument(
+        "--pause", type=_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
+    )
     parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
 
 
@@ -178,7 +180,9 @@ def add_replay(commands: Commands) -> None:
     parser.add_argument("--min-steps", type=_positive, default=1, metavar="N", help="only episodes that long")
     parser.add_argument("--search", metavar="TEXT", help="only episodes whose text contains this")
     parser.add_argument("--compare", type=Path, metavar="PATH", help="show PATH's run of the game beside")
-    parser.add_argument("--speed", type=float, metavar="STEPS_PER_S", help="play by itself at this speed")
+    parser.add_argument(
+        "--speed", type=_nonnegative, metavar="STEPS_PER_S", help="play by itself at this speed"
+    )
     parser.add_argument("--verify", action="store_true", help="execute the actions again and compare")
 
 
@@ -466,14 +470,14 @@ def _positive(text: str) -> int:
 _positive.__name__ = "int"  # argparse names the type in "invalid int value: 'x'"
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, got {text}")
-    return seconds
+def _nonnegative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return number
 
 
-_seconds.__name__ = "float"
+_nonnegative.__name__ = "float"
 
 
 def _respect_locale() -> None:
