@@ -228,6 +228,7 @@ def add_record(commands: Commands) -> None:
     parser.add_argument(
         "--episodes", "-n", type=_positive, metavar="N", help="at most this many; default: all"
     )
+    _add_action_length(parser)
     parser.add_argument("--per-game", type=_positive, default=1, metavar="N", help="episodes of each game")
     parser.add_argument("--epsilon", type=float, default=0.0, help="share of commands replaced by others")
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I")
@@ -253,7 +254,9 @@ def run_record(args: argparse.Namespace) -> int | None:
     else:
         from oreo_agents.agents.oreo import OreoAgent
 
-        agent = OreoAgent.from_pretrained(args.agent, select=args.select, k=args.k)
+        agent = OreoAgent.from_pretrained(
+            args.agent, select=args.select, k=args.k, max_new_tokens=args.max_new_tokens
+        )
         print(record_rollouts(agent, args.output, **options))
     return None
 
@@ -302,6 +305,7 @@ def add_eval(commands: Commands) -> None:
     parser.add_argument(
         "--k", type=_positive, nargs="+", metavar="K", help="candidates a step; several make a curve"
     )
+    _add_action_length(parser)
     parser.add_argument("--episodes", "-n", type=_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=_positive, default=64, metavar="N", help="games at once")
     parser.add_argument(
@@ -408,6 +412,12 @@ def _command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_action_length(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-new-tokens", type=_positive, default=32, metavar="N", help="of an action; default: %(default)s"
+    )
 
 
 def _add_selection(parser: Options, default: str) -> None:

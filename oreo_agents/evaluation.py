@@ -233,13 +233,14 @@ def run(args: argparse.Namespace) -> int:
     select = args.select or ("best_of_k" if args.k else "greedy")
     results: list[Result] = []
     for k in (args.k or [5]) if select == "best_of_k" else [1]:
-        agent = load_agent(args.agent, select=select, k=k, dtype="float32")
+        sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
+        agent = load_agent(args.agent, **sampling, dtype="float32")
         label = f"{agent.name} best-of-{k}" if select == "best_of_k" else f"{agent.name} {select}"
-        settings = {"agent": identity(args.agent), "select": select, "k": k, "seed": args.seed}
+        settings = {"agent": identity(args.agent), **sampling, "seed": args.seed}
         settings |= {"env": args.env, "options": options, "max_steps": args.max_steps, "games": games}
         with _journal(args.output, label, settings) as journal:
             result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
-        results.append({**result, "select": select, "k": k, "split": args.split, "max_steps": args.max_steps})
+        results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})
         if args.output:
             write_json(args.output, [_without_clock(result) for result in results])
     if args.output and len(results) > 1:
