@@ -213,7 +213,9 @@ def verdict(session: Session) -> Text:
     if session.won:
         return Text(f"Won in {steps(len(session.steps))}.", "bold green")
     if session.over:
-        return Text(f"Over after {steps(len(session.steps))}, not won.", "bold red")
+        lost = Text(f"Over after {steps(len(session.steps))}, not won.", "bold red")
+        gold = session.info.get("gold")
+        return lost if gold is None else lost.append_text(plain(f" The answer is {gold}."))
     return Text(f"Stopped after {steps(len(session.steps))}.", "dim")
 
 

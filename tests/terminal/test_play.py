@@ -222,6 +222,14 @@ def test_no_seed_is_another_game_each_time(capsys, monkeypatch):
     assert len(openings) > 1
 
 
+def test_a_wrong_answer_is_set_right(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("hint\n#### -12345\n"))
+    assert cli.main(["play", "--env", "OREO-Reasoning", "--seed", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "The expert would:" in out
+    assert "Over after 1 step, not won. The answer is " in out
+
+
 def test_unknown_environments_are_named(capsys):
     assert cli.main(["play", "--env", "OREO-Chess"]) == 2
     assert "OREO-Chess" in capsys.readouterr().err
