@@ -40,7 +40,7 @@ def train(
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
 
     Args:
-        method: ``sft``, ``rejection`` or ``oreo``.
+        method: a key of :data:`oreo_agents.objectives.METHODS`.
         episodes: recorded trajectories; those of a language model carry its token ids.
         model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
             vocabulary is learnt from ``episodes``.
@@ -66,7 +66,7 @@ def train(
     config = OreoConfig(output_dir=f"{output}.checkpoints", **options)
     torch.manual_seed(config.seed)
     policy, tokenizer = _start(model, episodes)
-    critic = None if str(model) in FROM_SCRATCH else load_critic(model)
+    critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
     chat = Chat(tokenizer)
     shown = TrainingProgress(method) if progress else None
     trainer = OreoTrainer(

@@ -112,6 +112,10 @@ class OreoConfig(TrainingArguments):
     )
     micro_batch_tokens: int = field(default=16384, metadata={"help": "Padded tokens in one forward pass."})
     head_chunk: int = field(default=1024, metadata={"help": "Action positions projected to logits at once."})
+    max_return: float = field(
+        default=10.0,
+        metadata={"help": "Rewards to go beyond this are an error: beta is made for the size of 1."},
+    )
     max_length: int = field(default=4096, metadata={"help": "Longer episodes are an error, never cut."})
 
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Episodes per step and device."})
@@ -170,7 +174,7 @@ class OreoTrainer(Trainer):
         callbacks: list | None = None,
     ) -> None:
         self.objective: Objective = METHODS[args.method]
-        items = _items(train_dataset, args, self.objective)
+        items = _items(train_dataset, args, self.objective, policy.config.vocab_size)
         for model in (trunk_of(policy), critic.backbone if critic else None):
             if model is not None:
                 prepare_attention(model, args.layout)
@@ -495,10 +499,29 @@ def _frozen(critic: Critic) -> Critic:
     return copy.deepcopy(critic).requires_grad_(False).eval()
 
 
-def _items(episodes: Sequence[EncodedEpisode], args: OreoConfig, objective: Objective) -> Sequence[Item]:
+def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig, vocabulary: int) -> None:
+    """Refuse what would train nonsense without an error."""
+    for episode in episodes:
+        odd = [x for x in set(episode.returns) if not abs(x) <= args.max_return]  # NaN too
+        if odd:
+            raise DatasetError(
+                f"an episode has a reward to go of {odd[0]}, outside [-{args.max_return}, {args.max_return}]: "
+                "scale the rewards or raise max_return"
+            )
+        if max(episode.input_ids) >= vocabulary:
+            raise DatasetError(
+                f"an episode has token {max(episode.input_ids)}, the model knows {vocabulary}: its ids come from "
+                "another tokenizer"
+            )
+
+
+def _items(
+    episodes: Sequence[EncodedEpisode], args: OreoConfig, objective: Objective, vocabulary: int
+) -> Sequence[Item]:
     episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
     if not episodes:
         raise DatasetError("there are no episodes to train on")
+    _check(episodes, args, vocabulary)
     if objective.contrast and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from learning import EPISODES, LOSING, OPENING, WINNING, episode
 from oreo_agents.actor_critic import PolicyAndCritic, Reference
 from oreo_agents.batches import collate
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.models import load_critic, load_policy, save_agent
+from oreo_agents.models import Critic, load_critic, load_policy, save_agent
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 
@@ -26,7 +27,7 @@ def encoded(chat):
 def make(tmp_path, policy, tokenizer, encoded):
     """A trainer on the three episodes; options are OreoConfig's."""
 
-    def make(method, episodes=encoded, policy=policy, critic=None, **options):
+    def make(method, episodes=encoded, policy=policy, given=None, **options):
         defaults = {
             "beta": BETA,
             "alpha": ALPHA,
@@ -41,7 +42,7 @@ def make(tmp_path, policy, tokenizer, encoded):
             disable_tqdm=True,
             **{**defaults, **options},
         )
-        return OreoTrainer(policy, tokenizer, config, episodes, critic=critic)
+        return OreoTrainer(policy, tokenizer, config, episodes, critic=given)
 
     return make
 
@@ -150,7 +151,7 @@ def test_sft_is_weighted_cross_entropy(make, policy, chat, micro_batch_tokens, o
 
 def test_oreo_by_plain_loops(make, policy, critic, encoded):
     """Eqs. 8 and 9 and the KL, token by token, away from the start."""
-    trainer = make("oreo", critic=copy.deepcopy(critic))
+    trainer = make("oreo", given=copy.deepcopy(critic))
     trainer.policy.load_state_dict(moved(policy).state_dict())
     total = 0.0
     for one in encoded:
@@ -194,7 +195,7 @@ def test_oreo_starts_from_nothing(make, encoded):
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])
 def test_micro_batches_do_not_change_the_gradient(make, policy, critic, method):
-    trainer = make(method, critic=critic if method == "oreo" else None)
+    trainer = make(method, given=critic if method == "oreo" else None)
     trainer.policy.load_state_dict(moved(policy).state_dict())
     loss, gradients = step(trainer, 10_000)
     small_loss, small_gradients = step(trainer, 1)
@@ -352,3 +353,127 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_agent(tmp_path, po
             use_cpu=True,
         )
     assert not output.exists()
+
+
+# --- options that change while training goes on ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("target", "grows"), [(1e-6, True), (10.0, False)])
+def test_alpha_follows_the_kl(make, target, grows):
+    trainer = make("oreo", kl_target=target, max_steps=4)
+    trainer.train()
+    assert (trainer.alpha > ALPHA) == grows and trainer.alpha != ALPHA
+    logged = [line["alpha"] for line in trainer.state.log_history if "alpha" in line]
+    assert logged[-1] == pytest.approx(trainer.alpha, abs=1e-5)
+    # From the second step on (in the first the KL is 0) by the controller's bound of a fiftieth at most.
+    ratios = [after / before for before, after in itertools.pairwise(logged)]
+    assert all(ratio == pytest.approx(1 + 0.1 * (0.2 if grows else -0.2), rel=1e-2) for ratio in ratios)
+
+
+def test_the_target_critic_is_an_average_of_past_critics(make):
+    trainer = make("oreo", target_decay=0.75, max_steps=3)
+    average = {name: x.clone() for name, x in trainer.critic.state_dict().items()}
+    follow = trainer.after_step
+
+    def after_step():
+        for name, x in trainer.critic.state_dict().items():
+            average[name].mul_(0.75).add_(x, alpha=0.25)
+        follow()
+
+    trainer.after_step = after_step
+    trainer.train()
+    assert trainer.critic.value_head.weight.abs().sum() > 0
+    for name, x in trainer.target_critic.state_dict().items():
+        torch.testing.assert_close(x, average[name], atol=1e-6, rtol=1e-5, msg=name)
+
+
+OPTIONS = {
+    "shared critic": {"critic": "shared"},
+    "average of critics, adapted alpha": {"target_decay": 0.9, "kl_target": 0.01},
+    "packed, remembered reference": {"layout": "packed", "cache_reference": True},
+    "accumulated gradients": {"gradient_accumulation_steps": 2},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_resumes_exactly(make, policy, tmp_path, options):
+    options = {
+        **options,
+        **{"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "per_device_train_batch_size": 1},
+    }
+    start = copy.deepcopy(policy)
+    unbroken = make("oreo", policy=policy, **options)
+    unbroken.train()
+    resumed = make("oreo", policy=start, **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert resumed.alpha == unbroken.alpha
+    weights = unbroken.trained.state_dict()
+    for name, weight in resumed.trained.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+
+
+@pytest.mark.parametrize("method", ["sft", "oreo"])
+def test_accumulated_batches_are_one_large_batch(make, policy, method):
+    """The mean over all tokens or episodes, not a mean of means."""
+    start = copy.deepcopy(policy)
+    whole = make(method, policy=policy, max_steps=1, per_device_train_batch_size=3)
+    parts = make(
+        method, policy=start, max_steps=1, per_device_train_batch_size=1, gradient_accumulation_steps=3
+    )
+    for trainer in (whole, parts):
+        trainer.train()
+    one, other = (trainer.state.log_history[0] for trainer in (whole, parts))
+    assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+    assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+
+
+def test_a_checkpoint_appears_whole(make, tmp_path, monkeypatch):
+    """A run killed while it writes leaves no checkpoint that looks like one."""
+    from transformers import Trainer
+    from transformers.trainer_utils import get_last_checkpoint
+
+    options = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    make("sft", **options).train()
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"checkpoint-1", "checkpoint-2"}
+    again = make("sft", **{**options, "max_steps": 4})
+
+    def fails(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Trainer, "_save_rng_state", fails)
+    with pytest.raises(OSError, match="No space"):
+        again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert get_last_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "checkpoint-2")
+
+
+# --- bad input ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["method", "critic", "regularizer", "layout"])
+def test_unknown_choices_are_named(tmp_path, name):
+    with pytest.raises(ConfigurationError, match=f"unknown {name} 'nonsense'; choose one of"):
+        OreoConfig(output_dir=str(tmp_path), **{name: "nonsense"})
+
+
+def test_a_critic_of_the_other_kind_is_refused(make, policy):
+    with pytest.raises(ConfigurationError, match="a shared critic, but critic is 'separate'"):
+        make("oreo", given=Critic.shared(policy))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_rewards_out_of_range_are_refused(make, chat, value):
+    odd = dataclasses.replace(EPISODES[1], turns=(dataclasses.replace(EPISODES[1].turns[0], reward=value),))
+    with pytest.raises(DatasetError, match=r"reward .* outside"):
+        make("oreo", [chat.encode(EPISODES[0]), chat.encode(odd)])
+
+
+def test_ids_beyond_the_models_vocabulary_are_refused(make, encoded):
+    odd = dataclasses.replace(encoded[1], input_ids=[10**6, *encoded[1].input_ids[1:]])
+    with pytest.raises(DatasetError, match="another tokenizer"):
+        make("oreo", [encoded[0], odd])
+
+
+def test_preference_pairs_need_a_game_won_and_lost(make, chat):
+    elsewhere = episode(LOSING, won=False, opening=OPENING.replace("mug", "pen"))
+    with pytest.raises(DatasetError, match="no game was both won and lost"):
+        make("dpo", [chat.encode(EPISODES[0]), chat.encode(elsewhere)])
