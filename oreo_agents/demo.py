@@ -44,19 +44,24 @@ class Recipe:
     sft_epochs: float = 8
     """Passes over them from scratch; enough to converge."""
     refine_epochs: float = 1
-    """Passes over them from the shipped starting checkpoint."""
-    scratch_learning_rate: float = 2e-3
-    """Of imitation from scratch."""
+    """Passes over them from the shipped language model."""
+    sft_learning_rate: float = 2e-3
+    """Of imitation, with Muon."""
     scratch_model: str = "small"
     """What is trained from scratch, as ``oreo-agents train --model`` has it."""
     observation_weight: float = 0.3
     """In imitation the decoder also predicts what it will see: that teaches it which commands can work."""
-    rollouts: int = 1200
+    rollouts: int = 4000
     """Episodes of the imitating policy on training games: the offline dataset."""
-    oreo_epochs: float = 1.5
+    patience: int | None = 4
+    """A rollout ends after so many useless commands in a row."""
+    oreo_epochs: float = 1
     batch_size: int = 16
-    learning_rate: float = 2e-4
-    critic_learning_rate: float = 7e-4
+    learning_rate: float = 1e-4
+    """Of the policy, in every method after SFT; well below the critic's, so that V explains failures, not pi."""
+    critic_learning_rate: float = 1e-3
+    critic_warmup: float = 0.25
+    """Share of OREO's steps before the policy moves: it learns from a critic that has learnt something."""
     beta: float = 0.03
     alpha: float = 0.01
     k: int = 5
@@ -76,10 +81,15 @@ REASONING = Recipe(
     demonstrations=6000,
     epsilon=0.0,
     sft_epochs=4,
-    scratch_learning_rate=4e-3,
+    sft_learning_rate=4e-3,
     scratch_model="tiny",
     observation_weight=0.0,
     rollouts=3000,
+    patience=None,
+    oreo_epochs=1.5,
+    learning_rate=2e-4,
+    critic_learning_rate=7e-4,
+    critic_warmup=0.0,
     eval_games=300,
     max_steps=8,
     max_new_tokens=16,
@@ -270,7 +280,8 @@ class Steps:
         model = STARTING_CHECKPOINT if shipped else recipe.scratch_model
         options = {
             "num_train_epochs": recipe.refine_epochs if shipped else recipe.sft_epochs,
-            "learning_rate": 5e-4 if shipped else recipe.scratch_learning_rate,
+            "learning_rate": recipe.sft_learning_rate,
+            "muon": True,
             "observation_weight": recipe.observation_weight,
         }
 
@@ -284,11 +295,13 @@ class Steps:
         from oreo_agents.agents.oreo import OreoAgent
         from oreo_agents.collect import record_rollouts
 
-        options = {**self._plays(self.recipe.rollouts, self.recipe.seed + 1), "slots": self.recipe.slots}
+        recipe = self.recipe
+        plays = self._plays(recipe.rollouts, recipe.seed + 1)
+        options = {**plays, "slots": recipe.slots, "patience": recipe.patience}
 
         def work(path: Path) -> None:
             agent = OreoAgent.from_pretrained(
-                policy, select="sample", max_new_tokens=self.recipe.max_new_tokens, name="sft"
+                policy, select="sample", max_new_tokens=recipe.max_new_tokens, name="sft"
             )
             record_rollouts(agent, path, self.arena.env_id, **options, **self.arena.train)
 
@@ -314,14 +327,14 @@ class Steps:
     def train(self, method: str, start: Path, rollouts: Path) -> Path:
         """One of the compared methods, from the SFT policy on its rollouts."""
         recipe = self.recipe
-        options = {
+        options: dict[str, Any] = {
             "num_train_epochs": recipe.oreo_epochs,
             "learning_rate": recipe.learning_rate,
-            "critic_learning_rate": recipe.critic_learning_rate,
-            "beta": recipe.beta,
-            "alpha": recipe.alpha,
             "per_device_train_batch_size": recipe.batch_size,
         }
+        if method == "oreo":
+            names = ("critic_learning_rate", "critic_warmup", "beta", "alpha")
+            options |= {name: getattr(recipe, name) for name in names}
         return self.stages.run(
             method, options, lambda path: self._fit(method, start, rollouts, path, options)
         )
