@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_report,
         add_record,
         add_train,
+        add_iterate,
         add_eval,
         add_dataset,
         add_doctor,
@@ -294,6 +295,31 @@ def run_train(args: argparse.Namespace) -> int | None:
     from oreo_agents import train
 
     return train.run(args)
+
+
+def add_iterate(commands: Commands) -> None:
+    """Options of ``iterate``."""
+    parser = _command(commands, "iterate", run_iterate, "collect, train, evaluate, repeat; resumable")
+    parser.add_argument(
+        "--model", required=True, metavar="PATH", help="an agent or a causal LM to start from"
+    )
+    parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
+    parser.add_argument("--iterations", type=_positive, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument("--rollouts", type=_positive, metavar="N", help="episodes a round")
+    parser.add_argument("--keep-data", action="store_true", help="train on the episodes of all rounds so far")
+    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
+    parser.add_argument("--games", metavar="PATH", help="as for demo")
+    parser.add_argument("--episodes", type=_positive, metavar="N", help="held-out games to evaluate on")
+    parser.add_argument("--max-steps", type=_positive, metavar="N", help="step limit of an episode")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
+    _add_seed(parser)
+
+
+def run_iterate(args: argparse.Namespace) -> int | None:
+    """Iterate."""
+    from oreo_agents import iterate
+
+    return iterate.run(args)
 
 
 def add_eval(commands: Commands) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from rich.console import Console
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
+from oreo_agents.stages import Stages
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -96,30 +97,6 @@ REASONING = Recipe(
     from_scratch=True,
 )
 """For arithmetic a step at a time: no slips to recover from, and problems cannot be predicted."""
-
-
-class Stages:
-    """Runs the parts of a recipe once each, in order, and remembers them in the output folder."""
-
-    def __init__(self, output: Path, console: Console) -> None:
-        self.output, self.console = output, console
-        self.digest = ""
-
-    def run(self, name: str, inputs: Any, work: Callable[[Path], None]) -> Path:
-        """Do ``work`` on ``output/name`` unless that was done before with the same inputs and predecessors."""
-        self.digest = hashlib.sha256(
-            f"{self.digest}{name}{json.dumps(inputs, default=str)}".encode()
-        ).hexdigest()
-        path, mark = self.output / name, self.output / f".{name}.done"
-        if mark.is_file() and mark.read_text() == self.digest and path.exists():
-            self.console.print(f"[dim]{name}: reusing {path}[/dim]", highlight=False)
-            return path
-        mark.unlink(missing_ok=True)
-        start = time.monotonic()
-        work(path)
-        mark.write_text(self.digest)
-        self.console.print(f"{name}: {time.monotonic() - start:.0f} s", highlight=False)
-        return path
 
 
 @dataclass(frozen=True, slots=True)
