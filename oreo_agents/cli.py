@@ -327,6 +327,8 @@ def add_eval(commands: Commands) -> None:
     parser = _command(commands, "eval", run_eval, "success rate of an agent, with its interval")
     parser.add_argument("--agent", required=True, metavar="NAME_OR_PATH", help="expert, random or a path")
     _add_game_options(parser)
+    parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
+    parser.add_argument("--model", metavar="NAME", help="what it calls the policy; default: --agent")
     parser.add_argument("--select", choices=SELECTIONS, help="default: best_of_k with --k, else greedy")
     parser.add_argument(
         "--k", type=_positive, nargs="+", metavar="K", help="candidates a step; several make a curve"

@@ -202,15 +202,27 @@ def write_json(path: str | Path, value: Any) -> None:
     partial.replace(path)
 
 
-def load_agent(name: str, **options: Any) -> Agent:
-    """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``."""
+def load_agent(name: str, endpoint: str | None = None, model: str | None = None, **options: Any) -> Agent:
+    """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``.
+
+    Args:
+        name: which.
+        endpoint: URL of the OpenAI-compatible server that has the policy; tokenizer and critic are at the path.
+        model: what that server calls it; default: ``name``.
+        options: of :class:`oreo_agents.OreoAgent`.
+    """
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
         return ScriptedAgent(name)
     from oreo_agents.agents.oreo import OreoAgent
 
-    return OreoAgent.from_pretrained(name, **options)
+    if endpoint is None:
+        return OreoAgent.from_pretrained(name, **options)
+    from oreo_agents.inference.endpoint import Endpoint
+
+    options.pop("dtype", None)  # the critic of a remote policy is in float32
+    return OreoAgent.from_endpoint(Endpoint(endpoint, model or name), name, **options)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -234,10 +246,11 @@ def run(args: argparse.Namespace) -> int:
     results: list[Result] = []
     for k in (args.k or [5]) if select == "best_of_k" else [1]:
         sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
-        agent = load_agent(args.agent, **sampling, dtype="float32")
+        agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
         label = f"{agent.name} best-of-{k}" if select == "best_of_k" else f"{agent.name} {select}"
         settings = {"agent": identity(args.agent), **sampling, "seed": args.seed}
-        settings |= {"env": args.env, "options": options, "max_steps": args.max_steps, "games": games}
+        settings |= {"endpoint": args.endpoint, "model": args.model, "env": args.env, "options": options}
+        settings |= {"max_steps": args.max_steps, "games": games}
         with _journal(args.output, label, settings) as journal:
             result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
         results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})

@@ -208,6 +208,15 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     return _load(AutoModelForCausalLM, path), _load(AutoTokenizer, path)
 
 
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of an agent's folder, a plain Hugging Face folder, or a Hub name.
+
+    Raises:
+        CheckpointError: there is none at ``path``.
+    """
+    return _load(AutoTokenizer, _policy_path(path))
+
+
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
     """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
     folder = Path(path) / "critic"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,8 +15,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from oreo_agents.agents import Decision
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference import Engine
+from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
 from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals
-from oreo_agents.models import Critic, best_device, fast_bf16, load_critic, load_policy, save_agent
+from oreo_agents.models import (
+    Critic,
+    best_device,
+    fast_bf16,
+    load_critic,
+    load_policy,
+    load_tokenizer,
+    save_agent,
+)
 from oreo_agents.trajectory import Action, Candidate
 
 Select = Literal["greedy", "sample", "best_of_k"]
@@ -35,7 +46,7 @@ class OreoAgent:
     ...     agent.act(observation, info).action)                                       # doctest: +SKIP
 
     Args:
-        policy: causal LM.
+        policy: causal LM, or the server that has it.
         tokenizer: its tokenizer.
         critic: value network over the same tokens; needed for ``best_of_k``.
         select: how an action is chosen.
@@ -53,7 +64,7 @@ class OreoAgent:
 
     def __init__(
         self,
-        policy: PreTrainedModel,
+        policy: PreTrainedModel | Endpoint,
         tokenizer: PreTrainedTokenizerBase,
         critic: Critic | None = None,
         select: Select = "greedy",
@@ -71,12 +82,13 @@ class OreoAgent:
             )
         if k < 1:
             raise ConfigurationError(f"k is {k}, it must be at least 1")
-        self.policy, self.critic = policy.eval(), critic and critic.eval()
+        self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
+        self.critic = critic and critic.eval()
         self.chat = Chat(tokenizer)
         self.select, self.k = select, k if select == "best_of_k" else 1
         self.logprob_weight, self.temperature = logprob_weight, temperature
         self.max_new_tokens, self.name = max_new_tokens, name
-        self.max_length = int(getattr(policy.config, "max_position_embeddings", 4096))
+        self.max_length = _max_length(policy, critic)
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.prepare(1)
         self.reset()
@@ -102,8 +114,30 @@ class OreoAgent:
         options.setdefault("name", Path(path).name)
         return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
 
+    @classmethod
+    def from_endpoint(cls, endpoint: Endpoint, path: str | Path, **options: Any) -> OreoAgent:
+        """A policy behind a server, with the tokenizer and, if there is one, the critic of a local folder.
+
+        Args:
+            endpoint: the server.
+            path: what :meth:`from_pretrained` takes; the policy's weights are not read.
+            options: those of the class, and ``device`` for the critic.
+
+        Raises:
+            CheckpointError: there is no tokenizer at ``path``.
+        """
+        device, critic = options.pop("device", best_device()), load_critic(path)
+        options.setdefault("name", Path(path).name)
+        return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
+
     def save_pretrained(self, path: str | Path) -> None:
-        """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them."""
+        """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them.
+
+        Raises:
+            ConfigurationError: the policy is behind a server.
+        """
+        if isinstance(self.policy, Endpoint):
+            raise ConfigurationError(f"the policy at {self.policy.url} is not here to be saved")
         save_agent(path, self.policy, self.chat.tokenizer, self.critic)
 
     def reset(self, seed: int = 0) -> None:
@@ -117,10 +151,15 @@ class OreoAgent:
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once; forgets all running ones."""
         length, judging = self.max_length, self.select == "best_of_k"
-        shared = self.critic if judging and self.critic and self.critic.shares(self.policy) else None
-        self._engine = CachedPolicy(
-            self.policy, slots, length, self.chat.end_id, self.max_new_tokens, critic=shared
-        )
+        shared = None
+        self._engine: Engine
+        if isinstance(self.policy, Endpoint):
+            self._engine = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens)
+        else:
+            shared = self.critic if judging and self.critic and self.critic.shares(self.policy) else None
+            self._engine = CachedPolicy(
+                self.policy, slots, length, self.chat.end_id, self.max_new_tokens, critic=shared
+            )
         self._judge = (
             CachedCritic(self.critic, slots, length) if judging and self.critic and not shared else None
         )
@@ -177,6 +216,8 @@ class OreoAgent:
             self._decision(proposals, values, row, int(lane), len(prompts[row]))
             for row, lane in enumerate(lanes)
         ]
+        for row, reason in proposals.errors.items():
+            decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
         for slot, prompt, decision in zip(slots, prompts, decisions, strict=True):
             self._lengths[slot] += len(prompt) + len(decision.action.token_ids or ())
         return decisions
@@ -190,8 +231,9 @@ class OreoAgent:
 
     def _best(self, proposals: Proposals, values: Tensor) -> Tensor:
         """The lane of the best candidate, ``[B]``."""
-        scores = values + self.logprob_weight * proposals.sums().to(values.device)
-        return scores.argmax(1).cpu()
+        if self.logprob_weight:
+            values = values + self.logprob_weight * proposals.sums().to(values.device)
+        return values.argmax(1).cpu()
 
     def _uniforms(self, slots: Sequence[int]) -> Tensor:
         """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
@@ -217,10 +259,10 @@ class OreoAgent:
         action = Action(
             texts[lane],
             token_ids=tuple(tokens[lane]),
-            logprobs=tuple(logprobs[lane]),
+            logprobs=None if isnan(logprobs[lane][0]) else tuple(logprobs[lane]),
             value=scores[lane],
             candidates=tuple(
-                Candidate(text, sum(logprob), score)
+                Candidate(text, None if isnan(logprob[0]) else sum(logprob), score)
                 for text, logprob, score in zip(texts, logprobs, scores, strict=True)
             )
             if self.k > 1
@@ -228,3 +270,10 @@ class OreoAgent:
         )
         read = prompt + generated if self._judge else len(set(map(tuple, tokens)))
         return Decision(action, prompt, generated, 0 if values is None else read)
+
+
+def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> int:
+    """Tokens an episode may have for both."""
+    models = [critic.backbone if critic else None, None if isinstance(policy, Endpoint) else policy]
+    lengths = [getattr(model.config, "max_position_embeddings", 4096) for model in models if model]
+    return min(lengths, default=1_000_000)  # a server alone says so itself

@@ -6,8 +6,8 @@ knows nothing about text or environments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Proposals:
     """``[B, K]`` tokens of each candidate, end of turn included where it was reached."""
     values: Tensor | None = None
     """``[B, K]`` V after each candidate, where the policy's own trunk has a value head."""
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Rows for which there are no candidates, with the reason; what the others fields say of them means nothing."""
 
     def tokens(self, row: int, lane: int) -> list[int]:
         """One candidate's token ids."""

@@ -59,19 +59,21 @@ def test_turns_of_many_slots_equal_one_pass_from_scratch(backbone, tokens):
     assert model.lengths.tolist() == [len(said[slot]) for slot in range(4)]
 
 
-def random_trees(tokens, batch, nodes, seed=0):
-    """One tree per slot, grown in two unequal steps, and each node's path as a list of nodes."""
+def random_trees(tokens, batch, levels, seed=0):
+    """One tree per slot, grown level by level, and each node's path as a list of nodes."""
     generator = torch.Generator().manual_seed(seed)
-    tree = Tree.empty(batch, torch.device("cpu"))
+    tree, before = Tree.empty(batch, torch.device("cpu")), 0
     paths = [[] for _ in range(batch)]
-    while tree.size < nodes:
-        n = 1 if tree.size == 0 else nodes - tree.size if tree.size > 2 else 3
-        parents = torch.randint(-1, tree.size, (batch, n), generator=generator)
+    for n in levels:
+        parents = (
+            torch.randint(tree.size - before, tree.size, (batch, n), generator=generator) if before else None
+        )
+        parents = torch.full((batch, n), -1) if parents is None else parents
         for slot in range(batch):
             for i, parent in enumerate(parents[slot].tolist()):
                 above = paths[slot][parent] if parent >= 0 else []
                 paths[slot].append([*above, tree.size + i])
-        tree = tree.grow(torch.tensor([tokens(n) for _ in range(batch)]), parents)
+        tree, before = tree.grow(torch.tensor([tokens(n) for _ in range(batch)]), parents), n
     return tree, paths
 
 
@@ -80,7 +82,7 @@ def test_a_tree_of_candidates_equals_each_by_itself(backbone, tokens):
     slots, prompts = [2, 0], [tokens(5), tokens(9)]
     model.extend([1], [tokens(30)])  # a bystander
     model.extend(slots, prompts)
-    tree, paths = random_trees(tokens, batch=2, nodes=9)
+    tree, paths = random_trees(tokens, batch=2, levels=(2, 2, 5))
     every = torch.ones(2, 9, dtype=torch.bool)
     at_once = model.branch(slots, tree, 0, every)
     in_parts = [model.branch(slots, tree, 0, every[:, :4]), model.branch(slots, tree, 4, every[:, :5])]
@@ -97,7 +99,7 @@ def test_the_kept_candidate_is_what_later_turns_see(backbone, tokens):
     everyone = [0, 1, 2]
     model.extend(everyone, said)
     for turn in range(3):
-        tree, paths = random_trees(tokens, batch=3, nodes=10, seed=turn)
+        tree, paths = random_trees(tokens, batch=3, levels=(1, 3, 4, 2), seed=turn)
         model.branch(everyone, tree, 0, torch.ones(3, 10, dtype=torch.bool))
         chosen = [max(paths[0], key=len), paths[1][turn], []]
         depth = max(map(len, chosen))
@@ -115,7 +117,7 @@ def test_branches_that_are_not_kept_leave_no_trace(backbone, tokens):
     model = SlotModel(backbone, slots=2, max_length=256)
     prompt, more = tokens(5), tokens(4)
     model.extend([0], [prompt])
-    tree, _ = random_trees(tokens, batch=1, nodes=9)
+    tree, _ = random_trees(tokens, batch=1, levels=(4, 5))
     model.branch([0], tree, 0, torch.ones(1, 9, dtype=torch.bool))
     close(model.extend([0], [more])[0], alone(backbone, prompt + more)[-1])
 
