@@ -1,0 +1,149 @@
+"""Search over the steps of a solution: beams by value, best-of-N, and votes at equal budget.
+
+Step-level beam search is OREO Sec. 4.4: keep the B partial solutions with the highest V, expand each by B next steps.
+Where the authors' script slips, this does not: V is read after the whole step, not one token early; equal steps are
+kept once; a step that was cut by the token limit is no answer; finished solutions keep competing with unfinished ones
+for the beam; and when nothing has finished, the best partial solution is returned instead of nothing.
+
+Knows nothing about models: :class:`Expander` is what proposes and values.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+Answer = TypeVar("Answer", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One proposed step: its text, V after it, and whether the solution ends with it."""
+
+    text: str
+    value: float
+    final: bool = False
+    tokens: tuple[int, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Steps so far."""
+
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """V after the last step; 0 where there is none."""
+        return self.steps[-1].value if self.steps else 0.0
+
+    @property
+    def final(self) -> bool:
+        """Whether it has come to an end."""
+        return bool(self.steps) and self.steps[-1].final
+
+    @property
+    def text(self) -> str:
+        """All steps, a line each."""
+        return "\n".join(step.text for step in self.steps)
+
+
+class Expander(Protocol):
+    """Proposes next steps of partial solutions, with their values."""
+
+    def expand(self, solutions: Sequence[Solution], n: int) -> list[list[Step]]:
+        """``n`` sampled next steps of each; equal ones may be among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to: solutions, best first, and how many steps were sampled for them."""
+
+    solutions: tuple[Solution, ...]
+    sampled_steps: int
+
+    @property
+    def best(self) -> Solution:
+        """The final solution with the highest V, or the best partial one where none is final."""
+        return self.solutions[0]
+
+
+def beam_search(expander: Expander, beams: int, expansions: int | None = None, max_steps: int = 20) -> Found:
+    """Step-level beam search.
+
+    Args:
+        expander: proposes and values.
+        beams: B, solutions kept after every round.
+        expansions: steps sampled for each of them in a round; default: B, the paper's choice. In the first round,
+            where there is one solution, B times as many.
+        max_steps: rounds.
+    """
+    expansions = expansions or beams
+    kept, sampled = (Solution(),), 0
+    for _ in range(max_steps):
+        open_ones = [solution for solution in kept if not solution.final]
+        if not open_ones:
+            break
+        n = expansions * beams if kept == (Solution(),) else expansions
+        proposed = expander.expand(open_ones, n)
+        sampled += n * len(open_ones)
+        grown = [
+            Solution((*solution.steps, step))
+            for solution, steps in zip(open_ones, proposed, strict=True)
+            for step in steps
+        ]
+        done = [solution for solution in kept if solution.final]
+        kept = tuple(_ranked(_distinct([*done, *grown]))[:beams])
+    return Found(tuple(sorted(_ranked(kept), key=lambda solution: not solution.final)), sampled)
+
+
+def sample_solutions(expander: Expander, n: int, max_steps: int = 20) -> Found:
+    """``n`` independent solutions, sampled step by step together: what best-of-N and the votes choose from."""
+    solutions, sampled = [Solution()] * n, 0
+    for _ in range(max_steps):
+        growing = [i for i, solution in enumerate(solutions) if not solution.final]
+        if not growing:
+            break
+        proposed = expander.expand([solutions[i] for i in growing], 1)
+        sampled += len(growing)
+        for i, (step,) in zip(growing, proposed, strict=True):
+            solutions[i] = Solution((*solutions[i].steps, step))
+    return Found(tuple(sorted(_ranked(solutions), key=lambda solution: not solution.final)), sampled)
+
+
+def majority_vote(
+    solutions: Sequence[Solution], answer: Callable[[Solution], Answer | None]
+) -> Answer | None:
+    """The answer that most solutions give; among equals the one whose solution has the highest V."""
+    return _vote(solutions, answer, lambda solution: 1.0)
+
+
+def value_vote(solutions: Sequence[Solution], answer: Callable[[Solution], Answer | None]) -> Answer | None:
+    """The answer with the largest sum of V over the solutions that give it; a negative V counts as 0."""
+    return _vote(solutions, answer, lambda solution: max(solution.value, 0.0))
+
+
+def _vote(
+    solutions: Sequence[Solution],
+    answer: Callable[[Solution], Answer | None],
+    weight: Callable[[Solution], float],
+) -> Answer | None:
+    votes: dict[Answer, float] = defaultdict(float)
+    for solution in _ranked(solutions):  # so that of equal answers the first has the best solution
+        given = answer(solution)
+        if given is not None:
+            votes[given] += weight(solution)
+    return max(votes, key=votes.__getitem__, default=None)
+
+
+def _ranked(solutions: Sequence[Solution]) -> list[Solution]:
+    return sorted(solutions, key=lambda solution: -solution.value)
+
+
+def _distinct(solutions: Sequence[Solution]) -> list[Solution]:
+    """The first of those whose steps read the same."""
+    return list(
+        {tuple(step.text for step in solution.steps): solution for solution in solutions[::-1]}.values()
+    )[::-1]
