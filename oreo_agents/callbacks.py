@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from accelerate.utils import broadcast_object_list
 from rich.text import Text
+from torch import Tensor
 from transformers import TrainerCallback
 
 from oreo_agents.progress import progress_bar
@@ -80,13 +82,15 @@ class EvaluateEvery(TrainerCallback):
     """Lets the policy play, greedily, every so many steps and after the last, and logs its success rate.
 
     Logs ``eval_success``, ``eval_success_low`` and ``eval_success_high`` (95 % Wilson interval) and
-    ``eval_episodes``. The training is the same with it as without.
+    ``eval_episodes``. Without ``patience`` the training is the same with it as without.
 
     Args:
         trainer: whose policy plays.
         play: plays the games that judge it.
         steps: between two evaluations.
         progress: where to show them.
+        patience: end the training after so many evaluations without a higher success rate; in the end the best
+            policy, and the critic it was trained with, are put back. None: train to the last step.
     """
 
     def __init__(
@@ -95,8 +99,11 @@ class EvaluateEvery(TrainerCallback):
         play: Callable[[OreoAgent], Iterable[Trajectory]],
         steps: int,
         progress: TrainingProgress | None = None,
+        patience: int | None = None,
     ) -> None:
         self.trainer, self.play, self.steps, self.progress = trainer, play, steps, progress
+        self.patience, self.best, self.stale = patience, -1.0, 0
+        self.weights: dict[str, Tensor] | None = None
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Play, if it is time."""
@@ -113,3 +120,20 @@ class EvaluateEvery(TrainerCallback):
         low, high = wilson(won, played)
         rates = {"": won / max(played, 1), "_low": low, "_high": high}
         self.trainer.log({**{f"eval_success{end}": r for end, r in rates.items()}, "eval_episodes": played})
+        if self.patience is not None:
+            (rate,) = broadcast_object_list([rates[""]])  # all processes stop, or none
+            self._compare(rate)
+            control.should_training_stop |= self.stale >= self.patience
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        """Put the best policy back."""
+        if self.weights is not None:
+            self.trainer.trained.load_state_dict(self.weights)
+
+    def _compare(self, rate: float) -> None:
+        """Keep the weights of the best policy so far, and count the evaluations since."""
+        self.stale += 1
+        if rate > self.best:
+            self.best, self.stale = rate, 0
+            weights = self.trainer.trained.state_dict()
+            self.weights = {name: x.detach().clone() for name, x in weights.items()}

@@ -280,12 +280,23 @@ def add_train(commands: Commands) -> None:
     parser.add_argument(
         "--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass"
     )
+    parser.add_argument(
+        "--critic",
+        choices=("separate", "shared"),
+        help="a network of its own (default), or the policy's trunk",
+    )
     judging = parser.add_argument_group("judging the policy while it is trained")
     judging.add_argument(
         "--eval-every", type=_positive, metavar="N", help="steps between; default: not at all"
     )
     judging.add_argument(
         "--eval-episodes", type=_positive, default=50, metavar="N", help="default: %(default)s"
+    )
+    judging.add_argument(
+        "--patience",
+        type=_positive,
+        metavar="N",
+        help="stop after N of them without a better one; keep the best",
     )
     _add_game_options(judging)
 

@@ -54,7 +54,8 @@ def iterate(model: str | Path, arena: Arena, output: Path, loop: Loop, console: 
     output.mkdir(parents=True, exist_ok=True)
     _claim(output, model, arena, loop)
     rounds = Rounds(arena, loop, Stages(output, console))
-    policy, data = Path(model), []
+    policy = Path(model)
+    data: list[Path] = []
     results = [rounds.judge(0, policy)]
     for i in range(1, loop.iterations + 1):
         newest = rounds.collect(i, policy)

@@ -31,6 +31,7 @@ from transformers import (
 from transformers.utils import logging
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.model_card import model_card
 
 
 class Critic(nn.Module):
@@ -239,7 +240,7 @@ def save_agent(
         tokenizer: its tokenizer.
         critic: optional value network.
         weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
-        card: JSON values for ``agent.json`` (method, data hash, ...).
+        card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
     """
 
     def write(folder: Path) -> None:
@@ -252,6 +253,8 @@ def save_agent(
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
         (folder / "agent.json").write_text(json.dumps(card, indent=2) + "\n")
+        readme = model_card(Path(path).name, critic is not None, card)
+        (folder / "README.md").write_text(readme, encoding="utf-8")
 
     replace_folder(Path(path), write)
 

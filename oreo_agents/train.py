@@ -35,6 +35,7 @@ def train(
     progress: bool = True,
     play: Callable[[OreoAgent], Iterable[Trajectory]] | None = None,
     play_every: int = 100,
+    patience: int | None = None,
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
@@ -48,6 +49,7 @@ def train(
         progress: show loss, tokens/s and time left.
         play: plays the games that judge the policy while it is trained, and after the last step.
         play_every: steps between two such evaluations.
+        patience: stop after so many of them without a better one, and keep the best policy.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
@@ -80,7 +82,7 @@ def train(
     if shown:
         trainer.remove_callback(PrinterCallback)
     if play:
-        trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown))
+        trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience))
     trainer.train()
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     return trainer
@@ -141,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
         "learning_rate": args.learning_rate,
         "beta": args.beta,
         "alpha": args.alpha,
+        "critic": args.critic,
         "micro_batch_tokens": args.batch_tokens,
         "max_steps": args.steps,
         "num_train_epochs": args.epochs,
@@ -150,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
     given = {k: v for k, v in options.items() if v is not None}
     if args.eval_every:
-        given |= {"play": judge(args), "play_every": args.eval_every}
+        given |= {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
     train(args.method, episodes, args.model, args.output, **given)
     return 0
 

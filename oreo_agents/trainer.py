@@ -34,6 +34,7 @@ from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.losses import masked_mean, sampled_kl
+from oreo_agents.model_card import data_hash
 from oreo_agents.models import (
     Critic,
     has_adapters,
@@ -51,6 +52,9 @@ CRITICS = ("separate", "shared")
 REGULARIZERS = ("reverse", "forward", "sampled")
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
+
+CARD_OPTIONS = ("beta", "alpha", "regularizer", "critic", "learning_rate", "critic_learning_rate", "seed")
+"""What a model card tells of the options."""
 
 KL_GAIN = 0.1
 """Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
@@ -174,7 +178,7 @@ class OreoTrainer(Trainer):
         callbacks: list | None = None,
     ) -> None:
         self.objective: Objective = METHODS[args.method]
-        items = _items(train_dataset, args, self.objective, policy.config.vocab_size)
+        self.items = items = _items(train_dataset, args, self.objective, policy.config.vocab_size)
         for model in (trunk_of(policy), critic.backbone if critic else None):
             if model is not None:
                 prepare_attention(model, args.layout)
@@ -462,7 +466,9 @@ class OreoTrainer(Trainer):
         if self.args.bf16 and weights is None:
             policy.bfloat16()
             critic = critic and critic.in_bfloat16()
-        card = {"method": self.args.method, **card}
+        options = {name: getattr(self.args, name) for name in CARD_OPTIONS}
+        data = data_hash(episode for item in self.items for episode in as_episodes(item))
+        card = {"method": self.args.method, **card, "options": options, "data_sha256": data}
         save_agent(path, policy, self.tokenizer, critic, weights, **card)
 
     def _gathered(self) -> dict[str, Tensor]:

@@ -51,3 +51,19 @@ def test_a_pipe_gets_losses_and_successes_as_lines(trained, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("oreo 1/3  loss ") and "KL" in line and "EV" in line for line in lines)
     assert any(line.startswith("oreo 2  ") and "won [" in line for line in lines)
+
+
+def test_training_stops_when_success_does_and_the_best_policy_is_kept(trained):
+    """Success at steps 2, 4, 6, 8: none, all, none, none; two evaluations without a better one are enough."""
+    verdicts = iter([EPISODES[1:], EPISODES[:1], EPISODES[1:], EPISODES[1:], EPISODES[:1]])
+    seen = []
+
+    def play(agent):
+        seen.append({name: x.clone() for name, x in agent.policy.state_dict().items()})
+        return next(verdicts)
+
+    trainer = trained(play, progress=False, max_steps=20, patience=2)
+    assert trainer.state.global_step == 8 and len(seen) == 4
+    for name, x in trainer.policy.state_dict().items():
+        assert torch.equal(x, seen[1][name]), name
+    assert any(not torch.equal(x, seen[3][name]) for name, x in seen[1].items())
