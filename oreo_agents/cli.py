@@ -35,7 +35,7 @@ METHODS = (
     "dpo",
     "kto",
 )
-SELECTIONS = ("greedy", "sample", "best_of_k")
+SELECTIONS = ("greedy", "sample", "best_of_k", "constrained")
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
 Commands = Any  # argparse's sub-parser registry has no public type

@@ -29,8 +29,8 @@ from oreo_agents.models import (
 )
 from oreo_agents.trajectory import Action, Candidate
 
-Select = Literal["greedy", "sample", "best_of_k"]
-SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k")
+Select = Literal["greedy", "sample", "best_of_k", "constrained"]
+SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k", "constrained")
 
 
 class OreoAgent:
@@ -38,7 +38,8 @@ class OreoAgent:
 
     ``best_of_k`` takes the action with the highest V read after it, among the policy's greedy action and
     ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not before it);
-    so ``k=1`` is greedy.
+    so ``k=1`` is greedy. ``constrained`` generates nothing: it takes the likeliest of the commands that the environment
+    lists as admissible, which tells the agent more than the others are told.
 
     >>> agent = OreoAgent.from_pretrained("runs/demo/oreo", select="best_of_k", k=5)   # doctest: +SKIP
     >>> agent.reset()                                                                  # doctest: +SKIP
@@ -80,6 +81,8 @@ class OreoAgent:
             raise ConfigurationError(
                 "best_of_k needs a critic; this agent has none (train one with --method oreo)"
             )
+        if select == "constrained" and isinstance(policy, Endpoint):
+            raise ConfigurationError("constrained needs the policy's weights; a server gives text, no scores")
         if k < 1:
             raise ConfigurationError(f"k is {k}, it must be at least 1")
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
@@ -182,7 +185,8 @@ class OreoAgent:
         new = self._prompts(slots, observations)
         room = [self.max_length - self._lengths[slot] - self.max_new_tokens for slot in slots]
         fits = [i for i, prompt in enumerate(new) if len(prompt) <= room[i]]
-        decided = iter(self._decide([slots[i] for i in fits], [new[i] for i in fits]) if fits else ())
+        chosen = [slots[i] for i in fits], [new[i] for i in fits], [infos[i] for i in fits]
+        decided = iter(self._decide(*chosen) if fits else ())
         full = Decision(Action(""), end=f"the context of {self.max_length} tokens is full")
         return [next(decided) if i in set(fits) else full for i in range(len(slots))]
 
@@ -204,8 +208,12 @@ class OreoAgent:
         for slot, ids in zip(slots, new, strict=True):
             self._lengths[slot] += len(ids)
 
-    def _decide(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[Decision]:
+    def _decide(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Decision]:
         """Decisions where there is room for them."""
+        if self.select == "constrained":
+            return self._decide_among(slots, prompts, [_admissible(info) for info in infos])
         proposals = self._engine.propose(slots, prompts, self._uniforms(slots), self.temperature)
         values = self._judge.values(slots, prompts, proposals) if self._judge else proposals.values
         lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else self._best(proposals, values)
@@ -220,6 +228,30 @@ class OreoAgent:
             decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
         for slot, prompt, decision in zip(slots, prompts, decisions, strict=True):
             self._lengths[slot] += len(prompt) + len(decision.action.token_ids or ())
+        return decisions
+
+    def _decide_among(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], commands: Sequence[Sequence[str]]
+    ) -> list[Decision]:
+        """The likeliest of the commands, for each slot."""
+        assert isinstance(self._engine, CachedPolicy)
+        ids = [[self.chat.action_ids(command) for command in listed] for listed in commands]
+        proposals = self._engine.score(slots, prompts, ids)
+        sums = proposals.sums().cpu()
+        lanes = sums.argmax(1)
+        self._engine.keep(slots, proposals, lanes)
+        decisions = []
+        for row, (slot, lane) in enumerate(zip(slots, lanes.tolist(), strict=True)):
+            pairs = zip(commands[row], sums[row].tolist(), strict=False)  # the rest fills the row up
+            action = Action(
+                commands[row][lane],
+                token_ids=tuple(ids[row][lane]),
+                logprobs=tuple(proposals.token_logprobs(row, lane)),
+                candidates=tuple(Candidate(command, logprob) for command, logprob in pairs),
+            )
+            read = len(prompts[row]) + int((proposals.tree.ids[row] >= 0).sum())
+            decisions.append(Decision(action, prompt_tokens=read))
+            self._lengths[slot] += len(prompts[row]) + len(ids[row][lane])
         return decisions
 
     def _prompts(self, slots: Sequence[int], observations: Sequence[str]) -> list[list[int]]:
@@ -277,3 +309,13 @@ def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> in
     models = [critic.backbone if critic else None, None if isinstance(policy, Endpoint) else policy]
     lengths = [getattr(model.config, "max_position_embeddings", 4096) for model in models if model]
     return min(lengths, default=1_000_000)  # a server alone says so itself
+
+
+def _admissible(info: Mapping[str, Any]) -> list[str]:
+    commands = list(info.get("admissible_commands") or ())
+    if not commands:
+        raise ConfigurationError(
+            "constrained chooses among info['admissible_commands'], and this environment lists none: "
+            "choose another select"
+        )
+    return commands

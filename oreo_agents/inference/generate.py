@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from oreo_agents.inference.slots import SlotModel, Tree
+from oreo_agents.inference.slots import SlotModel, Tree, tree_of
 from oreo_agents.models import Critic, lm_head, trunk_of
 
 
@@ -115,6 +115,39 @@ class CachedPolicy:
                 hidden = self.model.branch(slots, lanes.tree, first, alive)
             proposals = lanes.proposals()
             return proposals if self.critic is None else self._valued(slots, proposals, self.critic)
+
+    def score(
+        self,
+        slots: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        candidates: Sequence[Sequence[Sequence[int]]],
+    ) -> Proposals:
+        """Append the prompts and read the log-probability of given candidates instead of sampling any.
+
+        Args:
+            slots: B slots.
+            prompts: what is new since the last call, per slot.
+            candidates: B lists of token lists; a shorter list of candidates is filled up with its first one.
+        """
+        with torch.inference_mode():
+            new = [[*self._unread[slot], *prompt] for slot, prompt in zip(slots, prompts, strict=True)]
+            start = self.model.extend(slots, new)[:, None]
+            tree, nodes, counts = tree_of(candidates, start.device)
+            last = torch.zeros_like(tree.ids, dtype=torch.bool)
+            last.scatter_(1, nodes.gather(1, counts[:, None] - 1)[:, 0], True)
+            hidden = self.model.branch(slots, tree, 0, (tree.ids >= 0) & ~last)
+            before = torch.cat([start, hidden], 1)  # the state before a node is the one after its parent
+            parents = torch.cat([torch.zeros_like(nodes[:, :1]), nodes[:, :-1] + 1], 1)
+            logprobs = torch.stack(
+                [self._logprobs(before[b], parents[b], tree.ids[b, nodes[b]]) for b in range(len(slots))]
+            )
+            proposals = Proposals(tree, nodes, logprobs, counts)
+            return proposals if self.critic is None else self._valued(slots, proposals, self.critic)
+
+    def _logprobs(self, hidden: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+        """Of ``tokens`` after ``hidden[parents]``, ``[S, K]``; one slot at a time, as vocabularies are large."""
+        table = self.head(hidden).float().log_softmax(-1)
+        return table[parents, tokens.clamp(min=0)]
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates."""

@@ -81,7 +81,8 @@ def beam_search(expander: Expander, beams: int, expansions: int | None = None, m
         max_steps: rounds.
     """
     expansions = expansions or beams
-    kept, sampled = (Solution(),), 0
+    kept: tuple[Solution, ...] = (Solution(),)
+    sampled = 0
     for _ in range(max_steps):
         open_ones = [solution for solution in kept if not solution.final]
         if not open_ones:

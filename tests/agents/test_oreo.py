@@ -211,7 +211,7 @@ def test_any_observation_gets_an_answer(make, observation, select):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k"),
+        ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k, constrained"),
         ({"select": "best_of_k", "k": 0}, "k is 0"),
         ({"select": "best_of_k", "k": -3}, "k is -3"),
     ],
@@ -237,6 +237,37 @@ def test_saved_and_loaded_it_plays_the_same(make, tmp_path):
     assert ids(alone(loaded, STORIES[0], 7)) == ids(alone(agent, STORIES[0], 7))
     with pytest.raises(CheckpointError, match="nowhere"):
         OreoAgent.from_pretrained(tmp_path / "nowhere")
+
+
+COMMANDS = (["look", "go to desk 1", "go to desk 2"], ["inventory", "go to drawer 1"])
+
+
+def test_constrained_takes_the_likeliest_admissible_command(make, policy):
+    """Scores of a tree of commands equal those of each command by itself, over turns and in a batch."""
+    agent = make("constrained")
+    agent.prepare(2)
+    agent.begin([0, 1], [0, 0])
+    told = [[], []]
+    for observation in STORIES[0][:3]:
+        infos = [{"admissible_commands": commands} for commands in COMMANDS]
+        decisions = agent.act_many([0, 1], [observation] * 2, infos)
+        for row, decision in enumerate(decisions):
+            told[row] += agent.chat.reply(observation) if told[row] else agent.chat.opening(observation)
+            assert [candidate.action for candidate in decision.candidates] == COMMANDS[row]
+            for candidate in decision.candidates:
+                ids = agent.chat.action_ids(candidate.action)
+                with torch.no_grad():
+                    logits = policy(input_ids=torch.tensor([told[row] + ids])).logits[0].float()
+                logprobs = logits.log_softmax(-1)[len(told[row]) - 1 : -1][torch.arange(len(ids)), ids]
+                assert candidate.logprob == pytest.approx(logprobs.sum().item(), abs=1e-3)
+            best = max(decision.candidates, key=lambda candidate: candidate.logprob)
+            assert decision.action == best.action and decision.generated_tokens == 0
+            told[row] += decision.action.token_ids
+
+
+def test_constrained_needs_listed_commands(make):
+    with pytest.raises(ConfigurationError, match="lists none"):
+        alone(make("constrained"), STORIES[0][:1], 0)
 
 
 def test_log_probability_weight_trades_value_against_likelihood(policy, tokenizer):
