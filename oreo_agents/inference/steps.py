@@ -1,0 +1,84 @@
+"""Steps of a solution from a policy, with values from a critic: what :mod:`oreo_agents.inference.search` searches over.
+
+Every step is one turn of the conversation, as in the math environments with ``granularity="step"``: the policy is
+shown the problem, then after each of its own steps the environment's answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from oreo_agents.chat import Chat
+from oreo_agents.inference.generate import CachedCritic, CachedPolicy
+from oreo_agents.inference.search import Solution, Step
+from oreo_agents.models import Critic
+
+
+class StepSampler:
+    """Samples next steps of one problem; an :class:`~oreo_agents.inference.search.Expander`.
+
+    All partial solutions of a round are read in one batch, their samples share what they begin with, and V is read
+    after the whole step, end of turn included.
+
+    Args:
+        policy: causal LM.
+        critic: value network over the same tokens.
+        chat: of their tokenizer.
+        problem: the first observation.
+        is_final: whether a step ends the solution, e.g. by giving an answer.
+        reply: the environment's answer to a step that does not.
+        temperature: of the sampling.
+        max_new_tokens: a step is cut after this many tokens; a cut step is never final.
+        max_length: tokens a solution may have; default: what the policy reads.
+        seed: of the sampling.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        critic: Critic,
+        chat: Chat,
+        problem: str,
+        is_final: Callable[[str], bool],
+        reply: str = "",
+        temperature: float = 1.0,
+        max_new_tokens: int = 128,
+        max_length: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.policy, self.critic, self.chat, self.problem = policy, critic, chat, problem
+        self.is_final, self.reply = is_final, reply
+        self.temperature, self.max_new_tokens = temperature, max_new_tokens
+        self.max_length = max_length or int(getattr(policy.config, "max_position_embeddings", 4096))
+        self._random = random.Random(seed)
+
+    def expand(self, solutions: Sequence[Solution], n: int) -> list[list[Step]]:
+        """``n`` sampled next steps of each; equal ones may be among them."""
+        slots, prompts = range(len(solutions)), [self._told(solution) for solution in solutions]
+        end_id, longest = self.chat.end_id, self.max_length
+        engine = CachedPolicy(self.policy, len(slots), longest, end_id, self.max_new_tokens)
+        judge = CachedCritic(self.critic, len(slots), longest)
+        shape = (len(slots), self.max_new_tokens, n)
+        generator = torch.Generator().manual_seed(self._random.getrandbits(48))
+        uniforms = torch.rand(shape, generator=generator)
+        proposals = engine.propose(slots, prompts, uniforms, self.temperature)
+        values = judge.values(slots, prompts, proposals).tolist()
+        return [
+            [self._step(proposals.tokens(row, lane), values[row][lane]) for lane in range(n)] for row in slots
+        ]
+
+    def _step(self, ids: list[int], value: float) -> Step:
+        text = self.chat.action_text(ids)
+        whole = ids[-1] == self.chat.end_id
+        return Step(text, value, whole and self.is_final(text), tuple(ids))
+
+    def _told(self, solution: Solution) -> list[int]:
+        """The conversation up to the next step."""
+        ids = self.chat.opening(self.problem)
+        for step in solution.steps:
+            ids = [*ids, *step.tokens, *self.chat.reply(self.reply)]
+        return ids

@@ -1,0 +1,48 @@
+"""Steps sampled from a model against separate passes over the same conversations."""
+
+import pytest
+import torch
+from learning import OPENING, random_decoder
+
+from oreo_agents.inference.search import Solution, beam_search
+from oreo_agents.inference.steps import StepSampler
+from oreo_agents.models import Critic
+
+
+@pytest.fixture
+def sampler(tokenizer, chat):
+    policy = random_decoder("qwen3", len(tokenizer))
+    critic = Critic.from_policy(random_decoder("qwen3", len(tokenizer), seed=4))
+    torch.nn.init.normal_(critic.value_head.weight, generator=torch.Generator().manual_seed(0))
+
+    def sampler(**options):
+        options = {"is_final": lambda text: "mug" in text, "max_new_tokens": 6, **options}
+        return StepSampler(policy, critic, chat, OPENING, reply="Nothing happens.", **options)
+
+    return sampler
+
+
+def test_values_are_those_of_the_whole_conversation_after_the_step(sampler, chat):
+    steps = sampler()
+    (first,) = steps.expand([Solution()], 3)
+    partial = [Solution((step,)) for step in first[:2]]
+    for solution, proposed in zip(partial, steps.expand(partial, 2), strict=True):
+        told = chat.opening(OPENING) + list(solution.steps[0].tokens) + chat.reply("Nothing happens.")
+        for step in proposed:
+            with torch.no_grad():
+                value = steps.critic(torch.tensor([told + list(step.tokens)]))[0, -1].item()
+            assert step.value == pytest.approx(value, abs=1e-4)
+            assert step.text == chat.action_text(step.tokens)
+
+
+def test_a_cut_step_is_not_final(sampler, chat):
+    steps = sampler(is_final=lambda text: True).expand([Solution()], 32)[0]
+    for step in steps:
+        assert step.final == (step.tokens[-1] == chat.end_id)
+    assert {step.final for step in steps} == {True, False}
+
+
+def test_a_beam_of_a_model_depends_on_the_seed_alone(sampler):
+    one, again, other = (beam_search(sampler(seed=seed), 3, max_steps=3) for seed in (1, 1, 2))
+    assert one == again != other
+    assert len(one.best.steps) <= 3 and one.sampled_steps <= 9 + 9 + 9
