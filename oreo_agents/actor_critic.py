@@ -168,6 +168,14 @@ class PolicyAndCritic(nn.Module):
         self.head_chunk, self.layout = head_chunk, layout
         self.config = policy.config
 
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict | None = None, **options: Any
+    ) -> None:
+        """Trade a second forward pass for activation memory, in every trunk; arguments are PreTrainedModel's."""
+        trunks = [self.policy, *([self.critic.backbone] if self.critic else [])]
+        for trunk in trunks:
+            trunk.gradient_checkpointing_enable(gradient_checkpointing_kwargs, **options)
+
     def forward(
         self,
         input_ids: Tensor,

@@ -11,7 +11,7 @@ from learning import EPISODES, LOSING, OPENING, WINNING, episode
 from oreo_agents.actor_critic import PolicyAndCritic, Reference
 from oreo_agents.batches import collate
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.models import Critic, load_critic, load_policy, save_agent
+from oreo_agents.models import Critic, load_critic, load_policy, save_agent, trunk_of
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 
@@ -210,6 +210,21 @@ def test_an_episode_without_turns_teaches_nothing(make, encoded, chat):
     assert len(nothing) == 0
     loss, _ = step(make("sft", [*encoded, nothing]), 1)
     assert loss == pytest.approx(step(make("sft", encoded), 1)[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["right", "packed"])
+@pytest.mark.parametrize("kind", ["separate", "shared"])
+def test_checkpointed_activations_do_not_change_the_run(make, policy, layout, kind):
+    start = copy.deepcopy(policy)
+    options = {"layout": layout, "critic": kind, "max_steps": 2}
+    plain = make("oreo", policy=policy, **options)
+    checkpointed = make("oreo", policy=start, gradient_checkpointing=True, **options)
+    for trainer in (plain, checkpointed):
+        trainer.train()
+    assert trunk_of(checkpointed.policy).is_gradient_checkpointing
+    weights = plain.trained.state_dict()
+    for name, weight in checkpointed.trained.state_dict().items():
+        torch.testing.assert_close(weight, weights[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
 # --- what is trained on ---------------------------------------------------------------------------------------
