@@ -110,3 +110,29 @@ def test_an_agent_that_cannot_go_on_ends_its_episode_alone():
     assert played[101].metadata["ended"] == "tired" and "failed" not in played[101].metadata
     assert played[101].metadata["tokens"]["prompt"] == 5 + 3
     assert played[105].metadata["ended"] == "no answer" and played[105].metadata["failed"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        " \n ",
+        "I think the mug is on the desk.",
+        "look " * 10_000,
+        "\x00\x1b[31mlook\x07",
+        "<b>look</b>",
+        "[red]",
+    ],
+    ids=["empty", "blank", "prose", "10,000 words", "control", "markup", "rich markup"],
+)
+def test_whatever_an_agent_says_alfworld_counts_it_as_invalid(said):
+    from oreo_agents.environments import environments
+    from oreo_agents.evaluation import summarise
+
+    class Babbler(Visitor):
+        def act_many(self, slots, observations, infos):
+            return [Decision(Action(said)) for _ in slots]
+
+    played = list(rollout(environments(max_steps=3, split="generated"), [Episode(0, 0)], Babbler()))
+    assert summarise(played, "babble")["invalid_action_rate"] == 1.0
+    assert [turn.observation for turn in played[0].turns[1:]] == ["Nothing happens."] * 2

@@ -157,7 +157,8 @@ class OreoAgent:
         shared = None
         self._engine: Engine
         if isinstance(self.policy, Endpoint):
-            self._engine = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens)
+            device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
+            self._engine = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens, device)
         else:
             shared = self.critic if judging and self.critic and self.critic.shares(self.policy) else None
             self._engine = CachedPolicy(

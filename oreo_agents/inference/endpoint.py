@@ -100,10 +100,13 @@ class EndpointPolicy:
         chat: of the model's own tokenizer.
         slots: episodes at once.
         max_new_tokens: an action is cut after this many tokens.
+        device: of the critic that judges the candidates.
     """
 
-    def __init__(self, endpoint: Endpoint, chat: Chat, slots: int, max_new_tokens: int) -> None:
-        self.endpoint, self.chat, self.max_new_tokens = endpoint, chat, max_new_tokens
+    def __init__(
+        self, endpoint: Endpoint, chat: Chat, slots: int, max_new_tokens: int, device: torch.device
+    ) -> None:
+        self.endpoint, self.chat, self.max_new_tokens, self.device = endpoint, chat, max_new_tokens, device
         self._episodes: list[list[int]] = [[] for _ in range(slots)]
         self._added = _added_by(chat.tokenizer)
         ends_itself = chat.end_id == chat.tokenizer.eos_token_id
@@ -135,8 +138,10 @@ class EndpointPolicy:
         nothing = [self.chat.end_id]
         known = [nothing if isinstance(answer, EngineError) else answer for answer in answers]
         ids = [known[i : i + k] for i in range(0, len(known), k)]
-        tree, nodes, counts = tree_of(ids, torch.device("cpu"))
-        return Proposals(tree, nodes, torch.full(nodes.shape, torch.nan), counts, errors=errors)
+        tree, nodes, counts = tree_of(ids, self.device)
+        return Proposals(
+            tree, nodes, torch.full(nodes.shape, torch.nan, device=self.device), counts, errors=errors
+        )
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Append the chosen candidates."""
