@@ -32,6 +32,9 @@ from oreo_agents.trajectory import Action, Candidate
 Select = Literal["greedy", "sample", "best_of_k", "constrained"]
 SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k", "constrained")
 
+SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
+"""Trained agents that the package carries."""
+
 
 class OreoAgent:
     """Acts in text environments, one episode or many at once.
@@ -98,15 +101,16 @@ class OreoAgent:
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
-        """Load an agent's folder (policy and, if present, critic) or a plain Hugging Face causal LM.
+        """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
-        Options are those of the class, ``device`` (default: the GPU if there is one) and ``dtype`` (default: as
+        ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class, ``device`` (default: the GPU if there is one) and ``dtype`` (default: as
         stored, or float32 where the machine is slow in bfloat16). In float32 an episode does not depend on how many
         others are played beside it; in bfloat16 a near tie may fall differently.
 
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
+        path = SHIPPED.get(str(path), path)
         policy, tokenizer = load_policy(path)
         critic = load_critic(path, policy)
         device, dtype = options.pop("device", best_device()), options.pop("dtype", None)
