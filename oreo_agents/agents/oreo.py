@@ -103,9 +103,10 @@ class OreoAgent:
     def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
-        ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class, ``device`` (default: the GPU if there is one) and ``dtype`` (default: as
-        stored, or float32 where the machine is slow in bfloat16). In float32 an episode does not depend on how many
-        others are played beside it; in bfloat16 a near tie may fall differently.
+        ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
+        ``device`` (default: the GPU if there is one) and ``dtype`` (default: as stored, or float32 where the machine
+        is slow in bfloat16). In float32 an episode does not depend on how many others are played beside it; in
+        bfloat16 a near tie may fall differently.
 
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
