@@ -156,7 +156,9 @@ def add_play(commands: Commands) -> None:
     _add_game_options(parser, seed=None)
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
-    parser.add_argument("--agent", metavar="NAME_OR_PATH", help="expert, random, small or a trained agent's folder")
+    parser.add_argument(
+        "--agent", metavar="NAME_OR_PATH", help="expert, random, small or a trained agent's folder"
+    )
     _add_selection(parser, "greedy")
     parser.add_argument(
         "--pause", type=_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
@@ -336,7 +338,9 @@ def run_iterate(args: argparse.Namespace) -> int | None:
 def add_eval(commands: Commands) -> None:
     """Options of ``eval``."""
     parser = _command(commands, "eval", run_eval, "success rate of an agent, with its interval")
-    parser.add_argument("--agent", required=True, metavar="NAME_OR_PATH", help="expert, random, small or a path")
+    parser.add_argument(
+        "--agent", required=True, metavar="NAME_OR_PATH", help="expert, random, small or a path"
+    )
     _add_game_options(parser)
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
     parser.add_argument("--model", metavar="NAME", help="what it calls the policy; default: --agent")
