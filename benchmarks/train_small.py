@@ -3,8 +3,8 @@
     python benchmarks/train_small.py                   # writes runs/small/agent; copied to oreo_agents/assets/small
     python benchmarks/train_small.py --games DIR       # judges it on ALFWorld's valid_seen under DIR, too
 
-60,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated; one pass.
-Half an hour on one core.
+30,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated; one pass
+from the demo's language model. Twenty minutes on one core.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from oreo_envs.alfworld.data import find_games
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
+from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import environments
 from oreo_agents.evaluation import evaluate, write_json
 from oreo_agents.train import train
@@ -24,7 +25,7 @@ from oreo_agents.train import train
 GAMES = slice(900_000)
 """The last hundred thousand training games are for choosing settings."""
 
-EPISODES = 60_000
+EPISODES = 30_000
 RESULTS = Path(__file__).parent / "results" / "small.json"
 
 
@@ -39,7 +40,8 @@ def main() -> None:
     games = find_games("generated")[GAMES]
     record("expert", played, games=games, epsilon=0.15, limit=EPISODES, seed=1)
     if not agent.is_dir():
-        train("sft", list(load_trajectories(played)), "small", agent, observation_weight=0.2, seed=1)
+        options = {"learning_rate": 3e-3, "muon": True, "observation_weight": 0.2, "seed": 1}
+        train("sft", list(load_trajectories(played)[:EPISODES]), STARTING_CHECKPOINT, agent, **options)
     arenas = {"generated_unseen": find_games("generated_unseen")[:200]}
     if args.games:
         arenas["ALFWorld valid_seen"] = find_games(games=args.games)

@@ -84,6 +84,7 @@ class Rounds:
             "limit": recipe.rollouts,
             "max_steps": recipe.max_steps,
             "slots": recipe.slots,
+            "patience": recipe.patience,
             "seed": recipe.seed + i,
         }
 
@@ -105,6 +106,7 @@ class Rounds:
             "num_train_epochs": recipe.oreo_epochs,
             "learning_rate": recipe.learning_rate,
             "critic_learning_rate": recipe.critic_learning_rate,
+            "critic_warmup": recipe.critic_warmup,
             "per_device_train_batch_size": recipe.batch_size,
             "seed": recipe.seed,
         }
