@@ -41,7 +41,7 @@ def main() -> None:
     record("expert", played, games=games, epsilon=0.15, limit=EPISODES, seed=1)
     if not agent.is_dir():
         options = {"learning_rate": 3e-3, "muon": True, "observation_weight": 0.2, "seed": 1}
-        train("sft", list(load_trajectories(played)[:EPISODES]), STARTING_CHECKPOINT, agent, **options)
+        train("sft", list(load_trajectories(played)), STARTING_CHECKPOINT, agent, **options)
     arenas = {"generated_unseen": find_games("generated_unseen")[:200]}
     if args.games:
         arenas["ALFWorld valid_seen"] = find_games(games=args.games)

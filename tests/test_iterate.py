@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from oreo_agents import load_trajectories
-from oreo_agents.demo import STARTING_CHECKPOINT, Arena, Recipe
+from oreo_agents.agents.oreo import SHIPPED
+from oreo_agents.demo import Arena, Recipe
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.iterate import Loop, iterate
 from oreo_agents.models import load_critic
@@ -18,7 +19,7 @@ RECIPE = Recipe(rollouts=16, eval_games=3, max_steps=15, slots=8, oreo_epochs=0.
 def run(output, **options):
     log = io.StringIO()
     loop = Loop(**{"iterations": 1, "recipe": RECIPE, **options})
-    results = iterate(STARTING_CHECKPOINT, Arena.alfworld(None), output, loop, Console(file=log, width=200))
+    results = iterate(SHIPPED["small"], Arena.alfworld(None), output, loop, Console(file=log, width=200))
     return results, log.getvalue()
 
 

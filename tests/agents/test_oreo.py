@@ -6,6 +6,7 @@ from learning import LOSING, OPENING, WINNING, ToyRoom, random_decoder
 
 from oreo_agents.actor_critic import PolicyAndCritic
 from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.environments import environments
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference.generate import Proposals
 from oreo_agents.inference.slots import Tree
@@ -280,3 +281,10 @@ def test_log_probability_weight_trades_value_against_likelihood(policy, tokenize
             policy, tokenizer, Critic.from_policy(policy), "best_of_k", k=2, logprob_weight=weight
         )
         assert agent._best(proposals, values).tolist() == [lane]
+
+
+def test_the_agent_in_the_package_wins_games_it_has_never_seen():
+    agent = OreoAgent.from_pretrained("small", max_new_tokens=8)
+    make_env = environments(split="generated_unseen")
+    episodes = rollout(make_env, [Episode(game, 0) for game in range(12)], agent, slots=12)
+    assert sum(episode.success for episode in episodes) >= 7  # 88 % of 200
