@@ -2,6 +2,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -25,6 +26,13 @@ def recorded(tmp_path):
     return tmp_path / "recorded"
 
 
+def _as_a_terminal_would():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a test run in the background ignores Ctrl-C, and so would this
+
+
 class Terminal:
     """A program on a pseudo-terminal: type to it, wait for what it shows."""
 
@@ -41,7 +49,7 @@ class Terminal:
             **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
             env={**os.environ, **terminal},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_a_terminal_would,
         )
         os.close(slave)
 
