@@ -25,13 +25,14 @@ from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import RecordTrajectories, dialect_of
+from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
     from oreo_agents.agents import Agent
 
 AGENTS = ("expert", "shortest", "random")
 
-_NAME = re.compile(r"[a-z]+ \d+")
+_NAME = re.compile(ENTITY)
 UNLIMITED = 100_000
 """So many games, and no more, are played without a limit; the generated splits have a million."""
 

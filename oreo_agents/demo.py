@@ -7,7 +7,6 @@ run reuses what is there and says so, and an interrupted one continues where it 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import time
@@ -21,7 +20,7 @@ from rich.console import Console
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
-from oreo_agents.stages import Stages
+from oreo_agents.stages import Stages, identity
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -150,10 +149,11 @@ class Arena:
         train, test = ({**options, "split": split, "size": PROBLEMS} for split in ("train", "test"))
         return cls(f"{options['task']}, unseen problems", "OREO-Reasoning", train, test)
 
-
-def _digest(agent: Path | str) -> str:
-    """Identifies a policy by its weights."""
-    return hashlib.sha256((Path(agent) / "policy" / "model.safetensors").read_bytes()).hexdigest()
+    def plays(self, episodes: int, recipe: Recipe, turn: int = 0) -> dict[str, Any]:
+        """So many episodes on training games, each game as often as needed; another ``turn``, another order."""
+        repeats = -(-episodes // len(games_of(environments(self.env_id, **self.train)())))
+        limits = {"limit": episodes, "max_steps": recipe.max_steps}
+        return {"episodes_per_game": repeats, "seed": recipe.seed + turn, **limits}
 
 
 def _room(name: str) -> str:
@@ -242,7 +242,7 @@ class Steps:
         from oreo_agents.collect import record
 
         recipe = self.recipe
-        options = {**self._plays(recipe.demonstrations, recipe.seed), "epsilon": recipe.epsilon}
+        options = {**self.arena.plays(recipe.demonstrations, recipe), "epsilon": recipe.epsilon}
 
         def work(path: Path) -> None:
             record("expert", path, self.arena.env_id, **options, **self.arena.train)
@@ -265,7 +265,7 @@ class Steps:
         def work(path: Path) -> None:
             self._fit("sft", model, self.demonstrations, path, options)
 
-        return self.stages.run("sft", (_digest(model) if shipped else model, options), work)
+        return self.stages.run("sft", (identity(model) if shipped else model, options), work)
 
     def roll_out(self, policy: Path) -> Path:
         """The offline dataset: the policy's own episodes at temperature 1, successes and failures."""
@@ -273,7 +273,7 @@ class Steps:
         from oreo_agents.collect import record_rollouts
 
         recipe = self.recipe
-        plays = self._plays(recipe.rollouts, recipe.seed + 1)
+        plays = self.arena.plays(recipe.rollouts, recipe, 1)
         options = {**plays, "slots": recipe.slots, "patience": recipe.patience}
 
         def work(path: Path) -> None:
@@ -343,13 +343,6 @@ class Steps:
 
         name = "result-" + method.lower().replace(" ", "-") + ".json"
         return json.loads(self.stages.run(name, (self.games, options), work).read_text())
-
-    def _plays(self, episodes: int, seed: int) -> dict[str, Any]:
-        """So many episodes on training games, each game as often as needed."""
-        env = environments(self.arena.env_id, **self.arena.train)()
-        repeats = -(-episodes // len(games_of(env)))
-        limits = {"limit": episodes, "max_steps": self.recipe.max_steps}
-        return {"episodes_per_game": repeats, "seed": seed, **limits}
 
     def _fit(self, method: str, model: str | Path, data: Path, path: Path, options: dict[str, Any]) -> None:
         from oreo_agents.dataset import load_trajectories

@@ -8,7 +8,6 @@ round before. Interrupted at any stage, the same command continues; with more it
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from oreo_agents.demo import Arena, Recipe, setting
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
-from oreo_agents.stages import Stages
+from oreo_agents.stages import Stages, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +77,8 @@ class Rounds:
         from oreo_agents.collect import record_rollouts
 
         recipe, arena = self.recipe, self.arena
-        repeats = -(-recipe.rollouts // len(games_of(environments(arena.env_id, **arena.train)())))
-        options: dict[str, Any] = {
-            "episodes_per_game": repeats,
-            "limit": recipe.rollouts,
-            "max_steps": recipe.max_steps,
-            "slots": recipe.slots,
-            "patience": recipe.patience,
-            "seed": recipe.seed + i,
-        }
+        plays = arena.plays(recipe.rollouts, recipe, i)
+        options = {**plays, "slots": recipe.slots, "patience": recipe.patience}
 
         def work(path: Path) -> None:
             player = OreoAgent.from_pretrained(
@@ -136,7 +128,7 @@ class Rounds:
 
 def _claim(output: Path, model: str | Path, arena: Arena, loop: Loop) -> None:
     """Rounds build on each other, so a folder belongs to one loop; only the number of rounds may grow."""
-    settings = {"model": _identity(model), "arena": arena.name, **asdict(replace(loop, iterations=0))}
+    settings = {"model": identity(model), "arena": arena.name, **asdict(replace(loop, iterations=0))}
     settings = json.loads(json.dumps(settings, default=str))
     path = output / "settings.json"
     if path.is_file() and json.loads(path.read_text()) != settings:
@@ -144,14 +136,6 @@ def _claim(output: Path, model: str | Path, arena: Arena, loop: Loop) -> None:
             f"{output} holds a run with other settings ({path}): choose another --output"
         )
     write_json(path, settings)
-
-
-def _identity(model: str | Path) -> str:
-    """A local policy by its weights, one on the Hub by its name."""
-    for weights in (Path(model) / "policy" / "model.safetensors", Path(model) / "model.safetensors"):
-        if weights.is_file():
-            return hashlib.sha256(weights.read_bytes()).hexdigest()
-    return str(model)
 
 
 def run(args: argparse.Namespace) -> int:

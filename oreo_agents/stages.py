@@ -34,3 +34,11 @@ class Stages:
         mark.write_text(self.digest)
         self.console.print(f"{name}: {time.monotonic() - start:.0f} s", highlight=False)
         return path
+
+
+def identity(model: str | Path) -> str:
+    """A local policy by its weights, one on the Hub by its name."""
+    for weights in (Path(model) / "policy" / "model.safetensors", Path(model) / "model.safetensors"):
+        if weights.is_file():
+            return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return str(model)

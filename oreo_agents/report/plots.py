@@ -28,12 +28,7 @@ def success_plot(results: Sequence[Result], path: str | Path, title: str = "") -
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("Games won (%), with 95 % Wilson interval")
-    axes.set_title(_plain(title or _caption(results)), loc="left", fontsize=11)
-    _calm(axes)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    return _save(figure, axes, _plain(title or _caption(results)), Path(path))
 
 
 def budget_plot(results: Sequence[Result], path: str | Path, title: str = "") -> Path:
@@ -60,9 +55,12 @@ def budget_plot(results: Sequence[Result], path: str | Path, title: str = "") ->
     axes.set_ylim(0, 100)
     axes.set_ylabel("Games won (%), with 95 % Wilson interval")
     axes.set_xlabel("Tokens an episode: read and generated, policy and critic")
-    axes.set_title(_plain(title or _caption(results)), loc="left", fontsize=11)
+    return _save(figure, axes, _plain(title or _caption(results)), Path(path))
+
+
+def _save(figure, axes, title: str, path: Path) -> Path:
+    axes.set_title(title, loc="left", fontsize=11)
     _calm(axes)
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
