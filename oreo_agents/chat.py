@@ -59,6 +59,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.instructions = instructions
         self._known: dict[str, list[int]] = {}
+        self._spelt: dict[tuple[int, ...], str] = {}
         self._before, self._after, self._between, self.end_id = _take_apart(tokenizer)
 
     @property
@@ -83,10 +84,14 @@ class Chat:
 
     def action_text(self, ids: Sequence[int]) -> str:
         """The command that sampled ``ids`` spell, on one line."""
-        if len(ids) and ids[-1] == self.end_id:
-            ids = ids[:-1]
-        text = cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
-        return " ".join(text.split())
+        key = tuple(ids)
+        text = self._spelt.get(key)
+        if text is None:
+            own = key[:-1] if key and key[-1] == self.end_id else key
+            text = " ".join(cast(str, self.tokenizer.decode(list(own), skip_special_tokens=True)).split())
+            if len(self._spelt) < _KNOWN_TEXTS:
+                self._spelt[key] = text
+        return text
 
     def encode(self, trajectory: Trajectory) -> EncodedEpisode:
         """Token ids, masks and returns of a recorded episode.

@@ -226,10 +226,9 @@ class OreoAgent:
         self._engine.keep(slots, proposals, lanes)
         if self._judge:
             self._judge.keep(slots, proposals, lanes)
-        decisions = [
-            self._decision(proposals, values, row, int(lane), len(prompts[row]))
-            for row, lane in enumerate(lanes)
-        ]
+        scores = [[None] * self.k] * len(slots) if values is None else values.tolist()
+        rows = zip(proposals.listed(), scores, lanes.tolist(), map(len, prompts), strict=True)
+        decisions = [self._decision(*row) for row in rows]
         for row, reason in proposals.errors.items():
             decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
         for slot, prompt, decision in zip(slots, prompts, decisions, strict=True):
@@ -287,27 +286,28 @@ class OreoAgent:
         return uniforms
 
     def _decision(
-        self, proposals: Proposals, values: Tensor | None, row: int, lane: int, prompt: int
+        self,
+        candidates: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
+        values: Sequence[float | None],
+        lane: int,
+        prompt: int,
     ) -> Decision:
-        logprobs = [proposals.token_logprobs(row, j) for j in range(self.k)]
-        tokens = [proposals.tokens(row, j) for j in range(self.k)]
-        texts = [self.chat.action_text(ids) for ids in tokens]
-        scores = [None] * self.k if values is None else values[row].tolist()
-        generated = sum(map(len, tokens))
+        """What choosing ``lane`` of a slot's candidates (token ids, log-probabilities) after ``prompt`` tokens is."""
+        considered = [
+            Candidate(self.chat.action_text(ids), None if isnan(logprobs[0]) else sum(logprobs), value)
+            for (ids, logprobs), value in zip(candidates, values, strict=True)
+        ]
+        ids, logprobs = candidates[lane]
         action = Action(
-            texts[lane],
-            token_ids=tuple(tokens[lane]),
-            logprobs=None if isnan(logprobs[lane][0]) else tuple(logprobs[lane]),
-            value=scores[lane],
-            candidates=tuple(
-                Candidate(text, None if isnan(logprob[0]) else sum(logprob), score)
-                for text, logprob, score in zip(texts, logprobs, scores, strict=True)
-            )
-            if self.k > 1
-            else (),
+            considered[lane].action,
+            token_ids=ids,
+            logprobs=None if isnan(logprobs[0]) else logprobs,
+            value=values[lane],
+            candidates=tuple(considered) if self.k > 1 else (),
         )
-        read = prompt + generated if self._judge else len(set(map(tuple, tokens)))
-        return Decision(action, prompt, generated, 0 if values is None else read)
+        generated = sum(len(ids) for ids, _ in candidates)
+        read = prompt + generated if self._judge else len({ids for ids, _ in candidates})
+        return Decision(action, prompt, generated, 0 if values[lane] is None else read)
 
 
 def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> int:

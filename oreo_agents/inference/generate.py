@@ -41,6 +41,17 @@ class Proposals:
         """One candidate's log-probabilities, token by token."""
         return self.logprobs[row, : self.counts[row, lane], lane].tolist()
 
+    def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
+        """Token ids and their log-probabilities for each slot's candidates, in one transfer from the device."""
+        ids = self.tree.ids.gather(1, self.nodes.flatten(1)).view_as(self.nodes)
+        rows = zip(
+            *(x.transpose(1, 2).tolist() for x in (ids, self.logprobs)), self.counts.tolist(), strict=True
+        )
+        return [
+            [(tuple(ids[:n]), tuple(logprobs[:n])) for ids, logprobs, n in zip(*row, strict=True)]
+            for row in rows
+        ]
+
     def sums(self) -> Tensor:
         """Log-probability of each whole candidate, ``[B, K]``."""
         steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)
@@ -154,10 +165,13 @@ class CachedPolicy:
         path, counts = proposals.path(lanes.to(self.model.device))
         if self.critic is not None:
             self.model.commit(slots, path, counts)
+            for slot in slots:
+                self._unread[slot] = []
         else:
             self.model.commit(slots, path, counts - 1)
-        for row, (slot, lane) in enumerate(zip(slots, lanes.tolist(), strict=True)):
-            self._unread[slot] = [] if self.critic is not None else proposals.tokens(row, lane)[-1:]
+            last = path.gather(1, counts[:, None] - 1)
+            for slot, unread in zip(slots, proposals.tree.ids.gather(1, last).tolist(), strict=True):
+                self._unread[slot] = unread
 
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
         """Append tokens that were not sampled here."""
