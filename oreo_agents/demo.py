@@ -20,7 +20,7 @@ from rich.console import Console
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
-from oreo_agents.stages import Stages, identity
+from oreo_agents.stages import Stage, Stages, identity
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -212,18 +212,22 @@ def whole_path(arena: Arena, output: Path, recipe: Recipe, console: Console) -> 
         console: where progress goes.
     """
     output.mkdir(parents=True, exist_ok=True)
-    path = Steps(arena, recipe, Stages(output, console))
-    sft = path.imitate()
+    stages = Stages(output, console)
+    path = Steps(arena, recipe, output)
+    demonstrations = path.record()
+    sft = path.imitate(demonstrations)
     rollouts = path.roll_out(sft)
     agents = {
         "SFT": (sft, "greedy"),
-        "SFT continued": (path.continue_imitation(sft, rollouts), "greedy"),
+        "SFT continued": (path.continue_imitation(sft, demonstrations, rollouts), "greedy"),
         "rejection sampling": (path.train("rejection", sft, rollouts), "greedy"),
     }
     oreo = path.train("oreo", sft, rollouts)
     agents["OREO"] = (oreo, "greedy")
     agents[f"OREO best-of-{recipe.k}"] = (oreo, "best_of_k")
-    results = [path.judge(method, *agent) for method, agent in agents.items()]
+    for stage in (agent for agent, _ in agents.values()):
+        stages.run(stage)
+    results = [json.loads(stages.run(path.judge(name, *agent)).read_text()) for name, agent in agents.items()]
     write_json(output / "results.json", results)
     return results
 
@@ -231,13 +235,13 @@ def whole_path(arena: Arena, output: Path, recipe: Recipe, console: Console) -> 
 class Steps:
     """The stages, each a method that names what it is made from."""
 
-    def __init__(self, arena: Arena, recipe: Recipe, stages: Stages) -> None:
-        self.arena, self.recipe, self.stages = arena, recipe, stages
+    def __init__(self, arena: Arena, recipe: Recipe, output: Path) -> None:
+        self.arena, self.recipe, self.output = arena, recipe, output
         self.dialect = "move" if arena.env_id == ALFWORLD else None
         self.make_test_env = environments(arena.env_id, recipe.max_steps, **arena.test)
         self.games = list(range(min(recipe.eval_games, len(games_of(self.make_test_env())))))
 
-    def record(self) -> Path:
+    def record(self) -> Stage:
         """The expert on training games; where it slips now and then, it recovers."""
         from oreo_agents.collect import record
 
@@ -247,11 +251,10 @@ class Steps:
         def work(path: Path) -> None:
             record("expert", path, self.arena.env_id, **options, **self.arena.train)
 
-        return self.stages.run("demonstrations", (self.arena.name, options), work)
+        return Stage("demonstrations", (self.arena.name, options), work)
 
-    def imitate(self) -> Path:
+    def imitate(self, demonstrations: Stage) -> Stage:
         """SFT on the demonstrations, from the shipped checkpoint or from scratch."""
-        self.demonstrations = self.record()
         recipe = self.recipe
         shipped = not recipe.from_scratch and STARTING_CHECKPOINT.is_dir()
         model = STARTING_CHECKPOINT if shipped else recipe.scratch_model
@@ -262,12 +265,12 @@ class Steps:
             "observation_weight": recipe.observation_weight,
         }
 
-        def work(path: Path) -> None:
-            self._fit("sft", model, self.demonstrations, path, options)
+        def work(path: Path, data: Path) -> None:
+            self._fit("sft", model, data, path, options)
 
-        return self.stages.run("sft", (identity(model) if shipped else model, options), work)
+        return Stage("sft", (identity(model) if shipped else model, options), work, (demonstrations,))
 
-    def roll_out(self, policy: Path) -> Path:
+    def roll_out(self, policy: Stage) -> Stage:
         """The offline dataset: the policy's own episodes at temperature 1, successes and failures."""
         from oreo_agents.agents.oreo import OreoAgent
         from oreo_agents.collect import record_rollouts
@@ -276,32 +279,33 @@ class Steps:
         plays = self.arena.plays(recipe.rollouts, recipe, 1)
         options = {**plays, "slots": recipe.slots, "patience": recipe.patience}
 
-        def work(path: Path) -> None:
+        def work(path: Path, policy: Path) -> None:
             agent = OreoAgent.from_pretrained(
                 policy, select="sample", max_new_tokens=recipe.max_new_tokens, name="sft"
             )
             record_rollouts(agent, path, self.arena.env_id, **options, **self.arena.train)
 
-        return self.stages.run("rollouts", options, work)
+        return Stage("rollouts", options, work, (policy,))
 
-    def continue_imitation(self, start: Path, rollouts: Path) -> Path:
+    def continue_imitation(self, start: Stage, demonstrations: Stage, rollouts: Stage) -> Stage:
         """The control: as many more updates as OREO gets, on the demonstrations."""
         from oreo_agents.dataset import load_trajectories
 
-        share = len(load_trajectories(rollouts)) / len(load_trajectories(self.demonstrations))
         options = {
-            "num_train_epochs": self.recipe.oreo_epochs * share,
             "learning_rate": self.recipe.learning_rate,
             "per_device_train_batch_size": self.recipe.batch_size,
             "observation_weight": self.recipe.observation_weight,
         }
 
-        def work(path: Path) -> None:
-            self._fit("sft", start, self.demonstrations, path, options)
+        def work(path: Path, start: Path, demonstrations: Path, rollouts: Path) -> None:
+            share = len(load_trajectories(rollouts)) / len(load_trajectories(demonstrations))
+            epochs = {"num_train_epochs": self.recipe.oreo_epochs * share}
+            self._fit("sft", start, demonstrations, path, epochs | options)
 
-        return self.stages.run("sft-continued", options, work)
+        inputs = (self.recipe.oreo_epochs, options)
+        return Stage("sft-continued", inputs, work, (start, demonstrations, rollouts))
 
-    def train(self, method: str, start: Path, rollouts: Path) -> Path:
+    def train(self, method: str, start: Stage, rollouts: Stage) -> Stage:
         """One of the compared methods, from the SFT policy on its rollouts."""
         recipe = self.recipe
         options: dict[str, Any] = {
@@ -312,11 +316,13 @@ class Steps:
         if method == "oreo":
             names = ("critic_learning_rate", "critic_warmup", "beta", "alpha")
             options |= {name: getattr(recipe, name) for name in names}
-        return self.stages.run(
-            method, options, lambda path: self._fit(method, start, rollouts, path, options)
-        )
 
-    def judge(self, method: str, agent: Path, select: str) -> Result:
+        def work(path: Path, start: Path, rollouts: Path) -> None:
+            self._fit(method, start, rollouts, path, options)
+
+        return Stage(method, options, work, (start, rollouts))
+
+    def judge(self, method: str, agent: Stage, select: str) -> Stage:
         """Success on the held-out games."""
         from oreo_agents.agents.oreo import OreoAgent
         from oreo_agents.dataset.store import TrajectoryWriter
@@ -330,19 +336,19 @@ class Steps:
                 "logprob_weight": recipe.logprob_weight,
             }
 
-        def work(path: Path) -> None:
+        def work(path: Path, agent: Path) -> None:
             player = OreoAgent.from_pretrained(agent, **options, name=method)
             result, episodes = evaluate(
                 self.make_test_env, player, self.games, method, recipe.seed, recipe.slots
             )
             write_json(path, {**result, "arena": self.arena.name, "recipe": asdict(recipe)})
             if select == "best_of_k":
-                with TrajectoryWriter(self.stages.output / "episodes", dialect=self.dialect) as writer:
+                with TrajectoryWriter(self.output / "episodes", dialect=self.dialect) as writer:
                     for episode in episodes[:20]:
                         writer.append(episode)
 
         name = "result-" + method.lower().replace(" ", "-") + ".json"
-        return json.loads(self.stages.run(name, (self.games, options), work).read_text())
+        return Stage(name, (self.games, options), work, (agent,))
 
     def _fit(self, method: str, model: str | Path, data: Path, path: Path, options: dict[str, Any]) -> None:
         from oreo_agents.dataset import load_trajectories

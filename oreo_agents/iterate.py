@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from oreo_agents.demo import Arena, Recipe, setting
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
-from oreo_agents.stages import Stages, identity
+from oreo_agents.stages import Stage, Stages, identity
+
+Policy = str | Path | Stage
+"""A checkpoint, or the stage that makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +56,15 @@ def iterate(model: str | Path, arena: Arena, output: Path, loop: Loop, console: 
     """
     output.mkdir(parents=True, exist_ok=True)
     _claim(output, model, arena, loop)
-    rounds = Rounds(arena, loop, Stages(output, console))
-    policy = Path(model)
-    data: list[Path] = []
-    results = [rounds.judge(0, policy)]
+    rounds, stages = Rounds(arena, loop), Stages(output, console)
+    policy: Policy = model
+    data: list[Stage] = []
+    results = [json.loads(stages.run(rounds.judge(0, model)).read_text())]
     for i in range(1, loop.iterations + 1):
         newest = rounds.collect(i, policy)
         data = [*data, newest] if loop.keep_data else [newest]
         policy = rounds.train(i, policy, data)
-        results.append(rounds.judge(i, policy))
+        results.append(json.loads(stages.run(rounds.judge(i, policy)).read_text()))
         write_json(output / "results.json", results)
     return results
 
@@ -68,10 +72,10 @@ def iterate(model: str | Path, arena: Arena, output: Path, loop: Loop, console: 
 class Rounds:
     """The stages of a round, each a method that names what it is made from."""
 
-    def __init__(self, arena: Arena, loop: Loop, stages: Stages) -> None:
-        self.arena, self.loop, self.recipe, self.stages = arena, loop, loop.recipe, stages
+    def __init__(self, arena: Arena, loop: Loop) -> None:
+        self.arena, self.loop, self.recipe = arena, loop, loop.recipe
 
-    def collect(self, i: int, policy: Path) -> Path:
+    def collect(self, i: int, policy: Policy) -> Stage:
         """The newest policy's own episodes at temperature 1, on training games."""
         from oreo_agents.agents.oreo import OreoAgent
         from oreo_agents.collect import record_rollouts
@@ -80,15 +84,15 @@ class Rounds:
         plays = arena.plays(recipe.rollouts, recipe, i)
         options = {**plays, "slots": recipe.slots, "patience": recipe.patience}
 
-        def work(path: Path) -> None:
+        def work(path: Path, policy: str | Path) -> None:
             player = OreoAgent.from_pretrained(
                 policy, select="sample", max_new_tokens=recipe.max_new_tokens, name=f"round {i}"
             )
             record_rollouts(player, path, arena.env_id, **options, **arena.train)
 
-        return self.stages.run(f"rollouts-{i}", options, work)
+        return _stage(f"rollouts-{i}", options, work, policy)
 
-    def train(self, i: int, policy: Path, data: list[Path]) -> Path:
+    def train(self, i: int, policy: Policy, data: list[Stage]) -> Stage:
         """The method, from the policy that played."""
         from oreo_agents.dataset import load_trajectories
         from oreo_agents.train import train
@@ -103,13 +107,13 @@ class Rounds:
             "seed": recipe.seed,
         }
 
-        def work(path: Path) -> None:
+        def work(path: Path, policy: str | Path, *data: Path) -> None:
             episodes = [episode for folder in data for episode in load_trajectories(folder)]
             train(self.loop.method, episodes, policy, path, **options)
 
-        return self.stages.run(f"policy-{i}", (self.loop.method, options, len(data)), work)
+        return _stage(f"policy-{i}", (self.loop.method, options), work, policy, *data)
 
-    def judge(self, i: int, policy: Path) -> Result:
+    def judge(self, i: int, policy: Policy) -> Stage:
         """Success on games that no round learns from, greedily."""
         from oreo_agents.agents.oreo import OreoAgent
 
@@ -118,12 +122,19 @@ class Rounds:
         games = list(range(min(recipe.eval_games, len(games_of(make_env())))))
         name = f"{self.loop.method} {i}" if i else "start"
 
-        def work(path: Path) -> None:
+        def work(path: Path, policy: str | Path) -> None:
             player = OreoAgent.from_pretrained(policy, max_new_tokens=recipe.max_new_tokens, name=name)
             result, _ = evaluate(make_env, player, games, name, recipe.seed, recipe.slots)
             write_json(path, {**result, "arena": arena.name})
 
-        return json.loads(self.stages.run(f"result-{i}.json", games, work).read_text())
+        return _stage(f"result-{i}.json", games, work, policy)
+
+
+def _stage(name: str, inputs: Any, work: Callable[..., None], policy: Policy, *data: Stage) -> Stage:
+    """A stage that needs a policy: one that was given, or one that a stage makes."""
+    if isinstance(policy, Stage):
+        return Stage(name, inputs, work, (policy, *data))
+    return Stage(name, (identity(policy), inputs), lambda path, *data: work(path, policy, *data), data)
 
 
 def _claim(output: Path, model: str | Path, arena: Arena, loop: Loop) -> None:

@@ -1,44 +1,252 @@
-"""Work in stages that a second run reuses and an interrupted one continues. Knows nothing about what is done."""
+"""Work in stages that a second run reuses and an interrupted one continues. Knows nothing about what is done.
+
+A stage names the stages it needs; so many at a time as there are processes run, in any order that respects that.
+A stage is known by its name, its inputs and the stages it needs: a new one beside it does not concern it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
+from oreo_agents.errors import OreoError
+
+Event = Literal["reused", "started", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run that leaves one file or folder.
+
+    ``work(path, *needed)`` gets the place where its result belongs and those of the stages it needs. Begun again
+    after an interruption it finds there what it had written. To run in another process it must be picklable.
+    """
+
+    name: str
+    """Its place below the output folder, with ``/`` between folders."""
+    inputs: Any
+    """What else the result depends on, as JSON values; other things by their text."""
+    work: Callable[..., Any]
+    needs: tuple[Stage, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies what the result is made from."""
+        made_from = [self.name, self.inputs, [stage.digest for stage in self.needs]]
+        return hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
+
 
 class Stages:
-    """Runs the parts of a recipe once each, in order, and remembers them in the output folder."""
+    """Runs stages once each and remembers them in the output folder.
 
-    def __init__(self, output: Path, console: Console) -> None:
+    Args:
+        output: folder of the run.
+        console: where progress goes.
+        report: is told what happens to which stage, and how many seconds it took; by default the console is.
+    """
+
+    def __init__(
+        self, output: Path, console: Console, report: Callable[[Stage, Event, float], None] | None = None
+    ) -> None:
         self.output, self.console = output, console
-        self.digest = ""
+        self.report = report or self._print
+        self._known: set[str] = set()
 
-    def run(self, name: str, inputs: Any, work: Callable[[Path], None]) -> Path:
-        """Do ``work`` on ``output/name`` unless that was done before with the same inputs and predecessors."""
-        self.digest = hashlib.sha256(
-            f"{self.digest}{name}{json.dumps(inputs, default=str)}".encode()
-        ).hexdigest()
-        path, mark = self.output / name, self.output / f".{name}.done"
-        if mark.is_file() and mark.read_text() == self.digest and path.exists():
-            self.console.print(f"[dim]{name}: reusing {path}[/dim]", highlight=False)
-            return path
-        mark.unlink(missing_ok=True)
-        start = time.monotonic()
-        work(path)
-        mark.write_text(self.digest)
-        self.console.print(f"{name}: {time.monotonic() - start:.0f} s", highlight=False)
-        return path
+    def path(self, stage: Stage) -> Path:
+        """Where a stage's result is."""
+        return self.output / stage.name
+
+    def run(self, stage: Stage) -> Path:
+        """Do a stage and all it needs, unless that was done before; where its result is.
+
+        Raises:
+            OreoError: one of them could not be done.
+        """
+        for one in in_order([stage]):
+            if not self._reusable(one):
+                self._finish(one, _timed(*self._begin(one)))
+        return self.path(stage)
+
+    def run_all(self, stages: Iterable[Stage], jobs: int = 1) -> dict[str, str]:
+        """Do stages and all they need, ``jobs`` at once; names and reasons of those that could not be done.
+
+        What needs a stage that failed is not done; everything else is.
+        """
+        waiting = [stage for stage in in_order(stages) if not self._reusable(stage)]
+        undone = {stage.name for stage in waiting}
+        failed: dict[str, str] = {}
+        with _workers(jobs) as submit:
+            running: dict[Future[float], Stage] = {}
+            while waiting or running:
+                for stage in [stage for stage in waiting if any(need.name in failed for need in stage.needs)]:
+                    waiting.remove(stage)
+                    failed[stage.name] = f"needs {next(n.name for n in stage.needs if n.name in failed)}"
+                ready = [stage for stage in waiting if all(need.name not in undone for need in stage.needs)]
+                for stage in ready[: jobs - len(running)]:
+                    waiting.remove(stage)
+                    running[submit(_timed, *self._begin(stage))] = stage
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    stage = running.pop(future)
+                    try:
+                        self._finish(stage, future.result())
+                        undone.remove(stage.name)
+                    except OreoError as error:
+                        failed[stage.name] = str(error)
+                        self.report(stage, "failed", 0.0)
+        return failed
+
+    def times(self, stages: Iterable[Stage]) -> dict[str, dict[str, Any]]:
+        """Seconds that each finished stage took, and whether it was interrupted: then only of its last part."""
+        marks = {stage.name: self._mark(stage) for stage in in_order(stages)}
+        return {
+            name: {"seconds": mark["seconds"], "interrupted": mark["interrupted"]}
+            for name, mark in marks.items()
+            if mark.get("seconds") is not None
+        }
+
+    def _reusable(self, stage: Stage) -> bool:
+        mark = self._mark(stage)
+        done = mark.get("digest") == stage.digest and mark["seconds"] is not None
+        if not (done and self.path(stage).exists()):
+            return False
+        if stage.digest not in self._known:
+            self._known.add(stage.digest)
+            self.report(stage, "reused", mark["seconds"])
+        return True
+
+    def _begin(self, stage: Stage) -> tuple[Any, ...]:
+        """Clear what other inputs made, keep what an interrupted run of the same stage left."""
+        interrupted = self._mark(stage).get("digest") == stage.digest
+        path = self.path(stage)
+        if not interrupted:
+            remove(path)
+        self._write_mark(stage, None, interrupted)
+        self.report(stage, "started", 0.0)
+        return stage.work, path, *map(self.path, stage.needs)
+
+    def _finish(self, stage: Stage, seconds: float) -> None:
+        self._write_mark(stage, seconds, self._mark(stage)["interrupted"])
+        self._known.add(stage.digest)
+        self.report(stage, "done", seconds)
+
+    def _mark_path(self, stage: Stage) -> Path:
+        path = self.path(stage)
+        return path.with_name(f".{path.name}.stage")
+
+    def _mark(self, stage: Stage) -> dict[str, Any]:
+        path = self._mark_path(stage)
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _write_mark(self, stage: Stage, seconds: float | None, interrupted: bool) -> None:
+        path = self._mark_path(stage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(
+            json.dumps({"digest": stage.digest, "seconds": seconds, "interrupted": interrupted})
+        )
+        partial.replace(path)
+
+    def _print(self, stage: Stage, event: Event, seconds: float) -> None:
+        if event == "reused":
+            self.console.print(f"[dim]{stage.name}: reusing {self.path(stage)}[/dim]", highlight=False)
+        elif event == "done":
+            self.console.print(f"{stage.name}: {seconds:.0f} s", highlight=False)
+
+
+def in_order(stages: Iterable[Stage]) -> list[Stage]:
+    """The stages and all they need, each once and after what it needs; the given order where that is free."""
+    ordered: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.name in ordered:
+            if ordered[stage.name].digest != stage.digest:
+                raise ValueError(f"two different stages are called {stage.name!r}")
+            return
+        for need in stage.needs:
+            visit(need)
+        ordered[stage.name] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(ordered.values())
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def identity(model: str | Path) -> str:
     """A local policy by its weights, one on the Hub by its name."""
-    for weights in (Path(model) / "policy" / "model.safetensors", Path(model) / "model.safetensors"):
-        if weights.is_file():
-            return hashlib.sha256(weights.read_bytes()).hexdigest()
+    for folder in (Path(model) / "policy", Path(model)):
+        if files := sorted(folder.glob("*.safetensors")):
+            return hashlib.sha256(
+                b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
+            ).hexdigest()
     return str(model)
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+
+def _timed(work: Callable[..., Any], *paths: Path) -> float:
+    start = time.monotonic()
+    work(*paths)
+    return time.monotonic() - start
+
+
+Submit = Callable[..., "Future[float]"]
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Submit]:
+    """Calls functions in ``jobs`` processes that share the cores; one job is done in this process."""
+    if jobs == 1:
+        yield _call
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker, (threads,)) as pool:
+        try:
+            yield pool.submit
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _call(work: Callable[..., float], *args: Any) -> Future[float]:
+    future: Future[float] = Future()
+    try:
+        future.set_result(work(*args))
+    except OreoError as error:
+        future.set_exception(error)
+    return future
+
+
+def _begin_worker(threads: int) -> None:
+    """A worker uses its share of the cores, and does not outlive a run that was killed."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

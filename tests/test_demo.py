@@ -6,9 +6,10 @@ import pytest
 from oreo_envs.errors import DataNotFoundError
 from rich.console import Console
 
-from oreo_agents.demo import REASONING, Arena, Recipe, Stages, Steps, setting, whole_path
+from oreo_agents.demo import REASONING, Arena, Recipe, Steps, setting, whole_path
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.stages import Stages
 
 TINY = Recipe(
     demonstrations=12, rollouts=6, eval_games=3, max_steps=8, slots=3, refine_epochs=0.1, oreo_epochs=0.5, k=2
@@ -113,14 +114,20 @@ def test_the_same_stages_work_on_mathematics(tmp_path):
         "slots": 4,
     }
     recipe = replace(REASONING, **sizes)
-    path = Steps(Arena.reasoning(None), recipe, Stages(tmp_path, Console(file=io.StringIO())))
-    sft = path.imitate()
-    demonstrations, rollouts = load_trajectories(path.demonstrations), load_trajectories(path.roll_out(sft))
+    path, stages = (
+        Steps(Arena.reasoning(None), recipe, tmp_path),
+        Stages(tmp_path, Console(file=io.StringIO())),
+    )
+    recorded = path.record()
+    sft = path.imitate(recorded)
+    demonstrations, rollouts = (
+        load_trajectories(stages.run(stage)) for stage in (recorded, path.roll_out(sft))
+    )
     assert all(episode.success and episode.turns[-1].action.startswith("####") for episode in demonstrations)
     assert {episode.env_id for episode in [*demonstrations, *rollouts]} == {"OREO-Reasoning"}
     assert (len(demonstrations), len(rollouts)) == (24, 4)
     assert all(len(turn.token_ids) <= recipe.max_new_tokens for episode in rollouts for turn in episode.turns)
-    result = path.judge("SFT", sft, "greedy")
+    result = json.loads(stages.run(path.judge("SFT", sft, "greedy")).read_text())
     assert [game.split("/")[::2] for game in result["games"]] == [["chain_sum", str(i)] for i in range(3)]
     assert all("/test" in game for game in result["games"])
 

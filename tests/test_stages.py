@@ -1,0 +1,158 @@
+"""What a change invalidates, what a crash leaves, and what runs beside what."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from oreo_agents.errors import OreoError
+from oreo_agents.stages import Stage, Stages, in_order
+
+
+def write(text, path, *needed):
+    """A stage's work: its text, and what the stages it needs have written."""
+    path.write_text(text + "".join(need.read_text() for need in needed))
+
+
+def fail(path, *needed):
+    raise OreoError("there is nothing to learn from")
+
+
+def stage(name, text="", needs=(), work=write):
+    return Stage(name, text, partial(work, text or name) if work is write else work, tuple(needs))
+
+
+def diamond(left="l"):
+    """a -> (left, right) -> end."""
+    a = stage("a")
+    sides = [stage("left", left, [a]), stage("right", "r", [a])]
+    return stage("end", "e", sides)
+
+
+def stages(output):
+    events = []
+    return Stages(
+        output, Console(file=io.StringIO()), lambda one, event, _: events.append((one.name, event))
+    ), events
+
+
+def test_a_stage_gets_what_it_needs_and_each_is_done_once(tmp_path):
+    run, events = stages(tmp_path)
+    assert run.run(diamond()).read_text() == "elara"
+    assert [name for name, event in events if event == "started"] == ["a", "left", "right", "end"]
+
+
+def test_a_change_redoes_what_depends_on_it_and_nothing_else(tmp_path):
+    stages(tmp_path)[0].run(diamond())
+    run, events = stages(tmp_path)
+    assert run.run(diamond(left="L")).read_text() == "eLara"
+    assert [name for name, event in events if event == "reused"] == ["a", "right"]
+
+
+def test_a_new_stage_leaves_the_digests_of_the_others_alone():
+    end = diamond()
+    beside = stage("beside", "b", [end.needs[0]])
+    assert [s.digest for s in in_order([beside, end]) if s.name == "end"] == [end.digest]
+    assert end.digest != diamond(left="L").digest
+
+
+def test_two_stages_in_one_place_are_refused():
+    with pytest.raises(ValueError, match="two different stages are called 'a'"):
+        in_order([stage("a", "1"), stage("a", "2")])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path, jobs):
+    bad = stage("bad", work=fail)
+    after = stage("after", needs=[bad])
+    last = stage("last", needs=[after])
+    run, _ = stages(tmp_path)
+    failed = run.run_all([last, diamond()], jobs)
+    assert failed == {
+        "bad": "there is nothing to learn from",
+        "after": "needs bad",
+        "last": "needs after",
+    }
+    assert (tmp_path / "end").read_text() == "elara"
+
+
+def test_processes_do_what_one_process_does(tmp_path):
+    wanted = [diamond(), *(stage(f"x/{i}", str(i)) for i in range(5))]
+    for jobs in (1, 3):
+        assert stages(tmp_path / str(jobs))[0].run_all(wanted, jobs) == {}
+    results = [
+        {file.relative_to(folder): file.read_text() for file in folder.rglob("[!.]*") if file.is_file()}
+        for folder in (tmp_path / "1", tmp_path / "3")
+    ]
+    assert results[0] == results[1] and len(results[0]) == 9
+
+
+def test_what_other_inputs_made_is_removed_and_an_interrupted_part_is_kept(tmp_path):
+    def append(text, path):
+        path.mkdir(exist_ok=True)
+        (path / text).write_text(text)
+        if (path / "crash").exists():
+            (path / "crash").unlink()
+            raise KeyboardInterrupt
+
+    def one(text):
+        return Stage("folder", text, partial(append, text))
+
+    run, _ = stages(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(one("crash"))
+    (tmp_path / "folder" / "kept").write_text("")
+    run.run(Stage("folder", "crash", partial(append, "more")))
+    assert sorted(file.name for file in (tmp_path / "folder").iterdir()) == ["kept", "more"]
+    assert run.times([one("crash")])["folder"]["interrupted"]
+    run.run(one("other"))
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["other"]
+
+
+def linger(path):
+    """Say who works, and work for longer than the test lasts."""
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_workers_die_with_a_killed_run(tmp_path):
+    script = (
+        "import io, sys; from pathlib import Path; from rich.console import Console\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_stages import linger; from oreo_agents.stages import Stage, Stages\n"
+        "if __name__ == '__main__':\n"
+        "    stages = Stages(Path(sys.argv[1]), Console(file=io.StringIO()))\n"
+        "    stages.run_all([Stage(str(i), None, linger) for i in range(2)], jobs=2)\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    run = subprocess.Popen([sys.executable, tmp_path / "run.py", tmp_path], stderr=subprocess.DEVNULL)
+    try:
+        workers = [int(_when(lambda name=name: (tmp_path / name).read_text())) for name in "01"]
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert _when(lambda: not any(Path(f"/proc/{pid}/stat").exists() and _alive(pid) for pid in workers))
+
+
+def _alive(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def _when(found, seconds=30.0):
+    """The first true value that ``found`` returns."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if value := found():
+                return value
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError
