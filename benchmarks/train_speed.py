@@ -29,14 +29,17 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.models import Critic
+from oreo_agents.train import with_lora
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 
-SIDES = ("plain", "separate", "shared")
+SIDES = ("plain", "separate", "shared", "lora")
 TARGETS = {"separate": (2.5, 0.4), "shared": (4.0, 0.4)}
+"""Of the critic's kinds that train every weight, as the plain side does; adapters (lora) are measured beside them."""
 VOCABULARY = 49_152
 OPENING, OBSERVATION, ACTION = 80, 21, 7
 """Tokens of ALFWorld's opening, of an answer, and of a command: a quarter of the tokens are actions."""
 MOST_STEPS = 30
+LORA_RANK = 8
 LOSSES = ("value_loss", "policy_loss", "kl")
 BETA, ALPHA, RATE = 0.03, 0.01, 1e-3
 
@@ -140,7 +143,7 @@ def plain(args, policy, data):
     reference, critic = Qwen3ForCausalLM(policy.config), Critic.from_policy(policy)
     reference.load_state_dict(policy.state_dict())
     optimizers = [
-        torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0)
+        torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0, fused=True)
         for net in (critic, policy)
     ]
     logged = []
@@ -238,6 +241,7 @@ def ours(args, policy, data):
             disable_tqdm=True,
             logging_steps=1,
         )
+        policy = with_lora(policy, LORA_RANK) if args.side == "lora" else policy
         trainer = InOrder(policy, Tokenizer(), config, data)
         trainer.remove_callback(
             next(c for c in trainer.callback_handler.callbacks if "Printer" in type(c).__name__)

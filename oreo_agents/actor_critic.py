@@ -17,8 +17,9 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from oreo_agents.adapters import has_adapters
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.models import Critic, has_adapters, lm_head, trunk_of
+from oreo_agents.models import Critic, lm_head, trunk_of
 from oreo_agents.projection import Divergence, project
 
 # --- layouts: (trunk, ids, token_mask) -> hidden states of the real tokens, row after row, [N, H] -----------
@@ -167,6 +168,7 @@ class PolicyAndCritic(nn.Module):
         self.policy, self.critic = policy, critic
         self.head_chunk, self.layout = head_chunk, layout
         self.config = policy.config
+        self._no_split_modules = policy._no_split_modules  # the layers that FSDP shards one by one
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict | None = None, **options: Any

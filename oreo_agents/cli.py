@@ -284,8 +284,11 @@ def add_train(commands: Commands) -> None:
     )
     parser.add_argument(
         "--critic",
-        choices=("separate", "shared"),
-        help="a network of its own (default), or the policy's trunk",
+        choices=("separate", "shared", "lora"),
+        help="a network of its own (default), the policy's trunk, or with --lora adapters of its own",
+    )
+    parser.add_argument(
+        "--lora", type=_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
     )
     judging = parser.add_argument_group("judging the policy while it is trained")
     judging.add_argument(

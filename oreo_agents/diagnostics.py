@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oreo_agents.batches import MicroBatch
 from oreo_agents.losses import masked_mean, soft_returns
@@ -42,6 +42,13 @@ class Meters:
                 totals[name][0] += value
                 totals[name][1] += weight
         return _derive({name: value / weight for name, (value, weight) in totals.items() if weight}, totals)
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters that exist, shared ones once, and those of them that are trained."""
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return {"parameters": sum(p.numel() for p in parameters), "trained_parameters": trained}
 
 
 def record_policy(meters: Meters, batch: MicroBatch, out: dict[str, Tensor]) -> None:

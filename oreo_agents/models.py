@@ -4,7 +4,8 @@ A policy is any Hugging Face causal LM. A critic is a decoder backbone with a li
 after every token. On disk an agent is a folder::
 
     policy/   save_pretrained of model and tokenizer
-    critic/   value_head.safetensors, and save_pretrained of the backbone unless it is the policy's
+    critic/   value_head.safetensors, and beside it save_pretrained of the backbone, or adapters for the policy's
+              trunk in PEFT's files, or nothing where the trunk is the policy's
 """
 
 from __future__ import annotations
@@ -30,6 +31,16 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from oreo_agents.adapters import (
+    CONFIG,
+    lay_over,
+    load_adapters,
+    low_rank,
+    merge_adapters,
+    minus,
+    save_adapters,
+    second_adapters,
+)
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.model_card import model_card
 
@@ -37,8 +48,9 @@ from oreo_agents.model_card import model_card
 class Critic(nn.Module):
     """V(s): a decoder backbone and a linear head, zero at the start.
 
-    The backbone is one of its own (the paper's choice, :meth:`from_policy`) or the policy's (:meth:`shared`). A
-    shared one is trained by both: the gradient of the value loss flows through the head into the policy's trunk.
+    The backbone is one of its own (the paper's choice, :meth:`from_policy`), or the policy's (:meth:`shared`), or
+    adapters of its own over the policy's frozen weights (:meth:`adapted`). A shared one is trained by both: the
+    gradient of the value loss flows through the head into the policy's trunk.
 
     Args:
         backbone: the trunk.
@@ -62,13 +74,29 @@ class Critic(nn.Module):
         """A value head on the policy's own trunk: V costs no forward pass of its own."""
         return cls(trunk_of(policy))
 
+    @classmethod
+    def adapted(cls, policy: PreTrainedModel) -> Critic:
+        """A critic that starts as a copy of the policy's LoRA adapters, over the same frozen weights.
+
+        Raises:
+            ConfigurationError: the policy has no adapters, or others than plain LoRA on linear layers.
+        """
+        return cls(second_adapters(trunk_of(policy)))
+
     def shares(self, policy: PreTrainedModel) -> bool:
         """Whether the backbone is the policy's."""
         return self.backbone is trunk_of(policy)
 
+    def kind(self, policy: PreTrainedModel) -> str:
+        """``shared``, ``lora`` or ``separate``: how much of ``policy`` it is made of."""
+        if self.shares(policy):
+            return "shared"
+        return "separate" if len(self.own_parameters(policy)) == len(list(self.parameters())) else "lora"
+
     def own_parameters(self, policy: PreTrainedModel) -> list[nn.Parameter]:
         """What the critic has beside the policy."""
-        return list((self.value_head if self.shares(policy) else self).parameters())
+        theirs = set(map(id, policy.parameters()))
+        return [parameter for parameter in self.parameters() if id(parameter) not in theirs]
 
     def read(self, hidden: Tensor) -> Tensor:
         """Values from hidden states, ``[..., H] -> [...]``."""
@@ -89,16 +117,19 @@ class Critic(nn.Module):
         policy: PreTrainedModel | None = None,
         state_dict: dict[str, Tensor] | None = None,
     ) -> None:
-        """Write ``value_head.safetensors`` to a folder, and the backbone unless it is ``policy``'s.
+        """Write ``value_head.safetensors`` to a folder, and of the backbone what is not ``policy``'s.
 
         Args:
             path: the folder.
-            policy: whose trunk is saved elsewhere.
+            policy: whose trunk is saved elsewhere, with adapters merged; see :func:`merged`.
             state_dict: weights to write instead of the module's, gathered from the shards of several processes.
         """
         weights = self.state_dict() if state_dict is None else state_dict
         Path(path).mkdir(parents=True, exist_ok=True)
-        if policy is None or not self.shares(policy):
+        kind = self.kind(policy) if policy else "separate"
+        if kind == "lora":
+            save_adapters(self.backbone, path)
+        elif kind == "separate":
             self.backbone.save_pretrained(path, state_dict=weights_below(weights, "backbone."))
         head = {"weight": weights["value_head.weight"].detach().contiguous().cpu()}
         save_file(head, Path(path) / "value_head.safetensors")
@@ -109,17 +140,24 @@ class Critic(nn.Module):
 
         Args:
             path: the folder.
-            policy: whose trunk the critic takes if it was saved without a backbone.
+            policy: whose trunk the critic takes if it was saved without a whole backbone.
 
         Raises:
-            CheckpointError: the folder does not hold a critic, or one without a backbone and there is no policy.
+            CheckpointError: the folder does not hold a critic, or one that needs its policy and there is none.
         """
         head = Path(path) / "value_head.safetensors"
         if not head.is_file():
             raise CheckpointError(f"{path} is not a critic: it has no value_head.safetensors")
-        only_head = [file.name for file in Path(path).iterdir()] == [head.name]
-        critic = cls.shared(policy) if policy and only_head else cls(_load(AutoModel, path))
+        files = {file.name for file in Path(path).iterdir()}
+        if policy is None and (files == {head.name} or CONFIG in files):
+            raise CheckpointError(f"{path} reads the policy's trunk, and the policy is not loaded here")
         with _as_checkpoint_error(path):
+            if policy and CONFIG in files:
+                critic = cls(load_adapters(trunk_of(policy), path))
+            else:
+                critic = (
+                    cls.shared(policy) if policy and files == {head.name} else cls(_load(AutoModel, path))
+                )
             critic.value_head.load_state_dict(load_file(head))
         return critic
 
@@ -166,20 +204,6 @@ def trunk_of(policy: PreTrainedModel) -> PreTrainedModel:
     """The decoder below the language-model head, adapters included; maps ids to hidden states."""
     get_base_model: Any = getattr(policy, "get_base_model", None)
     return cast(PreTrainedModel, (get_base_model() if get_base_model else policy).base_model)
-
-
-def has_adapters(policy: nn.Module) -> bool:
-    """Whether PEFT adapters were put into the model."""
-    return hasattr(policy, "disable_adapter")
-
-
-def merge_adapters(model: nn.Module) -> None:
-    """Fold every PEFT layer into the layer it adapts, in place."""
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
-                cast(Any, layer).merge()
-                setattr(parent, name, cast(Any, layer).get_base_layer())
 
 
 def lm_head(policy: PreTrainedModel) -> nn.Module:
@@ -257,6 +281,23 @@ def save_agent(
         (folder / "README.md").write_text(readme, encoding="utf-8")
 
     replace_folder(Path(path), write)
+
+
+def merged(policy: PreTrainedModel, critic: Critic | None) -> tuple[PreTrainedModel, Critic | None]:
+    """Copies of a policy with adapters and its critic that need no PEFT model: adapters become part of the weights.
+
+    A critic of kind ``lora`` remains one, over the new policy: its adapters then also take the policy's back.
+    """
+    adapted = critic is not None and critic.kind(policy) == "lora"
+    plain, other = copy.deepcopy((policy, None if adapted else critic))
+    for model in filter(None, (plain, other)):
+        merge_adapters(model)
+    plain = cast(Any, plain).get_base_model()
+    if critic is not None and adapted:
+        updates = minus(low_rank(critic.backbone), low_rank(trunk_of(policy)))
+        other = Critic(lay_over(trunk_of(plain), updates))
+        other.value_head.load_state_dict(critic.value_head.state_dict())
+    return plain, other
 
 
 def weights_below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

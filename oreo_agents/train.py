@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError, DatasetError
@@ -36,6 +36,7 @@ def train(
     play: Callable[[OreoAgent], Iterable[Trajectory]] | None = None,
     play_every: int = 100,
     patience: int | None = None,
+    lora: int | None = None,
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
@@ -50,6 +51,7 @@ def train(
         play: plays the games that judge the policy while it is trained, and after the last step.
         play_every: steps between two such evaluations.
         patience: stop after so many of them without a better one, and keep the best policy.
+        lora: train adapters of this rank on every linear layer (PEFT), and the weights below them not.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
@@ -69,14 +71,18 @@ def train(
     torch.manual_seed(config.seed)
     policy, tokenizer = _start(model, episodes)
     critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
+    critic, policy = (
+        critic and critic.float(),
+        policy.float(),
+    )  # master weights; the forward pass may run in bf16
     chat = Chat(tokenizer)
     shown = TrainingProgress(method) if progress else None
     trainer = OreoTrainer(
-        policy.float(),  # master weights; the forward pass runs in bf16 where that is fast
+        with_lora(policy, lora) if lora else policy,
         tokenizer,
         config,
         [chat.encode(episode) for episode in episodes],
-        critic=critic and critic.float(),
+        critic=critic,
         callbacks=[shown] if shown else [],
     )
     if shown:
@@ -116,6 +122,14 @@ def _start(
     return small_decoder(tokenizer, FROM_SCRATCH[str(model)]), tokenizer
 
 
+def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """The policy with LoRA adapters (arXiv 2106.09685) on every linear layer but the head, alpha twice the rank."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return cast("PreTrainedModel", get_peft_model(policy, config))
+
+
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
     """A vocabulary learnt from ``episodes``: ALFWorld's shorthand for those of ALFWorld, any text for others."""
     from oreo_agents.tokenizer import learn_text_tokenizer, learn_tokenizer
@@ -144,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
         "beta": args.beta,
         "alpha": args.alpha,
         "critic": args.critic,
+        "lora": args.lora,
         "micro_batch_tokens": args.batch_tokens,
         "max_steps": args.steps,
         "num_train_epochs": args.epochs,

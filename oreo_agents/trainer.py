@@ -19,6 +19,8 @@ import torch
 from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.tensor import DTensor
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -30,6 +32,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from oreo_agents import diagnostics
 from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepare_attention, read_values
+from oreo_agents.adapters import has_adapters, twin
 from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
@@ -37,10 +40,9 @@ from oreo_agents.losses import masked_mean, sampled_kl
 from oreo_agents.model_card import data_hash
 from oreo_agents.models import (
     Critic,
-    has_adapters,
     load_critic,
     load_policy,
-    merge_adapters,
+    merged,
     save_agent,
     trunk_of,
     weights_below,
@@ -48,10 +50,13 @@ from oreo_agents.models import (
 from oreo_agents.objectives import METHODS, Objective, imitation_weights
 from oreo_agents.optimizer import MuonAdamW, matrices
 
-CRITICS = ("separate", "shared")
+NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
 REGULARIZERS = ("reverse", "forward", "sampled")
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
+
+TARGET_CRITIC = "target_critic.safetensors"
+"""In a checkpoint with ``target_decay``: what differs from the critic's weights."""
 
 CARD_OPTIONS = ("beta", "alpha", "regularizer", "critic", "learning_rate", "critic_learning_rate", "seed")
 """What a model card tells of the options."""
@@ -81,7 +86,10 @@ class OreoConfig(TrainingArguments):
     )
     critic: str = field(
         default="separate",
-        metadata={"help": "A network of its own, or a value head on the policy's trunk (shared)."},
+        metadata={
+            "help": "A network of its own, a value head on the policy's trunk (shared), or a second LoRA adapter "
+            "beside the policy's (lora)."
+        },
     )
     critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
     critic_warmup: float = field(
@@ -137,7 +145,7 @@ class OreoConfig(TrainingArguments):
         for name, known in (
             ("method", METHODS),
             ("regularizer", REGULARIZERS),
-            ("critic", CRITICS),
+            ("critic", NEW_CRITICS),
             ("layout", LAYOUTS),
         ):
             if (value := getattr(self, name)) not in known:
@@ -368,14 +376,15 @@ class OreoTrainer(Trainer):
         if self.target_critic is not None and self.critic is not None:
             pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
             with torch.no_grad():
-                for average, parameter in pairs:
+                for average, parameter in (pair for pair in pairs if pair[1].requires_grad):
                     average.lerp_(parameter, 1 - float(self.args.target_decay or 0))
 
     def _clip_grad_norm(self, model):
         """Clip policy and critic apart: a large value error must not shrink the policy's step."""
         norms = [self.accelerator.clip_grad_norm_(part, self.args.max_grad_norm) for part in self._parts()]
         if len(norms) > 1:
-            self._meters.add("critic_grad_norm", torch.as_tensor(norms[1]), 1)
+            norm = norms[1].full_tensor() if isinstance(norms[1], DTensor) else torch.as_tensor(norms[1])
+            self._meters.add("critic_grad_norm", norm, 1)
         return norms[0]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -414,61 +423,76 @@ class OreoTrainer(Trainer):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         weights = self.trained.state_dict() if state_dict is None else state_dict
         self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
         self.tokenizer.save_pretrained(folder / "policy")
         if has_adapters(self.policy):
-            trained = {name for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
-            own = {name: x.detach().contiguous().cpu() for name, x in weights.items() if name in trained}
-            save_file(own, folder / ADAPTERS)
+            _save_tensors({name: weights[name] for name in self._adapters()}, folder / ADAPTERS)
         elif self.critic is not None:
             self.critic.save_pretrained(folder / "critic", self.policy, weights_below(weights, "critic."))
-        if self.target_critic is not None:
-            self.target_critic.save_pretrained(folder / "target_critic")
+        if self.target_critic is not None and self.critic is not None:
+            _save_tensors(_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
         (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         if has_adapters(self.policy):
-            self.trained.load_state_dict(load_file(folder / ADAPTERS), strict=False)
+            self._load_adapters(folder / ADAPTERS)
         else:
             self._load_whole(folder)
         if self.target_critic is not None:
-            self.target_critic.load_state_dict(Critic.from_pretrained(folder / "target_critic").state_dict())
+            self.target_critic.load_state_dict(load_file(folder / TARGET_CRITIC), strict=False)
         self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
+
+    def _adapters(self) -> set[str]:
+        """What is trained beside a frozen trunk, of policy and critic."""
+        return {name for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
+
+    def _load_adapters(self, path: Path) -> None:
+        weights = load_file(path)
+        if odd := self._adapters() ^ weights.keys():
+            raise ConfigurationError(
+                f"{path} is of a run with other adapters or another critic: {min(odd)} is in one of them only"
+            )
+        self._set_weights(weights, strict=False)
 
     def _load_whole(self, folder: Path) -> None:
         policy, _ = load_policy(folder)
-        self.policy.load_state_dict(policy.state_dict())
-        if self.critic is not None:
-            critic = load_critic(folder, policy)
-            if critic is None:
-                raise ConfigurationError(f"{folder} has no critic to resume from")
-            self.critic.load_state_dict(critic.state_dict())
+        critic = load_critic(folder, policy) if self.critic else None
+        if self.critic and critic is None:
+            raise ConfigurationError(f"{folder} has no critic to resume from")
+        self._set_weights(PolicyAndCritic(policy, critic, self.args.head_chunk).state_dict())
+
+    def _set_weights(self, weights: dict[str, Tensor], strict: bool = True) -> None:
+        """Take whole tensors, each process its shard of them."""
+        options = StateDictOptions(full_state_dict=True, strict=strict)
+        set_model_state_dict(self.trained, cast(Any, weights), options=options)
 
     def save_agent(self, path: str | Path, **card: Any) -> None:
         """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in.
 
-        Adapters are merged into what they adapt, so that the folder stands alone.
+        The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
+        ``lora`` stays a set of adapters over that policy.
         """
         weights = self._gathered() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
         if not self.is_world_process_zero():
             return
         policy, critic = self.policy, self.critic
-        if has_adapters(policy) or (self.args.bf16 and weights is None):
-            policy, critic = copy.deepcopy((policy, critic))
         if has_adapters(policy):
-            for model in filter(None, (policy, critic)):
-                merge_adapters(model)
-            policy = policy.get_base_model()  # type: ignore[operator]
+            policy, critic = merged(policy, critic)
+        elif self.args.bf16 and weights is None:
+            policy, critic = copy.deepcopy((policy, critic))
         if self.args.bf16 and weights is None:
             policy.bfloat16()
             critic = critic and critic.in_bfloat16()
         options = {name: getattr(self.args, name) for name in CARD_OPTIONS}
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
         card = {"method": self.args.method, **card, "options": options, "data_sha256": data}
+        card |= diagnostics.parameter_counts(self.trained)
         save_agent(path, policy, self.tokenizer, critic, weights, **card)
 
     def _gathered(self) -> dict[str, Tensor]:
@@ -492,17 +516,29 @@ class _AfterStep(TrainerCallback):
 
 
 def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
-    shared = args.critic == "shared"
     if critic is None:
-        return Critic.shared(policy) if shared else Critic.from_policy(policy)
-    if critic.shares(policy) != shared:
-        have, want = ("a shared", "separate") if critic.shares(policy) else ("a separate", "shared")
-        raise ConfigurationError(f"the model comes with {have} critic, but critic is {want!r}: choose one")
+        return NEW_CRITICS[args.critic](policy)
+    if (kind := critic.kind(policy)) != args.critic:
+        raise ConfigurationError(
+            f"the model comes with a {kind} critic, but critic is {args.critic!r}: choose one"
+        )
+    if kind == "lora":
+        Critic.adapted(policy)  # says what is wrong where the policy is trained as a whole
     return critic
 
 
 def _frozen(critic: Critic) -> Critic:
-    return copy.deepcopy(critic).requires_grad_(False).eval()
+    return twin(critic).requires_grad_(False).eval()
+
+
+def _averaged(target: Critic, critic: Critic) -> dict[str, Tensor]:
+    """The weights of a target critic that differ from the critic's."""
+    weights = target.state_dict()
+    return {name: weights[name] for name, parameter in critic.named_parameters() if parameter.requires_grad}
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: x.detach().contiguous().cpu() for name, x in tensors.items()}, path)
 
 
 def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig, vocabulary: int) -> None:

@@ -1,4 +1,4 @@
-"""Two processes on CPU (gloo) against one: the same losses, and a sharded model's checkpoint is an ordinary one."""
+"""Two processes on CPU (gloo) against one: the same losses, and what a sharded run saves is an ordinary model."""
 
 import json
 import os
@@ -13,9 +13,11 @@ from oreo_agents.models import load_critic, load_policy
 
 HERE = Path(__file__).parent
 METHODS = ("oreo", "sft", "kto")
-CONFIGS = sorted((HERE.parent / "oreo_agents" / "assets" / "accelerate").glob("*.yaml"))
-LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
-LAUNCH = (*LAUNCH, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
+ASSETS = HERE.parent / "oreo_agents" / "assets" / "accelerate"
+CONFIGS = sorted(ASSETS.glob("*.yaml"))
+LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ASSETS / "fsdp2.yaml"))
+LAUNCH = (*LAUNCH, "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no")
+LAUNCH = (*LAUNCH, "--main_process_port", "0")
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,19 @@ def test_two_processes_log_what_one_logs(folder, method):
             assert other[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
 
 
-def test_a_sharded_checkpoint_is_loaded_by_one_process(folder):
-    plain, sharded = folder / "sharded-1", folder / "sharded-2"
-    policies = [load_policy(path)[0] for path in (plain, sharded)]
-    critics = [load_critic(path) for path in (plain, sharded)]
+@pytest.mark.parametrize(
+    ("sharded", "expected"),
+    [
+        ("run-oreo-2/checkpoint-2", "run-oreo-1/checkpoint-2"),
+        ("agent-2", "agent-1"),
+        ("resumed-2", "agent-2"),
+        ("resumed-1", "agent-1"),
+    ],
+)
+def test_what_a_sharded_run_saves_is_loaded_by_one_process(folder, sharded, expected):
+    paths = [folder / "sharded" / name for name in (sharded, expected)]
+    policies = [load_policy(path)[0] for path in paths]
+    critics = [load_critic(path) for path in paths]
     for one, two in (policies, critics):
         assert one.state_dict().keys() == two.state_dict().keys()
         for name, weight in one.state_dict().items():

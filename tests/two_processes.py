@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from accelerate import DistributedType, PartialState
 from learning import EPISODES, random_decoder
+from torch.distributed.fsdp import FSDPModule
 
-from oreo_agents.batches import collate
 from oreo_agents.chat import Chat
 from oreo_agents.tokenizer import learn_tokenizer
 from oreo_agents.train import texts_of
@@ -25,10 +26,10 @@ class InOrder(OreoTrainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
-def trainer_for(folder, processes, method):
+def trainer_for(folder, processes, method, config_class=OreoConfig, **options):
     tokenizer = learn_tokenizer(texts_of(EPISODES))
     chat = Chat(tokenizer)
-    config = OreoConfig(
+    config = config_class(
         output_dir=str(folder / f"run-{method}-{processes}"),
         method=method,
         use_cpu=True,
@@ -39,6 +40,7 @@ def trainer_for(folder, processes, method):
         logging_steps=1,
         max_steps=3,
         disable_tqdm=True,
+        **options,
     )
     episodes = [chat.encode(episode) for episode in EPISODES * 4]
     return InOrder(random_decoder("qwen3", len(tokenizer)), tokenizer, config, episodes)
@@ -47,37 +49,39 @@ def trainer_for(folder, processes, method):
 def log_lines(folder, processes, method):
     """The trainer's own log of three steps."""
     trainer = trainer_for(folder, processes, method)
+    assert not trainer.is_fsdp_enabled
     trainer.train()
     return [line for line in trainer.state.log_history if "loss" in line]
 
 
-def sharded_step(folder, processes):
-    """One update of a model whose parameters are sharded (FSDP2), and the checkpoint of it."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+class Sharded(OreoConfig):
+    """Makes accelerate shard: with the same configuration it otherwise falls back to replicas where there is no GPU."""
 
-    trainer = trainer_for(folder, processes, "oreo")
+    def __post_init__(self):
+        super().__post_init__()
+        PartialState().distributed_type = DistributedType.MULTI_GPU
+
+
+def sharded_run(folder, processes):
+    """Three steps under FSDP2 with a checkpoint after the second, the agent, and the same resumed from there."""
+    config_class = Sharded if processes > 1 else OreoConfig
+    options = {"save_strategy": "steps", "save_steps": 2, "config_class": config_class}
+    trainer = trainer_for(folder, processes, "oreo", **options)
+    assert trainer.is_fsdp_enabled == (processes > 1)
+    trainer.train()
     if processes > 1:
-        mesh = init_device_mesh("cpu", (processes,))
-        for trunk in (trainer.policy.model, trainer.critic.backbone):
-            for layer in trunk.layers:
-                fully_shard(layer, mesh=mesh)
-        fully_shard(trainer.trained, mesh=mesh)
-    share = 4 // processes
-    rank = dist.get_rank() if processes > 1 else 0
-    batch = collate(trainer.train_dataset[rank * share : (rank + 1) * share], 0, 300)
-    trainer.training_step(trainer.trained, batch)
-    trainer.create_optimizer().step()
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = get_model_state_dict(trainer.trained, options=options)
-    if rank == 0:
-        trainer._save(str(folder / f"sharded-{processes}"), weights)
+        wrapped = [m for m in trainer.model_wrapped.modules() if isinstance(m, FSDPModule)]
+        layers = [*trainer.policy.model.layers, *trainer.critic.backbone.layers]
+        assert set(layers) < set(wrapped)
+    trainer.save_agent(folder / f"agent-{processes}")
+    resumed = trainer_for(folder, processes, "oreo", **options)
+    resumed.train(resume_from_checkpoint=str(folder / f"run-oreo-{processes}" / "checkpoint-2"))
+    resumed.save_agent(folder / f"resumed-{processes}")
 
 
 def main(folder, processes, methods):
+    sharded_run(folder / "sharded", processes)
     lines = {method: log_lines(folder, processes, method) for method in methods}
-    sharded_step(folder, processes)
     if processes == 1 or dist.get_rank() == 0:
         (folder / f"losses-{processes}.json").write_text(json.dumps(lines))
 

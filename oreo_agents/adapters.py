@@ -1,0 +1,162 @@
+"""LoRA on decoders that share frozen weights: copies that share, adapters merged, moved, saved and loaded.
+
+The adapters are PEFT's, and so are the files. Knows nothing about policies, values or training; PEFT is imported only
+where there are adapters.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from oreo_agents.errors import ConfigurationError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+_PREFIX = "base_model.model."
+"""Before the names in PEFT's files."""
+
+LowRank = dict[str, tuple[Tensor, Tensor]]
+"""By the name of a linear layer ``W``, the factors of what is added to it: ``down``, ``[r, in]``, and ``up``,
+``[out, r]``; the layer acts as ``W + up @ down``."""
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether it is a model of PEFT's."""
+    return hasattr(model, "disable_adapter")
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Fold every PEFT layer into the layer it adapts, in place."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
+                cast(Any, layer).merge()
+                setattr(parent, name, cast(Any, layer).get_base_layer())
+
+
+def twin(network: Network) -> Network:
+    """A copy that shares the frozen weights: only what is trained is there twice."""
+    return copy.deepcopy(network, {id(p): p for p in network.parameters() if not p.requires_grad})
+
+
+def second_adapters(trunk: PreTrainedModel) -> PreTrainedModel:
+    """A twin whose LoRA adapters start as those of ``trunk`` and go their own way.
+
+    Raises:
+        ConfigurationError: there are none, something else is trained too, or they are not plain LoRA on linear layers.
+    """
+    if not low_rank(trunk):
+        raise ConfigurationError(
+            "critic 'lora' is a second adapter beside the policy's, which has none: "
+            "give it one with peft.get_peft_model, or --lora"
+        )
+    trained = [name for name, p in trunk.named_parameters() if p.requires_grad]
+    if odd := [name for name in trained if ".lora_A." not in name and ".lora_B." not in name]:
+        raise ConfigurationError(f"{odd[0]} is trained beside the adapters: critic 'lora' needs LoRA alone")
+    return twin(trunk)
+
+
+def low_rank(trunk: nn.Module) -> LowRank:
+    """What LoRA adds to each layer of ``trunk``; empty without adapters.
+
+    Raises:
+        ConfigurationError: adapters are not plain LoRA on linear layers.
+    """
+    return {name: _factors(layer) for name, layer in trunk.named_modules() if _is_adapted(layer)}
+
+
+def _is_adapted(layer: nn.Module) -> bool:
+    return hasattr(layer, "get_base_layer") and hasattr(layer, "merge")
+
+
+def _factors(layer: Any) -> tuple[Tensor, Tensor]:
+    names = list(layer.active_adapters)
+    plain = isinstance(layer.get_base_layer(), nn.Linear) and not getattr(layer, "lora_variant", None)
+    if not plain or any(name not in layer.lora_A for name in names):
+        raise ConfigurationError(
+            f"{type(layer).__name__} is not plain LoRA on a linear layer: critic 'lora' needs that"
+        )
+    downs = [layer.lora_A[name].weight.detach() for name in names]
+    ups = [layer.lora_B[name].weight.detach() * layer.scaling[name] for name in names]
+    return torch.cat(downs), torch.cat(ups, dim=1)
+
+
+def minus(updates: LowRank, others: LowRank) -> LowRank:
+    """Updates that, on top of ``others``, come to ``updates``; ranks add up."""
+    terms: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for sign, given in ((1, updates), (-1, others)):
+        for name, (down, up) in given.items():
+            terms[name].append((down, sign * up))
+    return {n: (torch.cat([d for d, _ in t]), torch.cat([u for _, u in t], dim=1)) for n, t in terms.items()}
+
+
+# --- adapters over another model's weights, in memory and as PEFT's files ----------------------------------------
+
+
+def lay_over(trunk: PreTrainedModel, updates: LowRank) -> PreTrainedModel:
+    """A model that shares every weight of ``trunk`` and has ``updates`` as adapters of its own, ready to be trained."""
+    return _lay_over(trunk, _config(updates), _weights(updates))
+
+
+def save_adapters(trunk: PreTrainedModel, path: str | Path) -> None:
+    """Write the adapters of ``trunk`` as PEFT would; :func:`load_adapters` and PEFT read them."""
+    from safetensors.torch import save_file
+
+    updates = low_rank(trunk)
+    _config(updates).save_pretrained(str(path))
+    save_file(_weights(updates), Path(path) / WEIGHTS)
+
+
+def load_adapters(trunk: PreTrainedModel, path: str | Path) -> PreTrainedModel:
+    """A model that shares every weight of ``trunk`` and has the adapters of a folder.
+
+    Raises:
+        ConfigurationError: they are for layers that ``trunk`` does not have.
+    """
+    from peft import LoraConfig
+    from safetensors.torch import load_file
+
+    return _lay_over(trunk, LoraConfig.from_pretrained(str(path)), load_file(Path(path) / WEIGHTS))
+
+
+def _config(updates: LowRank) -> Any:
+    from peft import LoraConfig
+
+    ranks = {name: len(down) for name, (down, _) in updates.items()}
+    most = max(ranks.values())
+    return LoraConfig(
+        r=most, lora_alpha=most, rank_pattern=ranks, alpha_pattern=ranks, target_modules=list(ranks)
+    )
+
+
+def _weights(updates: LowRank) -> dict[str, Tensor]:
+    return {
+        f"{_PREFIX}{name}.lora_{letter}.weight": factor.contiguous().cpu()
+        for name, factors in updates.items()
+        for letter, factor in zip("AB", factors, strict=True)
+    }
+
+
+def _lay_over(trunk: PreTrainedModel, config: Any, weights: dict[str, Tensor]) -> PreTrainedModel:
+    from peft import inject_adapter_in_model, set_peft_model_state_dict
+
+    trained = {p: p.requires_grad for p in trunk.parameters()}
+    model = copy.deepcopy(trunk, {id(p): p for p in trained})
+    inject_adapter_in_model(config, model)
+    for parameter, flag in trained.items():
+        parameter.requires_grad_(flag)  # PEFT has frozen them for everybody
+    own = {name.removeprefix(_PREFIX): x for name, x in weights.items()}
+    loaded: Any = set_peft_model_state_dict(model, own)
+    if unknown := loaded.unexpected_keys:
+        raise ConfigurationError(f"adapters for {unknown[0]}, which {type(trunk).__name__} does not have")
+    return model
