@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from oreo_agents.agents import SELECTS
 from oreo_agents.errors import OreoError
 from oreo_agents.terminal.printable import printable
 
@@ -35,7 +36,6 @@ METHODS = (
     "dpo",
     "kto",
 )
-SELECTIONS = ("greedy", "sample", "best_of_k", "constrained")
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
 Commands = Any  # argparse's sub-parser registry has no public type
@@ -260,7 +260,7 @@ def run_record(args: argparse.Namespace) -> int | None:
         agent = OreoAgent.from_pretrained(
             args.agent, select=args.select, k=args.k, max_new_tokens=args.max_new_tokens
         )
-        print(record_rollouts(agent, args.output, **options))
+        print(record_rollouts(agent, args.output, branches=args.select == "lookahead", **options))
     return None
 
 
@@ -347,9 +347,19 @@ def add_eval(commands: Commands) -> None:
     _add_game_options(parser)
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
     parser.add_argument("--model", metavar="NAME", help="what it calls the policy; default: --agent")
-    parser.add_argument("--select", choices=SELECTIONS, help="default: best_of_k with --k, else greedy")
     parser.add_argument(
-        "--k", type=_positive, nargs="+", metavar="K", help="candidates a step; several make a curve"
+        "--select",
+        choices=SELECTS,
+        nargs="+",
+        help="how it chooses; several are compared; lookahead uses the simulator, beam to value_vote are for "
+        "mathematics; default: best_of_k with --k, else greedy",
+    )
+    parser.add_argument(
+        "--k",
+        type=_positive,
+        nargs="+",
+        metavar="K",
+        help="candidates a step, or beams; several make a curve; default: 5",
     )
     _add_action_length(parser)
     parser.add_argument("--episodes", "-n", type=_positive, metavar="N", help="default: every game once")
@@ -468,7 +478,7 @@ def _add_action_length(parser: argparse.ArgumentParser) -> None:
 
 def _add_selection(parser: Options, default: str) -> None:
     parser.add_argument(
-        "--select", choices=SELECTIONS, default=default, help="how it chooses; default: %(default)s"
+        "--select", choices=SELECTS, default=default, help="how it chooses; default: %(default)s"
     )
     parser.add_argument(
         "--k", type=_positive, default=5, metavar="K", help="its candidates; default: %(default)s"

@@ -24,7 +24,12 @@ _GAMES_ARGUMENT = {
 
 
 def environments(
-    env_id: str = ALFWORLD, max_steps: int = 50, *, patience: int | None = None, **options: Any
+    env_id: str = ALFWORLD,
+    max_steps: int = 50,
+    *,
+    patience: int | None = None,
+    branches: bool = False,
+    **options: Any,
 ) -> MakeEnv:
     """A maker of environments over one list of games, which is looked up once.
 
@@ -32,13 +37,14 @@ def environments(
         env_id: a Gymnasium id.
         max_steps: step limit of an episode.
         patience: end an episode after so many useless commands in a row; None: play on to the step limit.
+        branches: let agents try actions (``info["branch"]``, see :class:`oreo_envs.wrappers.OfferBranches`).
         options: as for ``gym.make(env_id)``.
 
     Raises:
-        ConfigurationError: there is no such environment, or it does not take these options.
+        ConfigurationError: there is no such environment, it does not take these options, or it cannot be branched.
         DataNotFoundError: there are no such games.
     """
-    from oreo_envs.wrappers import TruncateWhenStuck
+    from oreo_envs.wrappers import OfferBranches, TruncateWhenStuck
 
     try:
         env = gym.make(env_id, max_episode_steps=max_steps, disable_env_checker=True, **options)
@@ -46,6 +52,13 @@ def environments(
         raise ConfigurationError(f"there is no environment {env_id!r} with {options}: {error}") from error
     if patience is not None:
         env = TruncateWhenStuck(env, patience)
+    if branches:
+        try:
+            env = OfferBranches(env)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"lookahead needs the simulator, and {error}: choose best_of_k"
+            ) from error
     return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
 
 

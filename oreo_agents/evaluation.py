@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_agents.agents import SEARCHES
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter, read_meta
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
@@ -135,9 +136,10 @@ def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
         ``method``, ``n``, ``successes``, ``success_rate``, ``wilson95``, ``by_task_type``,
         ``invalid_action_rate`` (of all actions), ``mean_steps``, ``mean_steps_success``,
         ``tokens_per_episode`` (read and generated, policy and critic), ``cost_per_episode`` (these apart, and
-        steps on the environment and on copies of it), ``seconds_per_episode`` (a share of wall time, many being
-        played at once), ``ended_early`` (reason: episodes, where the agent could not go on), ``errors``
-        (game: reason), ``games`` and ``won`` (in the order played, for paired comparisons).
+        steps on the environment and on copies of it), ``seconds_per_episode`` and ``seconds_per_decision``
+        (shares of wall time, many being played at once), ``ended_early`` (reason: episodes, where the agent could
+        not go on), ``errors`` (game: reason), ``games`` and ``won`` (in the order played, for paired
+        comparisons).
 
     Raises:
         ConfigurationError: there are no episodes.
@@ -153,6 +155,7 @@ def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
     statuses = [turn.action_status for trajectory in played for turn in trajectory.turns]
     winning = [len(trajectory) for trajectory in played if trajectory.success]
     cost = _cost_per_episode(played)
+    seconds = sum(trajectory.metadata.get("seconds", 0.0) for trajectory in played)
     return {
         "method": method,
         "n": n,
@@ -165,7 +168,8 @@ def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
         "mean_steps_success": sum(winning) / max(len(winning), 1),
         "tokens_per_episode": sum(cost[f"{kind}_tokens"] for kind in TOKENS),
         "cost_per_episode": cost,
-        "seconds_per_episode": sum(trajectory.metadata.get("seconds", 0.0) for trajectory in played) / n,
+        "seconds_per_episode": seconds / n,
+        "seconds_per_decision": seconds / max(sum(map(len, played)), 1),
         "ended_early": dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
         "errors": {trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
         "games": [trajectory.game for trajectory in played],
@@ -229,37 +233,58 @@ def run(args: argparse.Namespace) -> int:
     """``oreo-agents eval``.
 
     The result file holds nothing that depends on the clock, and models compute in float32, so that a run that was
-    killed and resumed ends with the file of one that was not; seconds are in the episodes beside it.
+    killed and resumed ends with the file of one that was not; seconds are in the file and the episodes beside it.
     """
     from rich.console import Console
 
-    from oreo_agents.agents.scripted import follows_plan
     from oreo_agents.report.plots import budget_plot
     from oreo_agents.report.tables import success_table
 
-    options = source_options(args.env, args.split, args.games)
-    if follows_plan(args.agent, args.env):
-        options["expert"] = True
-    make_env = environments(args.env, args.max_steps, **options)
-    games = pick_games(make_env, args.episodes, args.seed)
-    select = args.select or ("best_of_k" if args.k else "greedy")
-    results: list[Result] = []
-    for k in (args.k or [5]) if select == "best_of_k" else [1]:
-        sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
-        agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
-        label = f"{agent.name} best-of-{k}" if select == "best_of_k" else f"{agent.name} {select}"
-        settings = {"agent": identity(args.agent), **sampling, "seed": args.seed}
-        settings |= {"endpoint": args.endpoint, "model": args.model, "env": args.env, "options": options}
-        settings |= {"max_steps": args.max_steps, "games": games}
-        with _journal(args.output, label, settings) as journal:
-            result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
-        results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})
-        if args.output:
-            write_json(args.output, [_without_clock(result) for result in results])
+    results = list(_results(args))
     if args.output and len(results) > 1:
         budget_plot(results, args.output.with_suffix(".png"))
     Console().print(success_table(results))
     return 0
+
+
+def _results(args: argparse.Namespace) -> Iterator[Result]:
+    """One result for each setting, written as soon as it is there."""
+    from oreo_agents.agents.scripted import follows_plan
+
+    options = source_options(args.env, args.split, args.games)
+    if follows_plan(args.agent, args.env):
+        options["expert"] = True
+    games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
+    known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
+    known |= {"options": options, "seed": args.seed, "max_steps": args.max_steps, "games": games}
+    results: list[Result] = []
+    for select, k in _settings(args):
+        make_env = environments(args.env, args.max_steps, branches=select == "lookahead", **options)
+        sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
+        agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
+        label = f"{agent.name} {_title(select, k)}"
+        with _journal(args.output, label, {**known, **sampling}) as journal:
+            result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
+        results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})
+        if args.output:
+            write_json(args.output, [_only(result, clock=False) for result in results])
+            write_json(
+                args.output.with_suffix(".seconds.json"), [_only(result, clock=True) for result in results]
+            )
+        yield results[-1]
+
+
+def _settings(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """Every ``--select`` with every ``--k`` that makes a difference to it."""
+    for select in args.select or ["best_of_k" if args.k else "greedy"]:
+        for k in (args.k or [5]) if select in SEARCHES else [1]:
+            yield select, k
+
+
+def _title(select: str, k: int) -> str:
+    titles = {"best_of_k": f"best-of-{k}", "lookahead": f"lookahead-{k} on the simulator"}
+    words = select.replace("_", "-")
+    return titles.get(select, f"{words}-{k}" if select in SEARCHES else words)
 
 
 @contextmanager
@@ -283,8 +308,9 @@ def _journal(output: Path | None, label: str, settings: Result) -> Iterator[Traj
         yield writer
 
 
-def _without_clock(result: Result) -> Result:
-    return {key: value for key, value in result.items() if key != "seconds_per_episode"}
+def _only(result: Result, clock: bool) -> Result:
+    """What depends on the clock, with the method's name, or the rest."""
+    return {key: x for key, x in result.items() if key == "method" or key.startswith("seconds_") == clock}
 
 
 def identity(agent: str) -> str:

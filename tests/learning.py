@@ -109,6 +109,12 @@ class ToyRoom(gym.Env):
         won = int(action[-1]) == self.game % 3 + 1
         return f"On the {action[6:]}, you see nothing.", float(won), won, False, self._info("ok")
 
+    def clone_state(self):
+        return self.game
+
+    def restore_state(self, state):
+        self.game = state
+
 
 class Visitor:
     """Goes from desk to desk, for ever if `desks` is one that does not win; remembers per slot where it is."""

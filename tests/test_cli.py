@@ -134,4 +134,4 @@ def test_bad_options_are_refused_before_any_work(line, said, capsys):
 
 def test_options_arrive_typed():
     args = parse("eval --agent a --k 1 5 16 --select best_of_k --games b --max-steps 40")
-    assert (args.k, args.select, str(args.games), args.max_steps) == ([1, 5, 16], "best_of_k", "b", 40)
+    assert (args.k, args.select, str(args.games), args.max_steps) == ([1, 5, 16], ["best_of_k"], "b", 40)

@@ -72,3 +72,15 @@ def test_patience_ends_an_episode_that_is_stuck():
 def test_patience_of_nothing_is_refused():
     with pytest.raises(ValueError, match="patience=0"):
         environments(split="generated", patience=0)
+
+
+def test_an_environment_that_cannot_be_branched_is_refused_with_a_remedy():
+    class Blind(gym.Env):
+        observation_space = action_space = gym.spaces.Text(10)
+
+    gym.register("Blind-v0", Blind)
+    try:
+        with pytest.raises(ConfigurationError, match=r"Blind cannot be branched.*choose best_of_k"):
+            environments("Blind-v0", branches=True)
+    finally:
+        del gym.registry["Blind-v0"]

@@ -12,10 +12,12 @@ import pytest
 from learning import ToyRoom, Visitor, episode
 
 from oreo_agents.agents import Decision
+from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter
 from oreo_agents.errors import EngineError
 from oreo_agents.evaluation import evaluate, pick_games, play, summarise, write_json
+from oreo_agents.models import save_agent
 from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
@@ -72,7 +74,7 @@ def test_summarise_by_hand():
     assert result["invalid_action_rate"] == pytest.approx(2 / 10)
     assert result["mean_steps"] == pytest.approx(10 / 3)
     assert result["mean_steps_success"] == 3
-    assert result["seconds_per_episode"] == 2.0
+    assert result["seconds_per_episode"] == 2.0 and result["seconds_per_decision"] == 0.6
     assert result["tokens_per_episode"] == 11
     assert result["cost_per_episode"] == {
         "steps": pytest.approx(10 / 3),
@@ -140,7 +142,9 @@ def test_finished_episodes_are_kept_and_not_played_again(tmp_path):
             journal=journal,
         )
     assert 0 < before < 7 and len(diary) == 8 - before and 1 in diary
-    assert {**again, "seconds_per_episode": 0} == {**whole, "seconds_per_episode": 0}
+    for result in (again, whole):
+        assert result.pop("seconds_per_episode") > 0 and result.pop("seconds_per_decision") > 0
+    assert again == whole
 
 
 EVAL = [sys.executable, "-m", "oreo_agents.cli", "eval", "--agent", "random", "--split", "generated"]
@@ -161,6 +165,9 @@ def test_killed_and_resumed_it_ends_with_the_identical_file(tmp_path):
     assert 0 < kept < 400
     subprocess.run([*command, str(killed)], check=True, capture_output=True)
     assert killed.read_bytes() == whole.read_bytes()
+    (seconds,) = json.loads(killed.with_suffix(".seconds.json").read_text())
+    assert set(seconds) == {"method", "seconds_per_episode", "seconds_per_decision"}
+    assert 0 < seconds["seconds_per_decision"] < seconds["seconds_per_episode"]
     assert len(load_trajectories(journal.parent)) == 400
 
     other = subprocess.run([*command, str(killed), "--seed", "1"], capture_output=True, text=True)
@@ -183,3 +190,53 @@ def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"b": 3})
     assert json.loads(path.read_text()) == {"a": [1, 2]}
+
+
+@pytest.fixture
+def agent(tmp_path, policy, critic, tokenizer):
+    save_agent(tmp_path / "agent", policy, tokenizer, critic)
+    return str(tmp_path / "agent")
+
+
+def judged(tmp_path, agent, *options):
+    """Rows of the table and of the result file of ``oreo-agents eval``."""
+    command = ["eval", "--agent", agent, "-n", "3", "--max-steps", "4", "--max-new-tokens", "6"]
+    assert main([*command, *options, "-o", str(tmp_path / "r.json")]) == 0
+    return {result["method"]: result for result in json.loads((tmp_path / "r.json").read_text())}
+
+
+def test_lookahead_is_a_setting_of_its_own_with_its_simulator_steps(tmp_path, agent, capsys):
+    games = ("--split", "generated")
+    results = judged(tmp_path, agent, *games, "--select", "best_of_k", "lookahead", "--k", "2", "3")
+    assert list(results) == [
+        *("agent best-of-2", "agent best-of-3"),
+        *("agent lookahead-2 on the simulator", "agent lookahead-3 on the simulator"),
+    ]
+    simulated = [result["cost_per_episode"]["simulated_steps"] for result in results.values()]
+    assert simulated[:2] == [0, 0] and 4 <= simulated[2] <= 8 and 4 <= simulated[3] <= 12
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("Simulated", "Read", "Generated", "Judged", "ms/step"))
+    assert (tmp_path / "r.png").stat().st_size > 0
+
+
+def test_searches_for_solutions_are_compared_at_one_budget(tmp_path, agent, capsys):
+    sums = ("--env", "OREO-Reasoning", "--games", "chain_sum", "--split", "test", "--k", "2")
+    rules = ("beam", "best_of_n", "majority_vote", "value_vote")
+    results = judged(tmp_path, agent, *sums, "--select", "greedy", *rules)
+    assert list(results) == [
+        *("agent greedy", "agent beam-2", "agent best-of-n-2"),
+        *("agent majority-vote-2", "agent value-vote-2"),
+    ]
+    generated = [results[name]["cost_per_episode"]["generated_tokens"] for name in results]
+    assert generated[0] < min(generated[1:])
+    assert results["agent majority-vote-2"]["cost_per_episode"]["critic_tokens"] == 0
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_what_does_not_fit_the_environment_is_one_sentence(agent, capsys):
+    for options, remedy in (
+        (["--select", "beam", "--split", "generated"], "choose best_of_k or lookahead"),
+        (["--select", "best_of_n", "--split", "generated"], "choose best_of_k or lookahead"),
+    ):
+        assert main(["eval", "--agent", agent, "-n", "1", "--k", "2", *options]) == 2
+        assert remedy in capsys.readouterr().err

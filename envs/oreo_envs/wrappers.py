@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -38,3 +39,70 @@ class TruncateWhenStuck(gym.Wrapper, gym.utils.RecordConstructorArgs):
         observation, reward, terminated, truncated, info = super().step(action)
         self.useless = 0 if info["action_status"] == "ok" else self.useless + 1
         return observation, reward, terminated, truncated or self.useless >= self.patience, info
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A position of an episode from which actions can be tried: the episode itself stays where it is."""
+
+    env: Any
+    """The unwrapped environment."""
+    state: Any
+    """A snapshot of the position."""
+    observation: str
+    reward: float = 0.0
+    """Of the step that led here."""
+    ended: bool = False
+    """There are no further steps from here."""
+
+    def step(self, action: str) -> Branch:
+        """Where ``action`` leads from here."""
+        here = self.env.clone_state()
+        self.env.restore_state(self.state)
+        try:
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            ended = terminated or truncated
+            return Branch(self.env, self.env.clone_state(), observation, float(reward), ended)
+        finally:
+            self.env.restore_state(here)
+
+
+class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Adds ``info["branch"]``, a :class:`Branch`, for agents that search on the simulator.
+
+    It tells an agent more than the task does: what an action leads to, before it is played. Results of agents that
+    look belong in a setting of their own. A step limit does not count tried steps.
+
+    Args:
+        env: has ``clone_state()`` and ``restore_state()``, as ALFWorld and the math environments.
+
+    Raises:
+        TypeError: the environment cannot be branched.
+
+    >>> env = OfferBranches(gym.make("OREO-ALFWorld", split="generated"))
+    >>> observation, info = env.reset(options={"game": 0})
+    >>> info["branch"].step("sing").observation
+    'Nothing happens.'
+    """
+
+    def __init__(self, env: gym.Env[str, str]) -> None:
+        if not hasattr(env.unwrapped, "clone_state"):
+            raise TypeError(
+                f"{type(env.unwrapped).__name__} cannot be branched: it has no clone_state() and restore_state()"
+            )
+        gym.utils.RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+
+    def reset(self, **options: Any) -> tuple[str, dict[str, Any]]:
+        """With a branch at the beginning."""
+        observation, info = super().reset(**options)
+        return observation, self._offer(observation, info)
+
+    def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
+        """With a branch where the step has led."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, self._offer(observation, info)
+
+    def _offer(self, observation: str, info: dict[str, Any]) -> dict[str, Any]:
+        env: Any = self.env.unwrapped
+        return {**info, "branch": Branch(env, env.clone_state(), observation)}

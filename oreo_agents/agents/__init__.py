@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
+from oreo_agents.inference.search import Rule
 from oreo_agents.trajectory import Action, Candidate
+
+Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained"] | Rule
+"""How an action is chosen; see :class:`oreo_agents.OreoAgent`."""
+
+RULES: tuple[str, ...] = get_args(Rule)
+"""Of these, the searches over whole solutions."""
+
+SELECTS = ("greedy", "sample", "best_of_k", "lookahead", "constrained", *RULES)
+SEARCHES = ("best_of_k", "lookahead", *RULES)
+"""Of these, the ones that look at ``k`` candidates."""
 
 
 @dataclass(frozen=True, slots=True)

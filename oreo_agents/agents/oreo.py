@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from math import isnan
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from oreo_envs.math import extract_answer
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.agents import Decision
+from oreo_agents.agents import RULES, SEARCHES, SELECTS, Decision, Select
+from oreo_agents.agents.deciders import Constrained, Decider, LookAhead, Propose, SolveSteps
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
-from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals
+from oreo_agents.inference.generate import CachedCritic, CachedPolicy
+from oreo_agents.inference.search import Rule
+from oreo_agents.inference.steps import StepSampler
 from oreo_agents.models import (
     Critic,
     best_device,
@@ -27,10 +30,10 @@ from oreo_agents.models import (
     load_tokenizer,
     save_agent,
 )
-from oreo_agents.trajectory import Action, Candidate
+from oreo_agents.trajectory import Action
 
-Select = Literal["greedy", "sample", "best_of_k", "constrained"]
-SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k", "constrained")
+_WITHOUT_CRITIC = ("greedy", "sample", "constrained", "majority_vote")
+_WITH_WEIGHTS = ("constrained", *RULES)
 
 SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 """Trained agents that the package carries."""
@@ -41,8 +44,12 @@ class OreoAgent:
 
     ``best_of_k`` takes the action with the highest V read after it, among the policy's greedy action and
     ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not before it);
-    so ``k=1`` is greedy. ``constrained`` generates nothing: it takes the likeliest of the commands that the environment
-    lists as admissible, which tells the agent more than the others are told.
+    so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and takes the
+    one with the best outcome, by V after the environment's answer. ``constrained`` generates nothing: it takes the
+    likeliest of the commands that the environment lists as admissible. These two are told more than the others are.
+
+    In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and
+    ``best_of_n``, ``majority_vote`` and ``value_vote`` choose among ``k * k`` solutions, which is the same budget.
 
     >>> agent = OreoAgent.from_pretrained("runs/demo/oreo", select="best_of_k", k=5)   # doctest: +SKIP
     >>> agent.reset()                                                                  # doctest: +SKIP
@@ -52,18 +59,19 @@ class OreoAgent:
     Args:
         policy: causal LM, or the server that has it.
         tokenizer: its tokenizer.
-        critic: value network over the same tokens; needed for ``best_of_k``.
+        critic: value network over the same tokens; needed by all that choose by value.
         select: how an action is chosen.
-        k: candidates per decision.
-        logprob_weight: ``best_of_k`` maximises V + this times the candidate's log-probability. 0 is the paper's
-            rule; with beta it is the mode of the soft-optimal policy among the candidates (Eq. 3), and a noisy
-            critic no longer prefers odd commands for a hair's breadth of value.
+        k: candidates per decision, or beams.
+        logprob_weight: ``best_of_k`` and ``lookahead`` maximise V + this times the candidate's log-probability. 0 is
+            the paper's rule; with beta it is the mode of the soft-optimal policy among the candidates (Eq. 3), and a
+            noisy critic no longer prefers odd commands for a hair's breadth of value.
         temperature: of the sampling.
         max_new_tokens: an action is cut after this many tokens.
         name: shown in recordings and tables.
 
     Raises:
-        ConfigurationError: unknown ``select``, ``k`` below 1, or ``best_of_k`` without a critic.
+        ConfigurationError: unknown ``select``, ``k`` below 1, no critic where one is needed, or a server's policy where
+            its weights are.
     """
 
     def __init__(
@@ -80,18 +88,18 @@ class OreoAgent:
     ) -> None:
         if select not in SELECTS:
             raise ConfigurationError(f"unknown select {select!r}; choose one of {', '.join(SELECTS)}")
-        if select == "best_of_k" and critic is None:
+        if select not in _WITHOUT_CRITIC and critic is None:
             raise ConfigurationError(
-                "best_of_k needs a critic; this agent has none (train one with --method oreo)"
+                f"{select} needs a critic; this agent has none (train one with --method oreo)"
             )
-        if select == "constrained" and isinstance(policy, Endpoint):
-            raise ConfigurationError("constrained needs the policy's weights; a server gives text, no scores")
+        if select in _WITH_WEIGHTS and isinstance(policy, Endpoint):
+            raise ConfigurationError(f"{select} needs the policy's weights; a server gives text, no scores")
         if k < 1:
             raise ConfigurationError(f"k is {k}, it must be at least 1")
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
         self.critic = critic and critic.eval()
         self.chat = Chat(tokenizer)
-        self.select, self.k = select, k if select == "best_of_k" else 1
+        self.select, self.k = select, k if select in SEARCHES else 1
         self.logprob_weight, self.temperature = logprob_weight, temperature
         self.max_new_tokens, self.name = max_new_tokens, name
         self.max_length = _max_length(policy, critic)
@@ -158,20 +166,7 @@ class OreoAgent:
 
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once; forgets all running ones."""
-        length, judging = self.max_length, self.select == "best_of_k"
-        shared = None
-        self._engine: Engine
-        if isinstance(self.policy, Endpoint):
-            device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
-            self._engine = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens, device)
-        else:
-            shared = self.critic if judging and self.critic and self.critic.shares(self.policy) else None
-            self._engine = CachedPolicy(
-                self.policy, slots, length, self.chat.end_id, self.max_new_tokens, critic=shared
-            )
-        self._judge = (
-            CachedCritic(self.critic, slots, length) if judging and self.critic and not shared else None
-        )
+        self._decider = self._make_decider(slots)
         self._rngs = [random.Random(slot) for slot in range(slots)]
         self._lengths = [0] * slots
 
@@ -180,9 +175,7 @@ class OreoAgent:
         for slot, seed in zip(slots, seeds, strict=True):
             self._rngs[slot] = random.Random(seed)
             self._lengths[slot] = 0
-        self._engine.clear(slots)
-        if self._judge:
-            self._judge.clear(slots)
+        self._decider.clear(slots)
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
@@ -208,9 +201,7 @@ class OreoAgent:
             [*prompt, *(getattr(action, "token_ids", None) or self.chat.action_ids(action))]
             for prompt, action in zip(self._prompts(slots, observations), actions, strict=True)
         ]
-        self._engine.extend(slots, new)
-        if self._judge:
-            self._judge.extend(slots, new)
+        self._decider.extend(slots, new)
         for slot, ids in zip(slots, new, strict=True):
             self._lengths[slot] += len(ids)
 
@@ -218,45 +209,9 @@ class OreoAgent:
         self, slots: Sequence[int], prompts: Sequence[Sequence[int]], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """Decisions where there is room for them."""
-        if self.select == "constrained":
-            return self._decide_among(slots, prompts, [_admissible(info) for info in infos])
-        proposals = self._engine.propose(slots, prompts, self._uniforms(slots), self.temperature)
-        values = self._judge.values(slots, prompts, proposals) if self._judge else proposals.values
-        lanes = torch.zeros(len(slots), dtype=torch.long) if values is None else self._best(proposals, values)
-        self._engine.keep(slots, proposals, lanes)
-        if self._judge:
-            self._judge.keep(slots, proposals, lanes)
-        scores = [[None] * self.k] * len(slots) if values is None else values.tolist()
-        rows = zip(proposals.listed(), scores, lanes.tolist(), map(len, prompts), strict=True)
-        decisions = [self._decision(*row) for row in rows]
-        for row, reason in proposals.errors.items():
-            decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
+        decisions = self._decider.decide(slots, prompts, infos, [self._rngs[slot] for slot in slots])
         for slot, prompt, decision in zip(slots, prompts, decisions, strict=True):
             self._lengths[slot] += len(prompt) + len(decision.action.token_ids or ())
-        return decisions
-
-    def _decide_among(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], commands: Sequence[Sequence[str]]
-    ) -> list[Decision]:
-        """The likeliest of the commands, for each slot."""
-        assert isinstance(self._engine, CachedPolicy)
-        ids = [[self.chat.action_ids(command) for command in listed] for listed in commands]
-        proposals = self._engine.score(slots, prompts, ids)
-        sums = proposals.sums().cpu()
-        lanes = sums.argmax(1)
-        self._engine.keep(slots, proposals, lanes)
-        decisions = []
-        for row, (slot, lane) in enumerate(zip(slots, lanes.tolist(), strict=True)):
-            pairs = zip(commands[row], sums[row].tolist(), strict=False)  # the rest fills the row up
-            action = Action(
-                commands[row][lane],
-                token_ids=tuple(ids[row][lane]),
-                logprobs=tuple(proposals.token_logprobs(row, lane)),
-                candidates=tuple(Candidate(command, logprob) for command, logprob in pairs),
-            )
-            read = len(prompts[row]) + int((proposals.tree.ids[row] >= 0).sum())
-            decisions.append(Decision(action, prompt_tokens=read))
-            self._lengths[slot] += len(prompts[row]) + len(ids[row][lane])
         return decisions
 
     def _prompts(self, slots: Sequence[int], observations: Sequence[str]) -> list[list[int]]:
@@ -266,48 +221,56 @@ class OreoAgent:
             for slot, text in zip(slots, observations, strict=True)
         ]
 
-    def _best(self, proposals: Proposals, values: Tensor) -> Tensor:
-        """The lane of the best candidate, ``[B]``."""
-        if self.logprob_weight:
-            values = values + self.logprob_weight * proposals.sums().to(values.device)
-        return values.argmax(1).cpu()
-
-    def _uniforms(self, slots: Sequence[int]) -> Tensor:
-        """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
-        shape = (len(slots), self.max_new_tokens, self.k)
-        if self.select == "greedy":
-            return torch.full(shape, torch.nan)
-        n = self.max_new_tokens * self.k
-        uniforms = torch.tensor([[self._rngs[slot].random() for _ in range(n)] for slot in slots]).reshape(
-            shape
+    def _make_decider(self, slots: int) -> Decider:
+        judging = self.select in ("best_of_k", "lookahead")
+        if isinstance(self.policy, Endpoint):
+            device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
+            remote = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens, device)
+            return self._proposing(remote, slots, judging)
+        if self.select in RULES:
+            rule = cast(Rule, self.select)
+            return SolveSteps(self._sampler, self.chat, rule, self.k, slots, self.max_length)
+        own = self.select == "best_of_k" and self.critic is not None and self.critic.shares(self.policy)
+        engine = CachedPolicy(
+            self.policy,
+            slots,
+            self.max_length,
+            self.chat.end_id,
+            self.max_new_tokens,
+            critic=self.critic if own else None,
         )
-        if self.select == "best_of_k":
-            uniforms[:, :, 0] = torch.nan
-        return uniforms
+        if self.select == "constrained":
+            return Constrained(engine, self.chat)
+        return self._proposing(engine, slots, judging and not own)
 
-    def _decision(
-        self,
-        candidates: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
-        values: Sequence[float | None],
-        lane: int,
-        prompt: int,
-    ) -> Decision:
-        """What choosing ``lane`` of a slot's candidates (token ids, log-probabilities) after ``prompt`` tokens is."""
-        considered = [
-            Candidate(self.chat.action_text(ids), None if isnan(logprobs[0]) else sum(logprobs), value)
-            for (ids, logprobs), value in zip(candidates, values, strict=True)
-        ]
-        ids, logprobs = candidates[lane]
-        action = Action(
-            considered[lane].action,
-            token_ids=ids,
-            logprobs=None if isnan(logprobs[0]) else logprobs,
-            value=values[lane],
-            candidates=tuple(considered) if self.k > 1 else (),
+    def _proposing(self, engine: Engine, slots: int, judging: bool) -> Decider:
+        """One candidate or the best of several; ``judging``: by a critic with a cache of its own."""
+        judge = CachedCritic(self.critic, slots, self.max_length) if judging and self.critic else None
+        decider = LookAhead if self.select == "lookahead" else Propose
+        return decider(
+            engine,
+            judge,
+            self.chat,
+            self.k,
+            greedy=int(self.select != "sample"),
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            logprob_weight=self.logprob_weight,
         )
-        generated = sum(len(ids) for ids, _ in candidates)
-        read = prompt + generated if self._judge else len({ids for ids, _ in candidates})
-        return Decision(action, prompt, generated, 0 if values[lane] is None else read)
+
+    def _sampler(self, told: Sequence[int], seed: int) -> StepSampler:
+        """Of the steps of one solution."""
+        return StepSampler(
+            cast(PreTrainedModel, self.policy),
+            None if self.select == "majority_vote" else self.critic,
+            self.chat,
+            told,
+            is_final=lambda step: extract_answer(step) is not None,
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            max_length=self.max_length,
+            seed=seed,
+        )
 
 
 def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> int:
@@ -315,13 +278,3 @@ def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> in
     models = [critic.backbone if critic else None, None if isinstance(policy, Endpoint) else policy]
     lengths = [getattr(model.config, "max_position_embeddings", 4096) for model in models if model]
     return min(lengths, default=1_000_000)  # a server alone says so itself
-
-
-def _admissible(info: Mapping[str, Any]) -> list[str]:
-    commands = list(info.get("admissible_commands") or ())
-    if not commands:
-        raise ConfigurationError(
-            "constrained chooses among info['admissible_commands'], and this environment lists none: "
-            "choose another select"
-        )
-    return commands

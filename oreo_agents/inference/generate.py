@@ -52,6 +52,19 @@ class Proposals:
             for row in rows
         ]
 
+    def answered(self, answers: Sequence[Sequence[Sequence[int]]]) -> Proposals:
+        """The candidates, each continued by the environment's answer to it; without log-probabilities.
+
+        Args:
+            answers: token ids for every candidate, ``[row][lane]``.
+        """
+        continued = [
+            [[*ids, *answer] for (ids, _), answer in zip(*row, strict=True)]
+            for row in zip(self.listed(), answers, strict=True)
+        ]
+        tree, nodes, counts = tree_of(continued, self.nodes.device)
+        return Proposals(tree, nodes, torch.full_like(nodes, torch.nan, dtype=torch.float), counts)
+
     def sums(self) -> Tensor:
         """Log-probability of each whole candidate, ``[B, K]``."""
         steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)

@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, TypeVar
 
 Answer = TypeVar("Answer", bound=Hashable)
+
+MAX_STEPS = 20
+"""Of a solution, unless said otherwise."""
+
+Rule = Literal["beam", "best_of_n", "majority_vote", "value_vote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,8 @@ class Step:
     """One proposed step: its text, V after it, and whether the solution ends with it."""
 
     text: str
-    value: float
+    value: float | None = None
+    """None where there is no critic."""
     final: bool = False
     tokens: tuple[int, ...] = field(default=(), compare=False)
 
@@ -37,7 +43,7 @@ class Solution:
     @property
     def value(self) -> float:
         """V after the last step; 0 where there is none."""
-        return self.steps[-1].value if self.steps else 0.0
+        return (self.steps[-1].value or 0.0) if self.steps else 0.0
 
     @property
     def final(self) -> bool:
@@ -70,7 +76,9 @@ class Found:
         return self.solutions[0]
 
 
-def beam_search(expander: Expander, beams: int, expansions: int | None = None, max_steps: int = 20) -> Found:
+def beam_search(
+    expander: Expander, beams: int, expansions: int | None = None, max_steps: int = MAX_STEPS
+) -> Found:
     """Step-level beam search.
 
     Args:
@@ -100,10 +108,11 @@ def beam_search(expander: Expander, beams: int, expansions: int | None = None, m
     return Found(tuple(sorted(_ranked(kept), key=lambda solution: not solution.final)), sampled)
 
 
-def sample_solutions(expander: Expander, n: int, max_steps: int = 20) -> Found:
+def sample_solutions(expander: Expander, n: int, max_steps: int = MAX_STEPS) -> Found:
     """``n`` independent solutions, sampled step by step together: what best-of-N and the votes choose from."""
-    solutions, sampled = [Solution()] * n, 0
-    for _ in range(max_steps):
+    (first,) = expander.expand([Solution()], n)
+    solutions, sampled = [Solution((step,)) for step in first], n
+    for _ in range(max_steps - 1):
         growing = [i for i, solution in enumerate(solutions) if not solution.final]
         if not growing:
             break
@@ -112,6 +121,37 @@ def sample_solutions(expander: Expander, n: int, max_steps: int = 20) -> Found:
         for i, (step,) in zip(growing, proposed, strict=True):
             solutions[i] = Solution((*solutions[i].steps, step))
     return Found(tuple(sorted(_ranked(solutions), key=lambda solution: not solution.final)), sampled)
+
+
+def solve(
+    expander: Expander,
+    rule: Rule,
+    beams: int,
+    answer: Callable[[Solution], Hashable | None],
+    max_steps: int = MAX_STEPS,
+) -> Found:
+    """Search by ``rule``; all rules sample at most ``beams * beams`` steps in a round.
+
+    Args:
+        expander: proposes and values.
+        rule: a beam search with so many beams, or among so many times as many whole solutions the one with the
+            highest V, or the best of those whose answer wins a vote.
+        beams: B.
+        answer: what a solution answers; None: nothing.
+        max_steps: rounds.
+
+    Returns:
+        What was found, the chosen solution first.
+    """
+    if rule == "beam":
+        return beam_search(expander, beams, max_steps=max_steps)
+    found = sample_solutions(expander, beams * beams, max_steps)
+    if rule == "best_of_n":
+        return found
+    elected = (majority_vote if rule == "majority_vote" else value_vote)(found.solutions, answer)
+    if elected is None:
+        return found
+    return replace(found, solutions=tuple(sorted(found.solutions, key=lambda one: answer(one) != elected)))
 
 
 def majority_vote(

@@ -24,11 +24,14 @@ class StepSampler:
     All partial solutions of a round are read in one batch, their samples share what they begin with, and V is read
     after the whole step, end of turn included.
 
+    ``prompt_tokens``, ``generated_tokens`` and ``critic_tokens`` count what it has cost so far; every candidate
+    counts in full.
+
     Args:
         policy: causal LM.
-        critic: value network over the same tokens.
+        critic: value network over the same tokens; steps have no value without one.
         chat: of their tokenizer.
-        problem: the first observation.
+        told: the conversation so far, up to where the next step begins: token ids.
         is_final: whether a step ends the solution, e.g. by giving an answer.
         reply: the environment's answer to a step that does not.
         temperature: of the sampling.
@@ -40,9 +43,9 @@ class StepSampler:
     def __init__(
         self,
         policy: PreTrainedModel,
-        critic: Critic,
+        critic: Critic | None,
         chat: Chat,
-        problem: str,
+        told: Sequence[int],
         is_final: Callable[[str], bool],
         reply: str = "",
         temperature: float = 1.0,
@@ -50,8 +53,9 @@ class StepSampler:
         max_length: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.policy, self.critic, self.chat, self.problem = policy, critic, chat, problem
-        self.is_final, self.reply = is_final, reply
+        self.policy, self.critic, self.chat, self.told = policy, critic, chat, tuple(told)
+        self.is_final, self.reply = is_final, chat.reply(reply)
+        self.prompt_tokens = self.generated_tokens = self.critic_tokens = 0
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
         self.max_length = max_length or int(getattr(policy.config, "max_position_embeddings", 4096))
         self._random = random.Random(seed)
@@ -61,24 +65,35 @@ class StepSampler:
         slots, prompts = range(len(solutions)), [self._told(solution) for solution in solutions]
         end_id, longest = self.chat.end_id, self.max_length
         engine = CachedPolicy(self.policy, len(slots), longest, end_id, self.max_new_tokens)
-        judge = CachedCritic(self.critic, len(slots), longest)
         shape = (len(slots), self.max_new_tokens, n)
         generator = torch.Generator().manual_seed(self._random.getrandbits(48))
         uniforms = torch.rand(shape, generator=generator)
         proposals = engine.propose(slots, prompts, uniforms, self.temperature)
-        values = judge.values(slots, prompts, proposals).tolist()
-        return [
-            [self._step(proposals.tokens(row, lane), values[row][lane]) for lane in range(n)] for row in slots
-        ]
+        values = [[None] * n for _ in slots]
+        if self.critic is not None:
+            judge = CachedCritic(self.critic, len(slots), longest)
+            values = judge.values(slots, prompts, proposals).tolist()
+        self._count(sum(map(len, prompts)), int(proposals.counts.sum()))
+        rows = zip(proposals.listed(), values, strict=True)
+        return [[self._step(ids, value) for (ids, _), value in zip(*row, strict=True)] for row in rows]
 
-    def _step(self, ids: list[int], value: float) -> Step:
+    def steps_within(self, length: int) -> int:
+        """How many further steps surely fit into a context of ``length`` tokens, at least one."""
+        return max(1, (length - len(self.told)) // (self.max_new_tokens + len(self.reply)))
+
+    def _count(self, prompt: int, generated: int) -> None:
+        self.prompt_tokens += prompt
+        self.generated_tokens += generated
+        self.critic_tokens += 0 if self.critic is None else prompt + generated
+
+    def _step(self, ids: tuple[int, ...], value: float | None) -> Step:
         text = self.chat.action_text(ids)
         whole = ids[-1] == self.chat.end_id
-        return Step(text, value, whole and self.is_final(text), tuple(ids))
+        return Step(text, value, whole and self.is_final(text), ids)
 
     def _told(self, solution: Solution) -> list[int]:
         """The conversation up to the next step."""
-        ids = self.chat.opening(self.problem)
+        ids = list(self.told)
         for step in solution.steps:
-            ids = [*ids, *step.tokens, *self.chat.reply(self.reply)]
+            ids += [*step.tokens, *self.reply]
         return ids

@@ -37,13 +37,28 @@ def budget_plot(results: Sequence[Result], path: str | Path, title: str = "") ->
 
     figure = Figure(figsize=(6.5, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
+    selects = list(dict.fromkeys(result.get("select") for result in results))
+    colours = [DEEP_BLUE, *(f"C{i}" for i in range(1, len(selects)))]
+    for select, colour in zip(selects, colours, strict=True):
+        _curve(axes, [result for result in results if result.get("select") == select], colour)
+    if len(selects) > 1:
+        axes.legend(frameon=False)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("Games won (%), with 95 % Wilson interval")
+    axes.set_xlabel("Tokens an episode: read and generated, policy and critic")
+    return _save(figure, axes, _plain(title or _caption(results)), Path(path))
+
+
+def _curve(axes, results: Sequence[Result], colour: str) -> None:
+    """The results of one way to choose, in the order of their budgets."""
     ordered = sorted(results, key=lambda result: result["tokens_per_episode"])
     budgets = [result["tokens_per_episode"] for result in ordered]
     rates = [100 * result["successes"] / result["n"] for result in ordered]
     bounds = [wilson(result["successes"], result["n"]) for result in ordered]
     below = [rate - 100 * low for rate, (low, _) in zip(rates, bounds, strict=True)]
     above = [100 * high - rate for rate, (_, high) in zip(rates, bounds, strict=True)]
-    axes.errorbar(budgets, rates, yerr=[below, above], color=DEEP_BLUE, marker="o", capsize=3)
+    label = str(ordered[0].get("select", ""))
+    axes.errorbar(budgets, rates, yerr=[below, above], color=colour, marker="o", capsize=3, label=label)
     for budget, rate, result in zip(budgets, rates, ordered, strict=True):
         axes.annotate(
             f"k={result['k']}" if "k" in result else _plain(result["method"]),
@@ -52,10 +67,6 @@ def budget_plot(results: Sequence[Result], path: str | Path, title: str = "") ->
             textcoords="offset points",
             fontsize=9,
         )
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("Games won (%), with 95 % Wilson interval")
-    axes.set_xlabel("Tokens an episode: read and generated, policy and critic")
-    return _save(figure, axes, _plain(title or _caption(results)), Path(path))
 
 
 def _save(figure, axes, title: str, path: Path) -> Path:

@@ -2,7 +2,8 @@
 
 A result is one method on one set of games: a mapping with ``method``, ``n`` and ``successes`` and, where
 they were measured, ``wilson95``, ``by_task_type``, ``invalid_action_rate``, ``mean_steps``,
-``mean_steps_success``, ``tokens_per_episode`` and ``seconds_per_episode``. What was not measured shows
+``mean_steps_success``, ``tokens_per_episode``, ``cost_per_episode``, ``seconds_per_episode`` and
+``seconds_per_decision``. What was not measured shows
 as a dash.
 """
 
@@ -30,6 +31,14 @@ TASK_TYPES = {
     "pick_two_obj_and_place": "Pick two",
 }
 """ALFWorld's six task types with the names its papers print, in their order."""
+
+COSTS = {
+    "prompt_tokens": "Read",
+    "generated_tokens": "Generated",
+    "critic_tokens": "Judged",
+    "simulated_steps": "Simulated",
+}
+"""Kinds of cost, an episode: tokens of the policy's prompts, of its candidates, and of the critic; simulator steps."""
 
 ABSENT = "-"
 GAP = 2
@@ -88,7 +97,7 @@ def _cells(result: Result) -> dict[str, str]:
         "95 % CI": f"{100 * low:.1f}-{100 * high:.1f}",
         "Games": str(result["n"]),
     }
-    return cells | _rates(result) | _task_cells(result)
+    return cells | _rates(result) | _cost_cells(result) | _task_cells(result)
 
 
 def _rates(result: Result) -> dict[str, str]:
@@ -98,10 +107,17 @@ def _rates(result: Result) -> dict[str, str]:
         "mean_steps_success": ("To win", "{:.1f}"),
         "tokens_per_episode": ("Tokens/ep.", "{:,.0f}"),
         "seconds_per_episode": ("s/ep.", "{:.2f}"),
+        "seconds_per_decision": ("ms/step", "{:.1f}"),
     }
-    scale = {"invalid_action_rate": 100}
+    scale = {"invalid_action_rate": 100, "seconds_per_decision": 1000}
     measured = {key: result[key] * scale.get(key, 1) for key in formats if result.get(key) is not None}
     return {formats[key][0]: formats[key][1].format(value) for key, value in measured.items()}
+
+
+def _cost_cells(result: Result) -> dict[str, str]:
+    """What the tokens were for, an episode; and steps on copies of the environment, where any were taken."""
+    cost = result.get("cost_per_episode") or {}
+    return {header: f"{cost[key]:,.0f}" for key, header in COSTS.items() if cost.get(key)}
 
 
 def _task_cells(result: Result) -> dict[str, str]:
@@ -115,7 +131,7 @@ def _percent(successes: int, n: int) -> str:
 
 _ORDER = (
     *("Method", "Success", "95 % CI", "Games"),
-    *("Invalid", "Steps", "To win", "Tokens/ep.", "s/ep."),
+    *("Invalid", "Steps", "To win", "Tokens/ep.", *COSTS.values(), "s/ep.", "ms/step"),
     *TASK_TYPES.values(),
 )
 

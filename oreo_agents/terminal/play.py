@@ -68,7 +68,8 @@ def make_env(args: argparse.Namespace) -> gym.Env:
     """The environment that the options name, with hints where it can give them."""
     hints = {"expert": True} if args.env in HINTING else {}
     options = source_options(args.env, args.split, args.games)
-    return environments(args.env, ENDLESS, **options, **hints)()
+    branches = args.agent is not None and args.select == "lookahead"
+    return environments(args.env, ENDLESS, branches=branches, **options, **hints)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:

@@ -212,7 +212,7 @@ def test_any_observation_gets_an_answer(make, observation, select):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k, constrained"),
+        ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k, lookahead, constrained, beam"),
         ({"select": "best_of_k", "k": 0}, "k is 0"),
         ({"select": "best_of_k", "k": -3}, "k is -3"),
     ],
@@ -280,7 +280,7 @@ def test_log_probability_weight_trades_value_against_likelihood(policy, tokenize
         agent = OreoAgent(
             policy, tokenizer, Critic.from_policy(policy), "best_of_k", k=2, logprob_weight=weight
         )
-        assert agent._best(proposals, values).tolist() == [lane]
+        assert agent._decider._best(proposals, values).tolist() == [lane]
 
 
 def test_the_agent_in_the_package_wins_games_it_has_never_seen():

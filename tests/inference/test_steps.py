@@ -17,7 +17,7 @@ def sampler(tokenizer, chat):
 
     def sampler(**options):
         options = {"is_final": lambda text: "mug" in text, "max_new_tokens": 6, **options}
-        return StepSampler(policy, critic, chat, OPENING, reply="Nothing happens.", **options)
+        return StepSampler(policy, critic, chat, chat.opening(OPENING), reply="Nothing happens.", **options)
 
     return sampler
 
@@ -33,6 +33,17 @@ def test_values_are_those_of_the_whole_conversation_after_the_step(sampler, chat
                 value = steps.critic(torch.tensor([told + list(step.tokens)]))[0, -1].item()
             assert step.value == pytest.approx(value, abs=1e-4)
             assert step.text == chat.action_text(step.tokens)
+
+
+def test_it_counts_what_it_costs(sampler, chat):
+    steps = sampler()
+    (first,) = steps.expand([Solution()], 3)
+    opening, generated = len(chat.opening(OPENING)), sum(len(step.tokens) for step in first)
+    assert (steps.prompt_tokens, steps.generated_tokens) == (opening, generated)
+    assert steps.critic_tokens == opening + generated
+    steps.expand([Solution(tuple(first[:1]))], 1)
+    reply = len(chat.reply("Nothing happens."))
+    assert steps.prompt_tokens == 2 * opening + len(first[0].tokens) + reply
 
 
 def test_a_cut_step_is_not_final(sampler, chat):
