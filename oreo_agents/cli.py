@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_train,
         add_iterate,
         add_eval,
+        add_bench,
         add_dataset,
         add_doctor,
     ):
@@ -378,6 +379,34 @@ def run_eval(args: argparse.Namespace) -> int | None:
     from oreo_agents import evaluation
 
     return evaluation.run(args)
+
+
+def add_bench(commands: Commands) -> None:
+    """Options of ``bench``."""
+    parser = _command(
+        commands, "bench", run_bench, "run a benchmark suite, or go on with it; one result file"
+    )
+    parser.add_argument(
+        "--suite", default="smoke", metavar="NAME", help="or a TOML file; default: %(default)s"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of training; default: the suite's")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the suite's")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="games or problems; default: $ALFWORLD_DATA, else alfworld's cache",
+    )
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="stages at once; default: 1")
+    parser.add_argument("--output", "-o", type=Path, metavar="DIR", help="default: runs/bench/SUITE")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="default: results/SUITE.json")
+
+
+def run_bench(args: argparse.Namespace) -> int | None:
+    """Run a suite."""
+    from oreo_agents.bench import run
+
+    return run.run(args)
 
 
 def add_dataset(commands: Commands) -> None:

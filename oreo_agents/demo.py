@@ -115,7 +115,7 @@ class Arena:
             DataNotFoundError: there are no games at ``source``.
             ConfigurationError: they cannot be split.
         """
-        from oreo_envs.alfworld.data import find_games, find_split
+        from oreo_envs.alfworld.data import find_games, find_split, room_of
 
         if source is None:
             return cls._of_games("generated_unseen", find_games("generated"), find_games("generated_unseen"))
@@ -123,7 +123,7 @@ class Arena:
             train, test = (find_games(games=find_split(split, source)) for split in ("train", "valid_seen"))
             return cls._of_games("ALFWorld valid_seen", train, test)
         games = cast("GameFiles", find_games(games=source))
-        rooms = sorted({_room(name) for name in games.names})
+        rooms = sorted({room_of(name) for name in games.names})
         if len(rooms) < 2:
             raise ConfigurationError(
                 f"all games at {source} are in one room: nothing would be left to judge on"
@@ -131,7 +131,7 @@ class Arena:
         held_out = set(random.Random("held-out rooms").sample(rooms, max(1, len(rooms) // 5)))
         files: dict[bool, list[Path]] = {False: [], True: []}
         for name, path in zip(games.names, games.paths, strict=True):
-            files[_room(name) in held_out].append(path)
+            files[room_of(name) in held_out].append(path)
         return cls._of_games("rooms held out", find_games(games=files[False]), find_games(games=files[True]))
 
     @classmethod
@@ -154,10 +154,6 @@ class Arena:
         repeats = -(-episodes // len(games_of(environments(self.env_id, **self.train)())))
         limits = {"limit": episodes, "max_steps": recipe.max_steps}
         return {"episodes_per_game": repeats, "seed": recipe.seed + turn, **limits}
-
-
-def _room(name: str) -> str:
-    return name.split("/")[0].rsplit("-", 1)[-1]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,8 +5,10 @@ Results are the mappings that :mod:`oreo_agents.report.tables` describes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import floor
 from pathlib import Path
+from typing import Any
 
 from oreo_agents.report.tables import Result
 from oreo_agents.statistics import wilson
@@ -17,7 +19,7 @@ GREY, BLUE, DEEP_BLUE = "#a9b1bc", "#6f9fd8", "#1f5fa8"
 
 
 def success_plot(results: Sequence[Result], path: str | Path, title: str = "") -> Path:
-    """Draw one bar per result with its 95 % Wilson interval, first result on top, and return ``path``."""
+    """Draw one bar per result with its 95 % interval (Wilson's, unless it has its own) and return ``path``."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display, nothing to close
 
     figure = Figure(figsize=(8, 1.1 + 0.48 * len(results)), dpi=150, layout="constrained")
@@ -27,7 +29,7 @@ def success_plot(results: Sequence[Result], path: str | Path, title: str = "") -
     axes.set_yticks(range(len(results)), [_plain(result["method"]) for result in results])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("Games won (%), with 95 % Wilson interval")
+    axes.set_xlabel("Games won (%), with 95 % interval")
     return _save(figure, axes, _plain(title or _caption(results)), Path(path))
 
 
@@ -69,6 +71,69 @@ def _curve(axes, results: Sequence[Result], colour: str) -> None:
         )
 
 
+def lines_plot(results: Sequence[Result], x: str, x_name: str, path: str | Path, title: str = "") -> Path:
+    """Draw success with its 95 % interval against ``result[x]``, one line per ``policy``, and return ``path``."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for policy in dict.fromkeys(result["policy"] for result in results):
+        ordered = sorted((r for r in results if r["policy"] == policy), key=lambda result: result[x])
+        rates = [100 * result["success_rate"] for result in ordered]
+        bounds = [[100 * bound for bound in _interval(result)] for result in ordered]
+        whiskers = list(
+            zip(*([r - low, high - r] for r, (low, high) in zip(rates, bounds, strict=True)), strict=True)
+        )
+        places = [result[x] for result in ordered]
+        axes.errorbar(places, rates, yerr=whiskers, marker="o", capsize=3, label=_plain(policy))
+    axes.set_xticks(sorted({result[x] for result in results}))
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("Games won (%), with 95 % interval")
+    axes.set_xlabel(x_name)
+    axes.legend(frameon=False, fontsize=9)
+    return _save(figure, axes, _plain(title or _caption(results)), Path(path))
+
+
+def calibration_plot(results: Sequence[Result], path: str | Path, title: str = "") -> Path:
+    """Draw the share of episodes won against V, one line per method, and return ``path``.
+
+    Each result has ``calibration``: for ranges of V the mean ``predicted``, and how many ``episodes`` were ``won``
+    (:class:`oreo_agents.report.beliefs.Bin`). Several results of one method are added up, range by range.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    for method in dict.fromkeys(result["method"] for result in results):
+        bins = [one for result in results if result["method"] == method for one in result["calibration"]]
+        points = _merged(bins)
+        axes.plot(*zip(*points, strict=True), marker="o", label=_plain(method))
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("V after an action (mean of the range)")
+    axes.set_ylabel("Share of episodes won")
+    axes.legend(frameon=False, fontsize=9)
+    return _save(figure, axes, _plain(title or _caption(results)), Path(path))
+
+
+def _merged(bins: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """(mean V, share won) of the bins in each tenth of V, weighted by their episodes."""
+    tenths: dict[int, list[Mapping[str, Any]]] = {}
+    for one in bins:
+        tenths.setdefault(floor(10 * one["predicted"]), []).append(one)
+    points = []
+    for _, several in sorted(tenths.items()):
+        episodes = sum(one["episodes"] for one in several)
+        predicted = sum(one["predicted"] * one["episodes"] for one in several) / episodes
+        points.append((predicted, sum(one["won"] for one in several) / episodes))
+    return points
+
+
+def _interval(result: Result) -> tuple[float, float]:
+    """The result's own interval, such as one over several seeds; else Wilson's."""
+    return result.get("interval95") or wilson(result["successes"], result["n"])
+
+
 def _save(figure, axes, title: str, path: Path) -> Path:
     axes.set_title(title, loc="left", fontsize=11)
     _calm(axes)
@@ -80,7 +145,7 @@ def _save(figure, axes, title: str, path: Path) -> Path:
 def _bar(axes, row: int, result: Result) -> None:
     successes, n = result["successes"], result["n"]
     rate = successes / n if n else 0.0
-    low, high = wilson(successes, n)
+    low, high = _interval(result)
     whiskers = [[100 * (rate - low)], [100 * (high - rate)]]
     axes.barh(row, 100 * rate, height=0.62, color=_colour(result["method"]), zorder=2)
     axes.errorbar(

@@ -90,7 +90,7 @@ def _columns(results: Sequence[Result]) -> list[_Column]:
 
 
 def _cells(result: Result) -> dict[str, str]:
-    low, high = result.get("wilson95") or wilson(result["successes"], result["n"])
+    low, high = result.get("interval95") or result.get("wilson95") or wilson(result["successes"], result["n"])
     cells = {
         "Method": printable(str(result["method"])),
         "Success": _percent(result["successes"], result["n"]),

@@ -176,6 +176,11 @@ def find_games(
     return _open_sources([source], include_unsolvable)
 
 
+def room_of(name: str) -> str:
+    """The room of a game of ALFWorld, e.g. ``224``, from the game's name: the last part of its task folder's."""
+    return name.split("/")[0].rsplit("-", 1)[-1]
+
+
 def data_root() -> Path:
     """``$ALFWORLD_DATA``, or alfworld's default cache folder."""
     return Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()

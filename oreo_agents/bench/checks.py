@@ -1,0 +1,132 @@
+"""That a suite makes sense: every refusal names the place and the remedy."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from oreo_agents.bench.suite import (
+    ALIASES,
+    MATH_SPLITS,
+    SCRIPTED,
+    SPLITS,
+    Options,
+    Suite,
+    has_critic,
+    known,
+    trains,
+)
+from oreo_agents.errors import ConfigurationError
+
+
+def check(suite: Suite) -> None:
+    """Raise ConfigurationError for anything that cannot be, or would be no honest test."""
+    _check_games(suite)
+    _check_amounts(suite)
+    _check_methods(suite)
+    _check_search(suite)
+    _check_sweep(suite)
+
+
+def _check_games(suite: Suite) -> None:
+    if not suite.tests:
+        raise ConfigurationError(f"suite {suite.name} judges nowhere: add a table [test.NAME]")
+    judged = {f"[test.{name}]": games for name, games in suite.tests.items()}
+    if suite.dev:
+        judged["[dev]"] = suite.dev
+    for where, games in {"[train]": suite.train, **judged}.items():
+        if games.split == "valid_train":
+            raise ConfigurationError(
+                f"{where}: valid_train is a part of the training games, and winning them says nothing: "
+                "use valid_seen, valid_unseen, or rooms left out of train"
+            )
+        known(games.split, SPLITS.get(suite.environment, MATH_SPLITS), f"{where}: there is no split")
+    for where, games in judged.items():
+        if games.split == suite.train.split and not games.rooms:
+            raise ConfigurationError(
+                f"{where}: the games of {games.split} are trained on; use another split, or name the rooms "
+                "that are to be left out of training"
+            )
+    rooms = [(where, games.split, room) for where, games in judged.items() for room in games.rooms]
+    both = {
+        room for where, split, room in rooms for w, s, r in rooms if (s, r) == (split, room) and w != where
+    }
+    if suite.dev and both & set(suite.dev.rooms):
+        raise ConfigurationError(
+            f"rooms {', '.join(sorted(both))} are in [dev] and in a test: settings chosen there"
+        )
+
+
+def _check_amounts(suite: Suite) -> None:
+    numbers = [*suite.step_limits, *suite.search.ks, suite.slots, suite.max_new_tokens]
+    if not (suite.seeds and suite.step_limits and suite.search.ks) or min(numbers) < 1:
+        raise ConfigurationError(
+            f"suite {suite.name}: seeds, step_limits and ks must not be empty, and ks, limits and slots are at least 1"
+        )
+    for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
+        _check_options(where, table)
+
+
+def _check_options(where: str, options: Options) -> None:
+    from oreo_agents.trainer import OreoConfig
+
+    for key in options:
+        known(
+            ALIASES.get(key, key),
+            {one.name for one in fields(OreoConfig)},
+            f"{where}: OreoConfig has no option",
+        )
+
+
+def _check_methods(suite: Suite) -> None:
+    from oreo_agents.objectives import METHODS
+
+    for name, method in suite.methods.items():
+        where = f"[methods.{name}]"
+        known(
+            method.method, {*METHODS, *SCRIPTED, "sft-continued", "iterate"}, f"{where}: there is no method"
+        )
+        _check_options(where, method.options)
+        if method.method == "sft-continued" and suite.demonstrations.episodes == 0:
+            raise ConfigurationError(f"{where}: there are no demonstrations to continue on; leave it out")
+        if not trains(method) and method.options:
+            raise ConfigurationError(
+                f"{where}: {method.method} takes no options, but {', '.join(method.options)}"
+            )
+        if method.method == "iterate":
+            known(method.of, suite.methods, f"{where}: of names no method of the suite:")
+            if not has_critic(suite.methods[method.of]) and suite.methods[method.of].method not in METHODS:
+                raise ConfigurationError(
+                    f"{where}: {method.of} cannot be repeated; name a method that is trained"
+                )
+        elif method.of:
+            raise ConfigurationError(f'{where}: of belongs to method = "iterate"')
+
+
+def _check_search(suite: Suite) -> None:
+    from oreo_agents.agents.oreo import SELECTS
+
+    search = suite.search
+    for name in search.methods or ():
+        known(name, suite.methods, "[search] methods: the suite has no method")
+    for select in search.selects:
+        known(select, set(SELECTS) - {"greedy", "sample", "constrained"}, "[search] selects: there is no")
+    if search.critic_from is not None:
+        known(search.critic_from, suite.methods, "[search] critic_from: the suite has no method")
+        lender = suite.methods[search.critic_from]
+        if not has_critic(lender) or suite.options_of(lender).get("critic") == "shared":
+            raise ConfigurationError(f"[search] critic_from: {lender.name} has no critic of its own to lend")
+
+
+def _check_sweep(suite: Suite) -> None:
+    trials = suite.sweep.trials
+    for name, given in trials.items():
+        known(name, suite.methods, "[sweep.trials]: the suite has no method")
+        if not trains(suite.methods[name]):
+            raise ConfigurationError(f"[sweep.trials]: {name} is not trained")
+        for trial in given:
+            _check_options(f"[sweep.trials] {name}", trial)
+    if trials and len({len(given) for given in trials.values()}) > 1:
+        counts = ", ".join(f"{name} {len(given)}" for name, given in trials.items())
+        raise ConfigurationError(f"[sweep.trials]: every method gets as many trials ({counts})")
+    if trials and not suite.dev:
+        raise ConfigurationError("[sweep] needs [dev]: games that are neither trained nor judged on")

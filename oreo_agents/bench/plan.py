@@ -1,0 +1,228 @@
+"""A suite as stages. Plays and trains nothing; each stage says what it needs, the rest follows.
+
+All offline methods start from one policy of SFT a seed and learn from one set of its rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from oreo_agents.bench import work
+from oreo_agents.bench.games import Arenas, Found, some_of
+from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic, training_options
+from oreo_agents.bench.work import Fit, Plays, Trial
+from oreo_agents.demo import STARTING_CHECKPOINT
+from oreo_agents.stages import Stage, identity
+from oreo_agents.train import FROM_SCRATCH
+
+MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement to be made: of which method, trained with which seed, where and how."""
+
+    method: str
+    seed: int
+    test: str
+    select: str
+    k: int
+    stage: Stage
+    round: int | None = None
+    """Of an iterated method, where it is not the last."""
+
+    @property
+    def label(self) -> str:
+        """The policy and how it chooses."""
+        searched = {"greedy": "", "best_of_k": f" best-of-{self.k}", "constrained": " constrained"}
+        return self.method + searched.get(self.select, f" {self.select}-{self.k}")
+
+
+class Plan:
+    """The stages of a suite.
+
+    Args:
+        suite: what to do.
+        arenas: its games.
+    """
+
+    def __init__(self, suite: Suite, arenas: Arenas) -> None:
+        self.suite, self.arenas = suite, arenas
+        self.model = MODELS.get(suite.model, suite.model)
+        self.identity = self.model if self.model in FROM_SCRATCH else identity(self.model)
+        self._rolled: dict[str, Stage] = {}
+
+    def verdicts(self, methods: Sequence[str] = ()) -> list[Verdict]:
+        """All that is to be judged, or all of some methods."""
+        chosen = [self.suite.methods[name] for name in methods or self.suite.methods]
+        return [
+            verdict
+            for seed in self.suite.seeds
+            for method in chosen
+            for verdict in self._verdicts_of(method, seed)
+        ]
+
+    # ------------------------------------------------------------------------------------------- training
+
+    def demonstrations(self, seed: int) -> Stage:
+        """The expert on training games."""
+        amount, train = self.suite.demonstrations, self.arenas.train
+        plays = self._plays(amount.episodes, amount.per_game, seed)
+        done = partial(work.demonstrate, train, plays, amount.epsilon)
+        return Stage(f"seed-{seed}/demonstrations", [train.sha256, asdict(plays), amount.epsilon], done)
+
+    def sft(self, seed: int) -> Stage:
+        """The policy that every method starts from; without demonstrations the model as it is."""
+        name = f"seed-{seed}/sft"
+        if self.suite.demonstrations.episodes == 0:
+            return Stage(name, self.identity, partial(work.adopt, self.model))
+        fit = Fit("sft", training_options(self.suite.sft), seed)
+        done = partial(work.imitate, self.model, fit)
+        return Stage(name, [self.identity, asdict(fit)], done, (self.demonstrations(seed),))
+
+    def rollouts(self, seed: int) -> Stage:
+        """What every offline method learns from."""
+        return self._rollouts(f"seed-{seed}/rollouts", seed, 1, self.sft(seed))
+
+    def choice(self, name: str) -> Stage | None:
+        """The options that a sweep finds for a method, if it has one."""
+        trials = self.suite.sweep.trials.get(name, ())
+        if not trials:
+            return None
+        assert self.arenas.dev is not None
+        seed, method = self.suite.seeds[0], self.suite.methods[name]
+        verdicts = []
+        for i, options in enumerate(trials):
+            tried = replace(method, options={**method.options, **options})
+            agent = self._trained(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
+            trial = self._trial(f"{name} {i}", "greedy", 1, seed)
+            verdicts.append(self._judged(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
+        return Stage(
+            f"sweep/{name}.json", list(map(dict, trials)), partial(work.choose, trials), tuple(verdicts)
+        )
+
+    def agent(self, name: str, seed: int) -> Stage:
+        """A trained method."""
+        method = self.suite.methods[name]
+        if method.method == "sft":
+            return self.sft(seed)
+        if method.method == "iterate":
+            return self.policy(name, seed, method.rounds)
+        return self._trained(f"seed-{seed}/{name}", method, seed, self.choice(name), None)
+
+    def policy(self, name: str, seed: int, i: int) -> Stage:
+        """An iterated method after its i-th round; the first is the method that it repeats."""
+        of = self.suite.methods[self.suite.methods[name].of]
+        if i == 1:
+            return self.agent(of.name, seed)
+        before = self.policy(name, seed, i - 1)
+        data = self._rollouts(f"seed-{seed}/{name}/rollouts-{i}", seed, i, before)
+        return self._fitted(
+            f"seed-{seed}/{name}/policy-{i}", of, seed, before, data, self.choice(of.name), None
+        )
+
+    def _rollouts(self, name: str, seed: int, i: int, policy: Stage) -> Stage:
+        if name in self._rolled:
+            return self._rolled[name]
+        amount, train = self.suite.rollouts, self.arenas.train
+        plays = self._plays(amount.episodes, amount.per_game, seed + 1000 * i)
+        if amount.games:
+            train = some_of(train, amount.games, plays.seed)
+        done = partial(work.roll_out, train, plays, amount.patience)
+        inputs = [train.sha256, asdict(plays), amount.patience, amount.games]
+        self._rolled[name] = Stage(name, inputs, done, (policy,))
+        return self._rolled[name]
+
+    def _trained(
+        self, name: str, method: Method, seed: int, choice: Stage | None, episodes: int | None
+    ) -> Stage:
+        return self._fitted(name, method, seed, self.sft(seed), self.rollouts(seed), choice, episodes)
+
+    def _fitted(
+        self,
+        name: str,
+        method: Method,
+        seed: int,
+        start: Stage,
+        data: Stage,
+        choice: Stage | None,
+        episodes: int | None,
+    ) -> Stage:
+        options = training_options(self.suite.options_of(method))
+        chosen = () if choice is None else (choice,)
+        if method.method == "sft-continued":
+            fit = Fit("sft", {**self._imitated(), **options}, seed, episodes)
+            needs = (start, data, self.demonstrations(seed), *chosen)
+            return Stage(name, asdict(fit), partial(work.continue_imitation, fit), needs)
+        fit = Fit(method.method, options, seed, episodes)
+        return Stage(name, asdict(fit), partial(work.train, fit), (start, data, *chosen))
+
+    def _imitated(self) -> dict[str, Any]:
+        """What counts as imitation for the control, too; its rates are the other methods'."""
+        return {key: value for key, value in self.suite.sft.items() if key == "observation_weight"}
+
+    def _plays(self, episodes: int | None, per_game: int, seed: int) -> Plays:
+        suite = self.suite
+        return Plays(episodes, per_game, suite.max_steps, seed, suite.slots, suite.max_new_tokens)
+
+    # -------------------------------------------------------------------------------------------- judging
+
+    def _verdicts_of(self, method: Method, seed: int) -> Iterator[Verdict]:
+        for test in self.arenas.tests:
+            for select, k in self._selections(method):
+                yield self._verdict(method, seed, test, select, k)
+            if method.method == "iterate":
+                for i in range(1, method.rounds):
+                    yield self._verdict(method, seed, test, "greedy", 1, i)
+
+    def _verdict(
+        self, method: Method, seed: int, test: str, select: str, k: int, i: int | None = None
+    ) -> Verdict:
+        games, how = self.arenas.tests[test], select if k == 1 else f"{select}-{k}"
+        name = f"seed-{seed}/judged/{test}/{method.name}{f'-round-{i}' if i else ''}-{how}"
+        trial = self._trial(method.name, select, k, seed)
+        if method.method in SCRIPTED:
+            done = partial(work.judge_scripted, games, trial, method.method)
+            stage = Stage(name, [games.sha256, asdict(trial), method.method], done)
+        else:
+            agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
+            critic = self._lent(method, seed) if k > 1 else None
+            stage = self._judged(name, games, trial, agent, critic)
+        return Verdict(method.name, seed, test, select, k, stage, i)
+
+    def _selections(self, method: Method) -> Iterator[tuple[str, int]]:
+        """Greedy, constrained, and every way and width of search that a method can have."""
+        search = self.suite.search
+        yield "greedy", 1
+        if method.method in SCRIPTED:
+            return
+        if search.constrained:
+            yield "constrained", 1
+        if search.methods is not None and method.name not in search.methods:
+            return
+        if self._critic(method) or search.critic_from:
+            yield from ((select, k) for select in search.selects for k in search.ks if k > 1)
+
+    def _critic(self, method: Method) -> bool:
+        """Whether it has a critic of its own."""
+        return has_critic(self.suite.methods[method.of] if method.method == "iterate" else method)
+
+    def _lent(self, method: Method, seed: int) -> Stage | None:
+        lender = self.suite.search.critic_from
+        return None if self._critic(method) or lender is None else self.agent(lender, seed)
+
+    def _judged(
+        self, name: str, games: Found, trial: Trial, agent: Stage, critic: Stage | None = None
+    ) -> Stage:
+        needs = (agent,) if critic is None else (agent, critic)
+        return Stage(name, [games.sha256, asdict(trial)], partial(work.judge, games, trial), needs)
+
+    def _trial(self, label: str, select: str, k: int, seed: int) -> Trial:
+        suite, search = self.suite, self.suite.search
+        trial = Trial(label, select, k, suite.step_limits, seed, suite.slots, suite.max_new_tokens)
+        if k == 1:
+            return trial
+        return replace(trial, temperature=search.temperature, logprob_weight=search.logprob_weight)

@@ -1,0 +1,144 @@
+"""From a suite's TOML file to a :class:`Suite`. Plays nothing.
+
+A key that a table does not have, a method or a split that does not exist, and a test that would be no test are
+errors that name the place and the remedy.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from oreo_agents.bench.checks import check
+from oreo_agents.bench.suite import (
+    Demonstrations,
+    GameSet,
+    Method,
+    Options,
+    Rollouts,
+    Search,
+    Suite,
+    Sweep,
+    known,
+)
+from oreo_agents.errors import ConfigurationError
+
+T = TypeVar("T")
+
+FOLDERS = (Path(__file__).parent / "suites", Path(__file__).parents[2] / "benchmarks" / "suites")
+"""Where the suites of an installed package and of a checkout are."""
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that name, or in that file.
+
+    Raises:
+        ConfigurationError: there is none, or it says something that cannot be.
+    """
+    path = _suite_path(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    return parse(table, path.stem)
+
+
+def parse(table: Options, name: str) -> Suite:
+    """A suite from the values of its file.
+
+    Raises:
+        ConfigurationError: it says something that cannot be.
+    """
+    values = dict(table)
+    tests = {
+        key: _read(GameSet, given, f"[test.{key}]") for key, given in _tables(values.pop("test", {}), "test")
+    }
+    methods = {key: _method(key, given) for key, given in _tables(values.pop("methods", {}), "methods")}
+    for key, kind in (
+        ("train", GameSet),
+        ("dev", GameSet),
+        ("demonstrations", Demonstrations),
+        ("rollouts", Rollouts),
+        ("search", Search),
+    ):
+        if key in values:
+            values[key] = _read(kind, values[key], f"[{key}]")
+    if "sweep" in values:
+        values["sweep"] = _sweep(values["sweep"])
+    suite = _read(Suite, {**values, "name": name, "tests": tests, "methods": methods}, f"suite {name}")
+    check(suite)
+    return suite
+
+
+def _suite_path(name: str) -> Path:
+    if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise ConfigurationError(
+                f"there is no suite {name}; give a file, or a name: {', '.join(names())}"
+            )
+        return Path(name)
+    for folder in FOLDERS:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    raise ConfigurationError(
+        f"there is no suite {name!r}; choose {', '.join(names())}, or give a file that ends in .toml"
+    )
+
+
+def names() -> list[str]:
+    """The suites that come with the package."""
+    return sorted({file.stem for folder in FOLDERS for file in folder.glob("*.toml")})
+
+
+def _tables(value: Any, key: str) -> list[tuple[str, Options]]:
+    if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
+        raise ConfigurationError(f"{key} must be tables: [{key}.NAME]")
+    return list(value.items())
+
+
+def _method(name: str, table: Options) -> Method:
+    own = {field.name for field in fields(Method)} - {"name", "options"}
+    given = {key: value for key, value in table.items() if key in own}
+    options = {key: value for key, value in table.items() if key not in own}
+    method = {"method": name, **given, "name": name, "options": options}
+    return _read(Method, method, f"[methods.{name}]")
+
+
+def _sweep(table: Any) -> Sweep:
+    sweep = _read(Sweep, table, "[sweep]")
+    for name, trials in sweep.trials.items():
+        if not isinstance(trials, list) or not all(isinstance(trial, Mapping) for trial in trials):
+            raise ConfigurationError(f"[sweep.trials] {name} must be a list of tables of options")
+    return replace(sweep, trials={name: tuple(trials) for name, trials in sweep.trials.items()})
+
+
+def _read(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass from a table whose keys and types are its fields'."""
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(f"{where} must be a table, not {table!r}")
+    hints = get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        known(key, hints, f"{where} has no key")
+        if not _fits(value, hints[key]):
+            raise ConfigurationError(f"{where}: {key} = {value!r} is of the wrong type")
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a TOML value is what a field takes."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType or isinstance(hint, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_fits(one, inner[0]) for one in value)
+    if origin is not None:
+        return isinstance(value, origin)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

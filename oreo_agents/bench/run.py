@@ -1,0 +1,180 @@
+"""``oreo-agents bench``: do a suite's stages, then write its table, its result file and its plots."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from oreo_agents.bench import results
+from oreo_agents.bench.games import Arenas, find
+from oreo_agents.bench.plan import Plan, Verdict
+from oreo_agents.bench.provenance import provenance
+from oreo_agents.bench.reading import load_suite
+from oreo_agents.bench.screen import Screen
+from oreo_agents.bench.suite import Suite, known
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.evaluation import Result, write_json
+from oreo_agents.stages import Stage, Stages, in_order
+
+
+def run(args: argparse.Namespace) -> int:
+    """``oreo-agents bench``; 1 if a part of the suite could not be done."""
+    suite = load_suite(args.suite)
+    for name in args.methods or ():
+        known(name, suite.methods, f"--methods: suite {suite.name} has no method")
+    if args.seeds:
+        suite = replace(suite, seeds=tuple(args.seeds))
+    output = args.output or Path("runs/bench") / suite.name
+    found = bench(suite, output, args.data, args.jobs, args.methods or (), Console(stderr=True))
+    path = args.results or Path("results") / f"{suite.name}.json"
+    write_json(path, found)
+    show(found, Console())
+    plot(found, path)
+    Console(stderr=True).print(f"written to {path}", highlight=False, markup=False)
+    return int(bool(found["failed"]))
+
+
+def bench(
+    suite: Suite,
+    output: Path,
+    data: Path | None = None,
+    jobs: int = 1,
+    methods: Sequence[str] = (),
+    console: Console | None = None,
+) -> Result:
+    """Run a suite, or go on with it.
+
+    Args:
+        suite: what to do.
+        output: folder of the run; the same one continues it.
+        data: where the games are; see :func:`oreo_agents.bench.games.find`.
+        jobs: stages at once, each in a process of its own.
+        methods: only these rows of the table; none: all.
+        console: where progress goes.
+
+    Returns:
+        What the result file says: settings, origin, games, ``runs``, ``table``, ``differences``, ``rounds``,
+        ``sweep``, and what was ``skipped`` or has ``failed``.
+
+    Raises:
+        ConfigurationError: another process is at work in ``output``, or the suite asks for what cannot be.
+        DataNotFoundError: there are no games.
+    """
+    console = console or Console(quiet=True)
+    arenas = find(suite, data)
+    for name, reason in arenas.skipped.items():
+        console.print(f"test set {name} is skipped: {reason}", highlight=False, markup=False)
+    plan = Plan(suite, arenas)
+    verdicts = plan.verdicts(methods)
+    wanted = [verdict.stage for verdict in verdicts]
+    with _alone(output), Screen(verdicts, output, console) as screen:
+        stages = Stages(output, console, screen.report)
+        failed = stages.run_all(wanted, jobs)
+    runs, games = results.without_games(found := results.read_runs(_done(verdicts, failed), output))
+    return {
+        "suite": suite.name,
+        "summary": suite.summary,
+        **provenance(),
+        "settings": json.loads(json.dumps(asdict(suite))),
+        "model": {"name": suite.model, "identity": plan.identity},
+        "data": _data(arenas, suite, games),
+        "skipped": dict(arenas.skipped),
+        "failed": failed,
+        "sweep": _sweep(wanted, output),
+        "table": results.table(found),
+        "differences": results.differences(found),
+        "rounds": results.rounds(found),
+        "runs": runs,
+        "stages": stages.times(in_order(wanted)),
+    }
+
+
+def show(found: Result, console: Console) -> None:
+    """Print the table of every test set at the first step limit, and the differences."""
+    from oreo_agents.report.tables import success_table
+
+    limit = found["settings"]["step_limits"][0]
+    for test in found["data"]["tests"]:
+        rows = [row for row in found["table"] if (row["test"], row["max_steps"]) == (test, limit)]
+        if not rows:
+            continue
+        games, seeds = found["data"]["tests"][test]["games"], len(found["settings"]["seeds"])
+        title = f"{found['suite']}: {test}, {games} games, {limit} steps, {seeds} seed{'s' * (seeds > 1)}"
+        console.print(success_table(rows, title))
+        for one in found["differences"]:
+            if (one["test"], one["max_steps"]) == (test, limit):
+                low, high = (100 * bound for bound in one["interval95"])
+                line = (
+                    f"{one['a']} minus {one['b']}: {100 * one['mean']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+                )
+                console.print(line, highlight=False, markup=False)
+        console.print()
+    causes = {name: why for name, why in found["failed"].items() if not why.startswith("needs ")}
+    for name, reason in {**found["skipped"], **causes}.items():
+        console.print(f"not done: {name}: {reason}", highlight=False, markup=False)
+
+
+def plot(found: Result, path: Path) -> None:
+    """The plots of a result file, beside it: success, success against k, rounds, calibration."""
+    from oreo_agents.report import plots
+
+    limit = found["settings"]["step_limits"][0]
+    for test in found["data"]["tests"]:
+        rows = [row for row in found["table"] if (row["test"], row["max_steps"]) == (test, limit)]
+        if not rows:
+            continue
+        where, title = path.with_suffix(""), f"{found['suite']}: {test}, {limit} steps"
+        plots.success_plot(rows, where / f"{test}-success.png", title)
+        searched = [row for row in rows if row["policy"] in {r["policy"] for r in rows if r["k"] > 1}]
+        if searched := [row for row in searched if row["select"] in ("greedy", "best_of_k")]:
+            plots.lines_plot(searched, "k", "candidates k", where / f"{test}-budget.png", title)
+        rounds = [row for row in found["rounds"] if (row["test"], row["max_steps"]) == (test, limit)]
+        if rounds:
+            plots.lines_plot(rounds, "round", "round", where / f"{test}-rounds.png", title)
+        chosen = [run for run in found["runs"] if run["test"] == test and run.get("calibration")]
+        if chosen:
+            plots.calibration_plot(chosen, where / f"{test}-calibration.png", title)
+
+
+def _done(verdicts: Sequence[Verdict], failed: Result) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.stage.name not in failed]
+
+
+def _data(arenas: Arenas, suite: Suite, games: dict[str, list[str]]) -> dict[str, Any]:
+    """What was played: each set's hash, and the games of the tests in the order of the runs' ``won``."""
+    tests = {name: {**one.summary(), "names": games.get(name, [])} for name, one in arenas.tests.items()}
+    train = {**arenas.train.summary(), "left_out_rooms": list(suite.left_out())}
+    return {"train": train, "dev": arenas.dev and arenas.dev.summary(), "tests": tests}
+
+
+def _sweep(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:
+    """Every trial of every method that was tuned."""
+    choices = [stage.name for stage in in_order(wanted) if stage.name.startswith("sweep/")]
+    paths = [output / name for name in choices if name.endswith(".json")]
+    return {path.stem: json.loads(path.read_text()) for path in paths if path.is_file()}
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Two runs in one folder would write over each other.
+
+    Raises:
+        ConfigurationError: another process is at work there.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"another run is at work in {output}: wait for it, or choose another --output"
+            ) from error
+        yield

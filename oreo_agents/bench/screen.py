@@ -1,0 +1,84 @@
+"""What one sees while a suite runs: the numbers so far, and what is at work. Without a terminal: a line a stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from oreo_agents.bench.plan import Verdict
+from oreo_agents.bench.results import read_verdict
+from oreo_agents.stages import Event, Stage
+
+SHOWN = 3
+"""Running stages that fit below the table."""
+
+
+class Screen:
+    """A live table of verdicts on the console.
+
+    Args:
+        verdicts: all that will be made.
+        folder: where their stages leave them.
+        console: where to draw.
+    """
+
+    def __init__(self, verdicts: Sequence[Verdict], folder: Path, console: Console) -> None:
+        self.verdicts = {verdict.stage.name: verdict for verdict in verdicts}
+        self.tests = list(dict.fromkeys(verdict.test for verdict in verdicts))
+        self.folder, self.console = folder, console
+        self.rates: dict[tuple[str, str], list[float]] = {}
+        self.running: dict[str, float] = {}
+        self.done = 0
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def report(self, stage: Stage, event: Event, seconds: float) -> None:
+        """Take in what happens to a stage."""
+        if event == "started":
+            self.running[stage.name] = time.monotonic()
+            return
+        self.running.pop(stage.name, None)
+        said = f"{seconds:.0f} s" if event == "done" else event
+        verdict = self.verdicts.get(stage.name)
+        if verdict and event != "failed":
+            self.done += 1
+            said += f", {self._take(verdict):.1%} won"
+        if event != "reused":
+            self.console.print(f"{stage.name}: {said}", highlight=False, markup=False)
+
+    def render(self) -> RenderableType:
+        """Success so far, a row per method and search and a column per test set, averaged over finished seeds."""
+        table = Table(box=None, pad_edge=False, title=f"{self.done} of {len(self.verdicts)} judged")
+        table.add_column("")
+        for test in self.tests:
+            table.add_column(test, justify="right")
+        for label in dict.fromkeys(label for label, _ in self.rates):
+            table.add_row(Text(label), *(self._cell(label, test) for test in self.tests))
+        now = time.monotonic()
+        working = [f"{name}  {now - begun:.0f} s" for name, begun in list(self.running.items())[:SHOWN]]
+        return Group(table, *(Text(line, style="dim") for line in working))
+
+    def _take(self, verdict: Verdict) -> float:
+        rate = next(read_verdict(verdict, self.folder))["success_rate"]
+        label = verdict.label if verdict.round is None else f"{verdict.label}, round {verdict.round}"
+        self.rates.setdefault((label, verdict.test), []).append(rate)
+        return rate
+
+    def _cell(self, label: str, test: str) -> str:
+        rates = self.rates.get((label, test), [])
+        seeds = f" ({len(rates)})" if len(rates) > 1 else ""
+        return f"{sum(rates) / len(rates):.1%}{seeds}" if rates else "-"

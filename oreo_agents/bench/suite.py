@@ -1,0 +1,173 @@
+"""What a suite can say: an experiment as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import ConfigurationError
+
+Options = Mapping[str, Any]
+SCRIPTED = ("expert", "random")
+SPLITS = {ALFWORLD: ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")}
+MATH_SPLITS = ("train", "test")
+ALIASES = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
+
+
+@dataclass(frozen=True, slots=True)
+class GameSet:
+    """Games of one environment."""
+
+    split: str = "train"
+    rooms: tuple[str, ...] = ()
+    """Only games in these of ALFWorld's rooms. Rooms to judge on are left out of training."""
+    limit: int | None = None
+    """At most so many, the same ones every time."""
+    options: Options = field(default_factory=dict)
+    """Of the environment, as for ``gym.make``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstrations:
+    """The expert's episodes."""
+
+    episodes: int | None = None
+    """In all; 0: nothing is imitated and the model itself is the start. None: ``per_game`` of every game."""
+    per_game: int = 1
+    epsilon: float = 0.0
+    """Share of the expert's turns that are replaced by slips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """The imitating policy's episodes: what every offline method learns from."""
+
+    episodes: int | None = None
+    """In all; None: ``per_game`` of every game."""
+    per_game: int = 1
+    games: int | None = None
+    """On so many of the training games, so that each comes several times; None: on all."""
+    patience: int | None = None
+    """An episode ends after so many useless commands in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How candidates are sampled and chosen."""
+
+    ks: tuple[int, ...] = (1, 3, 5, 8)
+    """Candidates a decision; 1 is the policy alone."""
+    selects: tuple[str, ...] = ("best_of_k",)
+    """Ways to choose among them, as :class:`oreo_agents.OreoAgent` has them."""
+    temperature: float = 0.6
+    logprob_weight: float = 0.03
+    methods: tuple[str, ...] | None = None
+    """None: all that have a critic of their own or are lent one."""
+    critic_from: str | None = None
+    """The method whose critic chooses for policies that have none."""
+    constrained: bool = False
+    """Also judge every policy with the admissible commands shown, taking the likeliest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A row of the table."""
+
+    name: str
+    method: str
+    """``expert``, ``random``, ``sft`` (the start), ``sft-continued``, ``iterate`` or one of ``oreo-agents train``."""
+    options: Options = field(default_factory=dict)
+    """Of :class:`oreo_agents.OreoConfig`, beyond ``[training]``."""
+    of: str = ""
+    """What ``iterate`` repeats: a method of this suite."""
+    rounds: int = 3
+    """Of ``iterate``; the first is the method itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Trials of options, trained with the first seed and judged on the dev games; the best is used for all seeds."""
+
+    trials: Mapping[str, tuple[Options, ...]] = field(default_factory=dict)
+    """As many for every method."""
+    rollouts: int | None = None
+    """A trial is trained on so many episodes; None: on all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """An experiment: games, a starting model, amounts, methods, and how they are judged."""
+
+    name: str
+    methods: Mapping[str, Method]
+    tests: Mapping[str, GameSet]
+    train: GameSet = field(default_factory=GameSet)
+    dev: GameSet | None = None
+    """For choosing settings, never for a result."""
+    summary: str = ""
+    environment: str = ALFWORLD
+    model: str = "start"
+    """``start`` (the shipped language model), ``scratch`` or ``tiny`` (a new decoder), a path or a Hub name."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    step_limits: tuple[int, ...] = (50, 40)
+    """Of an episode; it is played to the largest, and what was won later than a smaller one is not won there."""
+    max_new_tokens: int = 8
+    """An action is cut after so many."""
+    slots: int = 100
+    """Episodes at once."""
+    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    sft: Options = field(default_factory=dict)
+    """Options of the imitation."""
+    rollouts: Rollouts = field(default_factory=Rollouts)
+    training: Options = field(default_factory=dict)
+    """Options of every method after it."""
+    search: Search = field(default_factory=Search)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    @property
+    def max_steps(self) -> int:
+        """The largest step limit; recording and rollouts keep it, too."""
+        return max(self.step_limits)
+
+    def left_out(self) -> tuple[str, ...]:
+        """The rooms of the training split that nobody learns in."""
+        judged = [*self.tests.values(), *([self.dev] if self.dev else [])]
+        return tuple(sorted({room for one in judged if one.split == self.train.split for room in one.rooms}))
+
+    def options_of(self, method: Method) -> Options:
+        """What a method is trained with; options of a critic go to those that have one."""
+        shared = {
+            key: value
+            for key, value in self.training.items()
+            if has_critic(method) or not key.startswith("critic")
+        }
+        return {**shared, **method.options}
+
+
+def has_critic(method: Method) -> bool:
+    """Whether training it makes a critic."""
+    from oreo_agents.objectives import METHODS
+
+    return method.method in METHODS and METHODS[method.method].value_loss is not None
+
+
+def trains(method: Method) -> bool:
+    """Whether it has options to be trained with."""
+    return method.method not in (*SCRIPTED, "sft", "iterate")
+
+
+def training_options(options: Options) -> dict[str, Any]:
+    """The options as :class:`oreo_agents.OreoConfig` calls them."""
+    return {ALIASES.get(key, key): value for key, value in options.items()}
+
+
+def known(name: str, known: Any, complaint: str) -> None:
+    """Complain about a name that is not among the known ones.
+
+    Raises:
+        ConfigurationError: with the complaint, the name and what there is.
+    """
+    if name not in known:
+        raise ConfigurationError(f"{complaint} {name!r}; choose one of {', '.join(sorted(known))}")
