@@ -262,7 +262,7 @@ def _results(args: argparse.Namespace) -> Iterator[Result]:
         make_env = environments(args.env, args.max_steps, branches=select == "lookahead", **options)
         sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
         agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
-        label = f"{agent.name} {_title(select, k)}"
+        label = f"{agent.name} {search_title(select, k)}"
         with _journal(args.output, label, {**known, **sampling}) as journal:
             result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
         results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})
@@ -281,7 +281,8 @@ def _settings(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
             yield select, k
 
 
-def _title(select: str, k: int) -> str:
+def search_title(select: str, k: int) -> str:
+    """What a way to choose among ``k`` candidates is called in tables."""
     titles = {"best_of_k": f"best-of-{k}", "lookahead": f"lookahead-{k} on the simulator"}
     words = select.replace("_", "-")
     return titles.get(select, f"{words}-{k}" if select in SEARCHES else words)

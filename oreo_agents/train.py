@@ -85,8 +85,7 @@ def train(
         critic=critic,
         callbacks=[shown] if shown else [],
     )
-    if shown:
-        trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)
     if play:
         trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience))
     trainer.train()

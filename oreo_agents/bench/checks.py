@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from oreo_agents.agents import SEARCHES
 from oreo_agents.bench.suite import (
     ALIASES,
     MATH_SPLITS,
@@ -94,7 +95,7 @@ def _check_methods(suite: Suite) -> None:
             )
         if method.method == "iterate":
             known(method.of, suite.methods, f"{where}: of names no method of the suite:")
-            if not has_critic(suite.methods[method.of]) and suite.methods[method.of].method not in METHODS:
+            if not trains(suite.methods[method.of]) or suite.methods[method.of].method == "sft-continued":
                 raise ConfigurationError(
                     f"{where}: {method.of} cannot be repeated; name a method that is trained"
                 )
@@ -103,13 +104,11 @@ def _check_methods(suite: Suite) -> None:
 
 
 def _check_search(suite: Suite) -> None:
-    from oreo_agents.agents.oreo import SELECTS
-
     search = suite.search
     for name in search.methods or ():
         known(name, suite.methods, "[search] methods: the suite has no method")
     for select in search.selects:
-        known(select, set(SELECTS) - {"greedy", "sample", "constrained"}, "[search] selects: there is no")
+        known(select, SEARCHES, "[search] selects: there is no search")
     if search.critic_from is not None:
         known(search.critic_from, suite.methods, "[search] critic_from: the suite has no method")
         lender = suite.methods[search.critic_from]

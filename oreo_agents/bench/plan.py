@@ -15,6 +15,7 @@ from oreo_agents.bench.games import Arenas, Found, some_of
 from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic, training_options
 from oreo_agents.bench.work import Fit, Plays, Trial
 from oreo_agents.demo import STARTING_CHECKPOINT
+from oreo_agents.evaluation import search_title
 from oreo_agents.stages import Stage, identity
 from oreo_agents.train import FROM_SCRATCH
 
@@ -37,8 +38,9 @@ class Verdict:
     @property
     def label(self) -> str:
         """The policy and how it chooses."""
-        searched = {"greedy": "", "best_of_k": f" best-of-{self.k}", "constrained": " constrained"}
-        return self.method + searched.get(self.select, f" {self.select}-{self.k}")
+        return (
+            self.method if self.select == "greedy" else f"{self.method} {search_title(self.select, self.k)}"
+        )
 
 
 class Plan:

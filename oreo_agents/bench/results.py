@@ -24,11 +24,12 @@ AVERAGED = (
     "mean_steps_success",
     "tokens_per_episode",
     "seconds_per_episode",
+    "seconds_per_decision",
 )
 BASELINES = ("sft", "rejection")
 """Every policy is compared with these, as they are without search."""
 
-CLOCKS = ("seconds_per_episode", "stages")
+CLOCKS = ("seconds_per_episode", "seconds_per_decision", "stages")
 """What two runs of the same suite may differ in."""
 
 
@@ -63,7 +64,7 @@ def rounds(runs: Sequence[Result]) -> list[Result]:
     chosen = [run for run in runs if run["policy"] in iterated and run["select"] == "greedy"]
     last = max((run["round"] for run in chosen if run["round"] is not None), default=0) + 1
     numbered = [{**run, "round": last if run["round"] is None else run["round"]} for run in chosen]
-    return [_row(list(group)) for group in _grouped(numbered)]
+    return [_row(list(group)) for group in _grouped(sorted(numbered, key=lambda run: run["round"]))]
 
 
 def differences(runs: Sequence[Result]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from oreo_agents.environments import environments
 from oreo_agents.evaluation import Result, evaluate, summarise, write_json
 from oreo_agents.trajectory import Trajectory
 
+COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
 UPDATES = ("num_train_epochs", "per_device_train_batch_size")
 
 
@@ -117,7 +118,8 @@ def roll_out(games: Found, plays: Plays, patience: int | None, path: Path, polic
 
 def judge(games: Found, trial: Trial, path: Path, agent: Path, critic: Path | None = None) -> None:
     """An agent's success on a set of games, with another agent's critic where one is given."""
-    _judge(games, trial, path, _agent(trial, agent, critic), games.options)
+    branches = trial.select == "lookahead"
+    _judge(games, trial, path, _agent(trial, agent, critic), {**games.options, "branches": branches})
 
 
 def judge_scripted(games: Found, trial: Trial, name: str, path: Path) -> None:
@@ -204,7 +206,7 @@ def at_limit(episodes: Sequence[Trajectory], limit: int, trial: Trial) -> Result
     """
     result = summarise([cut(episode, limit) for episode in episodes], trial.label)
     if limit < max(trial.step_limits):
-        for key in ("tokens_per_episode", "cost_per_episode", "seconds_per_episode"):
+        for key in COSTS:
             result.pop(key)
     return {**result, "max_steps": limit}
 

@@ -1,0 +1,186 @@
+"""The smoke suite, made smaller: end to end, again, killed and continued, in several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from oreo_agents.agents.oreo import SHIPPED
+from oreo_agents.bench import results
+from oreo_agents.bench.games import find
+from oreo_agents.bench.plan import Plan
+from oreo_agents.bench.reading import load_suite
+from oreo_agents.bench.run import bench, plot, show
+from oreo_agents.bench.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
+from oreo_agents.cli import main
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.stages import in_order
+
+METHODS = ("expert", "sft", "sft-continued", "rejection", "oreo", "iterative-oreo")
+
+
+@pytest.fixture(scope="module")
+def suite():
+    """Smoke from an agent that wins now and then, so that a few episodes are enough."""
+    smoke = load_suite("smoke")
+    return replace(
+        smoke,
+        model=str(SHIPPED["small"]),
+        methods={name: smoke.methods[name] for name in METHODS},
+        step_limits=(20, 12),
+        dev=GameSet("generated_unseen", limit=2),
+        tests={"unseen": GameSet("generated_unseen", limit=3), "absent": GameSet("valid_unseen")},
+        demonstrations=Demonstrations(4),
+        rollouts=Rollouts(12, games=4, patience=4),
+        sft={"learning_rate": 1e-5},
+        search=Search(ks=(1, 2), methods=("rejection", "oreo"), critic_from="oreo"),
+        sweep=Sweep({"oreo": ({"learning_rate": 1e-5}, {"learning_rate": 1e-4})}),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(suite, tmp_path_factory):
+    output = tmp_path_factory.mktemp("bench")
+    return output, bench(suite, output, data=output)
+
+
+def without_clocks(value):
+    if isinstance(value, dict):
+        return {k: without_clocks(v) for k, v in value.items() if k not in (*results.CLOCKS, "command")}
+    return [without_clocks(one) for one in value] if isinstance(value, list) else value
+
+
+def test_every_method_is_judged_on_the_same_games(finished):
+    _, found = finished
+    rows = [row["method"] for row in found["table"] if row["max_steps"] == 20]
+    assert rows == [
+        *METHODS[:3],
+        "rejection",
+        "rejection best-of-2",
+        "oreo",
+        "oreo best-of-2",
+        "iterative-oreo",
+    ]
+    assert found["failed"] == {} and "valid_unseen is neither" in found["skipped"]["absent"]
+    names = found["data"]["tests"]["unseen"]["names"]
+    assert len(names) == 3 and all(len(run["won"]) == 3 for run in found["runs"])
+
+
+def test_the_result_says_where_it_comes_from(finished):
+    _, found = finished
+    assert found["versions"]["torch"] and found["machine"]["cores"] >= 1
+    assert len(found["data"]["train"]["sha256"]) == 64 and found["data"]["train"]["dialect"] == "move"
+    assert {run["prompt"] for run in found["runs"]} - {None}
+    assert {"seed-0/sft", "seed-0/oreo"} <= set(found["stages"])
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_sweep_is_recorded_and_its_choice_is_used(finished):
+    output, found = finished
+    sweep = found["sweep"]["oreo"]
+    rates = [trial["success_rate"] for trial in sweep["trials"]]
+    assert len(rates) == 2 and sweep["best"] == rates.index(max(rates))
+    card = json.loads((output / "seed-0" / "oreo" / "agent.json").read_text())
+    assert f'"learning_rate": {sweep["options"]["learning_rate"]}' in json.dumps(card)
+
+
+def test_the_control_makes_as_many_updates_as_a_method(finished):
+    output, _ = finished
+    steps = [
+        json.loads((output / "seed-0" / name / "agent.json").read_text())["steps"] for name in METHODS[2:5:2]
+    ]
+    assert steps[0] == steps[1] == 1  # 12 rollouts in batches of 16, once
+
+
+def test_a_second_run_does_nothing_and_says_the_same(suite, finished):
+    output, found = finished
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("result.json")}
+    assert without_clocks(bench(suite, output, data=output)) == without_clocks(found)
+    assert before == {path: path.stat().st_mtime_ns for path in output.rglob("result.json")}
+
+
+def test_tables_and_plots_of_a_result(finished, tmp_path, capsys):
+    from rich.console import Console
+
+    _, found = finished
+    show(found, Console(width=160))
+    said = capsys.readouterr().out
+    assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "oreo best-of-2 minus oreo: " in said
+    plot(found, tmp_path / "smoke.json")
+    drawn = {path.name for path in (tmp_path / "smoke").iterdir()}
+    assert drawn == {f"unseen-{kind}.png" for kind in ("success", "budget", "rounds", "calibration")}
+
+
+def test_a_new_method_leaves_the_others_as_they_are(suite, finished):
+    output, _ = finished
+    more = replace(suite, methods={**suite.methods, "dpo": load_suite("smoke").methods["dpo"]})
+    old, new = ({s.name: s.digest for s in stages_of(one, output)} for one in (suite, more))
+    assert old.items() <= new.items() and "seed-0/dpo" in new
+
+
+def stages_of(suite, data):
+    return in_order(verdict.stage for verdict in Plan(suite, find(suite, data)).verdicts())
+
+
+def test_all_methods_start_from_one_policy_and_learn_from_one_set_of_rollouts(tmp_path):
+    stages = stages_of(replace(load_suite("smoke"), sweep=Sweep()), tmp_path)
+    trained = [s for s in stages if s.name.count("/") == 1 and "/rollouts" not in s.name and len(s.needs) > 1]
+    assert len(trained) == 11
+    assert {tuple(need.name for need in stage.needs[:2]) for stage in trained} == {
+        ("seed-0/sft", "seed-0/rollouts")
+    }
+
+
+def test_two_runs_in_one_folder_are_refused(suite, tmp_path):
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigurationError, match="another run is at work"):
+            bench(suite, tmp_path / "out", data=tmp_path)
+
+
+KILLED = """
+import pickle, sys
+from pathlib import Path
+from oreo_agents.bench.run import bench
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    bench(pickle.loads((folder / "suite").read_bytes()), folder / "out", data=folder, jobs=2)
+"""
+
+
+def test_a_killed_run_ends_with_the_same_result(suite, finished, tmp_path):
+    """Killed while it rolls out; what was recorded is kept, and continued."""
+    import pickle
+
+    (tmp_path / "suite").write_bytes(pickle.dumps(suite))
+    (tmp_path / "killed.py").write_text(KILLED)
+    run = subprocess.Popen([sys.executable, str(tmp_path / "killed.py"), str(tmp_path)], env=os.environ)
+    journal = tmp_path / "out" / "seed-0" / "rollouts" / "journal-00000.jsonl"
+    _wait(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 2)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    time.sleep(0.5)  # its workers follow it
+    assert not (tmp_path / "out" / "seed-0" / "rejection").exists()
+    found = bench(suite, tmp_path / "out", data=finished[0])
+    assert found["stages"]["seed-0/rollouts"]["interrupted"]
+    assert without_clocks(found) == without_clocks(finished[1])
+
+
+def _wait(true, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_command_refuses_unknown_methods(capsys):
+    assert main(["bench", "--suite", "smoke", "--methods", "ppo"]) == 2
+    assert "has no method 'ppo'" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""The table and the differences, from runs whose outcomes are written down."""
+
+import pytest
+
+from oreo_agents.bench.results import difference, differences, rounds, table
+from oreo_agents.bench.work import Trial, at_limit, cut
+from oreo_agents.statistics import paired_difference
+from oreo_agents.trajectory import Trajectory, Turn
+
+ABOUT = {
+    "invalid_action_rate": 0.1,
+    "mean_steps": 10.0,
+    "mean_steps_success": 8.0,
+    "tokens_per_episode": 100.0,
+    "by_task_type": {"kind": {"n": 4, "successes": 2}},
+}
+
+
+def run(policy, seed, won, select="greedy", k=1, round=None, test="seen"):
+    label = policy if k == 1 else f"{policy} best-of-{k}"
+    about = {"policy": policy, "method": label, "select": select, "k": k, "round": round, "seed": seed}
+    counts = {"n": len(won), "successes": won.count("1"), "success_rate": won.count("1") / len(won)}
+    return {**ABOUT, **about, **counts, "test": test, "max_steps": 50, "won": won, "games": list("abcd")}
+
+
+RUNS = [
+    run("sft", 0, "1000"),
+    run("oreo", 0, "1110"),
+    run("oreo", 0, "1111", "best_of_k", 5),
+    run("sft", 1, "1100"),
+    run("oreo", 1, "1100"),
+    run("oreo", 1, "0111", "best_of_k", 5),
+]
+
+
+def test_a_row_is_the_mean_over_seeds():
+    rows = {row["method"]: row for row in table(RUNS)}
+    assert list(rows) == ["sft", "oreo", "oreo best-of-5"]
+    oreo = rows["oreo"]
+    assert (oreo["n"], oreo["successes"], oreo["per_seed"], oreo["seeds"]) == (8, 5, [0.75, 0.5], [0, 1])
+    low, high = oreo["interval95"]
+    assert low < 5 / 8 < high
+    assert oreo["by_task_type"] == {"kind": {"n": 8, "successes": 4}}
+
+
+def test_differences_are_paired_by_game_and_seed():
+    found = {(one["a"], one["b"]): one for one in differences(RUNS)}
+    assert set(found) == {("oreo", "sft"), ("oreo best-of-5", "sft"), ("oreo best-of-5", "oreo")}
+    expected = paired_difference([[1, 1, 1, 0], [1, 1, 0, 0]], [[1, 0, 0, 0], [1, 1, 0, 0]])
+    assert found["oreo", "sft"]["interval95"] == [expected.low, expected.high]
+    assert found["oreo", "sft"]["mean"] == expected.mean == 0.25
+
+
+def test_the_order_of_runs_does_not_matter():
+    assert sorted(map(str, differences(RUNS[::-1]))) == sorted(map(str, differences(RUNS)))
+
+
+def test_seeds_that_only_one_side_has_are_left_out():
+    found = {(one["a"], one["b"]): one for one in differences(RUNS[:-2])}
+    assert found["oreo", "sft"]["seeds"] == [0] and found["oreo", "sft"]["mean"] == 0.5
+
+
+def test_different_games_cannot_be_paired():
+    other = {**RUNS[1], "games": list("abce")}
+    with pytest.raises(ValueError, match="different games"):
+        difference([RUNS[0]], [other])
+
+
+def test_rounds_count_the_last_one():
+    runs = [run("io", 0, "1000", round=1), run("io", 0, "1100", round=2), run("io", 0, "1110")]
+    found = [(row["round"], row["success_rate"]) for row in rounds([*RUNS, *runs])]
+    assert found == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    assert [row["method"] for row in table(runs)] == ["io"]
+
+
+def won_in(steps, terminated=True):
+    turns = [Turn("o", "a", 0.0, "ok") for _ in range(steps - 1)] + [Turn("o", "a", 1.0, "ok")]
+    return Trajectory(tuple(turns), task_type="kind", terminated=terminated, truncated=not terminated)
+
+
+def test_a_time_out_is_never_a_success():
+    assert cut(won_in(40), 40).success
+    assert not cut(won_in(41), 40).success and len(cut(won_in(41), 40)) == 40
+    assert not cut(won_in(10, terminated=False), 40).success  # a reward, but no end
+
+
+def test_a_smaller_step_limit_is_read_from_the_same_episodes():
+    trial = Trial("m", "greedy", 1, (50, 40), 0, 1, 8)
+    episodes = [won_in(10), won_in(45)]
+    full, less = (at_limit(episodes, limit, trial) for limit in trial.step_limits)
+    assert (full["successes"], less["successes"]) == (2, 1)
+    assert (full["mean_steps"], less["mean_steps"], less["mean_steps_success"]) == (27.5, 25.0, 10.0)
+    assert "tokens_per_episode" in full and "tokens_per_episode" not in less

@@ -1,0 +1,101 @@
+"""Suites that are read, and suites that are refused with the place and the remedy."""
+
+import copy
+
+import pytest
+
+from oreo_agents.bench.reading import load_suite, names, parse
+from oreo_agents.bench.suite import training_options
+from oreo_agents.errors import ConfigurationError
+
+BASE = {
+    "train": {"split": "train"},
+    "dev": {"split": "train", "rooms": ["8"]},
+    "test": {"rooms": {"split": "train", "rooms": ["11", "17"]}},
+    "methods": {
+        "sft": {},
+        "rejection": {},
+        "oreo": {"beta": 0.05},
+        "shared": {"method": "oreo", "critic": "shared"},
+    },
+}
+
+
+def changed(**tables):
+    suite = copy.deepcopy(BASE)
+    for name, table in tables.items():
+        suite[name] = {**suite[name], **table} if isinstance(suite.get(name), dict) else table
+    return suite
+
+
+def test_the_suites_that_come_with_the_package_can_be_read():
+    assert set(names()) == {
+        "smoke",
+        "alfworld-small",
+        "alfworld-paper",
+        "math-procedural",
+        "gsm8k",
+        "math500",
+    }
+    for name in names():
+        suite = load_suite(name)
+        assert suite.name == name and suite.summary and {"sft", "rejection", "oreo"} <= set(suite.methods)
+
+
+def test_rooms_to_judge_on_are_left_out_of_training():
+    assert parse(BASE, "s").left_out() == ("11", "17", "8")
+    apart = parse(changed(train={"split": "generated"}, test={"rooms": {"split": "train"}}), "s")
+    assert apart.left_out() == ()
+
+
+def test_a_method_has_the_common_options_and_its_own():
+    suite = parse(changed(training={"epochs": 2, "critic_warmup": 0.25, "beta": 0.1}), "s")
+    assert suite.options_of(suite.methods["oreo"]) == {"epochs": 2, "critic_warmup": 0.25, "beta": 0.05}
+    assert suite.options_of(suite.methods["rejection"]) == {"epochs": 2, "beta": 0.1}  # it has no critic
+    assert training_options({"epochs": 2, "beta": 0.1}) == {"num_train_epochs": 2, "beta": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rollout": {}}, r"suite s has no key 'rollout'.*rollouts"),
+        ({"rollouts": {"pergame": 5}}, r"\[rollouts\] has no key 'pergame'.*per_game"),
+        ({"seeds": "all"}, r"seeds = 'all' is of the wrong type"),
+        ({"rollouts": {"per_game": True}}, r"per_game = True is of the wrong type"),
+        ({"search": {"ks": [0, 5]}}, "at least 1"),
+        ({"search": {"selects": ["best-of-k"]}}, r"no search 'best-of-k'.*best_of_k"),
+        ({"search": {"critic_from": "rejection"}}, "rejection has no critic of its own"),
+        ({"search": {"critic_from": "shared"}}, "shared has no critic of its own"),
+        ({"methods": {"oro": {}}}, r"\[methods.oro\]: there is no method 'oro'.*oreo"),
+        ({"methods": {"oreo": {"learning_rat": 1}}}, "OreoConfig has no option 'learning_rat'"),
+        ({"methods": {"sft": {"learning_rate": 1}}}, "sft takes no options"),
+        ({"methods": {"again": {"method": "iterate", "of": "nothing"}}}, "no method of the suite: 'nothing'"),
+        ({"methods": {"again": {"method": "iterate", "of": "sft"}}}, "sft cannot be repeated"),
+        ({"test": {"train": {"split": "valid_train"}}}, "valid_train is a part of the training games"),
+        ({"test": {"all": {"split": "train"}}}, "trained on"),
+        ({"test": {"seen": {"split": "seen"}}}, r"\[test.seen\]: there is no split 'seen'.*valid_seen"),
+        ({"test": {"rooms": {"split": "train", "rooms": ["8"]}}}, "rooms 8 are in .dev. and in a test"),
+        ({"sweep": {"trials": {"oreo": [{"beta": 1}, {"beta": 2}], "rejection": [{}]}}}, "as many trials"),
+        ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
+        ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(ConfigurationError, match=message):
+        parse(changed(**change), "s")
+
+
+def test_a_sweep_needs_games_of_its_own():
+    suite = changed(sweep={"trials": {"oreo": [{"beta": 1}]}})
+    del suite["dev"]
+    with pytest.raises(ConfigurationError, match=r"needs \[dev\]"):
+        parse(suite, "s")
+
+
+def test_unknown_suites_and_broken_files(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"no suite 'alfworld'; choose .*alfworld-small"):
+        load_suite("alfworld")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seeds = [0,")
+    with pytest.raises(ConfigurationError, match=r"broken.toml is not TOML"):
+        load_suite(str(broken))
