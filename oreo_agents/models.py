@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -223,13 +224,26 @@ def lm_head(policy: PreTrainedModel) -> nn.Module:
     return head
 
 
+def local_folder(path: str | Path) -> str | Path:
+    """``path`` itself, or where the agent of that Hub name has been downloaded to.
+
+    Raises:
+        CheckpointError: the Hub does not have it, or cannot be reached and it was never downloaded.
+    """
+    if Path(path).exists() or not _may_be_hub_name(str(path)):
+        return path
+    with _as_checkpoint_error(path), _without_bars():
+        folder = Path(snapshot_download(str(path), allow_patterns=["agent.json", "policy/*", "critic/*"]))
+    return folder if (folder / "policy").is_dir() else path
+
+
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Policy and tokenizer from an agent's folder, a plain Hugging Face folder, or a Hub name.
 
     Raises:
         CheckpointError: there is no causal LM at ``path``.
     """
-    path = _policy_path(path)
+    path = _policy_path(local_folder(path))
     return _load(AutoModelForCausalLM, path), _load(AutoTokenizer, path)
 
 
@@ -239,12 +253,12 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: there is none at ``path``.
     """
-    return _load(AutoTokenizer, _policy_path(path))
+    return _load(AutoTokenizer, _policy_path(local_folder(path)))
 
 
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
     """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
-    folder = Path(path) / "critic"
+    folder = Path(local_folder(path)) / "critic"
     return Critic.from_pretrained(folder, policy) if folder.is_dir() else None
 
 

@@ -90,6 +90,8 @@ def train(
         trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience))
     trainer.train()
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
+    if config.push_to_hub:
+        trainer.push_to_hub(episodes=len(episodes))
     return trainer
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
+from huggingface_hub import upload_folder
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -28,7 +29,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
 from oreo_agents import diagnostics
 from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepare_attention, read_values
@@ -150,6 +151,10 @@ class OreoConfig(TrainingArguments):
         ):
             if (value := getattr(self, name)) not in known:
                 raise ConfigurationError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+        if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            raise ConfigurationError(
+                "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
+            )
         objective = METHODS[self.method]
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
@@ -494,6 +499,40 @@ class OreoTrainer(Trainer):
         card = {"method": self.args.method, **card, "options": options, "data_sha256": data}
         card |= diagnostics.parameter_counts(self.trained)
         save_agent(path, policy, self.tokenizer, critic, weights, **card)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **card: Any,
+    ) -> Any:
+        """Upload what :meth:`save_agent` writes; ``OreoAgent.from_pretrained`` loads it by the repository's name.
+
+        Arguments and result are Trainer's; ``card`` has further rows of the model card.
+        """
+        token = token or self.args.hub_token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token, private)
+        folder = Path(str(self.args.output_dir)) / "hub" / Path(str(self.hub_model_id)).name
+        self.save_agent(folder, steps=self.state.global_step, **card)
+        if not self.is_world_process_zero():
+            return None
+        upload: Any = upload_folder
+        return upload(
+            repo_id=str(self.hub_model_id),
+            folder_path=folder,
+            commit_message=commit_message,
+            token=token,
+            run_as_future=not blocking,
+            revision=revision or self.args.hub_revision,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.args.hub_strategy != HubStrategy.END:
+            self.push_to_hub(f"Training in progress, step {self.state.global_step}")
 
     def _gathered(self) -> dict[str, Tensor]:
         """The whole weights of a model sharded over processes; every process must ask."""
