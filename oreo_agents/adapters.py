@@ -36,12 +36,50 @@ def has_adapters(model: nn.Module) -> bool:
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Fold every PEFT layer into the layer it adapts, in place."""
+    """Fold every PEFT layer into the layer it adapts, in place; quantized layers become ordinary ones on the way."""
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
-                cast(Any, layer).merge()
-                setattr(parent, name, cast(Any, layer).get_base_layer())
+            if _is_adapted(layer):
+                setattr(parent, name, _folded(layer))
+            elif _is_quantized(layer):
+                setattr(parent, name, _dequantized(layer))
+    for network in model.modules():
+        _forget_quantization(network)
+
+
+def _is_adapted(layer: nn.Module) -> bool:
+    return hasattr(layer, "get_base_layer") and hasattr(layer, "merge")
+
+
+def _folded(layer: Any) -> nn.Module:
+    if not _is_quantized(layer.get_base_layer()):
+        layer.merge()
+        return layer.get_base_layer()
+    plain = _dequantized(layer.get_base_layer())
+    for name in layer.active_adapters:  # into four bits, a merged adapter would be rounded away
+        plain.weight.data += layer.get_delta_weight(name)
+    return plain
+
+
+def _is_quantized(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and not layer.weight.is_floating_point()
+
+
+def _dequantized(layer: nn.Module) -> nn.Linear:
+    from peft.utils.integrations import dequantize_module_weight
+
+    linear = cast(nn.Linear, layer)
+    plain = nn.Linear(linear.in_features, linear.out_features, bias=False)
+    plain.weight = nn.Parameter(dequantize_module_weight(layer).detach())
+    plain.bias = linear.bias
+    return plain
+
+
+def _forget_quantization(network: nn.Module) -> None:
+    config = getattr(network, "config", None)
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config  # type: ignore[union-attr]
+    vars(network).pop("hf_quantizer", None)
 
 
 def twin(network: Network) -> Network:
@@ -73,10 +111,6 @@ def low_rank(trunk: nn.Module) -> LowRank:
         ConfigurationError: adapters are not plain LoRA on linear layers.
     """
     return {name: _factors(layer) for name, layer in trunk.named_modules() if _is_adapted(layer)}
-
-
-def _is_adapted(layer: nn.Module) -> bool:
-    return hasattr(layer, "get_base_layer") and hasattr(layer, "merge")
 
 
 def _factors(layer: Any) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from learning import EPISODES
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.batches import collate
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.models import Critic, load_critic, load_policy
-from oreo_agents.train import train
+from oreo_agents.models import Critic, load_critic, load_policy, save_agent
+from oreo_agents.train import train, with_lora
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 
 
@@ -294,3 +294,40 @@ def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path
 
     trainer = train("sft", EPISODES, agent_folder[1], tmp_path / "sft", play=play, lora=2, **options)
     assert decided and [line["eval_success"] for line in trainer.state.log_history if "eval_success" in line]
+
+
+# --- QLoRA ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quantized(policy, tokenizer, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install oreo_agents[qlora]")
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    save_agent(tmp_path / "start", policy, tokenizer)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+    )
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "start" / "policy", quantization_config=config)
+    return with_lora(model, 4)
+
+
+@pytest.mark.parametrize("kind", ["separate", "shared", "lora"])
+def test_a_trunk_of_four_bits_is_trained_through_adapters(quantized, tokenizer, chat, tmp_path, kind):
+    """And saved as an ordinary agent, exactly: merged into four bits, the adapters would be rounded away."""
+    options = {"critic": kind, "learning_rate": 1e-2, "warmup_steps": 0, "max_steps": 2}
+    config = OreoConfig(str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **options)
+    trainer = OreoTrainer(quantized, tokenizer, config, [chat.encode(episode) for episode in EPISODES])
+    before = {name: x.clone() for name, x in trainer.trained.state_dict().items()}
+    assert any(x.dtype == torch.uint8 for x in before.values())
+    trainer.train()
+    after = trainer.trained.state_dict()
+    changed = {name for name, x in after.items() if not torch.equal(x, before[name])}
+    assert changed and all("lora_" in name or "value_head" in name for name in changed)
+    trainer.save_agent(tmp_path / "agent")
+    policy, _ = load_policy(tmp_path / "agent")
+    critic = load_critic(tmp_path / "agent", policy)
+    assert critic.kind(policy) == kind and all(p.is_floating_point() for p in policy.parameters())
+    ids = torch.tensor([chat.encode(EPISODES[0]).input_ids])
+    torch.testing.assert_close(policy(ids).logits, quantized(ids).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(critic(ids), trainer.critic(ids), atol=1e-5, rtol=1e-5)
