@@ -362,6 +362,20 @@ def add_eval(commands: Commands) -> None:
         metavar="K",
         help="candidates a step, or beams; several make a curve; default: 5",
     )
+    parser.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=1.0,
+        metavar="T",
+        help="of sampled ones; default: %(default)s",
+    )
+    parser.add_argument(
+        "--logprob-weight",
+        type=_nonnegative,
+        default=0.0,
+        metavar="W",
+        help="choose by V + W x log-probability; default: %(default)s, by V alone",
+    )
     _add_action_length(parser)
     parser.add_argument("--episodes", "-n", type=_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=_positive, default=64, metavar="N", help="games at once")
@@ -573,6 +587,16 @@ def _nonnegative(text: str) -> float:
 
 
 _nonnegative.__name__ = "float"
+
+
+def _temperature(text: str) -> float:
+    number = _nonnegative(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be more than 0; the likeliest action is --select greedy")
+    return number
+
+
+_temperature.__name__ = "float"
 
 
 def _respect_locale() -> None:

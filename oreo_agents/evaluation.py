@@ -261,6 +261,7 @@ def _results(args: argparse.Namespace) -> Iterator[Result]:
     for select, k in _settings(args):
         make_env = environments(args.env, args.max_steps, branches=select == "lookahead", **options)
         sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
+        sampling |= {"temperature": args.temperature, "logprob_weight": args.logprob_weight}
         agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
         label = f"{agent.name} {search_title(select, k)}"
         with _journal(args.output, label, {**known, **sampling}) as journal:

@@ -122,6 +122,7 @@ def test_a_closed_pipe_is_no_error():
         ("train --data x -o y --method ppo", "invalid choice: 'ppo'"),
         ("train --data x -o y --steps 3 --epochs 2", "not allowed with argument --steps"),
         ("eval --agent x --split dev", "invalid choice: 'dev'"),
+        ("eval --agent x --temperature 0", "--select greedy"),
         ("dataset", "required: VERB"),
     ],
 )

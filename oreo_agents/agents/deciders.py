@@ -254,6 +254,7 @@ class SolveSteps:
         k: beams; the other rules have the same budget, ``k * k`` solutions.
         slots: episodes at once.
         max_length: tokens an episode may have.
+        logprob_weight: of a solution's log-probability, added to V.
     """
 
     def __init__(
@@ -264,8 +265,10 @@ class SolveSteps:
         k: int,
         slots: int,
         max_length: int,
+        logprob_weight: float,
     ) -> None:
-        self.sampler, self.chat, self.rule, self.k, self.max_length = sampler, chat, rule, k, max_length
+        self.sampler, self.chat, self.rule, self.k = sampler, chat, rule, k
+        self.max_length, self.logprob_weight = max_length, logprob_weight
         self._told: list[list[int]] = [[] for _ in range(slots)]
         self._plans: list[list[Step]] = [[] for _ in range(slots)]
 
@@ -298,7 +301,7 @@ class SolveSteps:
         if not plan:
             sampler = self.sampler(told, rng.getrandbits(48))
             room = sampler.steps_within(self.max_length)
-            found = solve(sampler, self.rule, self.k, _answer, min(MAX_STEPS, room))
+            found = solve(sampler, self.rule, self.k, _answer, min(MAX_STEPS, room), self.logprob_weight)
             plan += found.best.steps
             costs = (sampler.prompt_tokens, sampler.generated_tokens, sampler.critic_tokens)
             firsts = {solution.steps[0].text: solution.steps[0].value for solution in found.solutions}

@@ -62,7 +62,7 @@ class OreoAgent:
         critic: value network over the same tokens; needed by all that choose by value.
         select: how an action is chosen.
         k: candidates per decision, or beams.
-        logprob_weight: ``best_of_k`` and ``lookahead`` maximise V + this times the candidate's log-probability. 0 is
+        logprob_weight: all that choose by value maximise V + this times the candidate's log-probability. 0 is
             the paper's rule; with beta it is the mode of the soft-optimal policy among the candidates (Eq. 3), and a
             noisy critic no longer prefers odd commands for a hair's breadth of value.
         temperature: of the sampling.
@@ -229,7 +229,9 @@ class OreoAgent:
             return self._proposing(remote, slots, judging)
         if self.select in RULES:
             rule = cast(Rule, self.select)
-            return SolveSteps(self._sampler, self.chat, rule, self.k, slots, self.max_length)
+            return SolveSteps(
+                self._sampler, self.chat, rule, self.k, slots, self.max_length, self.logprob_weight
+            )
         own = self.select == "best_of_k" and self.critic is not None and self.critic.shares(self.policy)
         engine = CachedPolicy(
             self.policy,

@@ -31,6 +31,8 @@ class Step:
     value: float | None = None
     """None where there is no critic."""
     final: bool = False
+    logprob: float = 0.0
+    """Sum over its tokens (nats)."""
     tokens: tuple[int, ...] = field(default=(), compare=False)
 
 
@@ -44,6 +46,11 @@ class Solution:
     def value(self) -> float:
         """V after the last step; 0 where there is none."""
         return (self.steps[-1].value or 0.0) if self.steps else 0.0
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of all steps (nats)."""
+        return sum(step.logprob for step in self.steps)
 
     @property
     def final(self) -> bool:
@@ -77,7 +84,11 @@ class Found:
 
 
 def beam_search(
-    expander: Expander, beams: int, expansions: int | None = None, max_steps: int = MAX_STEPS
+    expander: Expander,
+    beams: int,
+    expansions: int | None = None,
+    max_steps: int = MAX_STEPS,
+    logprob_weight: float = 0.0,
 ) -> Found:
     """Step-level beam search.
 
@@ -87,6 +98,7 @@ def beam_search(
         expansions: steps sampled for each of them in a round; default: B, the paper's choice. In the first round,
             where there is one solution, B times as many.
         max_steps: rounds.
+        logprob_weight: solutions are ranked by V + this times their log-probability.
     """
     expansions = expansions or beams
     kept: tuple[Solution, ...] = (Solution(),)
@@ -104,12 +116,17 @@ def beam_search(
             for step in steps
         ]
         done = [solution for solution in kept if solution.final]
-        kept = tuple(_ranked(_distinct([*done, *grown]))[:beams])
-    return Found(tuple(sorted(_ranked(kept), key=lambda solution: not solution.final)), sampled)
+        kept = tuple(_ranked(_distinct([*done, *grown]), logprob_weight)[:beams])
+    return Found(_finished_first(kept, logprob_weight), sampled)
 
 
-def sample_solutions(expander: Expander, n: int, max_steps: int = MAX_STEPS) -> Found:
-    """``n`` independent solutions, sampled step by step together: what best-of-N and the votes choose from."""
+def sample_solutions(
+    expander: Expander, n: int, max_steps: int = MAX_STEPS, logprob_weight: float = 0.0
+) -> Found:
+    """``n`` independent solutions, sampled step by step together: what best-of-N and the votes choose from.
+
+    They are ranked by V + ``logprob_weight`` times their log-probability.
+    """
     (first,) = expander.expand([Solution()], n)
     solutions, sampled = [Solution((step,)) for step in first], n
     for _ in range(max_steps - 1):
@@ -120,7 +137,7 @@ def sample_solutions(expander: Expander, n: int, max_steps: int = MAX_STEPS) -> 
         sampled += len(growing)
         for i, (step,) in zip(growing, proposed, strict=True):
             solutions[i] = Solution((*solutions[i].steps, step))
-    return Found(tuple(sorted(_ranked(solutions), key=lambda solution: not solution.final)), sampled)
+    return Found(_finished_first(solutions, logprob_weight), sampled)
 
 
 def solve(
@@ -129,6 +146,7 @@ def solve(
     beams: int,
     answer: Callable[[Solution], Hashable | None],
     max_steps: int = MAX_STEPS,
+    logprob_weight: float = 0.0,
 ) -> Found:
     """Search by ``rule``; all rules sample at most ``beams * beams`` steps in a round.
 
@@ -139,13 +157,14 @@ def solve(
         beams: B.
         answer: what a solution answers; None: nothing.
         max_steps: rounds.
+        logprob_weight: solutions are ranked by V + this times their log-probability; votes count V alone.
 
     Returns:
         What was found, the chosen solution first.
     """
     if rule == "beam":
-        return beam_search(expander, beams, max_steps=max_steps)
-    found = sample_solutions(expander, beams * beams, max_steps)
+        return beam_search(expander, beams, None, max_steps, logprob_weight)
+    found = sample_solutions(expander, beams * beams, max_steps, logprob_weight)
     if rule == "best_of_n":
         return found
     elected = (majority_vote if rule == "majority_vote" else value_vote)(found.solutions, answer)
@@ -179,8 +198,12 @@ def _vote(
     return max(votes, key=votes.__getitem__, default=None)
 
 
-def _ranked(solutions: Sequence[Solution]) -> list[Solution]:
-    return sorted(solutions, key=lambda solution: -solution.value)
+def _ranked(solutions: Sequence[Solution], logprob_weight: float = 0.0) -> list[Solution]:
+    return sorted(solutions, key=lambda solution: -solution.value - logprob_weight * solution.logprob)
+
+
+def _finished_first(solutions: Sequence[Solution], logprob_weight: float) -> tuple[Solution, ...]:
+    return tuple(sorted(_ranked(solutions, logprob_weight), key=lambda solution: not solution.final))
 
 
 def _distinct(solutions: Sequence[Solution]) -> list[Solution]:

@@ -75,7 +75,10 @@ class StepSampler:
             values = judge.values(slots, prompts, proposals).tolist()
         self._count(sum(map(len, prompts)), int(proposals.counts.sum()))
         rows = zip(proposals.listed(), values, strict=True)
-        return [[self._step(ids, value) for (ids, _), value in zip(*row, strict=True)] for row in rows]
+        return [
+            [self._step(ids, sum(logprobs), value) for (ids, logprobs), value in zip(*row, strict=True)]
+            for row in rows
+        ]
 
     def steps_within(self, length: int) -> int:
         """How many further steps surely fit into a context of ``length`` tokens, at least one."""
@@ -86,10 +89,10 @@ class StepSampler:
         self.generated_tokens += generated
         self.critic_tokens += 0 if self.critic is None else prompt + generated
 
-    def _step(self, ids: tuple[int, ...], value: float | None) -> Step:
+    def _step(self, ids: tuple[int, ...], logprob: float, value: float | None) -> Step:
         text = self.chat.action_text(ids)
         whole = ids[-1] == self.chat.end_id
-        return Step(text, value, whole and self.is_final(text), ids)
+        return Step(text, value, whole and self.is_final(text), logprob, ids)
 
     def _told(self, solution: Solution) -> list[int]:
         """The conversation up to the next step."""

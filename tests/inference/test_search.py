@@ -151,3 +151,15 @@ def test_every_rule_takes_its_own_of_the_same_solutions():
 def test_no_rule_exceeds_the_beams_budget(rule):
     found = solve(Digits(0), rule, 3, lambda solution: solution.text, max_steps=4)
     assert found.sampled_steps <= 4 * 3 * 3
+
+
+def test_log_probability_weight_trades_value_against_likelihood():
+    class Two:
+        def expand(self, solutions, n):
+            return [[Step("odd", 0.52, True, -4.0), Step("usual", 0.50, True, -0.5)] for _ in solutions]
+
+    for weight, text in ((0.0, "odd"), (0.03, "usual")):
+        assert beam_search(Two(), 1, logprob_weight=weight).best.text == text
+        assert sample_solutions(Two(), 2, logprob_weight=weight).best.text == text
+        solution = sample_solutions(Two(), 2, logprob_weight=weight).best
+        assert solution.value in (0.50, 0.52)  # ranking leaves V alone

@@ -30,7 +30,11 @@ def test_values_are_those_of_the_whole_conversation_after_the_step(sampler, chat
         told = chat.opening(OPENING) + list(solution.steps[0].tokens) + chat.reply("Nothing happens.")
         for step in proposed:
             with torch.no_grad():
-                value = steps.critic(torch.tensor([told + list(step.tokens)]))[0, -1].item()
+                ids = torch.tensor([told + list(step.tokens)])
+                value = steps.critic(ids)[0, -1].item()
+                table = steps.policy(ids).logits[0, len(told) - 1 : -1].float().log_softmax(-1)
+            logprob = table.gather(1, ids[0, len(told) :, None]).sum().item()
+            assert step.logprob == pytest.approx(logprob, abs=1e-3)
             assert step.value == pytest.approx(value, abs=1e-4)
             assert step.text == chat.action_text(step.tokens)
 
