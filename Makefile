@@ -24,7 +24,16 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/whole_path.py $(ARGS)
+	$(BIN)/python benchmarks/run.py --suite smoke $(ARGS)
+	$(BIN)/python benchmarks/run.py --suite math-procedural $(ARGS)
+	$(BIN)/python benchmarks/whole_path.py
+ifdef ALFWORLD_DATA
+	$(BIN)/python benchmarks/run.py --suite alfworld-small --data "$(ALFWORLD_DATA)" $(ARGS)
+	$(BIN)/python benchmarks/whole_path.py --games "$(ALFWORLD_DATA)" --seeds 0
+else
+	@echo "skipped: alfworld-small and the whole path on real games; run make bench ALFWORLD_DATA=DIR"
+endif
+	@echo "skipped: alfworld-paper, gsm8k and math500, which want a GPU; benchmarks/README.md has their commands"
 
 install: $(STAMP)
 

@@ -405,6 +405,7 @@ def add_bench(commands: Commands) -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of training; default: the suite's")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the suite's")
+    parser.add_argument("--model", metavar="PATH", help="to start from; default: the suite's")
     parser.add_argument(
         "--data",
         type=Path,

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from oreo_agents.bench import results
 from oreo_agents.bench.games import Arenas, find
@@ -24,14 +26,16 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, write_json
 from oreo_agents.stages import Stage, Stages, in_order
 
+OWN = "its greedy choice"
+
 
 def run(args: argparse.Namespace) -> int:
     """``oreo-agents bench``; 1 if a part of the suite could not be done."""
     suite = load_suite(args.suite)
     for name in args.methods or ():
         known(name, suite.methods, f"--methods: suite {suite.name} has no method")
-    if args.seeds:
-        suite = replace(suite, seeds=tuple(args.seeds))
+    given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
+    suite = replace(suite, **{key: value for key, value in given.items() if value})
     output = args.output or Path("runs/bench") / suite.name
     found = bench(suite, output, args.data, args.jobs, args.methods or (), Console(stderr=True))
     path = args.results or Path("results") / f"{suite.name}.json"
@@ -109,13 +113,7 @@ def show(found: Result, console: Console) -> None:
         games, seeds = found["data"]["tests"][test]["games"], len(found["settings"]["seeds"])
         title = f"{found['suite']}: {test}, {games} games, {limit} steps, {seeds} seed{'s' * (seeds > 1)}"
         console.print(success_table(rows, title))
-        for one in found["differences"]:
-            if (one["test"], one["max_steps"]) == (test, limit):
-                low, high = (100 * bound for bound in one["interval95"])
-                line = (
-                    f"{one['a']} minus {one['b']}: {100 * one['mean']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-                )
-                console.print(line, highlight=False, markup=False)
+        console.print(_difference_table(found["differences"], test, limit))
         console.print()
     causes = {name: why for name, why in found["failed"].items() if not why.startswith("needs ")}
     for name, reason in {**found["skipped"], **causes}.items():
@@ -142,6 +140,23 @@ def plot(found: Result, path: Path) -> None:
         chosen = [run for run in found["runs"] if run["test"] == test and run.get("calibration")]
         if chosen:
             plots.calibration_plot(chosen, where / f"{test}-calibration.png", title)
+
+
+def _difference_table(differences: Sequence[dict[str, Any]], test: str, limit: int) -> Table:
+    """A row per policy and search; what it is compared with in columns."""
+    chosen = [one for one in differences if (one["test"], one["max_steps"]) == (test, limit)]
+    cells: dict[str, dict[str, str]] = {}
+    for one in chosen:
+        column = one["b"] if one["b"] in results.BASELINES else OWN
+        low, high = (100 * bound for bound in one["interval95"])
+        cells.setdefault(one["a"], {})[column] = f"{100 * one['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Difference in points")
+    for column in (*results.BASELINES, OWN):
+        table.add_column(f"to {column}", justify="right", no_wrap=True)
+    for row, found in cells.items():
+        table.add_row(Text(row), *(found.get(column, "") for column in (*results.BASELINES, OWN)))
+    return table
 
 
 def _done(verdicts: Sequence[Verdict], failed: Result) -> list[Verdict]:

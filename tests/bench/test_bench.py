@@ -110,7 +110,7 @@ def test_tables_and_plots_of_a_result(finished, tmp_path, capsys):
     _, found = finished
     show(found, Console(width=160))
     said = capsys.readouterr().out
-    assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "oreo best-of-2 minus oreo: " in said
+    assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "to its greedy choice" in said
     plot(found, tmp_path / "smoke.json")
     drawn = {path.name for path in (tmp_path / "smoke").iterdir()}
     assert drawn == {f"unseen-{kind}.png" for kind in ("success", "budget", "rounds", "calibration")}
@@ -184,3 +184,46 @@ def _wait(true, seconds=60.0):
 def test_the_command_refuses_unknown_methods(capsys):
     assert main(["bench", "--suite", "smoke", "--methods", "ppo"]) == 2
     assert "has no method 'ppo'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A Llama with random weights and an ordinary byte-level vocabulary, as any Hugging Face folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from oreo_agents.environments import environments
+    from oreo_agents.tokenizer import learn_text_tokenizer
+
+    env = environments(split="generated")()
+    tokenizer = learn_text_tokenizer([env.reset(options={"game": i})[0] for i in range(40)], 600)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=4096, **sizes, **ids)
+    folder = tmp_path_factory.mktemp("llama")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_the_papers_protocol_starts_from_any_hugging_face_model(llama, tmp_path):
+    """One game, imitated until it is won now and then; so there are successes and failures to learn from."""
+    paper = load_suite("alfworld-paper")
+    small = replace(
+        paper,
+        model=str(llama),
+        seeds=(0,),
+        step_limits=(12,),
+        train=GameSet("generated", limit=1),
+        tests={"unseen": GameSet("generated_unseen", limit=2)},
+        sft={"epochs": 80, "learning_rate": 1e-2, "batch_size": 1, "muon": True},
+        rollouts=Rollouts(per_game=24),
+        search=replace(paper.search, ks=(1, 2), constrained=False),
+    )
+    found = bench(small, tmp_path, methods=("sft", "rejection", "dpo", "oreo"))
+    assert found["failed"] == {}
+    rows = [row["method"] for row in found["table"]]
+    names = ("sft", "rejection", "dpo", "oreo")
+    assert rows == [label for name in names for label in (name, f"{name} best-of-2")]
+    assert all(run["tokens_per_episode"] > 0 for run in found["runs"])
