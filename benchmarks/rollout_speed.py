@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--turns", type=int, default=30, help="default: %(default)s")
     parser.add_argument("--batch", type=int, default=16, help="default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--output", type=Path, help="default: results/rollout_speed_MODEL.json")
     args = parser.parse_args()
     torch.set_num_threads(1)

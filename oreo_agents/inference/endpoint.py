@@ -145,7 +145,7 @@ class EndpointPolicy:
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Append the chosen candidates."""
-        chosen = [proposals.tokens(row, lane) for row, lane in enumerate(lanes.tolist())]
+        chosen = [row[lane][0] for row, lane in zip(proposals.listed(), lanes.tolist(), strict=True)]
         self.extend(slots, chosen)
 
     def _prompt(self, ids: list[int]) -> str | list[int]:

@@ -33,14 +33,6 @@ class Proposals:
     errors: Mapping[int, str] = field(default_factory=dict)
     """Rows for which there are no candidates, with the reason; what the others fields say of them means nothing."""
 
-    def tokens(self, row: int, lane: int) -> list[int]:
-        """One candidate's token ids."""
-        return self.tree.ids[row, self.nodes[row, : self.counts[row, lane], lane]].tolist()
-
-    def token_logprobs(self, row: int, lane: int) -> list[float]:
-        """One candidate's log-probabilities, token by token."""
-        return self.logprobs[row, : self.counts[row, lane], lane].tolist()
-
     def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
         """Token ids and their log-probabilities for each slot's candidates, in one transfer from the device."""
         ids = self.tree.ids.gather(1, self.nodes.flatten(1)).view_as(self.nodes)

@@ -30,6 +30,10 @@ def log_probs(policy, ids):
         return policy(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
 
 
+def tokens(proposals, row, lane):
+    return list(proposals.listed()[row][lane][0])
+
+
 def greedy(policy, ids, n):
     out = []
     while len(out) < n and END not in out:
@@ -42,7 +46,7 @@ def test_greedy_decoding_equals_recomputing_every_token(policy):
     prompts = [[5, 6, 7, 8, 9], [2, 10]]
     proposals = cached.propose([0, 1], prompts, torch.full((2, 8, 1), torch.nan), 1.0)
     for row, prompt in enumerate(prompts):
-        assert proposals.tokens(row, 0) == greedy(policy, prompt, 8)
+        assert tokens(proposals, row, 0) == greedy(policy, prompt, 8)
 
 
 def test_candidates_over_turns_equal_separate_forward_passes(policy, critic):
@@ -65,17 +69,17 @@ def test_candidates_over_turns_equal_separate_forward_passes(policy, critic):
         for row, slot in enumerate(slots):
             said[slot] += new[row]
             for lane in range(k):
-                ids = proposals.tokens(row, lane)
+                ids = tokens(proposals, row, lane)
                 lengths.add(len(ids))
                 assert END not in ids[:-1] and (ids[-1] == END or len(ids) == n)
                 expected = log_probs(policy, said[slot] + ids)[len(said[slot]) - 1 : -1]
                 expected = expected[torch.arange(len(ids)), ids].tolist()
-                assert proposals.token_logprobs(row, lane) == pytest.approx(expected, abs=1e-4)
+                assert proposals.listed()[row][lane][1] == pytest.approx(expected, abs=1e-4)
                 with torch.no_grad():
                     value = critic(torch.tensor([said[slot] + ids]))[0, -1].item()
                 assert values[row, lane].item() == pytest.approx(value, abs=1e-4)
-            assert proposals.tokens(row, 0) == greedy(policy, said[slot], n)
-            said[slot] += proposals.tokens(row, int(lanes[row]))
+            assert tokens(proposals, row, 0) == greedy(policy, said[slot], n)
+            said[slot] += tokens(proposals, row, int(lanes[row]))
     assert len(lengths) > 1  # candidates that end early and late were among them
 
 
@@ -107,9 +111,9 @@ def test_a_critic_on_the_policys_trunk_reads_no_prompt_of_its_own(policy):
             said[row] += new[row]
             for lane in range(4):
                 with torch.no_grad():
-                    value = critic(torch.tensor([said[row] + proposals.tokens(row, lane)]))[0, -1].item()
+                    value = critic(torch.tensor([said[row] + tokens(proposals, row, lane)]))[0, -1].item()
                 assert proposals.values[row, lane].item() == pytest.approx(value, abs=1e-4)
-            said[row] += proposals.tokens(row, int(lanes[row]))
+            said[row] += tokens(proposals, row, int(lanes[row]))
 
 
 def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
@@ -120,7 +124,7 @@ def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
         alone = CachedPolicy(policy, 1, 256, END, n).propose(
             [0], [prompt], uniforms[:, :, lane : lane + 1], 1.0
         )
-        assert alone.tokens(0, 0) == together.tokens(0, lane)
+        assert tokens(alone, 0, 0) == tokens(together, 0, lane)
 
 
 def test_pick_without_randomness_takes_the_most_likely():
@@ -178,7 +182,7 @@ def test_what_candidates_share_is_run_once(policy, critic):
     with counted(policy.base_model, "policy"), counted(critic.backbone, "critic"):
         proposals = CachedPolicy(policy, 1, 64, -1, 6).propose([0], [[5, 6]], uniforms, 1.0)
         values = CachedCritic(critic, 1, 64).values([0], [[5, 6]], proposals)
-    assert proposals.tokens(0, 0) == proposals.tokens(0, 3) != proposals.tokens(0, 4)
-    assert proposals.tokens(0, 0)[:2] == proposals.tokens(0, 4)[:2]
+    assert tokens(proposals, 0, 0) == tokens(proposals, 0, 3) != tokens(proposals, 0, 4)
+    assert tokens(proposals, 0, 0)[:2] == tokens(proposals, 0, 4)[:2]
     assert widths["policy"] == [2, 1, 1, 2, 2, 2] and widths["critic"] == [2, 1 + 1 + 4 * 2]
     assert len(set(values[0, :4].tolist())) == 1 and values[0, 4] != values[0, 0]
