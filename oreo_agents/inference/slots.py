@@ -307,13 +307,16 @@ class SlotModel:
             counts: ``[B]`` how many of them to keep.
         """
         rows = torch.as_tensor(list(slots), device=self.device)
-        steps = torch.arange(int(counts.max()), device=self.device)
-        path = torch.where(steps < counts[:, None], path[:, : len(steps)], steps)
-        if (path != steps).any():
-            start = self.lengths[rows][:, None]
+        kept = torch.arange(int(counts.max()), device=self.device) < counts[:, None]
+        owner, step = kept.nonzero(
+            as_tuple=True
+        )  # only what is kept: beyond it a long sequence has no columns
+        node = path[owner, step]
+        if (node != step).any():
+            slot, start = rows[owner], self.lengths[rows][owner]
             for layer in self._layers:
                 for states in (layer.keys, layer.values):
-                    states[rows[:, None], :, start + steps] = states[rows[:, None], :, start + path]
+                    states[slot, :, start + step] = states[slot, :, start + node]
         self.lengths[rows] += counts
 
     def _forward(

@@ -5,7 +5,7 @@ import torch
 from learning import random_decoder
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.slots import SlotModel, Tree
+from oreo_agents.inference.slots import SlotModel, Tree, tree_of
 
 VOCABULARY = 40
 SHAPES = [("qwen3", 4, 2), ("qwen3", 4, 1), ("llama", 4, 2), ("llama", 2, 2)]
@@ -111,6 +111,22 @@ def test_the_kept_candidate_is_what_later_turns_see(backbone, tokens):
             said[slot] = said[slot] + tree.ids[slot, chosen[slot]].tolist() + chunks[slot]
             close(hidden[slot], alone(backbone, said[slot])[-1])
     assert model.lengths.tolist() == [len(ids) for ids in said]
+
+
+def test_a_short_candidate_at_the_end_of_the_cache_beside_a_long_one(backbone, tokens):
+    """The long sequence has no columns for as many tokens as the other one keeps."""
+    model = SlotModel(backbone, slots=2, max_length=256)
+    said = [tokens(57), tokens(5)]
+    for chunk in (said[0][:40], said[0][40:41], said[0][41:]):  # grows to 60 columns, three are left
+        model.extend([0], [chunk])
+    model.extend([1], [said[1]])
+    kept = [[2], [6, 7, 8, 9, 10, 11]]
+    tree, nodes, _ = tree_of([[[1], kept[0]], [[4, 5], kept[1]]], torch.device("cpu"))
+    model.branch([0, 1], tree, 0, tree.ids >= 0)
+    model.commit([0, 1], nodes[:, :, 1], torch.tensor([1, 6]))
+    more = [tokens(2), tokens(3)]
+    for slot, hidden in enumerate(model.extend([0, 1], more)):
+        close(hidden, alone(backbone, said[slot] + kept[slot] + more[slot])[-1])
 
 
 def test_branches_that_are_not_kept_leave_no_trace(backbone, tokens):
