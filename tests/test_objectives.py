@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import pytest
 import torch
@@ -235,6 +236,45 @@ def test_soft_methods_by_plain_loops(make, episodes, method, tokens):
         )
     ]
     assert step(trainer, tokens)[0] == pytest.approx(mean(total), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["forward", "sampled"])
+def test_the_other_regularisers_by_plain_loops(make, episodes, kind):
+    """What alpha adds to the loss: KL[pi_ref || pi], or exp(-rho) - 1 + rho at the data's tokens."""
+    trainer = make("oreo", regularizer=kind, alpha=0.5)
+    kls = []
+    for one, (_, rho, _, _) in zip(episodes, columns(trainer, episodes, None), strict=True):
+        if kind == "sampled":
+            kls.append(mean([math.exp(-r) - 1 + r for r in rho.values()]))
+            continue
+        ids = torch.tensor([one.input_ids])
+        with torch.no_grad():
+            policy, reference = (
+                torch.distributions.Categorical(logits=model(input_ids=ids).logits[0])
+                for model in (trainer.policy, trainer.reference.model)
+            )
+        all_kl = torch.distributions.kl_divergence(reference, policy)
+        kls.append(mean([all_kl[p - 1].item() for p in rho]))
+    without = step(make("oreo", regularizer=kind, alpha=0.0))[0]
+    assert step(trainer)[0] - without == pytest.approx(0.5 * mean(kls), rel=1e-3)
+
+
+def test_importance_weights_and_clip_by_plain_loops(make, episodes):
+    """An episode counts exp(min(1, log-ratio)) times; the critic's targets bound what the log-ratios say."""
+    clip = 0.5
+    trainer = make("oreo", importance_weights=True, log_ratio_clip=clip, alpha=0.0)
+    torch.nn.init.normal_(trainer.critic.value_head.weight, std=0.2)
+    total, clipped = [], 0
+    for one, (_, rho, _, values) in zip(episodes, columns(trainer, episodes, trainer.critic), strict=True):
+        squares = []
+        for p in {*(p - 1 for p in rho), *(end for _, end in turns_of(one))}:
+            to_go = sum(r for q, r in rho.items() if q > p)
+            clipped += abs(to_go) > clip
+            squares.append((values[p] - one.returns[p] + BETA * max(-clip, min(clip, to_go))) ** 2)
+        weight = math.exp(min(1.0, sum(rho.values())))
+        total.append(weight * (mean(squares) + expected_policy("oreo", one, rho, values)))
+    assert clipped
+    assert step(trainer)[0] == pytest.approx(mean(total), rel=1e-3)
 
 
 def test_iql_by_plain_loops(make, episodes):

@@ -11,7 +11,7 @@ from learning import EPISODES, LOSING, OPENING, WINNING, episode
 from oreo_agents.actor_critic import PolicyAndCritic, Reference
 from oreo_agents.batches import collate
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.models import Critic, load_critic, load_policy, save_agent, trunk_of
+from oreo_agents.models import Critic, load_critic, load_policy, save_agent, small_decoder, trunk_of
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 
@@ -325,7 +325,36 @@ def test_a_resumed_run_ends_where_an_unbroken_one_ends(make, policy, tmp_path, m
     assert resumed.state.global_step == 5
     weights = unbroken.trained.state_dict()
     for name, weight in resumed.trained.state_dict().items():
-        torch.testing.assert_close(weight, weights[name], atol=1e-6, rtol=0, msg=name)
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_bf16_is_for_the_pass_and_the_disk(make, policy, tmp_path, encoded):
+    """Master weights stay in float32, losses are near those of float32, the agent is stored in half the size."""
+    start = copy.deepcopy(policy)
+    plain, half = make("oreo", max_steps=2), make("oreo", policy=start, max_steps=2, bf16=True)
+    for trainer in (plain, half):
+        trainer.train()
+        assert {x.dtype for x in trainer.trained.parameters()} == {torch.float32}
+    one, other = (trainer.state.log_history[1] for trainer in (plain, half))
+    assert other["loss"] == pytest.approx(one["loss"], rel=0.05) and other["loss"] != one["loss"]
+    half.save_agent(tmp_path / "agent")
+    loaded, _ = load_policy(tmp_path / "agent")
+    assert {x.dtype for x in loaded.parameters()} == {torch.bfloat16}
+    assert load_critic(tmp_path / "agent").value_head.weight.dtype == torch.float32
+
+
+def test_a_compiled_model_learns_the_same(make, tokenizer):
+    """Traced by dynamo; the code that inductor makes of it is torch's own matter."""
+    ended = []
+    for options in ({}, {"torch_compile": True, "torch_compile_backend": "eager"}):
+        torch.manual_seed(0)
+        policy = small_decoder(tokenizer, hidden_size=64, layers=1)
+        trainer = make("oreo", policy=policy, critic="shared", max_steps=2, **options)
+        trainer.train()
+        ended.append(trainer.trained.state_dict())
+    assert type(trainer.model_wrapped).__name__ == "OptimizedModule"
+    for name, weight in ended[1].items():
+        torch.testing.assert_close(weight, ended[0][name], atol=1e-6, rtol=1e-5, msg=name)
 
 
 # --- what `train` leaves on disk ------------------------------------------------------------------------------
