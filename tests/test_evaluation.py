@@ -220,7 +220,7 @@ def test_lookahead_is_a_setting_of_its_own_with_its_simulator_steps(tmp_path, ag
 
 
 def test_searches_for_solutions_are_compared_at_one_budget(tmp_path, agent, capsys):
-    sums = ("--env", "OREO-Reasoning", "--games", "chain_sum", "--split", "test", "--k", "2")
+    sums = ("--env", "OREO-Reasoning", "--games", "chain_sum", "--split", "test", "--k", "2", "-n", "1")
     rules = ("beam", "best_of_n", "majority_vote", "value_vote")
     results = judged(tmp_path, agent, *sums, "--select", "greedy", *rules)
     assert list(results) == [
