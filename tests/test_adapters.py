@@ -296,6 +296,18 @@ def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path
     assert decided and [line["eval_success"] for line in trainer.state.log_history if "eval_success" in line]
 
 
+def test_the_command_line_trains_adapters(agent_folder, tmp_path, monkeypatch):
+    """And says what is missing where a second adapter has no first."""
+    from oreo_agents.cli import main
+
+    monkeypatch.setattr("oreo_agents.dataset.load_trajectories", lambda path: EPISODES)
+    command = ["train", "--data", str(tmp_path), "--model", str(agent_folder[1]), "--steps", "1"]
+    command += ["--critic", "lora", "-o", str(tmp_path / "next")]
+    assert main(command) == 2
+    assert main([*command, "--lora", "2"]) == 0
+    assert (tmp_path / "next" / "critic" / "adapter_config.json").is_file()
+
+
 # --- QLoRA ----------------------------------------------------------------------------------------------------
 
 

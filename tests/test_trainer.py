@@ -399,6 +399,23 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_agent(tmp_path, po
     assert not output.exists()
 
 
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint_intact(make, tmp_path):
+    from transformers import TrainerCallback
+
+    class Break(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 1:
+                trainer.policy.model.norm.weight.data.fill_(torch.nan)
+
+    trainer = make("oreo", max_steps=3, save_strategy="steps", save_steps=1)
+    trainer.add_callback(Break())
+    with pytest.raises(TrainingError, match="loss is nan at step 1; the last saved checkpoint is intact"):
+        trainer.train()
+    assert {path.name for path in (tmp_path / "run").glob("checkpoint-*")} == {"checkpoint-1"}
+    policy, _ = load_policy(tmp_path / "run" / "checkpoint-1")
+    assert all(weight.isfinite().all() for weight in policy.state_dict().values())
+
+
 # --- options that change while training goes on ---------------------------------------------------------------
 
 
