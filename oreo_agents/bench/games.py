@@ -17,7 +17,7 @@ from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import dialect_of
 
-HASHED = 200
+HASHED = 50
 """Of games that are made when asked for, so many stand for all in the hash."""
 
 FOLDERS = {"OREO-GSM8K": "gsm8k", "OREO-MATH": "math"}

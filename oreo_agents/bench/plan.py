@@ -95,7 +95,7 @@ class Plan:
         if not trials:
             return None
         assert self.arenas.dev is not None
-        seed, method = self.suite.seeds[0], self.suite.methods[name]
+        seed, method = self.suite.sweep.seed, self.suite.methods[name]
         verdicts = []
         for i, options in enumerate(trials):
             tried = replace(method, options={**method.options, **options})

@@ -88,12 +88,13 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Trials of options, trained with the first seed and judged on the dev games; the best is used for all seeds."""
+    """Trials of options, trained with one seed and judged on the dev games; the best is used for all seeds."""
 
     trials: Mapping[str, tuple[Options, ...]] = field(default_factory=dict)
     """As many for every method."""
     rollouts: int | None = None
     """A trial is trained on so many episodes; None: on all."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

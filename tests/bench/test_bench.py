@@ -123,6 +123,19 @@ def test_a_new_method_leaves_the_others_as_they_are(suite, finished):
     assert old.items() <= new.items() and "seed-0/dpo" in new
 
 
+def test_another_seed_needs_the_same_sweep(suite, finished):
+    output, _ = finished
+    old, new = (
+        {s.name: s.digest for s in stages_of(replace(suite, seeds=seeds), output)} for seeds in ((0,), (1,))
+    )
+    assert {name for name in old.keys() & new.keys() if name.startswith("sweep/")} == {
+        *(f"sweep/oreo-{i}{dev}" for i in (0, 1) for dev in ("", "-dev")),
+        "sweep/oreo.json",
+    }
+    assert all(old[name] == new[name] for name in old.keys() & new.keys())
+    assert "seed-1/oreo" in new and "seed-1/oreo" not in old
+
+
 def stages_of(suite, data):
     return in_order(verdict.stage for verdict in Plan(suite, find(suite, data)).verdicts())
 
