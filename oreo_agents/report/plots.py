@@ -56,11 +56,9 @@ def _curve(axes, results: Sequence[Result], colour: str) -> None:
     ordered = sorted(results, key=lambda result: result["tokens_per_episode"])
     budgets = [result["tokens_per_episode"] for result in ordered]
     rates = [100 * result["successes"] / result["n"] for result in ordered]
-    bounds = [wilson(result["successes"], result["n"]) for result in ordered]
-    below = [rate - 100 * low for rate, (low, _) in zip(rates, bounds, strict=True)]
-    above = [100 * high - rate for rate, (_, high) in zip(rates, bounds, strict=True)]
+    whiskers = list(zip(*map(_whiskers, ordered), strict=True))
     label = str(ordered[0].get("select", ""))
-    axes.errorbar(budgets, rates, yerr=[below, above], color=colour, marker="o", capsize=3, label=label)
+    axes.errorbar(budgets, rates, yerr=whiskers, color=colour, marker="o", capsize=3, label=label)
     for budget, rate, result in zip(budgets, rates, ordered, strict=True):
         axes.annotate(
             f"k={result['k']}" if "k" in result else _plain(result["method"]),
@@ -80,10 +78,7 @@ def lines_plot(results: Sequence[Result], x: str, x_name: str, path: str | Path,
     for policy in dict.fromkeys(result["policy"] for result in results):
         ordered = sorted((r for r in results if r["policy"] == policy), key=lambda result: result[x])
         rates = [100 * result["success_rate"] for result in ordered]
-        bounds = [[100 * bound for bound in _interval(result)] for result in ordered]
-        whiskers = list(
-            zip(*([r - low, high - r] for r, (low, high) in zip(rates, bounds, strict=True)), strict=True)
-        )
+        whiskers = list(zip(*map(_whiskers, ordered), strict=True))
         places = [result[x] for result in ordered]
         axes.errorbar(places, rates, yerr=whiskers, marker="o", capsize=3, label=_plain(policy))
     axes.set_xticks(sorted({result[x] for result in results}))
@@ -134,6 +129,13 @@ def _interval(result: Result) -> tuple[float, float]:
     return result.get("interval95") or wilson(result["successes"], result["n"])
 
 
+def _whiskers(result: Result) -> tuple[float, float]:
+    """How far the interval reaches below and above the rate, in points; rounding makes no negative length."""
+    rate = result["successes"] / result["n"] if result["n"] else 0.0
+    low, high = _interval(result)
+    return max(0.0, 100 * (rate - low)), max(0.0, 100 * (high - rate))
+
+
 def _save(figure, axes, title: str, path: Path) -> Path:
     axes.set_title(title, loc="left", fontsize=11)
     _calm(axes)
@@ -146,7 +148,7 @@ def _bar(axes, row: int, result: Result) -> None:
     successes, n = result["successes"], result["n"]
     rate = successes / n if n else 0.0
     low, high = _interval(result)
-    whiskers = [[100 * (rate - low)], [100 * (high - rate)]]
+    whiskers = [[length] for length in _whiskers(result)]
     axes.barh(row, 100 * rate, height=0.62, color=_colour(result["method"]), zorder=2)
     axes.errorbar(
         100 * rate, row, xerr=whiskers, fmt="none", ecolor="#333333", elinewidth=1, capsize=3, zorder=3

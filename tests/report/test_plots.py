@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 
-from oreo_agents.report.plots import DEEP_BLUE, success_plot
+from oreo_agents.report.plots import DEEP_BLUE, budget_plot, calibration_plot, lines_plot, success_plot
 
 
 def bar_width(path, colour):
@@ -35,3 +35,25 @@ def test_drawing_leaves_pyplot_alone(tmp_path):
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_nothing_and_everything_won_are_drawn(tmp_path):
+    """At these counts Wilson's bounds miss 0 and 1 by a rounding error."""
+    ends = [
+        dict(method="m", policy="m", k=k, n=n, successes=won, success_rate=won / n, tokens_per_episode=k)
+        for k, (n, won) in enumerate(((n, won) for n in range(1, 60) for won in (0, n)), start=1)
+    ]
+    assert success_plot(ends, tmp_path / "bars.png").is_file()
+    assert lines_plot(ends, "k", "k", tmp_path / "lines.png").is_file()
+    assert budget_plot(ends, tmp_path / "budget.png").is_file()
+
+
+def test_calibration_adds_the_seeds_up(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn = []
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **how: drawn.append((list(x), list(y))))
+    monkeypatch.setattr(Axes, "legend", lambda self, **how: None)
+    bins = [dict(predicted=0.42, episodes=3, won=1), dict(predicted=0.48, episodes=1, won=1)]
+    calibration_plot([dict(method="m", n=4, calibration=[one]) for one in bins], tmp_path / "c.png")
+    assert drawn[1] == ([(3 * 0.42 + 0.48) / 4], [2 / 4])
