@@ -133,8 +133,8 @@ class Plan:
         plays = self._plays(amount.episodes, amount.per_game, seed + 1000 * i)
         if amount.games:
             train = some_of(train, amount.games, plays.seed)
-        done = partial(work.roll_out, train, plays, amount.patience)
-        inputs = [train.sha256, asdict(plays), amount.patience, amount.games]
+        done = partial(work.roll_out, train, plays, amount.patience, amount.temperature)
+        inputs = [train.sha256, asdict(plays), amount.patience, amount.temperature, amount.games]
         self._rolled[name] = Stage(name, inputs, done, (policy,))
         return self._rolled[name]
 

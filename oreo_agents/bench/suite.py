@@ -51,6 +51,8 @@ class Rollouts:
     """On so many of the training games, so that each comes several times; None: on all."""
     patience: int | None = None
     """An episode ends after so many useless commands in a row."""
+    temperature: float = 1.0
+    """Of the sampling; above 1 the policy explores."""
 
 
 @dataclass(frozen=True, slots=True)

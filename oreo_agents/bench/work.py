@@ -104,13 +104,15 @@ def continue_imitation(
     _train(replace(fit, episodes=None), path, start, [demonstrations], {**options, "max_steps": updates})
 
 
-def roll_out(games: Found, plays: Plays, patience: int | None, path: Path, policy: Path) -> None:
-    """A policy's own episodes at temperature 1, on training games."""
+def roll_out(
+    games: Found, plays: Plays, patience: int | None, temperature: float, path: Path, policy: Path
+) -> None:
+    """A policy's own sampled episodes, on training games."""
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.collect import record_rollouts
 
     agent = OreoAgent.from_pretrained(
-        policy, select="sample", max_new_tokens=plays.max_new_tokens, name="policy"
+        policy, select="sample", temperature=temperature, max_new_tokens=plays.max_new_tokens, name="policy"
     )
     options = {**plays.options(len(games.indices)), "slots": plays.slots, "patience": patience}
     record_rollouts(agent, path, games.env_id, **options, **games.options)
