@@ -185,6 +185,7 @@ class PolicyAndCritic(nn.Module):
         reference: Reference | None = None,
         token_mask: Tensor | None = None,
         divergence: Divergence = "reverse",
+        head_alone: bool = False,
     ) -> dict[str, Tensor]:
         """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
 
@@ -194,6 +195,7 @@ class PolicyAndCritic(nn.Module):
             reference: the frozen start, for log-ratio and KL.
             token_mask: ``[B, T]`` bool, what is not padding; None: nothing is.
             divergence: which KL over the whole vocabulary; see :func:`oreo_agents.projection.project`.
+            head_alone: values on the policy's trunk move only their head.
 
         Returns:
             ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
@@ -221,7 +223,9 @@ class PolicyAndCritic(nn.Module):
         columns = {name: _scatter(getattr(statistics, name), actions) for name in names}
         if self.critic is not None:
             if self.critic.shares(self.policy):
-                columns["values"] = _scatter(self.critic.read(hidden), tokens)
+                columns["values"] = _scatter(
+                    self.critic.read(hidden.detach() if head_alone else hidden), tokens
+                )
             else:
                 columns["values"] = read_values(self.critic, self.layout, input_ids, tokens)
         return columns

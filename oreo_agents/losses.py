@@ -69,6 +69,32 @@ def value_loss(
     return masked_mean((values - target) ** 2, state_mask, weights)
 
 
+def answered_value_loss(
+    values: Tensor,
+    target_values: Tensor,
+    rho: Tensor,
+    returns: Tensor,
+    action_mask: Tensor,
+    end_mask: Tensor,
+    state_mask: Tensor,
+    beta: float,
+    clip: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Eq. 8 in states where a token is due; after an action, V of the state that the environment answers with.
+
+    Nothing is chosen while the environment answers, so Eq. 3 has both values equal, reward aside. As a target the
+    second is free of what the policy did later: what an action leads to is learnt from one answer, not from outcomes.
+
+    Args:
+        target_values: ``[B, T]``, what targets are made of (detached here).
+        state_mask: ``[B, T]`` bool, positions where the critic is read.
+    """
+    ahead = one_step_targets(target_values, returns, action_mask)
+    target = torch.where(end_mask, ahead, soft_returns(rho, returns, beta, clip))
+    return masked_mean((values - target) ** 2, state_mask, weights)
+
+
 def soft_returns(rho: Tensor, returns: Tensor, beta: float, clip: float | None = None) -> Tensor:
     """Eq. 7's right-hand side at every position, ``[B, T]``: what the critic learns to predict."""
     to_go = sum_after(rho.detach())

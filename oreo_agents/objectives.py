@@ -99,12 +99,16 @@ def _importance(out: Columns, config: OreoConfig) -> Tensor | None:
 
 
 def _soft_value(states: Callable[[MicroBatch], Tensor]) -> Loss:
-    """Eq. 8 in the given states."""
+    """Eq. 8 in the given states; after an action, what ``after_action`` says."""
 
     def loss(batch: MicroBatch, out: Columns, config: OreoConfig) -> Tensor:
         weights, clip = _importance(out, config), config.log_ratio_clip
-        given = out["values"], out["rho"], batch["returns"], states(batch)
-        return losses.value_loss(*given, config.beta, clip, weights)
+        values, rho, returns, read = out["values"], out["rho"], batch["returns"], states(batch)
+        if config.after_action == "outcome":
+            return losses.value_loss(values, rho, returns, read, config.beta, clip, weights)
+        masks = batch["action_mask"], batch["end_mask"], read
+        given = values, out.get("target_values", values), rho, returns, *masks
+        return losses.answered_value_loss(*given, config.beta, clip, weights)
 
     return loss
 

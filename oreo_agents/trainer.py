@@ -52,6 +52,7 @@ from oreo_agents.objectives import METHODS, Objective, imitation_weights
 from oreo_agents.optimizer import MuonAdamW, matrices
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
+AFTER_ACTION = ("outcome", "answer")
 REGULARIZERS = ("reverse", "forward", "sampled")
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
@@ -95,6 +96,12 @@ class OreoConfig(TrainingArguments):
     critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
     critic_warmup: float = field(
         default=0.0, metadata={"help": "Share of the steps that train the critic alone."}
+    )
+    after_action: str = field(
+        default="outcome",
+        metadata={
+            "help": "What V after an action learns: the soft outcome, or V of the environment's answer."
+        },
     )
     value_weight: float = field(
         default=1.0, metadata={"help": "Weight of the value loss; it matters where the trunk is shared."}
@@ -147,6 +154,7 @@ class OreoConfig(TrainingArguments):
             ("method", METHODS),
             ("regularizer", REGULARIZERS),
             ("critic", NEW_CRITICS),
+            ("after_action", AFTER_ACTION),
             ("layout", LAYOUTS),
         ):
             if (value := getattr(self, name)) not in known:
@@ -347,16 +355,21 @@ class OreoTrainer(Trainer):
             loss_v = objective.value_loss(inputs, out, args)
             self._meters.add("value_loss", loss_v, rows)
             diagnostics.record_critic(self._meters, inputs, out, objective.states(inputs), args.beta)
-            frozen = self.state.global_step < args.critic_warmup * self.state.max_steps
-            loss = args.value_weight * loss_v + (0.0 if frozen else 1.0) * loss
+            loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
         return (loss, out) if return_outputs else loss
+
+    @property
+    def _warming_up(self) -> bool:
+        """The critic learns alone."""
+        return self.state.global_step < self.args.critic_warmup * self.state.max_steps
 
     def _run(self, model: nn.Module, batch: MicroBatch, divergence: Any) -> dict[str, Tensor]:
         """One pass over all networks."""
         actions = batch["action_mask"]
         if not self.objective.reference:  # imitation also predicts observations
             actions = actions | (imitation_weights(batch, self.args.observation_weight) > 0)
-        out = model(batch["input_ids"], actions, self.reference, batch["token_mask"], divergence)
+        inputs = batch["input_ids"], actions, self.reference, batch["token_mask"]
+        out = model(*inputs, divergence, head_alone=self._warming_up)
         if self.target_critic is not None:
             with torch.no_grad():
                 out["target_values"] = read_values(

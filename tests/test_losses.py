@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from oreo_agents.losses import (
+    answered_value_loss,
     importance_weights,
     masked_mean,
     one_step_policy_loss,
@@ -45,6 +46,29 @@ def test_value_loss_by_hand():
     second = (0.6 - 0.4) ** 2
     loss = value_loss(VALUES, RHO, RETURNS, STATES, BETA)
     assert loss.item() == pytest.approx((first + second) / 2)
+
+
+def test_after_an_action_the_value_learns_from_the_answer():
+    # The first episode's actions end at 2 and at 4. Before tokens the targets are Eq. 8's; after the first action it
+    # is V once the environment has answered, .4; after the last one the reward alone, 1.
+    ends = torch.tensor([[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]).bool()
+    values = VALUES.clone().requires_grad_()
+    given = values, VALUES, RHO, RETURNS, ACTIONS, ends, STATES | ends, BETA
+    loss = answered_value_loss(*given)
+    before = (0.5 - 0.8) ** 2 + (0.1 - 0.9) ** 2 + (0.4 - 0.7) ** 2
+    first = (before + (0.2 - 0.4) ** 2 + (0.3 - 1.0) ** 2) / 5
+    second = ((0.6 - 0.4) ** 2 + (0.2 - 0.0) ** 2) / 2
+    assert loss.item() == pytest.approx((first + second) / 2)
+    loss.backward()  # the answer's value is a constant where it is a target
+    assert values.grad[0, 3].item() == pytest.approx(2 * (0.4 - 0.7) / 5 / 2)
+
+
+def test_a_reward_on_the_way_is_not_counted_twice():
+    # The first action is worth 2 of the 3 to come; the answer's V stands for the rest.
+    returns = torch.tensor([[3.0, 3.0, 3.0, 1.0, 1.0]])
+    ends = torch.tensor([[0, 0, 1, 0, 1]]).bool()
+    loss = answered_value_loss(VALUES[:1], VALUES[:1], RHO[:1], returns, ACTIONS[:1], ends, ends, BETA)
+    assert loss.item() == pytest.approx(((0.2 - (2 + 0.4)) ** 2 + (0.3 - 1.0) ** 2) / 2)
 
 
 def deltas():

@@ -305,6 +305,16 @@ def test_warm_up_trains_the_critic_alone(make, policy):
     assert changed == {"critic"}
 
 
+def test_warm_up_of_a_shared_critic_leaves_the_trunk_alone(make, policy):
+    trainer = make("oreo", max_steps=2, critic_warmup=1.0, critic="shared")
+    before = {name: weight.clone() for name, weight in trainer.trained.state_dict().items()}
+    trainer.train()
+    after = trainer.trained.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {
+        "critic.value_head.weight"
+    }
+
+
 def test_the_critic_has_a_rate_of_its_own(make):
     trainer = make("oreo", max_steps=1, critic_learning_rate=0.0)
     before = copy.deepcopy(trainer.critic.state_dict())
