@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +15,9 @@ def with_results(arguments: list[str]) -> list[str]:
     """The arguments, with a place for the result file unless they name one."""
     if any(argument.split("=")[0] in ("--results", "-h", "--help") for argument in arguments):
         return arguments
-    suite = arguments[arguments.index("--suite") + 1] if "--suite" in arguments[:-1] else "smoke"
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--suite", default="smoke")
+    suite = parser.parse_known_args(arguments)[0].suite
     return [*arguments, "--results", str(RESULTS / f"{Path(suite).stem}.json")]
 
 

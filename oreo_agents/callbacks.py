@@ -39,13 +39,14 @@ class TrainingProgress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Open the bar."""
-        self.start = time.monotonic()
+        self.start, self.seen_before = time.monotonic(), state.num_input_tokens_seen
         self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
         self.bar.start()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Advance the bar."""
-        self.speed = state.num_input_tokens_seen / (time.monotonic() - self.start)
+        seen = state.num_input_tokens_seen - self.seen_before
+        self.speed = seen / (time.monotonic() - self.start)
         self.bar.update(self.task, completed=state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:

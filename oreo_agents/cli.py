@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.agents import SELECTS
-from oreo_agents.errors import OreoError
+from oreo_agents.errors import ConfigurationError, OreoError
 from oreo_agents.terminal.printable import printable
 
 SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
@@ -253,8 +253,12 @@ def run_record(args: argparse.Namespace) -> int | None:
         "limit": args.episodes,
         "max_steps": args.max_steps,
     }
-    if args.agent in AGENTS or not Path(args.agent).exists():
+    if args.agent in AGENTS:
         print(record(args.agent, args.output, epsilon=args.epsilon, **options))
+    elif args.epsilon:
+        raise ConfigurationError(
+            f"--epsilon disturbs {', '.join(AGENTS)}; {args.agent} samples: leave it out"
+        )
     else:
         from oreo_agents.agents.oreo import OreoAgent
 

@@ -10,6 +10,7 @@ import os
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
     from oreo_agents.agents import Agent
+    from oreo_agents.dataset.store import TrajectoryWriter
 
 AGENTS = ("expert", "shortest", "random")
 
@@ -47,6 +49,8 @@ class Summary:
     turns: int = 0
     already_there: int = 0
     """Episodes of this recording that an earlier run had made."""
+    failed: int = 0
+    """Episodes that could not be played for reasons outside the policy, and are not recorded."""
     seconds: float = 0.0
 
     @property
@@ -68,6 +72,7 @@ class Summary:
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
             f"({self.speed:.0f}/s), {self.success_rate:.1%} won, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
+            + (f"; {self.failed} could not be played" if self.failed else "")
         )
 
 
@@ -116,7 +121,8 @@ def record(
         DatasetError: ``path`` cannot be recorded into.
         DataNotFoundError: there are no such games.
     """
-    _check(agent, epsilon, shard, episodes_per_game, limit, max_steps)
+    _check_player(agent, epsilon)
+    _check_amounts(shard, episodes_per_game, limit, max_steps)
     if follows_plan(agent, env_id):
         options["expert"] = True
     env = environments(env_id, max_steps, **options)()
@@ -165,13 +171,15 @@ def record_rollouts(
         options: of the environment, as for ``gym.make(env_id)``: ``split``, ``games``, ...
 
     Raises:
-        ConfigurationError: there is no such environment, or it has a million games and there is no limit.
+        ConfigurationError: there is no such environment, it has a million games and there is no limit, or numbers
+            are out of range.
         DatasetError: ``path`` cannot be recorded into.
         DataNotFoundError: there are no such games.
     """
     from oreo_agents.dataset.store import TrajectoryWriter
     from oreo_agents.rollout import Episode, rollout
 
+    _check_amounts(shard, episodes_per_game, limit, max_steps)
     make_env = environments(env_id, max_steps, **options)
     env = make_env()
     plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
@@ -179,12 +187,15 @@ def record_rollouts(
     env.reset(options={"game": plan[0][0]})
     dialect = dialect_of(env.unwrapped)
     with TrajectoryWriter(summary.path, env_spec=env.spec, dialect=dialect) as writer:
-        waiting = [(game, repeat) for game, repeat in plan if writer.count(game, agent.name) <= repeat]
+        waiting = _lacking(plan, seed, writer, agent.name)
         summary.already_there = len(plan) - len(waiting)
         episodes = [Episode(game, _episode_seed(seed, game, repeat)) for game, repeat in waiting]
         played = rollout(make_env, episodes, agent, slots)
         start = time.monotonic()
         for _, trajectory in zip(_shown(waiting, summary, progress), played, strict=True):
+            if trajectory.metadata.get("failed"):  # no word on the policy; the next run tries it again
+                summary.failed += 1
+                continue
             writer.append(trajectory)
             summary.episodes += 1
             summary.successes += trajectory.success
@@ -348,7 +359,27 @@ def _plan(
     index, count = shard
     order = np.random.default_rng(seed).permutation(len(names))[index::count]  # of up to a million games
     episodes = ((names[game], repeat) for repeat in range(episodes_per_game) for game in order)
+    if not len(order):
+        raise ConfigurationError(f"shard {index}/{count} is empty: there are {len(names)} games")
     return list(islice(episodes, limit))
+
+
+def _lacking(
+    plan: Sequence[tuple[str, int]], seed: int, writer: TrajectoryWriter, agent: str
+) -> list[tuple[str, int]]:
+    """What of a plan is still to be played: many at once do not end in order, so an interruption leaves gaps."""
+    from oreo_agents.dataset import load_trajectories
+
+    there = load_trajectories(writer.path)
+    known = set(zip(there.games, there.agents, there.column("seed"), strict=True))
+    counts = Counter(game for game, _ in plan)
+    counts.subtract({game: writer.count(game, agent) for game in counts})
+    lacking = []
+    for game, repeat in reversed(plan):
+        if counts[game] > 0 and (game, agent, _episode_seed(seed, game, repeat)) not in known:
+            counts[game] -= 1
+            lacking.append((game, repeat))
+    return lacking[::-1]
 
 
 def _episode_seed(seed: int, game: str, repeat: int) -> int:
@@ -367,20 +398,16 @@ def _part(path: Path, shard: tuple[int, int]) -> Path:
     return path if count == 1 else path / f"part-{index}-of-{count}"
 
 
-def _check(
-    agent: str,
-    epsilon: float,
-    shard: tuple[int, int],
-    episodes_per_game: int,
-    limit: int | None,
-    max_steps: int,
-) -> None:
+def _check_player(agent: str, epsilon: float) -> None:
     if agent not in AGENTS:
         raise ConfigurationError(f"there is no scripted agent {agent!r}; choose one of {', '.join(AGENTS)}")
     if not 0 <= epsilon < 1 or (epsilon and agent == "random"):
         raise ConfigurationError(
             f"epsilon={epsilon:g} for {agent}: choose 0 <= epsilon < 1, and 0 for random, which is all noise"
         )
+
+
+def _check_amounts(shard: tuple[int, int], episodes_per_game: int, limit: int | None, max_steps: int) -> None:
     if not 0 <= shard[0] < shard[1]:
         raise ConfigurationError(f"shard {shard[0]}/{shard[1]}: shards of n are numbered 0/n to n-1/n")
     if min(episodes_per_game, max_steps, 1 if limit is None else limit) < 1:

@@ -42,7 +42,7 @@ def iterate(model: str | Path, arena: Arena, output: Path, loop: Loop, console: 
     """Run the loop under ``output``: ``rollouts-N``, ``policy-N`` and ``result-N.json`` of every round.
 
     Args:
-        model: the policy to start from: an agent's folder or a Hugging Face causal LM.
+        model: the policy to start from: an agent's folder, a Hugging Face causal LM, or ``small``, the shipped agent.
         arena: where to learn and to be judged.
         output: folder of the run, made if needed.
         loop: what is repeated.
@@ -54,6 +54,9 @@ def iterate(model: str | Path, arena: Arena, output: Path, loop: Loop, console: 
     Raises:
         ConfigurationError: ``output`` holds a run with other settings.
     """
+    from oreo_agents.agents.oreo import SHIPPED
+
+    model = SHIPPED.get(str(model), model)  # train would take the name for a new decoder
     output.mkdir(parents=True, exist_ok=True)
     _claim(output, model, arena, loop)
     rounds, stages = Rounds(arena, loop), Stages(output, console)

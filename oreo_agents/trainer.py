@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 from transformers import (
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -53,6 +54,11 @@ from oreo_agents.optimizer import MuonAdamW, matrices
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
 AFTER_ACTION = ("outcome", "answer")
+POSITIVE = ("beta", "kl_target", "max_return", "max_length", "micro_batch_tokens", "head_chunk")
+SHARES = ("critic_warmup", "target_decay", "expectile")
+"""Options between 0 and 1."""
+
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 REGULARIZERS = ("reverse", "forward", "sampled")
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
@@ -166,7 +172,23 @@ class OreoConfig(TrainingArguments):
         objective = METHODS[self.method]
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
+        self._check_values()
         super().__post_init__()
+
+    def _check_values(self) -> None:
+        if self.optim not in OPTIMIZERS:
+            raise ConfigurationError(
+                f"optim={self.optim!r} is not used: OreoTrainer steps with torch's AdamW, or with muon=True"
+            )
+        for names, fits, range_ in (
+            (POSITIVE, lambda x: x > 0, "above 0"),
+            (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1"),
+            (("alpha",), lambda x: x >= 0, "0 or more"),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not fits(value):
+                    raise ConfigurationError(f"{name} is {value}, it must be {range_}")
 
 
 class OreoTrainer(Trainer):
@@ -183,7 +205,7 @@ class OreoTrainer(Trainer):
         callbacks: as in Trainer.
 
     Raises:
-        DatasetError: no episodes; none of the needed kind; one longer than ``max_length``.
+        DatasetError: no episodes; none of the needed kind; one longer than ``max_length`` or what the model reads.
         ConfigurationError: the options do not fit the model or the critic.
     """
 
@@ -199,7 +221,7 @@ class OreoTrainer(Trainer):
         callbacks: list | None = None,
     ) -> None:
         self.objective: Objective = METHODS[args.method]
-        self.items = items = _items(train_dataset, args, self.objective, policy.config.vocab_size)
+        self.items = items = _items(train_dataset, args, self.objective, policy.config)
         for model in (trunk_of(policy), critic.backbone if critic else None):
             if model is not None:
                 prepare_attention(model, args.layout)
@@ -610,23 +632,28 @@ def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig, vocabulary: int
 
 
 def _items(
-    episodes: Sequence[EncodedEpisode], args: OreoConfig, objective: Objective, vocabulary: int
+    episodes: Sequence[EncodedEpisode], args: OreoConfig, objective: Objective, model: PretrainedConfig
 ) -> Sequence[Item]:
     episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
     if not episodes:
         raise DatasetError("there are no episodes to train on")
-    _check(episodes, args, vocabulary)
+    _check(episodes, args, model.vocab_size)
     if objective.contrast and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
             f"there are no {kind} episodes: {args.method} learns from the difference; "
             "record rollouts of the policy itself"
         )
-    items = objective.select(episodes, args.data_seed or args.seed)
+    items = objective.select(episodes, args.seed if args.data_seed is None else args.data_seed)
     longest = max(len(episode) for item in items for episode in as_episodes(item))
     if longest > args.max_length:
         raise DatasetError(
             f"an episode has {longest} tokens, max_length is {args.max_length}: raise max_length "
             "(a cut episode would be trained with a reward it did not earn)"
+        )
+    readable = getattr(model, "max_position_embeddings", None) or longest
+    if longest > readable:
+        raise DatasetError(
+            f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
         )
     return items

@@ -19,7 +19,9 @@ COMMANDS = [
     "report",
     "record",
     "train",
+    "iterate",
     "eval",
+    "bench",
     "dataset",
     "doctor",
 ]

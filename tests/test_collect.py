@@ -3,9 +3,12 @@ import json
 import pytest
 from oreo_envs.alfworld.generator import generate_game
 
-from oreo_agents.collect import AGENTS, record
+from oreo_agents.agents import Decision
+from oreo_agents.agents.scripted import ScriptedAgent
+from oreo_agents.collect import AGENTS, record, record_rollouts
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.trajectory import Action
 
 
 def run(path, agent="expert", **options):
@@ -104,10 +107,6 @@ def test_options_that_make_no_sense(tmp_path, wrong):
 
 
 def test_rollouts_of_an_agent_are_recorded_once_and_resume(tmp_path):
-    from oreo_agents.agents.scripted import ScriptedAgent
-    from oreo_agents.collect import record_rollouts
-    from oreo_agents.dataset import load_trajectories
-
     options = {"split": "generated", "seed": 3, "slots": 2}
     first = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", limit=3, progress=False, **options)
     second = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", limit=5, progress=False, **options)
@@ -115,6 +114,76 @@ def test_rollouts_of_an_agent_are_recorded_once_and_resume(tmp_path):
     episodes = load_trajectories(tmp_path / "d")
     assert len({episode.game for episode in episodes}) == len(episodes) == 5
     assert all(episode.success and episode.agent == "expert" for episode in episodes)
+
+
+def test_the_shipped_agent_is_recorded_by_its_name(tmp_path, capsys):
+    from oreo_agents import cli
+
+    command = ["record", "--agent", "small", "--split", "generated", "-n", "1", "--max-steps", "3"]
+    assert cli.main([*command, "-o", str(tmp_path / "d")]) == 0
+    (episode,) = load_trajectories(tmp_path / "d")
+    assert episode.agent == "small" and all(turn.token_ids for turn in episode.turns)
+    assert cli.main([*command, "--epsilon", "0.1", "-o", str(tmp_path / "e")]) == 2
+    assert "--epsilon disturbs expert, shortest, random" in capsys.readouterr().err
+
+
+class Interrupted(ScriptedAgent):
+    """The expert, which gets nowhere in every third episode, until it has been asked so many times."""
+
+    def __init__(self, questions):
+        super().__init__("expert")
+        self.questions = questions
+
+    def act_many(self, slots, observations, infos):
+        self.questions -= 1
+        if self.questions < 0:
+            raise KeyboardInterrupt
+        decisions = super().act_many(slots, observations, infos)
+        stuck = [self._seeds[slot] % 3 == 0 for slot in slots]
+        return [Decision(Action("look")) if s else d for s, d in zip(stuck, decisions, strict=True)]
+
+
+def test_interrupted_rollouts_lack_nothing_in_the_end(tmp_path):
+    """Of some games a later episode has ended before an earlier one, when the run is interrupted."""
+    options = {"games": _some_games(tmp_path), "episodes_per_game": 3, "slots": 7, "progress": False}
+    record_rollouts(Interrupted(1000), tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        record_rollouts(Interrupted(40), tmp_path / "parts", **options)
+    whole, parts = load_trajectories(tmp_path / "whole"), load_trajectories(tmp_path / "parts")
+    assert 0 < len(parts) < len(whole) == 21
+    record_rollouts(Interrupted(1000), tmp_path / "parts", **options)
+    assert sorted(load_trajectories(tmp_path / "parts"), key=str) == sorted(whole, key=str)
+
+
+class OutOfReach(ScriptedAgent):
+    """The expert behind a server that breaks down, once, in the third game."""
+
+    def begin(self, slots, seeds):
+        super().begin(slots, seeds)
+        self.begun = getattr(self, "begun", 0) + len(slots)
+
+    def act_many(self, slots, observations, infos):
+        if self.begun == 3:
+            return [Decision(Action(""), end="status 503", failed=True) for _ in slots]
+        return super().act_many(slots, observations, infos)
+
+
+def test_an_episode_that_the_machinery_broke_is_played_again(tmp_path):
+    options = {"split": "generated", "slots": 1, "limit": 4, "progress": False}
+    first = record_rollouts(OutOfReach("expert"), tmp_path / "d", **options)
+    assert (first.episodes, first.failed) == (3, 1) and "1 could not be played" in str(first)
+    second = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", **options)
+    assert (second.episodes, second.already_there, second.failed) == (1, 3, 0)
+    assert load_trajectories(tmp_path / "d").success.all()
+
+
+@pytest.mark.parametrize("wrong", [{"shard": (3, 3)}, {"shard": (8, 9)}, {"limit": 0}, {"max_steps": 0}])
+def test_rollouts_check_their_numbers_too(tmp_path, wrong):
+    with pytest.raises(ConfigurationError, match=r"shard|at least 1"):
+        record_rollouts(
+            ScriptedAgent("expert"), tmp_path / "d", games=_some_games(tmp_path), progress=False, **wrong
+        )
+    assert not (tmp_path / "d").exists()
 
 
 # ------------------------------------------------------------------------------------------- mathematics

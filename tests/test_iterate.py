@@ -16,10 +16,10 @@ from oreo_agents.models import load_critic
 RECIPE = Recipe(rollouts=16, eval_games=3, max_steps=15, slots=8, oreo_epochs=0.5)
 
 
-def run(output, **options):
+def run(output, model=SHIPPED["small"], **options):
     log = io.StringIO()
     loop = Loop(**{"iterations": 1, "recipe": RECIPE, **options})
-    results = iterate(SHIPPED["small"], Arena.alfworld(None), output, loop, Console(file=log, width=200))
+    results = iterate(model, Arena.alfworld(None), output, loop, Console(file=log, width=200))
     return results, log.getvalue()
 
 
@@ -44,6 +44,12 @@ def test_more_rounds_go_on_from_the_last(first):
     assert more[:2] == results and more[2]["method"] == "oreo 2"
     assert log.count("reusing") == 4  # two verdicts, rollouts and policy of the first round
     assert {episode.agent for episode in load_trajectories(output / "rollouts-2")} == {"round 2"}
+
+
+def test_the_shipped_agent_can_be_named(first, monkeypatch):
+    monkeypatch.setitem(SHIPPED, "mine", SHIPPED["small"])
+    results, log = run(first[0], model="mine")
+    assert log.count("reusing") == 4 and [result["method"] for result in results] == ["start", "oreo 1"]
 
 
 def test_a_folder_belongs_to_one_loop(first):

@@ -526,6 +526,28 @@ def test_unknown_choices_are_named(tmp_path, name):
         OreoConfig(output_dir=str(tmp_path), **{name: "nonsense"})
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"beta": 0.0}, "beta is 0.0, it must be above 0"),
+        ({"alpha": -0.1}, "alpha is -0.1"),
+        ({"critic_warmup": 3.0}, "critic_warmup is 3.0, it must be between 0 and 1"),
+        ({"head_chunk": 0}, "head_chunk is 0"),
+        ({"expectile": float("nan")}, "expectile is nan"),
+        ({"optim": "adafactor"}, "optim='adafactor' is not used"),
+    ],
+)
+def test_numbers_and_options_that_cannot_work_are_named(tmp_path, option, message):
+    with pytest.raises(ConfigurationError, match=message):
+        OreoConfig(output_dir=str(tmp_path), **option)
+
+
+def test_the_order_of_pairs_may_have_seed_zero(make, encoded):
+    episodes = [*encoded, *encoded[1:]] * 4
+    seeds = [make("dpo", episodes, seed=5, data_seed=seed).items for seed in (0, 5, None)]
+    assert seeds[0] != seeds[1] == seeds[2]
+
+
 def test_a_critic_of_the_other_kind_is_refused(make, policy):
     with pytest.raises(ConfigurationError, match="a shared critic, but critic is 'separate'"):
         make("oreo", given=Critic.shared(policy))
@@ -542,6 +564,13 @@ def test_ids_beyond_the_models_vocabulary_are_refused(make, encoded):
     odd = dataclasses.replace(encoded[1], input_ids=[10**6, *encoded[1].input_ids[1:]])
     with pytest.raises(DatasetError, match="another tokenizer"):
         make("oreo", [encoded[0], odd])
+
+
+def test_episodes_that_the_model_cannot_read_are_refused(make, policy):
+    policy = copy.deepcopy(policy)
+    policy.config.max_position_embeddings = 20
+    with pytest.raises(DatasetError, match="the model reads 20"):
+        make("oreo", policy=policy)
 
 
 def test_preference_pairs_need_a_game_won_and_lost(make, chat):

@@ -70,8 +70,8 @@ class OreoAgent:
         name: shown in recordings and tables.
 
     Raises:
-        ConfigurationError: unknown ``select``, ``k`` below 1, no critic where one is needed, or a server's policy where
-            its weights are.
+        ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, or a server's
+            policy where its weights are.
     """
 
     def __init__(
@@ -94,8 +94,13 @@ class OreoAgent:
             )
         if select in _WITH_WEIGHTS and isinstance(policy, Endpoint):
             raise ConfigurationError(f"{select} needs the policy's weights; a server gives text, no scores")
-        if k < 1:
-            raise ConfigurationError(f"k is {k}, it must be at least 1")
+        if k < 1 or max_new_tokens < 1:
+            name, number = ("k", k) if k < 1 else ("max_new_tokens", max_new_tokens)
+            raise ConfigurationError(f"{name} is {number}, it must be at least 1")
+        if not temperature > 0:
+            raise ConfigurationError(
+                f"temperature is {temperature}, it must be above 0: select greedy instead"
+            )
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
         self.critic = critic and critic.eval()
         self.chat = Chat(tokenizer)

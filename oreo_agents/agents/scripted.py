@@ -8,6 +8,7 @@ from typing import Any
 
 from oreo_agents.agents import Decision
 from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.trajectory import Action
 
 SCRIPTED: tuple[str, ...] = ("expert", "random")
@@ -86,4 +87,8 @@ class ScriptedAgent:
     def _random(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
         if self._players[slot] is None:
             self._players[slot] = random.Random(self._seeds[slot])
+        if not info.get("admissible_commands"):
+            raise ConfigurationError(
+                "random chooses among info['admissible_commands'], and this environment lists none: take expert"
+            )
         return self._players[slot].choice(info["admissible_commands"])

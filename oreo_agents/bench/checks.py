@@ -7,6 +7,7 @@ from dataclasses import fields
 from oreo_agents.agents import SEARCHES
 from oreo_agents.bench.suite import (
     ALIASES,
+    ENDLESS,
     MATH_SPLITS,
     SCRIPTED,
     SPLITS,
@@ -47,6 +48,13 @@ def _check_games(suite: Suite) -> None:
                 f"{where}: the games of {games.split} are trained on; use another split, or name the rooms "
                 "that are to be left out of training"
             )
+    if suite.dev and suite.dev.split not in ENDLESS:
+        for name, games in suite.tests.items():
+            if games.split == suite.dev.split and not (games.rooms and suite.dev.rooms):
+                raise ConfigurationError(
+                    f"[dev] and [test.{name}] are both of {games.split}: settings would be chosen on games that "
+                    "judge them; use another split, or name rooms in both"
+                )
     rooms = [(where, games.split, room) for where, games in judged.items() for room in games.rooms]
     both = {
         room for where, split, room in rooms for w, s, r in rooms if (s, r) == (split, room) and w != where

@@ -52,7 +52,12 @@ def machine() -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "gpu": gpu, "system": platform.platform()}
+    return {"cpu": _cpu(), "cores": _cores(), "gpu": gpu, "system": platform.platform()}
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells (Linux); otherwise all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -21,7 +21,6 @@ from oreo_agents.statistics import Difference, paired_difference, wilson
 AVERAGED = (
     "invalid_action_rate",
     "mean_steps",
-    "mean_steps_success",
     "tokens_per_episode",
     "seconds_per_episode",
     "seconds_per_decision",
@@ -62,8 +61,8 @@ def rounds(runs: Sequence[Result]) -> list[Result]:
     """Rows of iterated methods, without search: one per round, the last one included."""
     iterated = {run["policy"] for run in runs if run["round"] is not None}
     chosen = [run for run in runs if run["policy"] in iterated and run["select"] == "greedy"]
-    last = max((run["round"] for run in chosen if run["round"] is not None), default=0) + 1
-    numbered = [{**run, "round": last if run["round"] is None else run["round"]} for run in chosen]
+    last = {name: 1 + max(run["round"] or 0 for run in chosen if run["policy"] == name) for name in iterated}
+    numbered = [{**run, "round": run["round"] or last[run["policy"]]} for run in chosen]
     return [_row(list(group)) for group in _grouped(sorted(numbered, key=lambda run: run["round"]))]
 
 
@@ -124,8 +123,15 @@ def _row(group: Sequence[Result]) -> Result:
         "per_seed": [run["success_rate"] for run in group],
         "interval95": [over_all.low, over_all.high] if len(group) > 1 else list(wilson(successes, n)),
         **averaged,
+        "mean_steps_success": _mean_steps_success(group),
         "by_task_type": _by_task_type(group),
     }
+
+
+def _mean_steps_success(group: Sequence[Result]) -> float:
+    """Over all won episodes: a seed that has won few has little to say, one that has won none nothing."""
+    won = sum(run["successes"] for run in group)
+    return sum(run["mean_steps_success"] * run["successes"] for run in group) / max(won, 1)
 
 
 def _by_task_type(group: Sequence[Result]) -> dict[str, dict[str, int]]:

@@ -12,6 +12,9 @@ from oreo_agents.errors import ConfigurationError
 Options = Mapping[str, Any]
 SCRIPTED = ("expert", "random")
 SPLITS = {ALFWORLD: ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")}
+ENDLESS = ("generated", "generated_unseen")
+"""Of these splits, those that have games without end: two drawings from one share none."""
+
 MATH_SPLITS = ("train", "test")
 ALIASES = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
 
@@ -70,7 +73,7 @@ class Search:
     critic_from: str | None = None
     """The method whose critic chooses for policies that have none."""
     constrained: bool = False
-    """Also judge every policy with the admissible commands shown, taking the likeliest."""
+    """Also judge every policy by the likeliest of the admissible commands, nothing generated."""
 
 
 @dataclass(frozen=True, slots=True)

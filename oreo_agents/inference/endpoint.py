@@ -70,7 +70,7 @@ class Endpoint:
                 time.sleep(self.backoff * 2 ** (attempt - 1))
             try:
                 return self._attempt(body)
-            except (httpx.TransportError, _Nonsense) as error:
+            except (httpx.RequestError, _Nonsense) as error:
                 reason = f"{type(error).__name__.lstrip('_')}: {error}"
         raise EngineError(f"{self.url} gave no completion in {self.retries + 1} attempts ({reason})")
 

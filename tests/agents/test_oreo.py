@@ -35,7 +35,7 @@ def critic(tokenizer):
 @pytest.fixture(scope="module")
 def make(policy, critic, tokenizer):
     def make(select, k=4, **options):
-        return OreoAgent(policy, tokenizer, critic, select, k, max_new_tokens=6, **options)
+        return OreoAgent(policy, tokenizer, critic, select, k, **{"max_new_tokens": 6, **options})
 
     return make
 
@@ -215,6 +215,8 @@ def test_any_observation_gets_an_answer(make, observation, select):
         ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k, lookahead, constrained, beam"),
         ({"select": "best_of_k", "k": 0}, "k is 0"),
         ({"select": "best_of_k", "k": -3}, "k is -3"),
+        ({"select": "sample", "temperature": 0.0}, "temperature is 0.0, .*select greedy"),
+        ({"select": "greedy", "max_new_tokens": 0}, "max_new_tokens is 0"),
     ],
 )
 def test_wrong_options_are_named(make, options, message):

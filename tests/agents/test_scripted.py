@@ -3,6 +3,7 @@ import pytest
 
 import oreo_agents  # noqa: F401 (registers the environments)
 from oreo_agents.agents.scripted import ScriptedAgent
+from oreo_agents.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -26,3 +27,11 @@ def test_the_expert_goes_on_from_where_another_stopped(env):
         action = agent.act_many([0], [observation], [info])[0].action
         observation, _, terminated, truncated, info = env.step(action)
     assert info["won"]
+
+
+def test_random_needs_commands_to_choose_among():
+    agent = ScriptedAgent("random")
+    agent.prepare(1)
+    agent.begin([0], [0])
+    with pytest.raises(ConfigurationError, match="this environment lists none"):
+        agent.act_many([0], ["What is 1 + 1?"], [{}])

@@ -73,6 +73,20 @@ def test_rounds_count_the_last_one():
     assert [row["method"] for row in table(runs)] == ["io"]
 
 
+def test_every_iterated_method_has_rounds_of_its_own():
+    long = [run("long", 0, "1000", round=i) for i in (1, 2)] + [run("long", 0, "1100")]
+    short = [run("short", 0, "1000", round=1), run("short", 0, "1110")]
+    found = [(row["policy"], row["round"]) for row in rounds([*long, *short])]
+    assert sorted(found) == [("long", 1), ("long", 2), ("long", 3), ("short", 1), ("short", 2)]
+
+
+def test_a_seed_without_success_does_not_shorten_the_others_wins():
+    runs = [run("m", 0, "1110"), {**run("m", 1, "0000"), "mean_steps_success": 0.0}]
+    runs += [{**run("m", 2, "1000"), "mean_steps_success": 12.0}]
+    (row,) = table(runs)
+    assert row["mean_steps_success"] == pytest.approx((3 * 8 + 12) / 4)
+
+
 def won_in(steps, terminated=True):
     turns = [Turn("o", "a", 0.0, "ok") for _ in range(steps - 1)] + [Turn("o", "a", 1.0, "ok")]
     return Trajectory(tuple(turns), task_type="kind", terminated=terminated, truncated=not terminated)

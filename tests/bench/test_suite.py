@@ -44,7 +44,9 @@ def test_the_suites_that_come_with_the_package_can_be_read():
 
 def test_rooms_to_judge_on_are_left_out_of_training():
     assert parse(BASE, "s").left_out() == ("11", "17", "8")
-    apart = parse(changed(train={"split": "generated"}, test={"rooms": {"split": "train"}}), "s")
+    apart = parse(
+        changed(train={"split": "generated"}, test={"rooms": {"split": "train", "rooms": ["11"]}}), "s"
+    )
     assert apart.left_out() == ()
 
 
@@ -75,6 +77,7 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"test": {"all": {"split": "train"}}}, "trained on"),
         ({"test": {"seen": {"split": "seen"}}}, r"\[test.seen\]: there is no split 'seen'.*valid_seen"),
         ({"test": {"rooms": {"split": "train", "rooms": ["8"]}}}, "rooms 8 are in .dev. and in a test"),
+        ({"dev": {"split": "valid_seen", "rooms": []}, "test": {"a": {"split": "valid_seen"}}}, "judge them"),
         ({"sweep": {"trials": {"oreo": [{"beta": 1}, {"beta": 2}], "rejection": [{}]}}}, "as many trials"),
         ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
         ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),

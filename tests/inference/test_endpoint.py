@@ -31,7 +31,7 @@ STORY = [
 
 
 class Broken(BaseHTTPRequestHandler):
-    """Answers what ``script(body, attempt)`` says: (status, text), or seconds to keep the client waiting."""
+    """Answers what ``script(body, attempt)`` says: (status, text, *headers), or seconds to keep the client waiting."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -44,6 +44,8 @@ class Broken(BaseHTTPRequestHandler):
             time.sleep(answer)
             answer = (200, "")
         self.send_response(answer[0])
+        for header in answer[2:]:
+            self.send_header(*header)
         self.end_headers()
         with contextlib.suppress(BrokenPipeError):  # the client has stopped waiting
             self.wfile.write(answer[1].encode())
@@ -86,9 +88,10 @@ def endpoint(url, **options):
         (200, "{}"),
         (200, '{"choices": []}'),
         (200, '{"choices": [{"text": null}]}'),
+        (200, "no gzip", ("Content-Encoding", "gzip")),
         1.5,
     ],
-    ids=["500", "429", "html", "no choices", "none", "null", "timeout"],
+    ids=["500", "429", "html", "no choices", "none", "null", "undecodable", "timeout"],
 )
 def test_trouble_that_passes_is_retried(serve, trouble):
     server, url = serve(lambda body, attempt: trouble if attempt < 3 else completion("look"))
