@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
+        again = "; run the same command again to resume" if args.resumes(args) else ""
+        print(f"interrupted{again}", file=sys.stderr)
         return 130
 
 
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
 def add_demo(commands: Commands) -> None:
     """Options of ``demo``."""
     parser = _command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
+    _resumes(parser)
     parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
     parser.add_argument(
         "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
@@ -109,6 +111,7 @@ def run_demo(args: argparse.Namespace) -> int | None:
 def add_data(commands: Commands) -> None:
     """Options of ``data``."""
     parser = _command(commands, "data", run_data, "download, unpack or generate games")
+    _resumes(parser)
     parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a local folder or archive")
     parser.add_argument("--output", "-o", type=Path, help="default: $ALFWORLD_DATA, else alfworld's cache")
     verbs = parser.add_subparsers(metavar="VERB")
@@ -221,6 +224,7 @@ def run_report(args: argparse.Namespace) -> int | None:
 def add_record(commands: Commands) -> None:
     """Options of ``record``."""
     parser = _command(commands, "record", run_record, "play many games and keep the episodes")
+    _resumes(parser)
     parser.add_argument(
         "--agent",
         default="expert",
@@ -321,6 +325,7 @@ def run_train(args: argparse.Namespace) -> int | None:
 def add_iterate(commands: Commands) -> None:
     """Options of ``iterate``."""
     parser = _command(commands, "iterate", run_iterate, "collect, train, evaluate, repeat; resumable")
+    _resumes(parser)
     parser.add_argument(
         "--model", required=True, metavar="PATH", help="an agent or a causal LM to start from"
     )
@@ -346,6 +351,7 @@ def run_iterate(args: argparse.Namespace) -> int | None:
 def add_eval(commands: Commands) -> None:
     """Options of ``eval``."""
     parser = _command(commands, "eval", run_eval, "success rate of an agent, with its interval")
+    _resumes(parser)
     parser.add_argument(
         "--agent", required=True, metavar="NAME_OR_PATH", help="expert, random, small or a path"
     )
@@ -404,6 +410,7 @@ def add_bench(commands: Commands) -> None:
     parser = _command(
         commands, "bench", run_bench, "run a benchmark suite, or go on with it; one result file"
     )
+    _resumes(parser)
     parser.add_argument(
         "--suite", default="smoke", metavar="NAME", help="or a TOML file; default: %(default)s"
     )
@@ -514,8 +521,13 @@ def _command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=lambda args: False)
     return parser
+
+
+def _resumes(parser: argparse.ArgumentParser) -> None:
+    """The command goes on where it was interrupted, if it leaves anything."""
+    parser.set_defaults(resumes=lambda args: args.run is not run_eval or args.output is not None)
 
 
 def _add_action_length(parser: argparse.ArgumentParser) -> None:

@@ -257,13 +257,13 @@ def kto_loss(rho: Tensor, success: Tensor, kl: Tensor, beta: float) -> Tensor:
     return (1 - torch.sigmoid(beta * gain)).mean()
 
 
-def kto_reference_point(rho: Tensor) -> Tensor:
+def kto_reference_point(ratios: Tensor) -> Tensor:
     """KTO's z_0: the mean log-ratio of episodes that follow prompts not their own, at least 0.
 
     Args:
-        rho: ``[B, T]`` of the mismatched episodes.
+        ratios: ``[B]``, summed over the mismatched episodes' action tokens.
     """
-    return rho.detach().sum(1).mean().clamp(min=0)
+    return ratios.detach().mean().clamp(min=0)
 
 
 def iql_value_loss(

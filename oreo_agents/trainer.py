@@ -38,7 +38,7 @@ from oreo_agents.adapters import has_adapters, twin
 from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.losses import masked_mean, sampled_kl
+from oreo_agents.losses import kto_reference_point, masked_mean, sampled_kl
 from oreo_agents.model_card import data_hash
 from oreo_agents.models import (
     Critic,
@@ -170,6 +170,10 @@ class OreoConfig(TrainingArguments):
                 "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
             )
         objective = METHODS[self.method]
+        if self.fp16 and objective.value_loss:
+            raise ConfigurationError(
+                "fp16 scales gradients once, policy and critic are clipped apart: use bf16"
+            )
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
         self._check_values()
@@ -351,9 +355,10 @@ class OreoTrainer(Trainer):
             other = {name: x[1::2] for name, x in micro.items()}
             with self.compute_loss_context_manager():
                 ratios.append(self._run(model, other, "none")["rho"].sum(1))
-        mean = self.accelerator.gather(torch.cat(ratios)).mean().clamp(min=0)  # type: ignore[union-attr]
+        everyones = cast(Tensor, self.accelerator.gather(torch.cat(ratios)))
+        point = kto_reference_point(everyones)
         return [
-            {**{name: x[0::2] for name, x in micro.items()}, "reference_point": mean.expand(len(x) // 2)}
+            {**{name: x[0::2] for name, x in micro.items()}, "reference_point": point.expand(len(x) // 2)}
             for micro in micros
             for x in [micro["input_ids"]]
         ]

@@ -86,9 +86,26 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: No such file or directory: no/such/file\n"
 
 
-def test_interruption_says_how_to_go_on(monkeypatch, capsys):
-    assert run_with(monkeypatch, raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "interrupted; run the same command again to resume\n"
+@pytest.mark.parametrize(
+    ("line", "resumes"),
+    [
+        ("demo", True),
+        ("record -o d", True),
+        ("iterate --model m -o d", True),
+        ("bench", True),
+        ("eval --agent expert -o r.json", True),
+        ("eval --agent expert", False),
+        ("train --data d -o m", False),
+        ("data generate --count 1 -o g", False),
+        ("doctor", False),
+    ],
+)
+def test_interruption_says_whether_to_go_on(monkeypatch, capsys, line, resumes):
+    name = "data_generate" if line.startswith("data") else line.split()[0]
+    monkeypatch.setattr(cli, f"run_{name}", raising(KeyboardInterrupt()))
+    assert cli.main(line.split()) == 130
+    again = "; run the same command again to resume" if resumes else ""
+    assert capsys.readouterr().err == f"interrupted{again}\n"
 
 
 def test_bugs_are_not_hidden(monkeypatch):

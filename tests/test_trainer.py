@@ -535,6 +535,7 @@ def test_unknown_choices_are_named(tmp_path, name):
         ({"head_chunk": 0}, "head_chunk is 0"),
         ({"expectile": float("nan")}, "expectile is nan"),
         ({"optim": "adafactor"}, "optim='adafactor' is not used"),
+        ({"method": "oreo", "fp16": True}, "use bf16"),
     ],
 )
 def test_numbers_and_options_that_cannot_work_are_named(tmp_path, option, message):
