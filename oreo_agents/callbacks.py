@@ -91,7 +91,8 @@ class EvaluateEvery(TrainerCallback):
         steps: between two evaluations.
         progress: where to show them.
         patience: end the training after so many evaluations without a higher success rate; in the end the best
-            policy, and the critic it was trained with, are put back. None: train to the last step.
+            policy, and the critic it was trained with, are put back. None: train to the last step. A resumed
+            training compares from there on; what was better before is not known to it.
     """
 
     def __init__(

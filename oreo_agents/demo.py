@@ -20,7 +20,7 @@ from rich.console import Console
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
-from oreo_agents.stages import Stage, Stages, identity
+from oreo_agents.stages import Stage, Stages, identity, remove
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -339,6 +339,7 @@ class Steps:
             )
             write_json(path, {**result, "arena": self.arena.name, "recipe": asdict(recipe)})
             if select == "best_of_k":
+                remove(self.output / "episodes")  # of other settings, or of an interrupted run
                 with TrajectoryWriter(self.output / "episodes", dialect=self.dialect) as writer:
                     for episode in episodes[:20]:
                         writer.append(episode)

@@ -57,10 +57,11 @@ def test_a_changed_recipe_redoes_what_depends_on_it(finished):
 def test_episodes_and_results_are_left_for_other_tools(finished):
     from oreo_agents import load_trajectories
 
-    output, _, results, _ = finished
+    output, recipe, results, _ = finished
     episodes = load_trajectories(output / "episodes")
-    assert {episode.agent for episode in episodes} <= {"OREO best-of-2", "OREO best-of-3"}
-    assert all(len(turn.candidates) in (2, 3) for turn in episodes[0].turns)
+    assert len(episodes) == recipe.eval_games  # of the newest recipe alone
+    (agent,) = {episode.agent for episode in episodes}
+    assert all(len(turn.candidates) == int(agent[-1]) for turn in episodes[0].turns)
     assert json.loads((output / "results.json").read_text())[0]["games"] == results[0]["games"]
 
 
