@@ -22,7 +22,7 @@ class StepSampler:
     """Samples next steps of one problem; an :class:`~oreo_agents.inference.search.Expander`.
 
     All partial solutions of a round are read in one batch, their samples share what they begin with, and V is read
-    after the whole step, end of turn included.
+    after the whole step, end of turn included; on the policy's trunk that takes the steps' last tokens alone.
 
     ``prompt_tokens``, ``generated_tokens`` and ``critic_tokens`` count what it has cost so far; every candidate
     counts in full.
@@ -64,17 +64,18 @@ class StepSampler:
         """``n`` sampled next steps of each; equal ones may be among them."""
         slots, prompts = range(len(solutions)), [self._told(solution) for solution in solutions]
         end_id, longest = self.chat.end_id, self.max_length
-        engine = CachedPolicy(self.policy, len(slots), longest, end_id, self.max_new_tokens)
+        own = self.critic if self.critic is not None and self.critic.shares(self.policy) else None
+        engine = CachedPolicy(self.policy, len(slots), longest, end_id, self.max_new_tokens, critic=own)
         shape = (len(slots), self.max_new_tokens, n)
         generator = torch.Generator().manual_seed(self._random.getrandbits(48))
         uniforms = torch.rand(shape, generator=generator)
         proposals = engine.propose(slots, prompts, uniforms, self.temperature)
-        values = [[None] * n for _ in slots]
-        if self.critic is not None:
-            judge = CachedCritic(self.critic, len(slots), longest)
-            values = judge.values(slots, prompts, proposals).tolist()
-        self._count(sum(map(len, prompts)), int(proposals.counts.sum()))
-        rows = zip(proposals.listed(), values, strict=True)
+        values = proposals.values
+        if self.critic is not None and values is None:
+            values = CachedCritic(self.critic, len(slots), longest).values(slots, prompts, proposals)
+        self._count(sum(map(len, prompts)), int(proposals.counts.sum()), len(slots) * n if own else None)
+        scores = [[None] * n for _ in slots] if values is None else values.tolist()
+        rows = zip(proposals.listed(), scores, strict=True)
         return [
             [self._step(ids, sum(logprobs), value) for (ids, logprobs), value in zip(*row, strict=True)]
             for row in rows
@@ -84,10 +85,12 @@ class StepSampler:
         """How many further steps surely fit into a context of ``length`` tokens, at least one."""
         return max(1, (length - len(self.told)) // (self.max_new_tokens + len(self.reply)))
 
-    def _count(self, prompt: int, generated: int) -> None:
+    def _count(self, prompt: int, generated: int, ends: int | None) -> None:
+        """Add to the costs; ``ends``: candidates, where the critic reads no more than their last tokens."""
         self.prompt_tokens += prompt
         self.generated_tokens += generated
-        self.critic_tokens += 0 if self.critic is None else prompt + generated
+        if self.critic is not None:
+            self.critic_tokens += prompt + generated if ends is None else ends
 
     def _step(self, ids: tuple[int, ...], logprob: float, value: float | None) -> Step:
         text = self.chat.action_text(ids)

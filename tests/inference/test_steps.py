@@ -50,6 +50,24 @@ def test_it_counts_what_it_costs(sampler, chat):
     assert steps.prompt_tokens == 2 * opening + len(first[0].tokens) + reply
 
 
+def test_a_critic_on_the_policys_trunk_reads_no_prompt_of_its_own(sampler, chat):
+    """The trunk runs once over the problem, over the steps' tokens, and over the last ones again at most."""
+    steps, runs = sampler(), []
+    steps.critic = Critic.shared(steps.policy)
+    torch.nn.init.normal_(steps.critic.value_head.weight, generator=torch.Generator().manual_seed(1))
+    steps.policy.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: runs.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    (first,) = steps.expand([Solution()], 3)
+    opening = chat.opening(OPENING)
+    assert runs[0] == len(opening) and sum(runs[1:]) <= sum(len(step.tokens) for step in first)
+    assert (steps.prompt_tokens, steps.critic_tokens) == (len(opening), 3)
+    for step in first:
+        with torch.no_grad():
+            value = steps.critic(torch.tensor([opening + list(step.tokens)]))[0, -1].item()
+        assert step.value == pytest.approx(value, abs=1e-4)
+
+
 def test_a_cut_step_is_not_final(sampler, chat):
     steps = sampler(is_final=lambda text: True).expand([Solution()], 32)[0]
     for step in steps:
