@@ -153,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
     """``oreo-agents train``."""
     from oreo_agents.dataset import load_trajectories
 
+    if args.patience and not args.eval_every:
+        raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     episodes = [episode for path in args.data for episode in load_trajectories(path)]
     options = {
         "learning_rate": args.learning_rate,

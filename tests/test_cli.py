@@ -118,6 +118,11 @@ def test_the_room_decides_the_status(monkeypatch, outcome, status):
     assert run_with(monkeypatch, lambda args: outcome) == status
 
 
+def test_patience_needs_evaluations(capsys):
+    assert cli.main("train --data nowhere -o m --patience 2".split()) == 2
+    assert "say how often with --eval-every" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_no_error():
     script = (
         "import sys; from oreo_agents import cli\n"

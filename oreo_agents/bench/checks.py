@@ -71,6 +71,11 @@ def _check_amounts(suite: Suite) -> None:
         raise ConfigurationError(
             f"suite {suite.name}: seeds, step_limits and ks must not be empty, and ks, limits and slots are at least 1"
         )
+    for name in ("seeds", "step_limits"):
+        if len(set(given := getattr(suite, name))) < len(given):
+            raise ConfigurationError(
+                f"suite {suite.name}: {name} {list(given)} would count the same runs twice"
+            )
     for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
         _check_options(where, table)
 

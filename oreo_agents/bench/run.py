@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oreo_agents.bench import results
+from oreo_agents.bench.checks import check
 from oreo_agents.bench.games import Arenas, find
 from oreo_agents.bench.plan import Plan, Verdict
 from oreo_agents.bench.provenance import provenance
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         known(name, suite.methods, f"--methods: suite {suite.name} has no method")
     given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
     suite = replace(suite, **{key: value for key, value in given.items() if value})
+    check(suite)
     output = args.output or Path("runs/bench") / suite.name
     found = bench(suite, output, args.data, args.jobs, args.methods or (), Console(stderr=True))
     path = args.results or Path("results") / f"{suite.name}.json"

@@ -199,6 +199,11 @@ def test_the_command_refuses_unknown_methods(capsys):
     assert "has no method 'ppo'" in capsys.readouterr().err
 
 
+def test_a_seed_counts_once(capsys):
+    assert main(["bench", "--suite", "smoke", "--seeds", "3", "3"]) == 2
+    assert "seeds [3, 3] would count the same runs twice" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
     """A Llama with random weights and an ordinary byte-level vocabulary, as any Hugging Face folder."""

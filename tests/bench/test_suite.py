@@ -62,6 +62,7 @@ def test_a_method_has_the_common_options_and_its_own():
     [
         ({"rollout": {}}, r"suite s has no key 'rollout'.*rollouts"),
         ({"rollouts": {"pergame": 5}}, r"\[rollouts\] has no key 'pergame'.*per_game"),
+        ({"seeds": [0, 1, 0]}, r"seeds \[0, 1, 0\] would count the same runs twice"),
         ({"seeds": "all"}, r"seeds = 'all' is of the wrong type"),
         ({"rollouts": {"per_game": True}}, r"per_game = True is of the wrong type"),
         ({"search": {"ks": [0, 5]}}, "at least 1"),
