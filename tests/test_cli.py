@@ -119,7 +119,7 @@ def test_the_room_decides_the_status(monkeypatch, outcome, status):
 
 
 def test_patience_needs_evaluations(capsys):
-    assert cli.main("train --data nowhere -o m --patience 2".split()) == 2
+    assert cli.main(["train", "--data", "nowhere", "-o", "m", "--patience", "2"]) == 2
     assert "say how often with --eval-every" in capsys.readouterr().err
 
 
