@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -92,6 +93,8 @@ def train(
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     if config.push_to_hub:
         trainer.push_to_hub(episodes=len(episodes))
+    with suppress(OSError):  # it stays where there are checkpoints in it
+        Path(str(config.output_dir)).rmdir()
     return trainer
 
 

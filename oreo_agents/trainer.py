@@ -54,7 +54,11 @@ from oreo_agents.optimizer import MuonAdamW, matrices
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
 AFTER_ACTION = ("outcome", "answer")
-POSITIVE = ("beta", "kl_target", "max_return", "max_length", "micro_batch_tokens", "head_chunk")
+POSITIVE = (
+    *("beta", "kl_target", "num_train_epochs"),
+    *("max_return", "max_length", "micro_batch_tokens", "head_chunk"),
+)
+NONNEGATIVE = ("alpha", "learning_rate", "critic_learning_rate", "value_weight", "observation_weight")
 SHARES = ("critic_warmup", "target_decay", "expectile")
 """Options between 0 and 1."""
 
@@ -187,7 +191,7 @@ class OreoConfig(TrainingArguments):
         for names, fits, range_ in (
             (POSITIVE, lambda x: x > 0, "above 0"),
             (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1"),
-            (("alpha",), lambda x: x >= 0, "0 or more"),
+            (NONNEGATIVE, lambda x: x >= 0, "0 or more"),
         ):
             for name in names:
                 value = getattr(self, name)

@@ -387,6 +387,10 @@ def test_train_writes_an_agent(start, tmp_path, policy):
     critic = load_critic(output)
     assert torch.equal(critic.value_head.weight, trainer.critic.value_head.weight)
     assert critic.value_head.weight.abs().sum() > 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        start.name,
+        "trained",
+    }  # no empty folder for checkpoints
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])
@@ -531,6 +535,8 @@ def test_unknown_choices_are_named(tmp_path, name):
     [
         ({"beta": 0.0}, "beta is 0.0, it must be above 0"),
         ({"alpha": -0.1}, "alpha is -0.1"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0, it must be 0 or more"),
+        ({"num_train_epochs": 0.0}, "num_train_epochs is 0.0"),
         ({"critic_warmup": 3.0}, "critic_warmup is 3.0, it must be between 0 and 1"),
         ({"head_chunk": 0}, "head_chunk is 0"),
         ({"expectile": float("nan")}, "expectile is nan"),

@@ -147,6 +147,7 @@ class OreoAgent:
         Raises:
             CheckpointError: there is no tokenizer at ``path``.
         """
+        path = SHIPPED.get(str(path), path)
         device, critic = options.pop("device", best_device()), load_critic(path)
         options.setdefault("name", Path(path).name)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)

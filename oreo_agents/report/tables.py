@@ -110,7 +110,9 @@ def _rates(result: Result) -> dict[str, str]:
         "seconds_per_decision": ("ms/step", "{:.1f}"),
     }
     scale = {"invalid_action_rate": 100, "seconds_per_decision": 1000}
-    measured = {key: result[key] * scale.get(key, 1) for key in formats if result.get(key) is not None}
+    meaningless = {"mean_steps_success"} if not result["successes"] else set()
+    known = [key for key in formats if result.get(key) is not None and key not in meaningless]
+    measured = {key: result[key] * scale.get(key, 1) for key in known}
     return {formats[key][0]: formats[key][1].format(value) for key, value in measured.items()}
 
 

@@ -195,6 +195,11 @@ def test_candidates_of_a_server_are_judged_by_a_local_critic(serve, tokenizer):
         agent.save_pretrained("nowhere")
 
 
+def test_the_shipped_agent_can_be_named():
+    agent = OreoAgent.from_endpoint(endpoint("http://127.0.0.1:9/v1"), "small")
+    assert agent.name == "small" and agent.chat.action_ids("look")
+
+
 def test_token_ids_are_sent_where_the_server_takes_them(serve, tokenizer):
     server, url = serve(lambda body, _: completion("look"))
     agent = OreoAgent(endpoint(url, prompts="ids"), tokenizer, max_new_tokens=8)

@@ -81,3 +81,13 @@ def test_a_new_task_type_gets_its_own_column(results):
     assert header.endswith("| stack_boxes |")
     assert first.endswith("| 75.0 % |")
     assert second.endswith("| - |")
+
+
+def test_a_method_that_never_wins_takes_no_steps_to_win(results):
+    lost = {**results[0], "method": "lost", "successes": 0, "mean_steps_success": 0.0}
+    alone = printed([lost], 400)
+    assert "To win" not in alone and "Steps" in alone
+    header, *rows = to_markdown([results[0], lost]).splitlines()
+    place = [cell.strip() for cell in header.split("|")].index("To win")
+    cells = [row.split("|")[place].strip() for row in rows[1:]]
+    assert float(cells[0]) > 0 and cells[1] == "-"
