@@ -52,12 +52,10 @@ class Chat:
 
     Args:
         tokenizer: any Hugging Face tokenizer.
-        instructions: shown once before the first observation, for models that were not trained on the task.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, instructions: str = "") -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.instructions = instructions
         self._known: dict[str, list[int]] = {}
         self._spelt: dict[tuple[int, ...], str] = {}
         self._before, self._after, self._between, self.end_id = _take_apart(tokenizer)
@@ -71,8 +69,7 @@ class Chat:
 
     def opening(self, observation: str) -> list[int]:
         """Ids from the start of an episode up to where the first action begins."""
-        text = f"{self.instructions}\n\n{observation}" if self.instructions else observation
-        return self._before + self._ids(text) + self._after
+        return self._before + self._ids(observation) + self._after
 
     def reply(self, observation: str) -> list[int]:
         """Ids from the end of one action up to where the next begins."""

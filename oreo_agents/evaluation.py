@@ -23,6 +23,7 @@ from oreo_agents.dataset.store import TrajectoryWriter, read_meta
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.rollout import Episode, rollout
+from oreo_agents.stages import identity
 from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Trajectory
 
@@ -313,12 +314,3 @@ def _journal(output: Path | None, label: str, settings: Result) -> Iterator[Traj
 def _only(result: Result, clock: bool) -> Result:
     """What depends on the clock, with the method's name, or the rest."""
     return {key: x for key, x in result.items() if key == "method" or key.startswith("seconds_") == clock}
-
-
-def identity(agent: str) -> str:
-    """Identifies an agent: its name, and the weights if it is a folder."""
-    digest = hashlib.sha256(agent.encode())
-    for file in sorted(Path(agent).rglob("*.safetensors")):
-        with file.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest()

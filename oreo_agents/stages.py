@@ -194,13 +194,13 @@ def remove(path: Path) -> None:
 
 
 def identity(model: str | Path) -> str:
-    """A local policy by its weights, one on the Hub by its name."""
-    for folder in (Path(model) / "policy", Path(model)):
-        if files := sorted(folder.glob("*.safetensors")):
-            return hashlib.sha256(
-                b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
-            ).hexdigest()
-    return str(model)
+    """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
+    digest = hashlib.sha256()
+    files = sorted(Path(model).rglob("*.safetensors"))
+    for path in files:
+        with path.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest() if files else str(model)
 
 
 # ------------------------------------------------------------------------------------------------ processes

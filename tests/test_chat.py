@@ -111,14 +111,6 @@ def test_a_base_model_reads_command_lines(plain):
     assert text == f"<|endoftext|>{opening}{lines}"
 
 
-def test_instructions_stand_before_the_first_observation_only(chatml):
-    with_instructions = Chat(chatml, "Answer with one command.")
-    text = chatml.decode(with_instructions.encode(EPISODES[1]).input_ids)
-    assert text.count("Answer with one command.") == 1
-    assert f"Answer with one command.\n\n{EPISODES[1].turns[0].observation}" in text
-    assert with_instructions.reply("Nothing happens.") == Chat(chatml).reply("Nothing happens.")
-
-
 def test_sampled_ids_are_used_as_they_are(plain):
     """Two spellings of one command: the sampled one is kept, though the tokenizer would choose the other."""
     chat = Chat(plain)
