@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -21,6 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from oreo_agents.bench.provenance import commit
+from oreo_agents.bench.results import by_task_type
 from oreo_agents.demo import setting, whole_path
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.evaluation import write_json
@@ -76,12 +77,6 @@ def pool(results: list[dict]) -> dict:
         name: sum(r[name] for r in results) / len(results)
         for name in ("invalid_action_rate", "mean_steps", "mean_steps_success", "tokens_per_episode")
     }
-    by_type: dict[str, dict[str, int]] = {}
-    for result in results:
-        for kind, counts in result["by_task_type"].items():
-            entry = by_type.setdefault(kind, {"n": 0, "successes": 0})
-            entry["n"] += counts["n"]
-            entry["successes"] += counts["successes"]
     return {
         "method": results[0]["method"],
         "arena": results[0]["arena"],
@@ -90,7 +85,7 @@ def pool(results: list[dict]) -> dict:
         "success_rate": successes / n,
         "wilson95": list(wilson(successes, n)),
         "per_seed": [r["success_rate"] for r in results],
-        "by_task_type": by_type,
+        "by_task_type": by_task_type(results),
         **mean,
     }
 
@@ -100,14 +95,6 @@ def difference(runs: dict[int, list[dict]], i: int) -> dict:
     sft, other = ([run[j]["won"] for run in runs.values()] for j in (0, i))
     found = paired_difference(other, sft)
     return {"mean": found.mean, "interval95": [found.low, found.high]}
-
-
-def commit() -> str:
-    """The checkout's commit, with a mark where files differ from it."""
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return run.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _row(group: Sequence[Result]) -> Result:
         "interval95": [over_all.low, over_all.high] if len(group) > 1 else list(wilson(successes, n)),
         **averaged,
         "mean_steps_success": _mean_steps_success(group),
-        "by_task_type": _by_task_type(group),
+        "by_task_type": by_task_type(group),
     }
 
 
@@ -134,7 +134,8 @@ def _mean_steps_success(group: Sequence[Result]) -> float:
     return sum(run["mean_steps_success"] * run["successes"] for run in group) / max(won, 1)
 
 
-def _by_task_type(group: Sequence[Result]) -> dict[str, dict[str, int]]:
+def by_task_type(group: Sequence[Result]) -> dict[str, dict[str, int]]:
+    """Episodes and successes of each task type, over several results."""
     counts: dict[str, dict[str, int]] = {}
     for run in group:
         for kind, found in run["by_task_type"].items():

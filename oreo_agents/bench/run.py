@@ -108,10 +108,7 @@ def show(found: Result, console: Console) -> None:
     from oreo_agents.report.tables import success_table
 
     limit = found["settings"]["step_limits"][0]
-    for test in found["data"]["tests"]:
-        rows = [row for row in found["table"] if (row["test"], row["max_steps"]) == (test, limit)]
-        if not rows:
-            continue
+    for test, rows in _tables(found, limit):
         games, seeds = found["data"]["tests"][test]["games"], len(found["settings"]["seeds"])
         title = f"{found['suite']}: {test}, {games} games, {limit} steps, {seeds} seed{'s' * (seeds > 1)}"
         console.print(success_table(rows, title))
@@ -122,15 +119,19 @@ def show(found: Result, console: Console) -> None:
         console.print(f"not done: {name}: {reason}", highlight=False, markup=False)
 
 
+def _tables(found: Result, limit: int) -> Iterator[tuple[str, list[Result]]]:
+    """Each test set that was judged, with its rows at a step limit."""
+    for test in found["data"]["tests"]:
+        if rows := [row for row in found["table"] if (row["test"], row["max_steps"]) == (test, limit)]:
+            yield test, rows
+
+
 def plot(found: Result, path: Path) -> None:
     """The plots of a result file, beside it: success, success against k, rounds, calibration."""
     from oreo_agents.report import plots
 
     limit = found["settings"]["step_limits"][0]
-    for test in found["data"]["tests"]:
-        rows = [row for row in found["table"] if (row["test"], row["max_steps"]) == (test, limit)]
-        if not rows:
-            continue
+    for test, rows in _tables(found, limit):
         where, title = path.with_suffix(""), f"{found['suite']}: {test}, {limit} steps"
         plots.success_plot(rows, where / f"{test}-success.png", title)
         searched = [row for row in rows if row["policy"] in {r["policy"] for r in rows if r["k"] > 1}]

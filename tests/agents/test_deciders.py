@@ -19,11 +19,6 @@ from oreo_agents.rollout import Episode, rollout
 
 
 @pytest.fixture(scope="module")
-def policy(tokenizer):
-    return random_decoder("qwen3", len(tokenizer))
-
-
-@pytest.fixture(scope="module")
 def critic(tokenizer):
     critic = Critic.from_policy(random_decoder("qwen3", len(tokenizer), seed=4))
     torch.nn.init.normal_(critic.value_head.weight, std=0.1, generator=torch.Generator().manual_seed(0))

@@ -21,11 +21,6 @@ STORIES = (
 
 
 @pytest.fixture(scope="module")
-def policy(tokenizer):
-    return random_decoder("qwen3", len(tokenizer))
-
-
-@pytest.fixture(scope="module")
 def critic(tokenizer):
     critic = Critic.from_policy(random_decoder("qwen3", len(tokenizer), seed=4))
     torch.nn.init.normal_(critic.value_head.weight, generator=torch.Generator().manual_seed(0))
