@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.alfworld.data import find_games
+from oreo_envs.alfworld.data import find_games, find_split
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.collect import record, record_rollouts
@@ -46,14 +46,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--games", type=Path, help="folder or archive of ALFWorld's valid_seen games")
+    parser.add_argument(
+        "--games", type=Path, help="folder that holds ALFWorld's valid_seen, as a folder or an archive"
+    )
     parser.add_argument("--agent", help="judge this one, such as small, and train none")
     parser.add_argument("--output", type=Path, default=Path("runs/small"), help="default: %(default)s")
     args = parser.parse_args()
+    seen = args.games and find_split("valid_seen", args.games)
+    if args.games and not seen:
+        parser.error(f"there is no valid_seen in {args.games}")
     agent = args.agent or make(args.output)
     arenas = {"generated_unseen": find_games("generated_unseen")[:200]}
-    if args.games:
-        arenas["ALFWorld valid_seen"] = find_games(games=args.games)
+    if seen:
+        arenas["ALFWorld valid_seen"] = find_games(games=seen)
     ways: list[dict[str, Any]] = [{"select": "greedy"}, SEARCH]
     write_json(RESULTS, [judge(agent, name, found, way) for name, found in arenas.items() for way in ways])
 

@@ -17,6 +17,7 @@ from oreo_agents.bench.suite import (
     known,
     trains,
 )
+from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 
 
@@ -76,6 +77,12 @@ def _check_amounts(suite: Suite) -> None:
             raise ConfigurationError(
                 f"suite {suite.name}: {name} {list(given)} would count the same runs twice"
             )
+    shown = suite.demonstrations
+    if shown.generated and (suite.environment != ALFWORLD or shown.episodes == 0):
+        raise ConfigurationError(
+            "[demonstrations] generated: these come besides the expert's episodes in ALFWorld's training games; "
+            "leave it out, or let episodes be above 0"
+        )
     for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
         _check_options(where, table)
 

@@ -69,12 +69,19 @@ class Plan:
 
     # ------------------------------------------------------------------------------------------- training
 
-    def demonstrations(self, seed: int) -> Stage:
-        """The expert on training games."""
-        amount, train = self.suite.demonstrations, self.arenas.train
-        plays = self._plays(amount.episodes, amount.per_game, seed)
-        done = partial(work.demonstrate, train, plays, amount.epsilon)
-        return Stage(f"seed-{seed}/demonstrations", [train.sha256, asdict(plays), amount.epsilon], done)
+    def demonstrations(self, seed: int) -> tuple[Stage, ...]:
+        """The expert on training games, and on generated ones."""
+        amount = self.suite.demonstrations
+        shown = [("demonstrations", self.arenas.train, amount.episodes)]
+        if self.arenas.generated:
+            shown.append(("demonstrations-generated", self.arenas.generated, amount.generated))
+        return tuple(self._demonstrated(f"seed-{seed}/{name}", games, n, seed) for name, games, n in shown)
+
+    def _demonstrated(self, name: str, games: Found, episodes: int | None, seed: int) -> Stage:
+        amount = self.suite.demonstrations
+        plays = self._plays(episodes, amount.per_game, seed)
+        done = partial(work.demonstrate, games, plays, amount.epsilon)
+        return Stage(name, [games.sha256, asdict(plays), amount.epsilon], done)
 
     def sft(self, seed: int) -> Stage:
         """The policy that every method starts from; without demonstrations the model as it is."""
@@ -83,7 +90,7 @@ class Plan:
             return Stage(name, self.identity, partial(work.adopt, self.model))
         fit = Fit("sft", training_options(self.suite.sft), seed)
         done = partial(work.imitate, self.model, fit)
-        return Stage(name, [self.identity, asdict(fit)], done, (self.demonstrations(seed),))
+        return Stage(name, [self.identity, asdict(fit)], done, self.demonstrations(seed))
 
     def rollouts(self, seed: int) -> Stage:
         """What every offline method learns from."""
@@ -157,8 +164,9 @@ class Plan:
         chosen = () if choice is None else (choice,)
         if method.method == "sft-continued":
             fit = Fit("sft", {**self._imitated(), **options}, seed, episodes)
-            needs = (start, data, self.demonstrations(seed), *chosen)
-            return Stage(name, asdict(fit), partial(work.continue_imitation, fit), needs)
+            shown = self.demonstrations(seed)
+            done = partial(work.continue_imitation, fit, len(shown))
+            return Stage(name, asdict(fit), done, (start, data, *shown, *chosen))
         fit = Fit(method.method, options, seed, episodes)
         return Stage(name, asdict(fit), partial(work.train, fit), (start, data, *chosen))
 

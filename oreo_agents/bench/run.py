@@ -170,7 +170,8 @@ def _data(arenas: Arenas, suite: Suite, games: dict[str, list[str]]) -> dict[str
     """What was played: each set's hash, and the games of the tests in the order of the runs' ``won``."""
     tests = {name: {**one.summary(), "names": games.get(name, [])} for name, one in arenas.tests.items()}
     train = {**arenas.train.summary(), "left_out_rooms": list(suite.left_out())}
-    return {"train": train, "dev": arenas.dev and arenas.dev.summary(), "tests": tests}
+    generated = {"generated": arenas.generated.summary()} if arenas.generated else {}
+    return {"train": train, "dev": arenas.dev and arenas.dev.summary(), **generated, "tests": tests}
 
 
 def _sweep(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:

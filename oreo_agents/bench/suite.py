@@ -41,6 +41,8 @@ class Demonstrations:
     per_game: int = 1
     epsilon: float = 0.0
     """Share of the expert's turns that are replaced by slips."""
+    generated: int = 0
+    """So many more, in generated rooms. They may have the floor plans of [dev], but not those of rooms in [test.*]."""
 
 
 @dataclass(frozen=True, slots=True)

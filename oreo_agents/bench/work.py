@@ -83,9 +83,9 @@ def adopt(model: str, path: Path) -> None:
     save_agent(path, *load_policy(model), method="none")
 
 
-def imitate(model: str, fit: Fit, path: Path, data: Path) -> None:
+def imitate(model: str, fit: Fit, path: Path, *data: Path) -> None:
     """The start of all methods: a model that imitates the expert."""
-    _train(fit, path, model, [data], fit.options)
+    _train(fit, path, model, data, fit.options)
 
 
 def train(fit: Fit, path: Path, start: Path, data: Path, choice: Path | None = None) -> None:
@@ -93,15 +93,23 @@ def train(fit: Fit, path: Path, start: Path, data: Path, choice: Path | None = N
     _train(fit, path, start, [data], {**fit.options, **_chosen(choice)})
 
 
-def continue_imitation(
-    fit: Fit, path: Path, start: Path, rollouts: Path, demonstrations: Path, choice: Path | None = None
-) -> None:
-    """As many more updates on the demonstrations as another method makes on the rollouts."""
+def continue_imitation(fit: Fit, shown: int, path: Path, start: Path, rollouts: Path, *needs: Path) -> None:
+    """As many more updates on the demonstrations as another method makes on the rollouts.
+
+    Args:
+        fit: how.
+        shown: how many of ``needs``, the first, are demonstrations; a sweep's choice may follow them.
+        path: of the new agent.
+        start: it starts from this agent.
+        rollouts: the other method learns from these.
+        needs: see ``shown``.
+    """
+    demonstrations, choice = needs[:shown], next(iter(needs[shown:]), None)
     options = {**fit.options, **_chosen(choice)}
     epochs, batch = options.get(UPDATES[0], 1.0), options.get(UPDATES[1], 32)
     episodes = len(load_trajectories(rollouts))
     updates = ceil(epochs * ceil(min(episodes, fit.episodes or episodes) / batch))
-    _train(replace(fit, episodes=None), path, start, [demonstrations], {**options, "max_steps": updates})
+    _train(replace(fit, episodes=None), path, start, demonstrations, {**options, "max_steps": updates})
 
 
 def roll_out(

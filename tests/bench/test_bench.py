@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from oreo_envs.alfworld.data import room_of
 
 from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.bench import results
@@ -18,6 +19,7 @@ from oreo_agents.bench.reading import load_suite
 from oreo_agents.bench.run import bench, plot, show
 from oreo_agents.bench.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.cli import main
+from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.stages import in_order
 
@@ -35,7 +37,7 @@ def suite():
         step_limits=(20, 12),
         dev=GameSet("generated_unseen", limit=2),
         tests={"unseen": GameSet("generated_unseen", limit=3), "absent": GameSet("valid_unseen")},
-        demonstrations=Demonstrations(4),
+        demonstrations=Demonstrations(4, generated=2),
         rollouts=Rollouts(12, games=4, patience=4),
         sft={"learning_rate": 1e-5},
         search=Search(ks=(1, 2), methods=("rejection", "oreo"), critic_from="oreo"),
@@ -138,6 +140,25 @@ def test_another_seed_needs_the_same_sweep(suite, finished):
 
 def stages_of(suite, data):
     return in_order(verdict.stage for verdict in Plan(suite, find(suite, data)).verdicts())
+
+
+def test_generated_demonstrations_come_besides_the_others(suite, finished):
+    output, found = finished
+    stages = {stage.name: stage for stage in stages_of(suite, output)}
+    both = ["seed-0/demonstrations", "seed-0/demonstrations-generated"]
+    assert [need.name for need in stages["seed-0/sft"].needs] == both
+    assert [len(load_trajectories(output / name)) for name in both] == [4, 2]
+    assert len(found["data"]["generated"]["sha256"]) == 64
+
+
+def test_generated_demonstrations_keep_out_of_the_floor_plans_of_new_rooms(suite, tmp_path):
+    tests = {"unseen": suite.tests["unseen"], "rooms": GameSet("train", rooms=("2", "11"))}
+    with pytest.raises(
+        ConfigurationError, match=r"\[test.rooms\]: games are generated .*rooms 11, too.* 2, 9,"
+    ):
+        find(replace(suite, tests=tests), tmp_path)
+    names = find(suite, tmp_path).generated.options["games"].names
+    assert {room_of(names[i]) for i in range(400)}.isdisjoint({"2", "13", "21", "9", "10", "29"})
 
 
 def test_all_methods_start_from_one_policy_and_learn_from_one_set_of_rollouts(tmp_path):

@@ -82,6 +82,8 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"sweep": {"trials": {"oreo": [{"beta": 1}, {"beta": 2}], "rejection": [{}]}}}, "as many trials"),
         ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
         ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),
+        ({"demonstrations": {"episodes": 0, "generated": 5}}, r"\[demonstrations\] generated"),
+        ({"demonstrations": {"generated": 5}, "environment": "OREO-GSM8K"}, r"split|generated"),
     ],
 )
 def test_what_cannot_be_is_refused(change, message):
