@@ -1,7 +1,7 @@
 """Train the agent ``small`` that the package carries, on generated rooms alone, and judge it.
 
     python benchmarks/train_small.py                   # writes runs/small/agent; copied to oreo_agents/assets/small
-    python benchmarks/train_small.py --games DIR       # judges it on ALFWorld's valid_seen under DIR, too
+    python benchmarks/train_small.py --games DIR       # judges it on the games of suite alfworld-small, too
 
 Imitation: 30,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
 one pass from the demo's language model. Then OREO: one pass over 4,000 episodes that this policy sampled, exploring.
@@ -14,9 +14,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.alfworld.data import find_games, find_split
+from oreo_envs.alfworld.data import find_games
 
 from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.bench.games import find
+from oreo_agents.bench.reading import load_suite
 from oreo_agents.collect import record, record_rollouts
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.demo import STARTING_CHECKPOINT
@@ -46,19 +48,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--games", type=Path, help="folder that holds ALFWorld's valid_seen, as a folder or an archive"
-    )
+    parser.add_argument("--games", type=Path, help="ALFWorld's games, as bench takes them with --data")
     parser.add_argument("--agent", help="judge this one, such as small, and train none")
     parser.add_argument("--output", type=Path, default=Path("runs/small"), help="default: %(default)s")
     args = parser.parse_args()
-    seen = args.games and find_split("valid_seen", args.games)
-    if args.games and not seen:
-        parser.error(f"there is no valid_seen in {args.games}")
-    agent = args.agent or make(args.output)
     arenas = {"generated_unseen": find_games("generated_unseen")[:200]}
-    if seen:
-        arenas["ALFWorld valid_seen"] = find_games(games=seen)
+    if args.games:
+        real = find(load_suite("alfworld-small"), args.games).tests
+        arenas |= {name: found.options["games"] for name, found in real.items()}
+    agent = args.agent or make(args.output)
     ways: list[dict[str, Any]] = [{"select": "greedy"}, SEARCH]
     write_json(RESULTS, [judge(agent, name, found, way) for name, found in arenas.items() for way in ways])
 

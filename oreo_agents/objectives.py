@@ -32,6 +32,7 @@ class Objective:
     """A way to learn from recorded episodes."""
 
     summary: str
+    """For the model card."""
     policy_loss: Loss
     value_loss: Loss | None = None
     """None: there is no critic."""

@@ -70,7 +70,10 @@ ADAPTERS = "adapters.safetensors"
 TARGET_CRITIC = "target_critic.safetensors"
 """In a checkpoint with ``target_decay``: what differs from the critic's weights."""
 
-CARD_OPTIONS = ("beta", "alpha", "regularizer", "critic", "learning_rate", "critic_learning_rate", "seed")
+CARD_OPTIONS = (
+    *("beta", "alpha", "regularizer", "critic", "after_action"),
+    *("learning_rate", "critic_learning_rate", "seed"),
+)
 """What a model card tells of the options."""
 
 KL_GAIN = 0.1
@@ -540,7 +543,8 @@ class OreoTrainer(Trainer):
             critic = critic and critic.in_bfloat16()
         options = {name: getattr(self.args, name) for name in CARD_OPTIONS}
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
-        card = {"method": self.args.method, **card, "options": options, "data_sha256": data}
+        done = {"method": self.args.method, "objective": self.objective.summary}
+        card = {**done, **card, "options": options, "data_sha256": data}
         card |= diagnostics.parameter_counts(self.trained)
         save_agent(path, policy, self.tokenizer, critic, weights, **card)
 

@@ -9,6 +9,7 @@ from learning import EPISODES
 
 from oreo_agents.model_card import data_hash, model_card
 from oreo_agents.models import save_agent
+from oreo_agents.objectives import METHODS
 from oreo_agents.train import train
 
 
@@ -39,5 +40,6 @@ def test_a_trained_agent_has_a_card(tmp_path, policy, tokenizer, chat, method):
         if line.startswith("| ") and line != "| | |"
     )
     assert rows["data_sha256"] == digest and rows["beta"] == "0.07" and rows["method"] == method
+    assert rows["objective"] == METHODS[method].summary and rows["after_action"] == "outcome"
     assert ("critic/" in text) == (method == "oreo")
     assert json.loads((tmp_path / "agent" / "agent.json").read_text())["data_sha256"] == digest
