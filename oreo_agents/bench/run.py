@@ -140,8 +140,10 @@ def plot(found: Result, path: Path) -> None:
         rounds = [row for row in found["rounds"] if (row["test"], row["max_steps"]) == (test, limit)]
         if rounds:
             plots.lines_plot(rounds, "round", "round", where / f"{test}-rounds.png", title)
-        chosen = [run for run in found["runs"] if run["test"] == test and run.get("calibration")]
-        if chosen:
+        judged = [run for run in found["runs"] if run["test"] == test and run.get("calibration")]
+        if judged:
+            widest = max(run["k"] for run in judged)
+            chosen = [run for run in judged if (run["select"], run["k"]) == ("best_of_k", widest)] or judged
             plots.calibration_plot(chosen, where / f"{test}-calibration.png", title)
 
 

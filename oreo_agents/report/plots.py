@@ -97,7 +97,7 @@ def calibration_plot(results: Sequence[Result], path: str | Path, title: str = "
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 4.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
     for method in dict.fromkeys(result["method"] for result in results):
@@ -107,7 +107,7 @@ def calibration_plot(results: Sequence[Result], path: str | Path, title: str = "
     axes.set_ylim(0, 1)
     axes.set_xlabel("V after an action (mean of the range)")
     axes.set_ylabel("Share of episodes won")
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return _save(figure, axes, _plain(title or _caption(results)), Path(path))
 
 
