@@ -50,10 +50,23 @@ def test_nothing_and_everything_won_are_drawn(tmp_path):
 
 def test_calibration_adds_the_seeds_up(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     drawn = []
     monkeypatch.setattr(Axes, "plot", lambda self, x, y, **how: drawn.append((list(x), list(y))))
-    monkeypatch.setattr(Axes, "legend", lambda self, **how: None)
+    monkeypatch.setattr(Figure, "legend", lambda self, **how: None)
     bins = [dict(predicted=0.42, episodes=3, won=1), dict(predicted=0.48, episodes=1, won=1)]
     calibration_plot([dict(method="m", n=4, calibration=[one]) for one in bins], tmp_path / "c.png")
     assert drawn[1] == ([(3 * 0.42 + 0.48) / 4], [2 / 4])
+
+
+def test_the_names_of_many_methods_leave_room_for_their_lines(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    saved, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: (save(self, path), saved.append(self)))
+    one = dict(n=4, calibration=[dict(predicted=0.5, episodes=4, won=2)])
+    calibration_plot([dict(one, method=f"method {i} best-of-8") for i in range(14)], tmp_path / "c.png")
+    inside = saved[0].axes[0].get_position()
+    names = saved[0].legends[0].get_window_extent().transformed(saved[0].transFigure.inverted())
+    assert inside.width > 0.4 and inside.height > 0.6 and names.x0 > inside.x1 and names.y0 > 0
