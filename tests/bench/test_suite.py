@@ -83,12 +83,20 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
         ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),
         ({"demonstrations": {"episodes": 0, "generated": 5}}, r"\[demonstrations\] generated"),
-        ({"demonstrations": {"generated": 5}, "environment": "OREO-GSM8K"}, r"split|generated"),
     ],
 )
 def test_what_cannot_be_is_refused(change, message):
     with pytest.raises(ConfigurationError, match=message):
         parse(changed(**change), "s")
+
+
+def test_games_are_generated_for_alfworld_alone():
+    suite = changed(demonstrations={"generated": 5})
+    assert parse(suite, "s").demonstrations.generated == 5
+    suite |= {"environment": "OREO-GSM8K", "test": {"test": {"split": "test"}}}
+    suite.pop("dev")
+    with pytest.raises(ConfigurationError, match=r"\[demonstrations\] generated"):
+        parse(suite, "s")
 
 
 def test_a_sweep_needs_games_of_its_own():
