@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from oreo_envs.alfworld.generator import rooms
+
 from oreo_agents.agents import SEARCHES
 from oreo_agents.bench.suite import (
     ALIASES,
@@ -56,9 +58,9 @@ def _check_games(suite: Suite) -> None:
                     f"[dev] and [test.{name}] are both of {games.split}: settings would be chosen on games that "
                     "judge them; use another split, or name rooms in both"
                 )
-    rooms = [(where, games.split, room) for where, games in judged.items() for room in games.rooms]
+    named = [(where, games.split, room) for where, games in judged.items() for room in games.rooms]
     both = {
-        room for where, split, room in rooms for w, s, r in rooms if (s, r) == (split, room) and w != where
+        room for where, split, room in named for w, s, r in named if (s, r) == (split, room) and w != where
     }
     if suite.dev and both & set(suite.dev.rooms):
         raise ConfigurationError(
@@ -77,14 +79,25 @@ def _check_amounts(suite: Suite) -> None:
             raise ConfigurationError(
                 f"suite {suite.name}: {name} {list(given)} would count the same runs twice"
             )
-    shown = suite.demonstrations
-    if shown.generated and (suite.environment != ALFWORLD or shown.episodes == 0):
+    if suite.demonstrations.generated:
+        _check_generated(suite)
+    for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
+        _check_options(where, table)
+
+
+def _check_generated(suite: Suite) -> None:
+    if suite.environment != ALFWORLD or suite.demonstrations.episodes == 0:
         raise ConfigurationError(
             "[demonstrations] generated: these come besides the expert's episodes in ALFWorld's training games; "
             "leave it out, or let episodes be above 0"
         )
-    for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
-        _check_options(where, table)
+    apart = {str(room.number) for room in rooms() if room.group == "unseen"}
+    for name, games in suite.tests.items():
+        if shared := set(games.rooms) - apart:
+            raise ConfigurationError(
+                f"[test.{name}]: games are generated in the floor plans of rooms {', '.join(sorted(shared))}, too: "
+                f"choose among {', '.join(sorted(apart, key=int))}, or leave [demonstrations] generated out"
+            )
 
 
 def _check_options(where: str, options: Options) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from oreo_envs.alfworld.data import ALFWORLD_SPLITS, GameFiles, data_root, find_games, find_split, room_of
-from oreo_envs.alfworld.generator import rooms
 from oreo_envs.errors import DataNotFoundError
 
 from oreo_agents.bench.suite import GameSet, Suite
@@ -81,22 +80,9 @@ def find(suite: Suite, data: Path | None = None) -> Arenas:
     if suite.train.limit:
         train = some_of(train, suite.train.limit, 0)
     dev = _found("dev", suite, suite.dev, data) if suite.dev else None
-    generated = None
-    if suite.demonstrations.generated:
-        _check_apart(suite)
-        generated = _found("generated", suite, GameSet("generated"), data)
+    shown = suite.demonstrations.generated
+    generated = _found("generated", suite, GameSet("generated"), data) if shown else None
     return Arenas(train, dev, tests, skipped, generated)
-
-
-def _check_apart(suite: Suite) -> None:
-    """Raise ConfigurationError if games are generated in floor plans of rooms that the suite judges in."""
-    apart = {str(room.number) for room in rooms() if room.group == "unseen"}
-    for name, games in suite.tests.items():
-        if shared := set(games.rooms) - apart:
-            raise ConfigurationError(
-                f"[test.{name}]: games are generated in the floor plans of rooms {', '.join(sorted(shared))}, too: "
-                f"choose among {', '.join(sorted(apart, key=int))}, or leave [demonstrations] generated out"
-            )
 
 
 def some_of(found: Found, n: int, seed: int) -> Found:
@@ -148,12 +134,12 @@ def _alfworld(games: GameSet, data: Path | None, left_out: Sequence[str]) -> Any
         )
     found = find_games(games=place)
     assert isinstance(found, GameFiles)
-    numbers = [room_of(name) for name in found.names]
-    if unknown := set(games.rooms).difference(numbers):
+    rooms = [room_of(name) for name in found.names]
+    if unknown := set(games.rooms).difference(rooms):
         raise ConfigurationError(f"{place} has no games in rooms {', '.join(sorted(unknown))}")
     paths = [
         path
-        for path, room in zip(found.paths, numbers, strict=True)
+        for path, room in zip(found.paths, rooms, strict=True)
         if room not in left_out and (not games.rooms or room in games.rooms)
     ]
     return find_games(games=paths)

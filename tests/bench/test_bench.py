@@ -13,6 +13,7 @@ from oreo_envs.alfworld.data import room_of
 
 from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.bench import results
+from oreo_agents.bench.checks import check
 from oreo_agents.bench.games import find
 from oreo_agents.bench.plan import Plan
 from oreo_agents.bench.reading import load_suite
@@ -156,7 +157,7 @@ def test_generated_demonstrations_keep_out_of_the_floor_plans_of_new_rooms(suite
     with pytest.raises(
         ConfigurationError, match=r"\[test.rooms\]: games are generated .*rooms 11, too.* 2, 9,"
     ):
-        find(replace(suite, tests=tests), tmp_path)
+        check(replace(suite, tests=tests))
     names = find(suite, tmp_path).generated.options["games"].names
     assert {room_of(names[i]) for i in range(400)}.isdisjoint({"2", "13", "21", "9", "10", "29"})
 

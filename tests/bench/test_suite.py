@@ -92,6 +92,7 @@ def test_what_cannot_be_is_refused(change, message):
 
 def test_games_are_generated_for_alfworld_alone():
     suite = changed(demonstrations={"generated": 5})
+    suite["test"] = {"rooms": {"split": "train", "rooms": ["2", "13"]}}
     assert parse(suite, "s").demonstrations.generated == 5
     suite |= {"environment": "OREO-GSM8K", "test": {"test": {"split": "test"}}}
     suite.pop("dev")
