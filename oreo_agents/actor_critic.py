@@ -186,6 +186,7 @@ class PolicyAndCritic(nn.Module):
         token_mask: Tensor | None = None,
         divergence: Divergence = "reverse",
         head_alone: bool = False,
+        observed: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
 
@@ -196,10 +197,11 @@ class PolicyAndCritic(nn.Module):
             token_mask: ``[B, T]`` bool, what is not padding; None: nothing is.
             divergence: which KL over the whole vocabulary; see :func:`oreo_agents.projection.project`.
             head_alone: values on the policy's trunk move only their head.
+            observed: ``[B, T]`` bool, tokens that the critic's trunk predicts, too, through the reference's head.
 
         Returns:
             ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
-            are zero at padding.
+            are zero at padding; with ``observed`` also ``foreseen``, the log-probabilities of those tokens.
         """
         tokens = torch.ones_like(action_mask) if token_mask is None else token_mask
         actions = action_mask & tokens
@@ -223,11 +225,14 @@ class PolicyAndCritic(nn.Module):
         columns = {name: _scatter(getattr(statistics, name), actions) for name in names}
         if self.critic is not None:
             if self.critic.shares(self.policy):
-                columns["values"] = _scatter(
-                    self.critic.read(hidden.detach() if head_alone else hidden), tokens
-                )
+                states = hidden.detach() if head_alone else hidden
             else:
-                columns["values"] = read_values(self.critic, self.layout, input_ids, tokens)
+                states = LAYOUTS[self.layout](self.critic.backbone, input_ids, tokens)
+            columns["values"] = _scatter(self.critic.read(states), tokens)
+            if observed is not None and ref_head is not None:
+                before = pad(observed[:, 1:], (0, 1))[tokens]
+                foreseen = project(ref_head, states[before], input_ids[observed], self.head_chunk)
+                columns["foreseen"] = _scatter(foreseen.logp, observed)
         return columns
 
 

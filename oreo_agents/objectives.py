@@ -83,11 +83,15 @@ def first_state(batch: MicroBatch) -> Tensor:
 # --- losses of a micro-batch ---------------------------------------------------------------------------------
 
 
+def observed_tokens(batch: MicroBatch) -> Tensor:
+    """What the environment wrote, ``[B, T]`` bool, but for the first token, which nothing precedes."""
+    return pad((batch["token_mask"] & ~batch["action_mask"])[:, 1:], (1, 0))
+
+
 def imitation_weights(batch: MicroBatch, observation_weight: float) -> Tensor:
-    """What each token counts in imitation, ``[B, T]``; nothing precedes the first."""
-    observed = batch["token_mask"] & ~batch["action_mask"]
-    weights = batch["imitate_mask"] + observation_weight * observed
-    return pad(weights[:, 1:], (1, 0))
+    """What each token counts in imitation, ``[B, T]``."""
+    imitated = pad(batch["imitate_mask"][:, 1:], (1, 0))
+    return imitated + observation_weight * observed_tokens(batch)
 
 
 def _imitation(batch: MicroBatch, out: Columns, config: OreoConfig) -> Tensor:

@@ -49,7 +49,7 @@ from oreo_agents.models import (
     trunk_of,
     weights_below,
 )
-from oreo_agents.objectives import METHODS, Objective, imitation_weights
+from oreo_agents.objectives import METHODS, Objective, imitation_weights, observed_tokens
 from oreo_agents.optimizer import MuonAdamW, matrices
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
@@ -71,7 +71,7 @@ TARGET_CRITIC = "target_critic.safetensors"
 """In a checkpoint with ``target_decay``: what differs from the critic's weights."""
 
 CARD_OPTIONS = (
-    *("beta", "alpha", "regularizer", "critic", "after_action"),
+    *("beta", "alpha", "regularizer", "critic", "after_action", "observation_weight"),
     *("learning_rate", "critic_learning_rate", "seed"),
 )
 """What a model card tells of the options."""
@@ -134,7 +134,11 @@ class OreoConfig(TrainingArguments):
         metadata={"help": "Muon for the weight matrices, AdamW for the rest: for training from scratch."},
     )
     observation_weight: float = field(
-        default=0.0, metadata={"help": "Imitation: weight of predicting observations too (0: actions alone)."}
+        default=0.0,
+        metadata={
+            "help": "Weight of predicting observations, too: by the policy in imitation, by the critic's trunk in "
+            "methods with a value function."
+        },
     )
     layout: str = field(
         default="right", metadata={"help": "Episodes padded right or left, or packed without padding."}
@@ -390,6 +394,10 @@ class OreoTrainer(Trainer):
             self._meters.add("value_loss", loss_v, rows)
             diagnostics.record_critic(self._meters, inputs, out, objective.states(inputs), args.beta)
             loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
+            if "foreseen" in out:
+                loss_o = -masked_mean(out["foreseen"], observed_tokens(inputs))
+                self._meters.add("observation_loss", loss_o, rows)
+                loss = loss + args.observation_weight * loss_o
         return (loss, out) if return_outputs else loss
 
     @property
@@ -399,11 +407,13 @@ class OreoTrainer(Trainer):
 
     def _run(self, model: nn.Module, batch: MicroBatch, divergence: Any) -> dict[str, Tensor]:
         """One pass over all networks."""
-        actions = batch["action_mask"]
-        if not self.objective.reference:  # imitation also predicts observations
+        actions, observed = batch["action_mask"], None
+        if self.args.observation_weight and self.objective.value_loss:
+            observed = observed_tokens(batch)
+        elif not self.objective.reference:  # imitation
             actions = actions | (imitation_weights(batch, self.args.observation_weight) > 0)
         inputs = batch["input_ids"], actions, self.reference, batch["token_mask"]
-        out = model(*inputs, divergence, head_alone=self._warming_up)
+        out = model(*inputs, divergence, head_alone=self._warming_up, observed=observed)
         if self.target_critic is not None:
             with torch.no_grad():
                 out["target_values"] = read_values(

@@ -11,6 +11,7 @@ from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepar
 from oreo_agents.batches import collate
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.models import Critic, trunk_of
+from oreo_agents.objectives import observed_tokens
 
 
 @pytest.fixture
@@ -29,10 +30,11 @@ def run(policy, critic, micro, reference, layout="right"):
         prepare_attention(model, layout)
     both = PolicyAndCritic(policy, critic, 16, layout)
     both.zero_grad()
-    out = both(micro["input_ids"], micro["action_mask"], Reference(reference), micro["token_mask"])
+    inputs = micro["input_ids"], micro["action_mask"], Reference(reference), micro["token_mask"]
+    out = both(*inputs, observed=observed_tokens(micro))
     generator = torch.Generator().manual_seed(3)
     weights = torch.rand(micro["input_ids"].shape, generator=generator) * micro["token_mask"]
-    ((out["rho"] + out["kl"] + out["values"] ** 2) * weights).sum().backward()
+    ((out["rho"] + out["kl"] + out["values"] ** 2 + out["foreseen"]) * weights).sum().backward()
     return out, {name: p.grad.clone() for name, p in both.named_parameters() if p.grad is not None}
 
 

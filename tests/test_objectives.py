@@ -277,6 +277,31 @@ def test_importance_weights_and_clip_by_plain_loops(make, episodes):
     assert step(trainer)[0] == pytest.approx(mean(total), rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["separate", "shared"])
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_the_critic_foresees_observations_by_plain_loops(make, episodes, kind, tokens):
+    """Its trunk, read through the start's language-model head, predicts every token that the policy did not write."""
+    without = make("oreo", critic=kind)
+    trainer = make("oreo", critic=kind, observation_weight=0.4)
+    if kind == "separate":
+        with torch.no_grad():
+            for one in (without, trainer):
+                one.critic.backbone.norm.weight.mul_(1.5)
+    nlls = []
+    for one in episodes:
+        ids = torch.tensor([one.input_ids])
+        with torch.no_grad():
+            hidden = trainer.critic.backbone(input_ids=ids).last_hidden_state[0]
+            logp = trainer.reference.model.lm_head(hidden).log_softmax(-1)
+        written = [p for p in range(1, len(one)) if not one.action_mask[p]]
+        nlls.append(mean([-logp[p - 1, one.input_ids[p]].item() for p in written]))
+    (loss, gradients), (plain, plain_gradients) = step(trainer, tokens), step(without, tokens)
+    assert loss - plain == pytest.approx(0.4 * mean(nlls), rel=1e-3)
+    assert trainer.critic.backbone.norm.weight.grad.abs().sum() > 0
+    moved = [name for name in gradients if not torch.allclose(gradients[name], plain_gradients[name])]
+    assert bool(moved) == (kind == "shared"), "a critic of its own leaves the policy alone"
+
+
 def test_iql_by_plain_loops(make, episodes):
     trainer = make("iql", expectile=0.8)
     torch.nn.init.normal_(trainer.critic.value_head.weight, std=0.2)
