@@ -276,6 +276,7 @@ def run_record(args: argparse.Namespace) -> int | None:
 def add_train(commands: Commands) -> None:
     """Options of ``train``."""
     parser = _command(commands, "train", run_train, "train a policy, with OREO also its critic")
+    _resumes(parser, only_with="save_every")
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
     parser.add_argument(
@@ -285,19 +286,42 @@ def add_train(commands: Commands) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=_positive, metavar="N", help="optimiser steps")
     length.add_argument("--epochs", type=float, metavar="N", help="passes over the data")
-    parser.add_argument("--learning-rate", type=float, metavar="LR")
+    parser.add_argument("--learning-rate", type=float, metavar="LR", help="of the policy")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="episodes per step")
     parser.add_argument("--beta", type=float, help="strength of the KL regulariser in OREO's objective")
     parser.add_argument("--alpha", type=float, help="weight of the policy's KL to the reference")
     parser.add_argument(
         "--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass"
     )
     parser.add_argument(
+        "--lora", type=_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
+    )
+    parser.add_argument(
+        "--observation-weight",
+        type=float,
+        metavar="W",
+        help="of predicting observations, too: by the policy in imitation, by a critic where there is one",
+    )
+    parser.add_argument(
+        "--save-every",
+        type=_positive,
+        metavar="N",
+        help="steps between checkpoints; the same command then goes on where it was interrupted",
+    )
+    critic = parser.add_argument_group("the critic, for methods that have one")
+    critic.add_argument(
         "--critic",
         choices=("separate", "shared", "lora"),
         help="a network of its own (default), the policy's trunk, or with --lora adapters of its own",
     )
-    parser.add_argument(
-        "--lora", type=_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
+    critic.add_argument("--critic-learning-rate", type=float, metavar="LR", help="default: the policy's")
+    critic.add_argument(
+        "--critic-warmup", type=float, metavar="SHARE", help="of the steps that train the critic alone"
+    )
+    critic.add_argument(
+        "--after-action",
+        choices=("outcome", "answer"),
+        help="what V after an action learns: the outcome (default), or V of the environment's answer",
     )
     judging = parser.add_argument_group("judging the policy while it is trained")
     judging.add_argument(
@@ -351,7 +375,7 @@ def run_iterate(args: argparse.Namespace) -> int | None:
 def add_eval(commands: Commands) -> None:
     """Options of ``eval``."""
     parser = _command(commands, "eval", run_eval, "success rate of an agent, with its interval")
-    _resumes(parser)
+    _resumes(parser, only_with="output")
     parser.add_argument(
         "--agent", required=True, metavar="NAME_OR_PATH", help="expert, random, small or a path"
     )
@@ -525,9 +549,9 @@ def _command(
     return parser
 
 
-def _resumes(parser: argparse.ArgumentParser) -> None:
-    """The command goes on where it was interrupted, if it leaves anything."""
-    parser.set_defaults(resumes=lambda args: args.run is not run_eval or args.output is not None)
+def _resumes(parser: argparse.ArgumentParser, only_with: str | None = None) -> None:
+    """The command goes on where it was interrupted; where an option says what is left, only with that."""
+    parser.set_defaults(resumes=lambda args: only_with is None or getattr(args, only_with) is not None)
 
 
 def _add_action_length(parser: argparse.ArgumentParser) -> None:

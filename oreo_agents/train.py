@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.environments import ALFWORLD
-from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.trainer import OreoTrainer
+    from oreo_agents.trainer import OreoConfig, OreoTrainer
 
 FROM_SCRATCH = {"small": 256, "tiny": 128}
 """Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
@@ -38,6 +41,7 @@ def train(
     play_every: int = 100,
     patience: int | None = None,
     lora: int | None = None,
+    save_every: int | None = None,
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
@@ -53,10 +57,12 @@ def train(
         play_every: steps between two such evaluations.
         patience: stop after so many of them without a better one, and keep the best policy.
         lora: train adapters of this rank on every linear layer (PEFT), and the weights below them not.
+        save_every: steps between checkpoints in ``<output>.checkpoints``. An interrupted training that is begun again
+            goes on from the last of them, to the same weights; they are removed once it has ended.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
-        CheckpointError: ``model`` is not a checkpoint.
+        CheckpointError: ``model`` is not a checkpoint, or the checkpoints are another training's.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
     import torch
@@ -64,11 +70,14 @@ def train(
 
     from oreo_agents.callbacks import EvaluateEvery, TrainingProgress
     from oreo_agents.chat import Chat
+    from oreo_agents.model_card import data_hash
     from oreo_agents.models import load_critic
+    from oreo_agents.stages import identity
     from oreo_agents.trainer import OreoConfig, OreoTrainer
 
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
-    config = OreoConfig(output_dir=f"{output}.checkpoints", **options)
+    saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
+    config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
     torch.manual_seed(config.seed)
     policy, tokenizer = _start(model, episodes)
     critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
@@ -77,25 +86,48 @@ def train(
         policy.float(),
     )  # master weights; the forward pass may run in bf16
     chat = Chat(tokenizer)
+    encoded = [chat.encode(episode) for episode in episodes]
     shown = TrainingProgress(method) if progress else None
     trainer = OreoTrainer(
         with_lora(policy, lora) if lora else policy,
         tokenizer,
         config,
-        [chat.encode(episode) for episode in episodes],
+        encoded,
         critic=critic,
         callbacks=[shown] if shown else [],
     )
     trainer.remove_callback(PrinterCallback)
     if play:
         trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience))
-    trainer.train()
+    made_from = [options, lora, identity(model), data_hash(encoded)]
+    trainer.train(resume_from_checkpoint=_last_checkpoint(config, made_from) if save_every else None)
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     if config.push_to_hub:
         trainer.push_to_hub(episodes=len(episodes))
+    checkpoints = Path(str(config.output_dir))
+    if save_every and trainer.args.should_save:
+        shutil.rmtree(checkpoints)
     with suppress(OSError):  # it stays where there are checkpoints in it
-        Path(str(config.output_dir)).rmdir()
+        checkpoints.rmdir()
     return trainer
+
+
+def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None:
+    """Where an interrupted training from the same things got to; notes what this one is made from."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    folder, digest = Path(str(config.output_dir)), hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    note, last = folder / "made_from.sha256", None
+    if folder.is_dir() and (last := get_last_checkpoint(str(folder))):
+        if not note.is_file() or note.read_text() != digest:
+            raise CheckpointError(
+                f"{folder} has checkpoints of another training (other episodes, model or options): "
+                "delete it, or choose another --output"
+            )
+    elif config.should_save:
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(digest)
+    return last
 
 
 def machine_defaults() -> dict[str, Any]:
@@ -164,7 +196,13 @@ def run(args: argparse.Namespace) -> int:
         "beta": args.beta,
         "alpha": args.alpha,
         "critic": args.critic,
+        "critic_learning_rate": args.critic_learning_rate,
+        "critic_warmup": args.critic_warmup,
+        "after_action": args.after_action,
+        "observation_weight": args.observation_weight,
+        "per_device_train_batch_size": args.batch_size,
         "lora": args.lora,
+        "save_every": args.save_every,
         "micro_batch_tokens": args.batch_tokens,
         "max_steps": args.steps,
         "num_train_epochs": args.epochs,

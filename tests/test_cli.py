@@ -96,6 +96,7 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
         ("eval --agent expert -o r.json", True),
         ("eval --agent expert", False),
         ("train --data d -o m", False),
+        ("train --data d -o m --save-every 100", True),
         ("data generate --count 1 -o g", False),
         ("doctor", False),
     ],

@@ -10,7 +10,7 @@ from learning import EPISODES, LOSING, OPENING, WINNING, episode
 
 from oreo_agents.actor_critic import PolicyAndCritic, Reference
 from oreo_agents.batches import collate
-from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
+from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from oreo_agents.models import Critic, load_critic, load_policy, save_agent, small_decoder, trunk_of
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer
@@ -391,6 +391,36 @@ def test_train_writes_an_agent(start, tmp_path, policy):
         start.name,
         "trained",
     }  # no empty folder for checkpoints
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
+    options = {
+        **{"max_steps": 5, "warmup_steps": 0, "learning_rate": 1e-3, "per_device_train_batch_size": 1},
+        **{"save_every": 2, "progress": False, "bf16": False, "use_cpu": True},
+    }
+
+    def interrupt(agent):
+        raise KeyboardInterrupt
+
+    unbroken = train("oreo", EPISODES, start, tmp_path / "unbroken", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train("oreo", EPISODES, start, tmp_path / "m", play=interrupt, play_every=3, **options)
+    with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
+        train("oreo", EPISODES[:2], start, tmp_path / "m", **options)
+    steps = []
+    resumed = train(
+        "oreo",
+        EPISODES,
+        start,
+        tmp_path / "m",
+        play=lambda agent: steps.append(1) or (),
+        play_every=1,
+        **options,
+    )
+    assert len(steps) == 3, "the first two steps are in the checkpoint"
+    for name, weight in resumed.trained.state_dict().items():
+        assert torch.equal(weight, unbroken.trained.state_dict()[name]), name
+    assert {path.name for path in tmp_path.iterdir()} == {start.name, "unbroken", "m"}
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])

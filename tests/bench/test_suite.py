@@ -32,6 +32,7 @@ def test_the_suites_that_come_with_the_package_can_be_read():
     assert set(names()) == {
         "smoke",
         "alfworld-small",
+        "alfworld-generated",
         "alfworld-paper",
         "math-procedural",
         "gsm8k",
