@@ -34,6 +34,7 @@ bench: $(STAMP)
 	$(BENCH)/rollout_speed.py --episodes 16 --repeats 6
 ifdef ALFWORLD_DATA
 	$(BENCH)/run.py --suite alfworld-small --data "$(ALFWORLD_DATA)" $(ARGS)
+	$(BENCH)/run.py --suite alfworld-generated --data "$(ALFWORLD_DATA)" $(ARGS)
 	$(BENCH)/whole_path.py --games "$(ALFWORLD_DATA)" --seeds 0
 	$(BENCH)/train_small.py --agent small --games "$(ALFWORLD_DATA)"
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/record_speed.py --split train
