@@ -37,6 +37,7 @@ OREO = {
     "critic_warmup": 0.25,
     "alpha": 0.002,
     "after_action": "answer",
+    "observation_weight": 0.3,
     "per_device_train_batch_size": 16,
     "seed": 0,
 }
