@@ -99,8 +99,10 @@ def train(
     trainer.remove_callback(PrinterCallback)
     if play:
         trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience))
-    made_from = [options, lora, identity(model), data_hash(encoded)]
-    trainer.train(resume_from_checkpoint=_last_checkpoint(config, made_from) if save_every else None)
+    checkpoint = None
+    if save_every:
+        checkpoint = _last_checkpoint(config, [options, lora, identity(model), data_hash(encoded)])
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     if config.push_to_hub:
         trainer.push_to_hub(episodes=len(episodes))
@@ -116,7 +118,8 @@ def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None
     """Where an interrupted training from the same things got to; notes what this one is made from."""
     from transformers.trainer_utils import get_last_checkpoint
 
-    folder, digest = Path(str(config.output_dir)), hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    folder = Path(str(config.output_dir))
+    digest = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
     note, last = folder / "made_from.sha256", None
     if folder.is_dir() and (last := get_last_checkpoint(str(folder))):
         if not note.is_file() or note.read_text() != digest:
