@@ -54,6 +54,22 @@ class Objective:
     beta: float = 0.03
     alpha: float = 0.01
 
+    @property
+    def unused(self) -> frozenset[str]:
+        """Options of :class:`oreo_agents.OreoConfig` that change nothing in this method."""
+        unused = set()
+        if not self.value_loss:
+            unused |= {"critic", "critic_learning_rate", "critic_warmup", "value_weight", "target_decay"}
+        if not self.reference:
+            unused.add("beta")
+        elif not self.value_loss:
+            unused.add("observation_weight")
+        if not self.regularised:
+            unused |= {"alpha", "kl_target", "regularizer"}
+        if self.value_loss is _iql_value or self.states in (None, first_state):
+            unused.add("after_action")
+        return frozenset(unused)
+
 
 # --- where the critic is read -------------------------------------------------------------------------------
 

@@ -190,10 +190,10 @@ def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
 def run(args: argparse.Namespace) -> int:
     """``oreo-agents train``."""
     from oreo_agents.dataset import load_trajectories
+    from oreo_agents.objectives import METHODS
 
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
-    episodes = [episode for path in args.data for episode in load_trajectories(path)]
     options = {
         "learning_rate": args.learning_rate,
         "beta": args.beta,
@@ -214,6 +214,9 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.output).is_file():
         raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
     given = {k: v for k, v in options.items() if v is not None}
+    for option in METHODS[args.method].unused & set(given):
+        raise ConfigurationError(f"{args.method} makes no use of --{option.replace('_', '-')}: leave it out")
+    episodes = [episode for path in args.data for episode in load_trajectories(path)]
     if args.eval_every:
         given |= {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
     train(args.method, episodes, args.model, args.output, **given)

@@ -124,6 +124,12 @@ def test_patience_needs_evaluations(capsys):
     assert "say how often with --eval-every" in capsys.readouterr().err
 
 
+def test_an_option_that_the_method_makes_no_use_of_is_refused(tmp_path, capsys):
+    given = ["--data", str(tmp_path), "--method", "rejection", "--after-action", "answer"]
+    assert cli.main(["train", *given, "-o", str(tmp_path / "agent")]) == 2
+    assert "rejection makes no use of --after-action: leave it out" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_no_error():
     script = (
         "import sys; from oreo_agents import cli\n"

@@ -12,6 +12,7 @@ from oreo_agents.actor_critic import PolicyAndCritic, Reference
 from oreo_agents.batches import collate
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from oreo_agents.models import Critic, load_critic, load_policy, save_agent, small_decoder, trunk_of
+from oreo_agents.objectives import METHODS
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 
@@ -321,6 +322,37 @@ def test_the_critic_has_a_rate_of_its_own(make):
     trainer.train()
     assert all(torch.equal(before[name], weight) for name, weight in trainer.critic.state_dict().items())
     assert not torch.equal(trainer.policy.lm_head.weight, trainer.reference.model.lm_head.weight)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make, policy, chat, method):
+    changes = {
+        "beta": 0.7,
+        "alpha": 0.5,
+        "critic_learning_rate": 1e-2,
+        "critic_warmup": 0.5,
+        "after_action": "answer",
+        "observation_weight": 0.5,
+        "value_weight": 0.1,
+        "target_decay": 0.5,
+        "kl_target": 1.0,
+        "regularizer": "forward",
+    }
+    game = [chat.encode(episode(steps, won, game="g")) for steps, won in ((WINNING, True), (LOSING, False))]
+    start = moved(policy)
+
+    def trained(**options):
+        trainer = make(method, game, copy.deepcopy(start), max_steps=2, **options)
+        trainer.train()
+        return trainer.trained.state_dict()
+
+    usual = trained()
+    idle = set()
+    for option, value in changes.items():
+        weights = trained(**{option: value})
+        if all(torch.equal(weight, usual[name]) for name, weight in weights.items()):
+            idle.add(option)
+    assert idle == METHODS[method].unused - {"critic"}
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])

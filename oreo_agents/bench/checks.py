@@ -13,11 +13,13 @@ from oreo_agents.bench.suite import (
     MATH_SPLITS,
     SCRIPTED,
     SPLITS,
+    Method,
     Options,
     Suite,
     has_critic,
     known,
     trains,
+    unused_options,
 )
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
@@ -111,6 +113,11 @@ def _check_options(where: str, options: Options) -> None:
         )
 
 
+def _check_used(where: str, method: Method, options: Options) -> None:
+    for option in unused_options(method) & options.keys():
+        raise ConfigurationError(f"{where}: {method.method} makes no use of {option}; leave it out")
+
+
 def _check_methods(suite: Suite) -> None:
     from oreo_agents.objectives import METHODS
 
@@ -120,6 +127,7 @@ def _check_methods(suite: Suite) -> None:
             method.method, {*METHODS, *SCRIPTED, "sft-continued", "iterate"}, f"{where}: there is no method"
         )
         _check_options(where, method.options)
+        _check_used(where, method, method.options)
         if method.method == "sft-continued" and suite.demonstrations.episodes == 0:
             raise ConfigurationError(f"{where}: there are no demonstrations to continue on; leave it out")
         if not trains(method) and method.options:
@@ -157,6 +165,7 @@ def _check_sweep(suite: Suite) -> None:
             raise ConfigurationError(f"[sweep.trials]: {name} is not trained")
         for trial in given:
             _check_options(f"[sweep.trials] {name}", trial)
+            _check_used(f"[sweep.trials] {name}", suite.methods[name], trial)
     if trials and len({len(given) for given in trials.values()}) > 1:
         counts = ", ".join(f"{name} {len(given)}" for name, given in trials.items())
         raise ConfigurationError(f"[sweep.trials]: every method gets as many trials ({counts})")

@@ -145,12 +145,9 @@ class Suite:
         return tuple(sorted({room for one in judged if one.split == self.train.split for room in one.rooms}))
 
     def options_of(self, method: Method) -> Options:
-        """What a method is trained with; options of a critic go to those that have one."""
-        shared = {
-            key: value
-            for key, value in self.training.items()
-            if has_critic(method) or not key.startswith("critic")
-        }
+        """What a method is trained with; those of ``[training]`` that it makes no use of are left out."""
+        unused = unused_options(method)
+        shared = {key: value for key, value in self.training.items() if key not in unused}
         return {**shared, **method.options}
 
 
@@ -159,6 +156,14 @@ def has_critic(method: Method) -> bool:
     from oreo_agents.objectives import METHODS
 
     return method.method in METHODS and METHODS[method.method].value_loss is not None
+
+
+def unused_options(method: Method) -> frozenset[str]:
+    """Options that change nothing where it is trained."""
+    from oreo_agents.objectives import METHODS
+
+    imitates = "sft" if method.method == "sft-continued" else method.method
+    return METHODS[imitates].unused if imitates in METHODS else frozenset()
 
 
 def trains(method: Method) -> bool:

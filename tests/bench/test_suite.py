@@ -54,7 +54,7 @@ def test_rooms_to_judge_on_are_left_out_of_training():
 def test_a_method_has_the_common_options_and_its_own():
     suite = parse(changed(training={"epochs": 2, "critic_warmup": 0.25, "beta": 0.1}), "s")
     assert suite.options_of(suite.methods["oreo"]) == {"epochs": 2, "critic_warmup": 0.25, "beta": 0.05}
-    assert suite.options_of(suite.methods["rejection"]) == {"epochs": 2, "beta": 0.1}  # it has no critic
+    assert suite.options_of(suite.methods["rejection"]) == {"epochs": 2}  # no critic, no soft return
     assert training_options({"epochs": 2, "beta": 0.1}) == {"num_train_epochs": 2, "beta": 0.1}
 
 
@@ -73,6 +73,8 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"methods": {"oro": {}}}, r"\[methods.oro\]: there is no method 'oro'.*oreo"),
         ({"methods": {"oreo": {"learning_rat": 1}}}, "OreoConfig has no option 'learning_rat'"),
         ({"methods": {"sft": {"learning_rate": 1}}}, "sft takes no options"),
+        ({"methods": {"dpo": {"critic_warmup": 1}}}, r"\[methods.dpo\]: dpo makes no use of critic_warmup"),
+        ({"sweep": {"trials": {"rejection": [{"beta": 1}]}}}, r"rejection: rejection makes no use of beta"),
         ({"methods": {"again": {"method": "iterate", "of": "nothing"}}}, "no method of the suite: 'nothing'"),
         ({"methods": {"again": {"method": "iterate", "of": "sft"}}}, "sft cannot be repeated"),
         ({"test": {"train": {"split": "valid_train"}}}, "valid_train is a part of the training games"),
