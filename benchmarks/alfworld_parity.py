@@ -17,7 +17,6 @@ import hashlib
 import json
 import multiprocessing
 import platform
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -37,6 +36,8 @@ from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError
 from quick_textworld import remember_parses
 from varied_games import PackagedRules, VariedGames
+
+from oreo_agents.bench.provenance import commit
 
 RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
@@ -297,12 +298,6 @@ def fingerprint(games: Source, index: int) -> str:
     """Short hash of a game file; names do not tell apart the two wordings of a game."""
     content = games.text(index)
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
-
-
-def commit() -> str:
-    """The commit of this working tree, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
 
 def read_log(log: Path, steps: int, seed: int) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("oreo-agents", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
+CHECKOUT = Path(__file__).parents[2]
+PROGRAM = (".", ":(exclude)benchmarks/results")
+"""What a result is made by. One that is made again, as by ``make bench``, does not change the next."""
 
 
 def provenance() -> dict[str, Any]:
@@ -24,16 +27,21 @@ def command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def commit() -> str | None:
-    """The checkout's commit, with a mark where files differ from it; None where this is no checkout."""
-    root = Path(__file__).parents[2]
+def commit(root: Path = CHECKOUT) -> str | None:
+    """The checkout's commit, with a mark where files differ from it, results apart; None where this is no checkout."""
     if not (root / ".git").exists():
         return None
-    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or None
+        head = _git(root, "rev-parse", "HEAD").strip()
+        return head and head + ("-dirty" if _git(root, "diff", "HEAD", "--name-only", "--", *PROGRAM) else "")
     except FileNotFoundError:
         return None
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,36 @@
+"""What a result says of the program that made it, against git itself."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from oreo_agents.bench.provenance import commit
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_commit_is_marked_where_the_program_differs_not_where_results_do(tmp_path):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        run = subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return run.stdout.strip()
+
+    program, result = tmp_path / "program.py", tmp_path / "benchmarks" / "results" / "smoke.json"
+    result.parent.mkdir(parents=True)
+    for file in (program, result):
+        file.write_text("1")
+    assert commit(tmp_path) is None
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    head = git("rev-parse", "HEAD")
+    assert commit(tmp_path) == head
+    result.write_text("2")
+    (tmp_path / "new.txt").write_text("untracked")
+    assert commit(tmp_path) == head
+    program.write_text("2")
+    assert commit(tmp_path) == f"{head}-dirty"
+    git("add", ".")
+    assert commit(tmp_path) == f"{head}-dirty"
