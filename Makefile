@@ -9,10 +9,29 @@ STAMP := $(VENV)/.installed
 GAMES := $(if $(ALFWORLD_DATA),--games "$(ALFWORLD_DATA)")
 GAME_FILES = $(or $(wildcard $(ALFWORLD_DATA)/*.tar.*),"$(ALFWORLD_DATA)")
 BENCH := $(BIN)/python benchmarks
+
+# Every table is a target of its own, so that one that fails does not keep the others from being made.
+TABLES := train-speed rollout-speed smoke math-procedural whole-path whole-path-math
+SKIPPED := "alfworld-paper, gsm8k and math500, which want a GPU: benchmarks/README.md has their commands"
+ifdef MATH_DATA
+TABLES += math-grading
+else
+SKIPPED += "the grading of GSM8K and MATH, which takes MATH_DATA=DIR"
+endif
+ifdef ALFWORLD_DATA
+TABLES += $(if $(EPISODES),import-replay) record-speed alfworld-speed alfworld-parity
+TABLES += whole-path-real small alfworld-small alfworld-generated
+else
+SKIPPED += "what needs ALFWorld's games, which takes ALFWORLD_DATA=DIR"
+endif
+ifndef EPISODES
+SKIPPED += "imported episodes, which take ALFWORLD_DATA=DIR EPISODES=DIR"
+endif
+
 # Several test processes with one thread each finish sooner than one process with many; nothing is downloaded.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
 
-.PHONY: demo test check bench install clean
+.PHONY: demo test check bench $(addprefix bench-,$(TABLES)) install clean
 
 demo: $(STAMP)
 	$(BIN)/oreo-agents demo $(GAMES) $(ARGS)
@@ -26,34 +45,36 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BENCH)/run.py --suite smoke $(ARGS)
-	$(BENCH)/run.py --suite math-procedural $(ARGS)
+	@printf 'skipped: %s\n' $(SKIPPED)
+	$(MAKE) --keep-going $(addprefix bench-,$(TABLES))
+
+$(addprefix bench-,$(TABLES)): $(STAMP)
+bench-smoke bench-math-procedural: bench-%:
+	$(BENCH)/run.py --suite $* $(ARGS)
+bench-alfworld-small bench-alfworld-generated: bench-%:
+	$(BENCH)/run.py --suite $* --data "$(ALFWORLD_DATA)" $(ARGS)
+bench-whole-path:
 	$(BENCH)/whole_path.py
+bench-whole-path-math:
 	$(BENCH)/whole_path.py --env OREO-Reasoning --seeds 0
-	OMP_NUM_THREADS=1 $(BENCH)/train_speed.py
-	$(BENCH)/rollout_speed.py --episodes 16 --repeats 6
-ifdef ALFWORLD_DATA
-	$(BENCH)/run.py --suite alfworld-small --data "$(ALFWORLD_DATA)" $(ARGS)
-	$(BENCH)/run.py --suite alfworld-generated --data "$(ALFWORLD_DATA)" $(ARGS)
+bench-whole-path-real:
 	$(BENCH)/whole_path.py --games "$(ALFWORLD_DATA)" --seeds 0
+bench-small:
 	$(BENCH)/train_small.py --agent small --games "$(ALFWORLD_DATA)"
+bench-train-speed:
+	OMP_NUM_THREADS=1 $(BENCH)/train_speed.py
+bench-rollout-speed:
+	$(BENCH)/rollout_speed.py --episodes 16 --repeats 6
+bench-record-speed:
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/record_speed.py --split train
+bench-alfworld-speed:
 	$(BENCH)/alfworld_speed.py --games $(GAME_FILES)
+bench-alfworld-parity:
 	$(BENCH)/alfworld_parity.py --games $(GAME_FILES) --generated 100 --varied 40 --steps 25 --jobs $(JOBS)
-else
-	@echo "skipped: what needs ALFWorld's games; run make bench ALFWORLD_DATA=DIR"
-endif
-ifdef EPISODES
+bench-import-replay:
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/import_replay.py --episodes "$(EPISODES)"
-else
-	@echo "skipped: imported episodes; run make bench ALFWORLD_DATA=DIR EPISODES=DIR"
-endif
-ifdef MATH_DATA
+bench-math-grading:
 	$(BENCH)/math_grading.py --data "$(MATH_DATA)"
-else
-	@echo "skipped: grading of GSM8K and MATH; run make bench MATH_DATA=DIR"
-endif
-	@echo "skipped: alfworld-paper, gsm8k and math500, which want a GPU; benchmarks/README.md has their commands"
 
 install: $(STAMP)
 
