@@ -285,7 +285,11 @@ def _settings(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
 
 def search_title(select: str, k: int) -> str:
     """What a way to choose among ``k`` candidates is called in tables."""
-    titles = {"best_of_k": f"best-of-{k}", "lookahead": f"lookahead-{k} on the simulator"}
+    titles = {
+        "best_of_k": f"best-of-{k}",
+        "lookahead": f"lookahead-{k} on the simulator",
+        "constrained_best_of_k": f"constrained best-of-{k}",
+    }
     words = select.replace("_", "-")
     return titles.get(select, f"{words}-{k}" if select in SEARCHES else words)
 

@@ -9,14 +9,14 @@ from typing import Any, Literal, Protocol, get_args
 from oreo_agents.inference.search import Rule
 from oreo_agents.trajectory import Action, Candidate
 
-Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained"] | Rule
+Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained", "constrained_best_of_k"] | Rule
 """How an action is chosen; see :class:`oreo_agents.OreoAgent`."""
 
 RULES: tuple[str, ...] = get_args(Rule)
 """Of these, the searches over whole solutions."""
 
-SELECTS = ("greedy", "sample", "best_of_k", "lookahead", "constrained", *RULES)
-SEARCHES = ("best_of_k", "lookahead", *RULES)
+SELECTS = ("greedy", "sample", "best_of_k", "lookahead", "constrained", "constrained_best_of_k", *RULES)
+SEARCHES = ("best_of_k", "lookahead", "constrained_best_of_k", *RULES)
 """Of these, the ones that look at ``k`` candidates."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from oreo_envs.math import extract_answer
@@ -205,43 +205,64 @@ class LookAhead(Propose):
         )
 
 
-class Constrained:
-    """The likeliest of the commands in ``info["admissible_commands"]``; nothing is generated.
-
-    Args:
-        engine: scores them.
-        chat: of the tokens.
+class Constrained(Propose):
+    """Of the ``k`` likeliest commands in ``info["admissible_commands"]`` the one with the highest V; without a critic
+    the likeliest. Nothing is generated.
     """
-
-    def __init__(self, engine: CachedPolicy, chat: Chat) -> None:
-        self.engine, self.chat = engine, chat
-        self.clear, self.extend = engine.clear, engine.extend
 
     def decide(
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
     ) -> list[Decision]:
         """One decision for each slot."""
+        engine = cast(CachedPolicy, self.engine)
         commands = [_admissible(info) for info in infos]
-        ids = [[self.chat.action_ids(command) for command in listed] for listed in commands]
-        proposals = self.engine.score(slots, prompts, ids)
-        lanes = proposals.sums().argmax(1).cpu()
-        self.engine.keep(slots, proposals, lanes)
-        sizes = (proposals.tree.ids >= 0).sum(1).tolist()
-        rows = zip(prompts, commands, proposals.listed(), lanes.tolist(), sizes, strict=True)
-        return [self._decision(*row) for row in rows]
+        scored = engine.score(slots, prompts, [[*map(self.chat.action_ids, listed)] for listed in commands])
+        finalists = self._likeliest(scored, [*map(len, commands)])
+        proposals = scored.only(finalists)
+        verdict = self._judged(slots, prompts, infos, proposals)
+        lanes = self._best(proposals, verdict.values)
+        chosen = finalists.cpu().gather(1, lanes[:, None])[:, 0]
+        engine.keep(slots, scored, chosen)
+        if self.judge:
+            self.judge.keep(slots, verdict.read, lanes)
+        read = (scored.tree.ids >= 0).sum(1).tolist()
+        values = [
+            {} if verdict.values is None else dict(zip(numbers, verdict.values[row].tolist(), strict=True))
+            for row, numbers in enumerate(finalists.tolist())
+        ]
+        rows = zip(
+            prompts, commands, scored.listed(), values, chosen.tolist(), read, verdict.tokens, strict=True
+        )
+        return [self._chosen(*row) for row in rows]
 
-    def _decision(
+    def _likeliest(self, scored: Proposals, counts: Sequence[int]) -> Tensor:
+        """The numbers of the K likeliest commands, ``[B, K]``, likeliest first; it again where there are fewer."""
+        sums = scored.sums()
+        listed = torch.arange(sums.shape[1], device=sums.device) < sums.new_tensor(counts)[:, None]
+        order = sums.masked_fill(~listed, -torch.inf).argsort(stable=True, dim=1, descending=True)[
+            :, : self.k
+        ]
+        return torch.where(listed.gather(1, order), order, order[:, :1])
+
+    def _chosen(
         self,
         prompt: Sequence[int],
         commands: Sequence[str],
         scored: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
-        lane: int,
-        size: int,
+        values: Mapping[int, float],
+        number: int,
+        read: int,
+        critic_tokens: int,
     ) -> Decision:
-        ids, logprobs = scored[lane]
+        """What taking a command comes to; the policy has read all of them, the critic those that have a value."""
         pairs = zip(commands, scored, strict=False)  # the rest fills the row up
-        considered = tuple(Candidate(command, sum(logprobs)) for command, (_, logprobs) in pairs)
-        return Decision(Action(commands[lane], ids, logprobs, candidates=considered), len(prompt) + size)
+        considered = tuple(
+            Candidate(command, sum(logprobs), values.get(i))
+            for i, (command, (_, logprobs)) in enumerate(pairs)
+        )
+        ids, logprobs = scored[number]
+        action = Action(commands[number], ids, logprobs, values.get(number), considered)
+        return Decision(action, len(prompt) + read, critic_tokens=critic_tokens)
 
 
 class SolveSteps:
@@ -320,7 +341,7 @@ def _admissible(info: Mapping[str, Any]) -> list[str]:
     commands = list(info.get("admissible_commands") or ())
     if not commands:
         raise ConfigurationError(
-            "constrained chooses among info['admissible_commands'], and this environment lists none: "
+            "a constrained agent chooses among info['admissible_commands'], and this environment lists none: "
             "choose another select"
         )
     return commands

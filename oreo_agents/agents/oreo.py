@@ -33,7 +33,13 @@ from oreo_agents.models import (
 from oreo_agents.trajectory import Action
 
 _WITHOUT_CRITIC = ("greedy", "sample", "constrained", "majority_vote")
-_WITH_WEIGHTS = ("constrained", *RULES)
+_WITH_WEIGHTS = ("constrained", "constrained_best_of_k", *RULES)
+
+_PROPOSING: dict[str, type[Propose]] = {
+    "lookahead": LookAhead,
+    "constrained": Constrained,
+    "constrained_best_of_k": Constrained,
+}
 
 SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 """Trained agents that the package carries."""
@@ -46,7 +52,8 @@ class OreoAgent:
     ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not before it);
     so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and takes the
     one with the best outcome, by V after the environment's answer. ``constrained`` generates nothing: it takes the
-    likeliest of the commands that the environment lists as admissible. These two are told more than the others are.
+    likeliest of the commands that the environment lists as admissible, and ``constrained_best_of_k`` of the ``k``
+    likeliest the one with the highest V. These three are told more than the others are.
 
     In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and
     ``best_of_n``, ``majority_vote`` and ``value_vote`` choose among ``k * k`` solutions, which is the same budget.
@@ -228,7 +235,7 @@ class OreoAgent:
         ]
 
     def _make_decider(self, slots: int) -> Decider:
-        judging = self.select in ("best_of_k", "lookahead")
+        judging = self.select in ("best_of_k", "lookahead", "constrained_best_of_k")
         if isinstance(self.policy, Endpoint):
             device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
             remote = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens, device)
@@ -247,14 +254,12 @@ class OreoAgent:
             self.max_new_tokens,
             critic=self.critic if own else None,
         )
-        if self.select == "constrained":
-            return Constrained(engine, self.chat)
         return self._proposing(engine, slots, judging and not own)
 
     def _proposing(self, engine: Engine, slots: int, judging: bool) -> Decider:
         """One candidate or the best of several; ``judging``: by a critic with a cache of its own."""
         judge = CachedCritic(self.critic, slots, self.max_length) if judging and self.critic else None
-        decider = LookAhead if self.select == "lookahead" else Propose
+        decider = _PROPOSING.get(self.select, Propose)
         return decider(
             engine,
             judge,

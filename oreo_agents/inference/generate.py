@@ -57,6 +57,17 @@ class Proposals:
         tree, nodes, counts = tree_of(continued, self.nodes.device)
         return Proposals(tree, nodes, torch.full_like(nodes, torch.nan, dtype=torch.float), counts)
 
+    def only(self, lanes: Tensor) -> Proposals:
+        """Some of the candidates, ``[B, K']`` by number, on a tree of their own; without V."""
+        chosen = [
+            [row[lane][0] for lane in picks] for row, picks in zip(self.listed(), lanes.tolist(), strict=True)
+        ]
+        tree, nodes, counts = tree_of(chosen, self.nodes.device)
+        logprobs = self.logprobs[:, : nodes.shape[1]]
+        return Proposals(
+            tree, nodes, logprobs.gather(2, lanes[:, None].expand(-1, nodes.shape[1], -1)), counts
+        )
+
     def sums(self) -> Tensor:
         """Log-probability of each whole candidate, ``[B, K]``."""
         steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)

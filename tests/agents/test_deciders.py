@@ -145,7 +145,7 @@ def test_a_critic_is_needed(tokenizer, policy, select):
         OreoAgent(policy, tokenizer, select=select)
 
 
-@pytest.mark.parametrize("select", ["constrained", "beam", "majority_vote"])
+@pytest.mark.parametrize("select", ["constrained", "constrained_best_of_k", "beam", "majority_vote"])
 def test_weights_are_needed(tokenizer, critic, select):
     with pytest.raises(ConfigurationError, match=f"{select} needs the policy's weights"):
         OreoAgent(Endpoint("http://127.0.0.1:9/v1", "m"), tokenizer, critic, select)

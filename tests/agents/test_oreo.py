@@ -207,7 +207,10 @@ def test_any_observation_gets_an_answer(make, observation, select):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"select": "astrology"}, "astrology.*greedy, sample, best_of_k, lookahead, constrained, beam"),
+        (
+            {"select": "astrology"},
+            "astrology.*greedy, sample, best_of_k, lookahead, constrained, constrained_best_of_k, beam",
+        ),
         ({"select": "best_of_k", "k": 0}, "k is 0"),
         ({"select": "best_of_k", "k": -3}, "k is -3"),
         ({"select": "sample", "temperature": 0.0}, "temperature is 0.0, .*select greedy"),
@@ -261,6 +264,36 @@ def test_constrained_takes_the_likeliest_admissible_command(make, policy):
             best = max(decision.candidates, key=lambda candidate: candidate.logprob)
             assert decision.action == best.action and decision.generated_tokens == 0
             told[row] += decision.action.token_ids
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_constrained_best_of_k_takes_the_best_of_the_likeliest_by_v(make, critic, k):
+    """V of each is that of the critic on the whole episode; rows have three and two commands."""
+    agent = make("constrained_best_of_k", k=k)
+    likeliest_was_not_best = 0
+    agent.prepare(2)
+    agent.begin([1, 0], [0, 0])
+    told = [[], []]
+    for observation in STORIES[0]:
+        infos = [{"admissible_commands": commands} for commands in COMMANDS]
+        decisions = agent.act_many([1, 0], [observation] * 2, infos)
+        for row, decision in enumerate(decisions):
+            told[row] += agent.chat.reply(observation) if told[row] else agent.chat.opening(observation)
+            assert [candidate.action for candidate in decision.candidates] == COMMANDS[row]
+            ranked = sorted(decision.candidates, key=lambda candidate: -candidate.logprob)
+            assert all(candidate.value is None for candidate in ranked[k:])
+            for candidate in ranked[:k]:
+                whole = torch.tensor([told[row] + agent.chat.action_ids(candidate.action)])
+                with torch.no_grad():
+                    value = critic.read(critic.backbone(input_ids=whole).last_hidden_state)[0, -1]
+                assert candidate.value == pytest.approx(value.item(), abs=1e-4)
+            best = max(ranked[:k], key=lambda candidate: candidate.value)
+            assert (decision.action, decision.action.value) == (best.action, best.value)
+            assert list(decision.action.token_ids) == list(agent.chat.action_ids(best.action))
+            assert sum(decision.action.logprobs) == pytest.approx(best.logprob, abs=1e-5)
+            likeliest_was_not_best += best is not ranked[0]
+            told[row] += decision.action.token_ids
+    assert likeliest_was_not_best > 0 or k == 1
 
 
 def test_constrained_needs_listed_commands(make):
