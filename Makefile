@@ -10,28 +10,20 @@ GAMES := $(if $(ALFWORLD_DATA),--games "$(ALFWORLD_DATA)")
 GAME_FILES = $(or $(wildcard $(ALFWORLD_DATA)/*.tar.*),"$(ALFWORLD_DATA)")
 BENCH := $(BIN)/python benchmarks
 
-# Every table is a target of its own, so that one that fails does not keep the others from being made.
+# Every table is a target of its own, bench-NAME, so that one that fails does not keep the others from being made.
 TABLES := train-speed rollout-speed smoke math-procedural whole-path whole-path-math
-SKIPPED := "alfworld-paper, gsm8k and math500, which want a GPU: benchmarks/README.md has their commands"
-ifdef MATH_DATA
-TABLES += math-grading
-else
-SKIPPED += "the grading of GSM8K and MATH, which takes MATH_DATA=DIR"
-endif
-ifdef ALFWORLD_DATA
-TABLES += $(if $(EPISODES),import-replay) record-speed alfworld-speed alfworld-parity
-TABLES += whole-path-real small alfworld-small alfworld-generated
-else
-SKIPPED += "what needs ALFWorld's games, which takes ALFWORLD_DATA=DIR"
-endif
-ifndef EPISODES
-SKIPPED += "imported episodes, which take ALFWORLD_DATA=DIR EPISODES=DIR"
-endif
+MATH_TABLES := math-grading
+EPISODE_TABLES := import-replay
+GAME_TABLES := record-speed alfworld-speed alfworld-parity whole-path-real small alfworld-small alfworld-generated
+MADE := $(TABLES) $(if $(MATH_DATA),$(MATH_TABLES)) $(if $(ALFWORLD_DATA),$(if $(EPISODES),$(EPISODE_TABLES)) $(GAME_TABLES))
+ALL := $(addprefix bench-,$(TABLES) $(MATH_TABLES) $(EPISODE_TABLES) $(GAME_TABLES))
+need = @$(if $($1),:,echo "$@ takes $1=DIR" >&2; exit 2)
 
 # Several test processes with one thread each finish sooner than one process with many; nothing is downloaded.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
 
-.PHONY: demo test check bench $(addprefix bench-,$(TABLES)) install clean
+.PHONY: demo test check bench $(ALL) install clean
+.NOTPARALLEL: # one heavy job at a time: tests and suites have processes of their own
 
 demo: $(STAMP)
 	$(BIN)/oreo-agents demo $(GAMES) $(ARGS)
@@ -45,35 +37,44 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	@printf 'skipped: %s\n' $(SKIPPED)
-	$(MAKE) --keep-going $(addprefix bench-,$(TABLES))
+	@printf 'not made: %s\n' $(filter-out $(addprefix bench-,$(MADE)),$(ALL)) "alfworld-paper gsm8k math500 (they want a GPU)"
+	$(MAKE) --keep-going $(addprefix bench-,$(MADE))
 
-$(addprefix bench-,$(TABLES)): $(STAMP)
+$(ALL): $(STAMP)
 bench-smoke bench-math-procedural: bench-%:
 	$(BENCH)/run.py --suite $* $(ARGS)
 bench-alfworld-small bench-alfworld-generated: bench-%:
+	$(call need,ALFWORLD_DATA)
 	$(BENCH)/run.py --suite $* --data "$(ALFWORLD_DATA)" $(ARGS)
 bench-whole-path:
 	$(BENCH)/whole_path.py
 bench-whole-path-math:
 	$(BENCH)/whole_path.py --env OREO-Reasoning --seeds 0
 bench-whole-path-real:
+	$(call need,ALFWORLD_DATA)
 	$(BENCH)/whole_path.py --games "$(ALFWORLD_DATA)" --seeds 0
 bench-small:
+	$(call need,ALFWORLD_DATA)
 	$(BENCH)/train_small.py --agent small --games "$(ALFWORLD_DATA)"
 bench-train-speed:
 	OMP_NUM_THREADS=1 $(BENCH)/train_speed.py
 bench-rollout-speed:
 	$(BENCH)/rollout_speed.py --episodes 16 --repeats 6
 bench-record-speed:
+	$(call need,ALFWORLD_DATA)
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/record_speed.py --split train
 bench-alfworld-speed:
+	$(call need,ALFWORLD_DATA)
 	$(BENCH)/alfworld_speed.py --games $(GAME_FILES)
 bench-alfworld-parity:
+	$(call need,ALFWORLD_DATA)
 	$(BENCH)/alfworld_parity.py --games $(GAME_FILES) --generated 100 --varied 40 --steps 25 --jobs $(JOBS)
 bench-import-replay:
+	$(call need,ALFWORLD_DATA)
+	$(call need,EPISODES)
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/import_replay.py --episodes "$(EPISODES)"
 bench-math-grading:
+	$(call need,MATH_DATA)
 	$(BENCH)/math_grading.py --data "$(MATH_DATA)"
 
 install: $(STAMP)

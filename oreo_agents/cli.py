@@ -386,8 +386,8 @@ def add_eval(commands: Commands) -> None:
         "--select",
         choices=SELECTS,
         nargs="+",
-        help="how it chooses; several are compared; lookahead uses the simulator, beam to value_vote are for "
-        "mathematics; default: best_of_k with --k, else greedy",
+        help="how it chooses; several are compared; lookahead uses the simulator, constrained ones choose among the "
+        "admissible commands, beam to value_vote are for mathematics; default: best_of_k with --k, else greedy",
     )
     parser.add_argument(
         "--k",

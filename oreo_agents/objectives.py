@@ -58,15 +58,20 @@ class Objective:
     def unused(self) -> frozenset[str]:
         """Options of :class:`oreo_agents.OreoConfig` that change nothing in this method."""
         unused = set()
+        implicit = self.value_loss is _iql_value
         if not self.value_loss:
             unused |= {"critic", "critic_learning_rate", "critic_warmup", "value_weight", "target_decay"}
+        if not self.value_loss or implicit:
+            unused |= {"after_action", "importance_weights", "log_ratio_clip"}
+        if not implicit:
+            unused.add("expectile")
         if not self.reference:
-            unused.add("beta")
+            unused |= {"beta", "cache_reference"}
         elif not self.value_loss:
             unused.add("observation_weight")
         if not self.regularised:
             unused |= {"alpha", "kl_target", "regularizer"}
-        if self.value_loss is _iql_value or self.states in (None, first_state):
+        if self.states is first_state:
             unused.add("after_action")
         return frozenset(unused)
 

@@ -214,8 +214,10 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.output).is_file():
         raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
     given = {k: v for k, v in options.items() if v is not None}
-    for option in METHODS[args.method].unused & set(given):
-        raise ConfigurationError(f"{args.method} makes no use of --{option.replace('_', '-')}: leave it out")
+    if idle := sorted(
+        f"--{option.replace('_', '-')}" for option in METHODS[args.method].unused & given.keys()
+    ):
+        raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
     episodes = [episode for path in args.data for episode in load_trajectories(path)]
     if args.eval_every:
         given |= {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}

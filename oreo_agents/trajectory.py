@@ -18,7 +18,7 @@ class Candidate:
     logprob: float | None = None
     """Sum of the log-probabilities of the action's tokens (nats)."""
     value: float | None = None
-    """The critic's value read after the action; with ``lookahead``, the outcome that was seen on the simulator."""
+    """The critic's value after the action, where it was read; with ``lookahead``, the outcome seen on the simulator."""
 
 
 class Action(str):

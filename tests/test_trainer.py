@@ -337,6 +337,9 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         "target_decay": 0.5,
         "kl_target": 1.0,
         "regularizer": "forward",
+        "importance_weights": True,
+        "log_ratio_clip": 1e-3,
+        "expectile": 0.9,
     }
     game = [chat.encode(episode(steps, won, game="g")) for steps, won in ((WINNING, True), (LOSING, False))]
     start = moved(policy)
@@ -352,7 +355,7 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         weights = trained(**{option: value})
         if all(torch.equal(weight, usual[name]) for name, weight in weights.items()):
             idle.add(option)
-    assert idle == METHODS[method].unused - {"critic"}
+    assert idle == METHODS[method].unused - {"critic", "cache_reference"}
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])

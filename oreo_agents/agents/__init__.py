@@ -15,7 +15,10 @@ Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained", "c
 RULES: tuple[str, ...] = get_args(Rule)
 """Of these, the searches over whole solutions."""
 
-SELECTS = ("greedy", "sample", "best_of_k", "lookahead", "constrained", "constrained_best_of_k", *RULES)
+CONSTRAINED = ("constrained", "constrained_best_of_k")
+"""Of these, the ones that choose among the commands that the environment lists."""
+
+SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k", "lookahead", *CONSTRAINED, *RULES)
 SEARCHES = ("best_of_k", "lookahead", "constrained_best_of_k", *RULES)
 """Of these, the ones that look at ``k`` candidates."""
 
@@ -38,7 +41,8 @@ class Decision:
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """All K candidates with log-probability and value, in the order they were sampled."""
+        """What it was chosen among, with log-probability and value: K candidates in the order they were sampled, or all
+        listed commands, of which the critic has read K."""
         return self.action.candidates
 
 

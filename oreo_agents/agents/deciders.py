@@ -218,22 +218,26 @@ class Constrained(Propose):
         commands = [_admissible(info) for info in infos]
         scored = engine.score(slots, prompts, [[*map(self.chat.action_ids, listed)] for listed in commands])
         finalists = self._likeliest(scored, [*map(len, commands)])
-        proposals = scored.only(finalists)
-        verdict = self._judged(slots, prompts, infos, proposals)
-        lanes = self._best(proposals, verdict.values)
-        chosen = finalists.cpu().gather(1, lanes[:, None])[:, 0]
-        engine.keep(slots, scored, chosen)
-        if self.judge:
-            self.judge.keep(slots, verdict.read, lanes)
-        read = (scored.tree.ids >= 0).sum(1).tolist()
-        values = [
-            {} if verdict.values is None else dict(zip(numbers, verdict.values[row].tolist(), strict=True))
-            for row, numbers in enumerate(finalists.tolist())
+        values: list[dict[int, float]] = [{} for _ in slots]
+        read, lanes = [0] * len(slots), torch.zeros(len(slots), dtype=torch.long)
+        if self.judge or scored.values is not None:
+            proposals = scored.only(finalists)
+            verdict = self._judged(slots, prompts, infos, proposals)
+            assert verdict.values is not None
+            lanes = self._best(proposals, verdict.values)
+            rows = zip(finalists.tolist(), verdict.values.tolist(), strict=True)
+            values = [dict(zip(*row, strict=True)) for row in rows]
+            read = list(verdict.tokens) if self.judge else [*map(len, commands)]
+            if self.judge:
+                self.judge.keep(slots, verdict.read, lanes)
+        taken = finalists.cpu().gather(1, lanes[:, None])[:, 0]
+        engine.keep(slots, scored, taken)
+        sizes = (scored.tree.ids >= 0).sum(1).tolist()
+        columns = commands, scored.listed(), values, taken.tolist()
+        return [
+            Decision(self._action(*row), len(prompt) + size, critic_tokens=tokens)
+            for prompt, size, tokens, *row in zip(prompts, sizes, read, *columns, strict=True)
         ]
-        rows = zip(
-            prompts, commands, scored.listed(), values, chosen.tolist(), read, verdict.tokens, strict=True
-        )
-        return [self._chosen(*row) for row in rows]
 
     def _likeliest(self, scored: Proposals, counts: Sequence[int]) -> Tensor:
         """The numbers of the K likeliest commands, ``[B, K]``, likeliest first; it again where there are fewer."""
@@ -244,25 +248,20 @@ class Constrained(Propose):
         ]
         return torch.where(listed.gather(1, order), order, order[:, :1])
 
-    def _chosen(
+    def _action(
         self,
-        prompt: Sequence[int],
         commands: Sequence[str],
         scored: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
         values: Mapping[int, float],
-        number: int,
-        read: int,
-        critic_tokens: int,
-    ) -> Decision:
-        """What taking a command comes to; the policy has read all of them, the critic those that have a value."""
+        taken: int,
+    ) -> Action:
+        """A command, and all that it was chosen among; the critic has read those that have a value."""
         pairs = zip(commands, scored, strict=False)  # the rest fills the row up
         considered = tuple(
             Candidate(command, sum(logprobs), values.get(i))
             for i, (command, (_, logprobs)) in enumerate(pairs)
         )
-        ids, logprobs = scored[number]
-        action = Action(commands[number], ids, logprobs, values.get(number), considered)
-        return Decision(action, len(prompt) + read, critic_tokens=critic_tokens)
+        return Action(commands[taken], *scored[taken], values.get(taken), considered)
 
 
 class SolveSteps:

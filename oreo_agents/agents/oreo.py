@@ -12,7 +12,7 @@ from oreo_envs.math import extract_answer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.agents import RULES, SEARCHES, SELECTS, Decision, Select
+from oreo_agents.agents import CONSTRAINED, RULES, SEARCHES, SELECTS, Decision, Select
 from oreo_agents.agents.deciders import Constrained, Decider, LookAhead, Propose, SolveSteps
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
@@ -33,12 +33,11 @@ from oreo_agents.models import (
 from oreo_agents.trajectory import Action
 
 _WITHOUT_CRITIC = ("greedy", "sample", "constrained", "majority_vote")
-_WITH_WEIGHTS = ("constrained", "constrained_best_of_k", *RULES)
+_WITH_WEIGHTS = (*CONSTRAINED, *RULES)
 
 _PROPOSING: dict[str, type[Propose]] = {
     "lookahead": LookAhead,
-    "constrained": Constrained,
-    "constrained_best_of_k": Constrained,
+    **dict.fromkeys(CONSTRAINED, Constrained),
 }
 
 SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
@@ -235,7 +234,7 @@ class OreoAgent:
         ]
 
     def _make_decider(self, slots: int) -> Decider:
-        judging = self.select in ("best_of_k", "lookahead", "constrained_best_of_k")
+        judging = self.select in SEARCHES
         if isinstance(self.policy, Endpoint):
             device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
             remote = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens, device)
@@ -245,7 +244,8 @@ class OreoAgent:
             return SolveSteps(
                 self._sampler, self.chat, rule, self.k, slots, self.max_length, self.logprob_weight
             )
-        own = self.select == "best_of_k" and self.critic is not None and self.critic.shares(self.policy)
+        reads_on = self.select in ("best_of_k", "constrained_best_of_k")  # V of the candidate itself
+        own = reads_on and self.critic is not None and self.critic.shares(self.policy)
         engine = CachedPolicy(
             self.policy,
             slots,

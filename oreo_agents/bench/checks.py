@@ -85,6 +85,7 @@ def _check_amounts(suite: Suite) -> None:
         _check_generated(suite)
     for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
         _check_options(where, table)
+    _check_used("[sft]", Method("sft", "sft"), suite.sft)
 
 
 def _check_generated(suite: Suite) -> None:
@@ -114,8 +115,8 @@ def _check_options(where: str, options: Options) -> None:
 
 
 def _check_used(where: str, method: Method, options: Options) -> None:
-    for option in unused_options(method) & options.keys():
-        raise ConfigurationError(f"{where}: {method.method} makes no use of {option}; leave it out")
+    if idle := sorted(unused_options(method) & options.keys()):
+        raise ConfigurationError(f"{where}: {method.method} makes no use of {', '.join(idle)}; leave it out")
 
 
 def _check_methods(suite: Suite) -> None:

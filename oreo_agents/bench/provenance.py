@@ -32,16 +32,15 @@ def commit(root: Path = CHECKOUT) -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        head = _git(root, "rev-parse", "HEAD").strip()
-        return head and head + ("-dirty" if _git(root, "diff", "HEAD", "--name-only", "--", *PROGRAM) else "")
+        head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
+        same = _git(root, "diff", "--quiet", "HEAD", "--", *PROGRAM).returncode == 0
     except FileNotFoundError:
         return None
+    return f"{head}{'' if same else '-dirty'}" if head else None
 
 
-def _git(root: Path, *words: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
-    ).stdout
+def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
 
 
 def versions() -> dict[str, str]:

@@ -58,15 +58,14 @@ class Proposals:
         return Proposals(tree, nodes, torch.full_like(nodes, torch.nan, dtype=torch.float), counts)
 
     def only(self, lanes: Tensor) -> Proposals:
-        """Some of the candidates, ``[B, K']`` by number, on a tree of their own; without V."""
+        """Some of the candidates, ``[B, K']`` by number, on a tree of their own."""
         chosen = [
             [row[lane][0] for lane in picks] for row, picks in zip(self.listed(), lanes.tolist(), strict=True)
         ]
         tree, nodes, counts = tree_of(chosen, self.nodes.device)
-        logprobs = self.logprobs[:, : nodes.shape[1]]
-        return Proposals(
-            tree, nodes, logprobs.gather(2, lanes[:, None].expand(-1, nodes.shape[1], -1)), counts
-        )
+        logprobs = self.logprobs[:, : nodes.shape[1]].gather(2, lanes[:, None].expand(-1, nodes.shape[1], -1))
+        values = None if self.values is None else self.values.gather(1, lanes)
+        return Proposals(tree, nodes, logprobs, counts, values)
 
     def sums(self) -> Tensor:
         """Log-probability of each whole candidate, ``[B, K]``."""

@@ -35,9 +35,12 @@ def make(policy, critic, tokenizer):
     return make
 
 
-def alone(agent, story, seed):
+LISTED = {"admissible_commands": ["look", "go to desk 1", "go to desk 2", "inventory"]}
+
+
+def alone(agent, story, seed, info=None):
     agent.reset(seed)
-    return [agent.act(observation) for observation in story]
+    return [agent.act(observation, info) for observation in story]
 
 
 def together(agent, stories, seeds, slots):
@@ -160,13 +163,14 @@ def test_a_decision_counts_its_tokens(make):
     assert best.critic_tokens == prompt + best.generated_tokens
 
 
-def test_a_critic_on_the_policys_trunk_chooses_as_if_it_were_apart(policy, tokenizer):
+@pytest.mark.parametrize("select", ["best_of_k", "constrained_best_of_k"])
+def test_a_critic_on_the_policys_trunk_chooses_as_if_it_were_apart(policy, tokenizer, select):
     head = Critic.shared(policy)
     torch.nn.init.normal_(head.value_head.weight, generator=torch.Generator().manual_seed(0))
     apart = Critic.from_policy(policy)
     apart.value_head.load_state_dict(head.value_head.state_dict())
     shared, separate = (
-        alone(OreoAgent(policy, tokenizer, critic, "best_of_k", k=4, max_new_tokens=6), STORIES[0], 3)
+        alone(OreoAgent(policy, tokenizer, critic, select, k=4, max_new_tokens=6), STORIES[0], 3, LISTED)
         for critic in (head, apart)
     )
     assert ids(shared) == ids(separate)

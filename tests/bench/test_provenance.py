@@ -23,6 +23,7 @@ def test_a_commit_is_marked_where_the_program_differs_not_where_results_do(tmp_p
         file.write_text("1")
     assert commit(tmp_path) is None
     git("init")
+    assert commit(tmp_path) is None
     git("add", ".")
     git("commit", "-m", "all")
     head = git("rev-parse", "HEAD")

@@ -74,6 +74,7 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"methods": {"oreo": {"learning_rat": 1}}}, "OreoConfig has no option 'learning_rat'"),
         ({"methods": {"sft": {"learning_rate": 1}}}, "sft takes no options"),
         ({"methods": {"dpo": {"critic_warmup": 1}}}, r"\[methods.dpo\]: dpo makes no use of critic_warmup"),
+        ({"sft": {"alpha": 1, "beta": 1}}, r"\[sft\]: .* makes no use of alpha, beta"),
         ({"sweep": {"trials": {"rejection": [{"beta": 1}]}}}, r"rejection: rejection makes no use of beta"),
         ({"methods": {"again": {"method": "iterate", "of": "nothing"}}}, "no method of the suite: 'nothing'"),
         ({"methods": {"again": {"method": "iterate", "of": "sft"}}}, "sft cannot be repeated"),
