@@ -244,8 +244,8 @@ class OreoAgent:
             return SolveSteps(
                 self._sampler, self.chat, rule, self.k, slots, self.max_length, self.logprob_weight
             )
-        reads_on = self.select in ("best_of_k", "constrained_best_of_k")  # V of the candidate itself
-        own = reads_on and self.critic is not None and self.critic.shares(self.policy)
+        alone = judging and self.select != "lookahead"  # V is read of a candidate without the answer to it
+        own = alone and self.critic is not None and self.critic.shares(self.policy)
         engine = CachedPolicy(
             self.policy,
             slots,

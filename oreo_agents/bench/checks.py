@@ -13,7 +13,6 @@ from oreo_agents.bench.suite import (
     MATH_SPLITS,
     SCRIPTED,
     SPLITS,
-    Method,
     Options,
     Suite,
     has_critic,
@@ -83,9 +82,8 @@ def _check_amounts(suite: Suite) -> None:
             )
     if suite.demonstrations.generated:
         _check_generated(suite)
-    for where, table in (("[sft]", suite.sft), ("[training]", suite.training)):
-        _check_options(where, table)
-    _check_used("[sft]", Method("sft", "sft"), suite.sft)
+    _check_options("[sft]", suite.sft, "sft")
+    _check_options("[training]", suite.training)
 
 
 def _check_generated(suite: Suite) -> None:
@@ -103,7 +101,8 @@ def _check_generated(suite: Suite) -> None:
             )
 
 
-def _check_options(where: str, options: Options) -> None:
+def _check_options(where: str, options: Options, method: str = "") -> None:
+    """That they exist, and that the method they are given to makes use of them."""
     from oreo_agents.trainer import OreoConfig
 
     for key in options:
@@ -112,11 +111,8 @@ def _check_options(where: str, options: Options) -> None:
             {one.name for one in fields(OreoConfig)},
             f"{where}: OreoConfig has no option",
         )
-
-
-def _check_used(where: str, method: Method, options: Options) -> None:
     if idle := sorted(unused_options(method) & options.keys()):
-        raise ConfigurationError(f"{where}: {method.method} makes no use of {', '.join(idle)}; leave it out")
+        raise ConfigurationError(f"{where}: {method} makes no use of {', '.join(idle)}; leave it out")
 
 
 def _check_methods(suite: Suite) -> None:
@@ -127,8 +123,7 @@ def _check_methods(suite: Suite) -> None:
         known(
             method.method, {*METHODS, *SCRIPTED, "sft-continued", "iterate"}, f"{where}: there is no method"
         )
-        _check_options(where, method.options)
-        _check_used(where, method, method.options)
+        _check_options(where, method.options, method.method)
         if method.method == "sft-continued" and suite.demonstrations.episodes == 0:
             raise ConfigurationError(f"{where}: there are no demonstrations to continue on; leave it out")
         if not trains(method) and method.options:
@@ -165,8 +160,7 @@ def _check_sweep(suite: Suite) -> None:
         if not trains(suite.methods[name]):
             raise ConfigurationError(f"[sweep.trials]: {name} is not trained")
         for trial in given:
-            _check_options(f"[sweep.trials] {name}", trial)
-            _check_used(f"[sweep.trials] {name}", suite.methods[name], trial)
+            _check_options(f"[sweep.trials] {name}", trial, suite.methods[name].method)
     if trials and len({len(given) for given in trials.values()}) > 1:
         counts = ", ".join(f"{name} {len(given)}" for name, given in trials.items())
         raise ConfigurationError(f"[sweep.trials]: every method gets as many trials ({counts})")

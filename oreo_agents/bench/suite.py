@@ -146,7 +146,7 @@ class Suite:
 
     def options_of(self, method: Method) -> Options:
         """What a method is trained with; those of ``[training]`` that it makes no use of are left out."""
-        unused = unused_options(method)
+        unused = unused_options(method.method)
         shared = {key: value for key, value in self.training.items() if key not in unused}
         return {**shared, **method.options}
 
@@ -158,12 +158,12 @@ def has_critic(method: Method) -> bool:
     return method.method in METHODS and METHODS[method.method].value_loss is not None
 
 
-def unused_options(method: Method) -> frozenset[str]:
-    """Options that change nothing where it is trained."""
+def unused_options(method: str) -> frozenset[str]:
+    """Options that change nothing where a method of that kind is trained."""
     from oreo_agents.objectives import METHODS
 
-    imitates = "sft" if method.method == "sft-continued" else method.method
-    return METHODS[imitates].unused if imitates in METHODS else frozenset()
+    trained = "sft" if method == "sft-continued" else method
+    return METHODS[trained].unused if trained in METHODS else frozenset()
 
 
 def trains(method: Method) -> bool:
