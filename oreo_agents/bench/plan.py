@@ -209,7 +209,7 @@ class Plan:
         yield "greedy", 1
         if method.method in SCRIPTED:
             return
-        if search.constrained:
+        if search.constrained or "constrained_best_of_k" in search.selects:
             yield "constrained", 1
         if search.methods is not None and method.name not in search.methods:
             return

@@ -26,7 +26,7 @@ AVERAGED = (
     "seconds_per_decision",
 )
 BASELINES = ("sft", "rejection")
-"""Every policy is compared with these, as they are without search."""
+"""Every policy is compared with these, as they are without a critic."""
 
 CLOCKS = ("seconds_per_episode", "seconds_per_decision", "stages")
 """What two runs of the same suite may differ in."""
@@ -69,14 +69,18 @@ def rounds(runs: Sequence[Result]) -> list[Result]:
 def differences(runs: Sequence[Result]) -> list[dict[str, Any]]:
     """Success of one row minus another's on the same games and seeds, with bootstrap over both.
 
-    Every row is compared with the baselines, and search with the same policy's greedy choice.
+    Every row is compared with the baselines, and what is not greedy with the policy alone. Who is told the admissible
+    commands is compared with those who are; being told with not being told.
     """
     final = [run for run in runs if run["round"] is None]
     rows = {_key(group[0]): group for group in map(list, _grouped(final))}
     found = []
     for (test, limit, policy, select, *_), group in rows.items():
-        for other in dict.fromkeys([*BASELINES, *([policy] if select != "greedy" else [])]):
-            against = rows.get((test, limit, other, "greedy", 1, None))
+        told = "constrained" if select.startswith("constrained") else "greedy"
+        alone = "greedy" if select == "constrained" else told
+        for other in dict.fromkeys([*BASELINES, policy]):
+            how = alone if other == policy else told
+            against = rows.get((test, limit, other, how, 1, None))
             if against is not None and against is not group:
                 found.append(_difference(group, against))
     return found
@@ -104,6 +108,7 @@ def _difference(a: Sequence[Result], b: Sequence[Result]) -> dict[str, Any]:
     seeds = sorted({run["seed"] for run in a} & {run["seed"] for run in b})
     a, b = ([run for run in group if run["seed"] in seeds] for group in (a, b))
     about = {"test": a[0]["test"], "max_steps": a[0]["max_steps"], "a": a[0]["method"], "b": b[0]["method"]}
+    about |= {"policies": [a[0]["policy"], b[0]["policy"]]}
     found = difference(a, b)
     return {**about, "seeds": seeds, "mean": found.mean, "interval95": [found.low, found.high]}
 

@@ -27,7 +27,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, write_json
 from oreo_agents.stages import Stage, Stages, in_order
 
-OWN = "its greedy choice"
+OWN = "its policy alone"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -152,7 +152,8 @@ def _difference_table(differences: Sequence[dict[str, Any]], test: str, limit: i
     chosen = [one for one in differences if (one["test"], one["max_steps"]) == (test, limit)]
     cells: dict[str, dict[str, str]] = {}
     for one in chosen:
-        column = one["b"] if one["b"] in results.BASELINES else OWN
+        policy, other = one["policies"]
+        column = OWN if policy == other else other
         low, high = (100 * bound for bound in one["interval95"])
         cells.setdefault(one["a"], {})[column] = f"{100 * one['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

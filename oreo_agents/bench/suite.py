@@ -75,7 +75,8 @@ class Search:
     critic_from: str | None = None
     """The method whose critic chooses for policies that have none."""
     constrained: bool = False
-    """Also judge every policy by the likeliest of the admissible commands, nothing generated."""
+    """Also judge every policy by the likeliest of the admissible commands, nothing generated; what
+    ``constrained_best_of_k`` is compared with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def reason(turn: Turn) -> str:
         return ""
     others = [value for value in values.values() if value is not None]
     if not others:
-        return "the only proposal"
+        return "the only one that was judged" if values else "the only proposal"
     margin = chosen - max(others)
     return (
         f"highest V by {margin:.3g}" if margin > 0 else "tied for V" if margin == 0 else "not the highest V"

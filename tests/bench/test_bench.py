@@ -113,7 +113,7 @@ def test_tables_and_plots_of_a_result(finished, tmp_path, capsys):
     _, found = finished
     show(found, Console(width=160))
     said = capsys.readouterr().out
-    assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "to its greedy choice" in said
+    assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "to its policy alone" in said
     plot(found, tmp_path / "smoke.json")
     drawn = {path.name for path in (tmp_path / "smoke").iterdir()}
     assert drawn == {f"unseen-{kind}.png" for kind in ("success", "budget", "rounds", "calibration")}

@@ -51,6 +51,21 @@ def test_differences_are_paired_by_game_and_seed():
     assert found["oreo", "sft"]["mean"] == expected.mean == 0.25
 
 
+def test_who_is_told_the_admissible_commands_is_compared_with_others_who_are():
+    told = [run("sft", 0, "1100", "constrained"), run("oreo", 0, "1110", "constrained")]
+    judged = run("oreo", 0, "1111", "constrained_best_of_k", 3)
+    named = [{**one, "method": f"{one['policy']} {one['select']}"} for one in [*told, judged]]
+    found = {(one["a"], one["b"]): one["mean"] for one in differences([RUNS[0], RUNS[1], *named])}
+    assert found == {
+        ("oreo", "sft"): 0.5,
+        ("sft constrained", "sft"): 0.25,
+        ("oreo constrained", "sft constrained"): 0.25,
+        ("oreo constrained", "oreo"): 0.0,
+        ("oreo constrained_best_of_k", "sft constrained"): 0.5,
+        ("oreo constrained_best_of_k", "oreo constrained"): 0.25,
+    }
+
+
 def test_the_order_of_runs_does_not_matter():
     assert sorted(map(str, differences(RUNS[::-1]))) == sorted(map(str, differences(RUNS)))
 

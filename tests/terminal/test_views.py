@@ -98,11 +98,12 @@ def test_reason_tells_ties_and_defeats():
     def of(*values):
         return reason(Turn("", "a", candidates=tuple(map(Candidate, "abc", [None] * 3, values))))
 
-    assert (of(0.5, 0.2), of(0.5, 0.5), of(0.1, 0.5), of(0.5), of()) == (
+    assert (of(0.5, 0.2), of(0.5, 0.5), of(0.1, 0.5), of(0.5), of(0.5, None), of()) == (
         "highest V by 0.3",
         "tied for V",
         "not the highest V",
         "the only proposal",
+        "the only one that was judged",
         "",
     )
 
