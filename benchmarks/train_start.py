@@ -9,6 +9,7 @@ which commands fail, and it plays as badly as what it has read. Twenty minutes o
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,11 @@ GAMES = slice(900_000)
 
 
 def main() -> None:
-    output = Path("runs/start")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/start"), help="default: %(default)s")
+    output = parser.parse_args().output
     games = find_games("generated")[GAMES]
     record("expert", output / "play", games=games, epsilon=0.5, max_steps=30, limit=24_000, seed=100)
     episodes = [everything(episode) for episode in load_trajectories(output / "play")]

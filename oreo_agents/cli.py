@@ -239,6 +239,12 @@ def add_record(commands: Commands) -> None:
     _add_action_length(parser)
     parser.add_argument("--per-game", type=_positive, default=1, metavar="N", help="episodes of each game")
     parser.add_argument("--epsilon", type=float, default=0.0, help="share of commands replaced by others")
+    parser.add_argument(
+        "--patience",
+        type=_positive,
+        metavar="N",
+        help="end an episode after so many useless commands in a row",
+    )
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I")
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
 
@@ -256,7 +262,12 @@ def run_record(args: argparse.Namespace) -> int | None:
         "shard": args.shard,
         "limit": args.episodes,
         "max_steps": args.max_steps,
+        "patience": args.patience,
     }
+    if args.agent in AGENTS and args.temperature != 1:
+        raise ConfigurationError(
+            f"--temperature is for agents that sample; {args.agent} does not: leave it out"
+        )
     if args.agent in AGENTS:
         print(record(args.agent, args.output, epsilon=args.epsilon, **options))
     elif args.epsilon:
@@ -267,7 +278,11 @@ def run_record(args: argparse.Namespace) -> int | None:
         from oreo_agents.agents.oreo import OreoAgent
 
         agent = OreoAgent.from_pretrained(
-            args.agent, select=args.select, k=args.k, max_new_tokens=args.max_new_tokens
+            args.agent,
+            select=args.select,
+            k=args.k,
+            temperature=args.temperature,
+            max_new_tokens=args.max_new_tokens,
         )
         print(record_rollouts(agent, args.output, branches=args.select == "lookahead", **options))
     return None
@@ -396,13 +411,7 @@ def add_eval(commands: Commands) -> None:
         metavar="K",
         help="candidates a step, or beams; several make a curve; default: 5",
     )
-    parser.add_argument(
-        "--temperature",
-        type=_temperature,
-        default=1.0,
-        metavar="T",
-        help="of sampled ones; default: %(default)s",
-    )
+    _add_temperature(parser)
     parser.add_argument(
         "--logprob-weight",
         type=_nonnegative,
@@ -566,6 +575,17 @@ def _add_selection(parser: Options, default: str) -> None:
     )
     parser.add_argument(
         "--k", type=_positive, default=5, metavar="K", help="its candidates; default: %(default)s"
+    )
+    _add_temperature(parser)
+
+
+def _add_temperature(parser: Options) -> None:
+    parser.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=1.0,
+        metavar="T",
+        help="of what is sampled; default: %(default)s",
     )
 
 

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from oreo_envs.alfworld.generator import generate_game
 
@@ -125,6 +126,26 @@ def test_the_shipped_agent_is_recorded_by_its_name(tmp_path, capsys):
     assert episode.agent == "small" and all(turn.token_ids for turn in episode.turns)
     assert cli.main([*command, "--epsilon", "0.1", "-o", str(tmp_path / "e")]) == 2
     assert "--epsilon disturbs expert, shortest, random" in capsys.readouterr().err
+
+
+def test_exploring_rollouts_on_the_command_line(tmp_path, capsys):
+    from oreo_agents import cli
+
+    def recorded(name, *options):
+        command = ["record", "--split", "generated", "-n", "6", "--seed", "2", *options]
+        assert cli.main([*command, "-o", str(tmp_path / name)]) == 0
+        return load_trajectories(tmp_path / name)
+
+    cool = recorded("cool", "--agent", "small")
+    hot = recorded("hot", "--agent", "small", "--temperature", "5", "--patience", "3")
+    surprise = [-np.mean([p for e in found for t in e.turns for p in t.logprobs]) for found in (cool, hot)]
+    assert surprise[1] > 2 * surprise[0]
+    useless = [
+        [turn.action_status != "ok" for turn in episode.turns] for episode in hot if not episode.success
+    ]
+    assert useless and all(all(row[-3:]) and len(row) < 50 for row in useless)
+    assert cli.main(["record", "--temperature", "2", "-o", str(tmp_path / "e")]) == 2
+    assert "--temperature is for agents that sample; expert does not" in capsys.readouterr().err
 
 
 class Interrupted(ScriptedAgent):

@@ -96,7 +96,9 @@ def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
         return None
     from oreo_agents.evaluation import load_agent
 
-    return AgentPlayer(load_agent(args.agent, select=args.select, k=args.k), seed)
+    return AgentPlayer(
+        load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature), seed
+    )
 
 
 def play(
