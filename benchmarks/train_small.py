@@ -3,9 +3,9 @@
     python benchmarks/train_small.py                   # writes runs/small/agent; copied to oreo_agents/assets/small
     python benchmarks/train_small.py --games DIR       # judges it on the games of suite alfworld-small, too
 
-Imitation: 30,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
+Imitation: 60,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
 one pass from the demo's language model. Then OREO: one pass over 4,000 episodes that this policy sampled, exploring.
-Half an hour on one core.
+An hour on one core.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from oreo_agents.train import train
 GAMES = slice(900_000)
 """The last hundred thousand training games are for choosing settings."""
 
-EPISODES, ROLLOUTS = 30_000, 4_000
+EPISODES, ROLLOUTS = 60_000, 4_000
 IMITATION = {"learning_rate": 3e-3, "muon": True, "observation_weight": 0.2, "seed": 1}
 OREO = {
     "learning_rate": 1e-4,

@@ -29,7 +29,7 @@ METHODS = ("expert", "sft", "sft-continued", "rejection", "oreo", "iterative-ore
 
 @pytest.fixture(scope="module")
 def suite():
-    """Smoke from an agent that wins now and then, so that a few episodes are enough."""
+    """Smoke from an agent that can win; sampled a little wildly it also loses, so that a few episodes are enough."""
     smoke = load_suite("smoke")
     return replace(
         smoke,
@@ -39,7 +39,7 @@ def suite():
         dev=GameSet("generated_unseen", limit=2),
         tests={"unseen": GameSet("generated_unseen", limit=3), "absent": GameSet("valid_unseen")},
         demonstrations=Demonstrations(4, generated=2),
-        rollouts=Rollouts(12, games=4, patience=4),
+        rollouts=Rollouts(12, games=4, patience=4, temperature=1.9),
         sft={"learning_rate": 1e-5},
         search=Search(ks=(1, 2), methods=("rejection", "oreo"), critic_from="oreo"),
         sweep=Sweep({"oreo": ({"learning_rate": 1e-5}, {"learning_rate": 1e-4})}),
