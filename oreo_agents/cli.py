@@ -264,11 +264,11 @@ def run_record(args: argparse.Namespace) -> int | None:
         "max_steps": args.max_steps,
         "patience": args.patience,
     }
-    if args.agent in AGENTS and args.temperature != 1:
-        raise ConfigurationError(
-            f"--temperature is for agents that sample; {args.agent} does not: leave it out"
-        )
     if args.agent in AGENTS:
+        if args.temperature != 1:
+            raise ConfigurationError(
+                f"--temperature is for agents that sample; {args.agent} does not: leave it out"
+            )
         print(record(args.agent, args.output, epsilon=args.epsilon, **options))
     elif args.epsilon:
         raise ConfigurationError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from oreo_agents.agents import CONSTRAINED
 from oreo_agents.bench.plan import Verdict
 from oreo_agents.evaluation import Result
 from oreo_agents.statistics import Difference, paired_difference, wilson
@@ -76,7 +77,7 @@ def differences(runs: Sequence[Result]) -> list[dict[str, Any]]:
     rows = {_key(group[0]): group for group in map(list, _grouped(final))}
     found = []
     for (test, limit, policy, select, *_), group in rows.items():
-        told = "constrained" if select.startswith("constrained") else "greedy"
+        told = "constrained" if select in CONSTRAINED else "greedy"
         alone = "greedy" if select == "constrained" else told
         for other in dict.fromkeys([*BASELINES, policy]):
             how = alone if other == policy else told
