@@ -136,6 +136,9 @@ def record(
         waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
         summary.already_there = len(plan) - len(waiting)
         _play_all(recorder, partial(_player, agent, env_id), waiting, epsilon, seed, summary, progress)
+    except BaseException:
+        recorder.discard()  # a game that was interrupted is played again
+        raise
     finally:
         recorder.close()
     return summary

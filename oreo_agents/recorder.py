@@ -83,7 +83,8 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
     An unseeded ``reset`` draws a seed, uses it and stores it; the draws follow from the last seed given, so
     seeded programs stay reproducible. Actions that are :class:`~oreo_agents.trajectory.Action` have their
     token ids, log-probabilities, value and candidates stored. An episode that is abandoned by ``reset`` or
-    ``close`` is stored as neither terminated nor truncated. ``close`` compacts the dataset.
+    ``close`` is stored as neither terminated nor truncated, unless ``discard`` came first. ``close`` compacts the
+    dataset.
 
     >>> env = RecordTrajectories(gym.make("OREO-ALFWorld"), "episodes", agent="me")  # doctest: +SKIP
 
@@ -150,6 +151,10 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         """Add JSON values to the metadata of the episode in progress; call it before the last step."""
         if self._episode is not None:
             self._episode.metadata.update(metadata)
+
+    def discard(self) -> None:
+        """Forget the episode in progress: what is left of it is not stored."""
+        self._episode = None
 
     def close(self) -> None:
         """Store what was going on, compact the dataset and close the environment."""

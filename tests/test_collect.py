@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from oreo_envs.alfworld.expert import SearchingExpert
 from oreo_envs.alfworld.generator import generate_game
 
 from oreo_agents.agents import Decision
@@ -56,6 +57,25 @@ def test_a_recording_resumes_and_repeats_nothing(tmp_path):
     assert (summary.episodes, summary.already_there) == (7, 5)
     assert run(tmp_path / "parts", limit=12).episodes == 0
     run(tmp_path / "whole", limit=12)
+    assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))
+
+
+def test_an_interrupted_episode_is_played_again(tmp_path, monkeypatch):
+    act, questions = SearchingExpert.act, iter(range(40))
+
+    def interrupted(expert, observation, info):
+        if next(questions, None) is None:
+            raise KeyboardInterrupt
+        return act(expert, observation, info)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(SearchingExpert, "act", interrupted)
+        run(tmp_path / "parts")
+    parts = load_trajectories(tmp_path / "parts")
+    assert 0 < len(parts) < 12 and parts.lengths.sum() < 40
+    assert all(episode.terminated or episode.truncated for episode in parts)
+    run(tmp_path / "parts")
+    run(tmp_path / "whole")
     assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))
 
 

@@ -131,6 +131,17 @@ def test_abandoned_episodes_are_kept_as_neither_won_nor_cut(tmp_path):
     assert not any(episode.terminated or episode.truncated for episode in episodes)
 
 
+def test_discarded_episodes_are_not_kept(tmp_path):
+    env = RecordTrajectories(Corridor(), tmp_path / "d")
+    play(env, ["fly"])
+    env.discard()
+    env.step("fly")  # still the same episode
+    play(env, ["fly", "fly"])
+    env.discard()
+    env.close()
+    assert len(load_trajectories(tmp_path / "d")) == 0
+
+
 def test_annotations_belong_to_their_episode(tmp_path):
     env = RecordTrajectories(Corridor(), tmp_path / "d")
     env.reset(seed=0)
