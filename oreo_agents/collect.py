@@ -6,6 +6,7 @@ once through :mod:`oreo_agents.rollout`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -22,14 +23,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import gymnasium as gym
 import numpy as np
 
+from oreo_agents.agents import SEARCHES
 from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.recorder import RecordTrajectories, dialect_of
 from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
     from oreo_agents.agents import Agent
+    from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset.store import TrajectoryWriter
 
 AGENTS = ("expert", "shortest", "random")
@@ -160,6 +163,9 @@ def record_rollouts(
 ) -> Summary:
     """Let a model play games, many at once, and record what it sampled; resumes like :func:`record`.
 
+    The dataset notes who an :class:`oreo_agents.OreoAgent` is, its weights and how it chooses, and takes no episodes
+    of another one by the same name.
+
     Args:
         agent: who plays, e.g. an :class:`oreo_agents.OreoAgent` with ``select="sample"``.
         path: folder of the dataset.
@@ -189,7 +195,8 @@ def record_rollouts(
     summary = Summary(_part(Path(path), shard))
     env.reset(options={"game": plan[0][0]})
     dialect = dialect_of(env.unwrapped)
-    with TrajectoryWriter(summary.path, env_spec=env.spec, dialect=dialect) as writer:
+    metadata = _introduced(agent, summary.path)
+    with TrajectoryWriter(summary.path, env_spec=env.spec, metadata=metadata, dialect=dialect) as writer:
         waiting = _lacking(plan, seed, writer, agent.name)
         summary.already_there = len(plan) - len(waiting)
         episodes = [Episode(game, _episode_seed(seed, game, repeat)) for game, repeat in waiting]
@@ -383,6 +390,42 @@ def _lacking(
             counts[game] -= 1
             lacking.append((game, repeat))
     return lacking[::-1]
+
+
+def _introduced(agent: Agent, path: Path) -> dict[str, str]:
+    """What a dataset notes of a model that plays for it: its name does not tell it from others of that name.
+
+    Raises:
+        DatasetError: the dataset at ``path`` has another one's episodes under its name.
+    """
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.dataset.store import read_meta
+
+    if not isinstance(agent, OreoAgent):
+        return {}
+    role, who = f"player {agent.name}", _description(agent)
+    known = read_meta(path).metadata.get(role, who) if (path / "meta.json").exists() else who
+    if known != who:
+        raise DatasetError(
+            f"{path}: holds episodes of another {agent.name!r} ({known}; this one: {who}); "
+            "record into another folder"
+        )
+    return {role: who}
+
+
+def _description(agent: OreoAgent) -> str:
+    """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""
+    from oreo_agents.inference.endpoint import Endpoint
+
+    served = isinstance(agent.policy, Endpoint)
+    models: list[Any] = [None if served else agent.policy, agent.critic if agent.select in SEARCHES else None]
+    digest = hashlib.sha256()
+    for model in filter(None, models):
+        for weights in model.parameters():
+            digest.update(weights.detach().cpu().float().numpy())
+    told = [f"weights {digest.hexdigest()[:16]}", *([f"model {agent.policy.model}"] if served else [])]
+    options = ("select", "k", "temperature", "logprob_weight", "max_new_tokens")
+    return ", ".join([*told, *(f"{option} {getattr(agent, option)}" for option in options)])
 
 
 def _episode_seed(seed: int, game: str, repeat: int) -> int:

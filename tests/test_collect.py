@@ -2,14 +2,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from oreo_envs.alfworld.expert import SearchingExpert
 from oreo_envs.alfworld.generator import generate_game
 
 from oreo_agents.agents import Decision
+from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.collect import AGENTS, record, record_rollouts
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Action
 
 
@@ -146,6 +148,41 @@ def test_the_shipped_agent_is_recorded_by_its_name(tmp_path, capsys):
     assert episode.agent == "small" and all(turn.token_ids for turn in episode.turns)
     assert cli.main([*command, "--epsilon", "0.1", "-o", str(tmp_path / "e")]) == 2
     assert "--epsilon disturbs expert, shortest, random" in capsys.readouterr().err
+
+
+def test_another_model_by_the_same_name_does_not_continue_a_recording(tmp_path, policy, tokenizer):
+    def recorded(limit=2, **options):
+        return record_rollouts(
+            OreoAgent(policy, tokenizer, max_new_tokens=4, **options),
+            tmp_path / "d",
+            split="generated",
+            max_steps=2,
+            limit=limit,
+            progress=False,
+        )
+
+    recorded(select="sample")
+    assert recorded(select="sample", limit=3).already_there == 2
+    for other in ({"select": "greedy"}, {"select": "sample", "temperature": 2.0}):
+        with pytest.raises(DatasetError, match=r"another 'oreo'.*select sample.*another folder"):
+            recorded(**other, limit=4)
+    recorded(select="greedy", name="greedy")
+    recorded(select="sample", limit=4)
+    with torch.no_grad():
+        next(policy.parameters()).add_(1)
+    with pytest.raises(DatasetError, match="another 'oreo'"):
+        recorded(select="sample", limit=5)
+    assert len(load_trajectories(tmp_path / "d")) == 6
+
+
+def test_recordings_that_do_not_say_who_played_are_continued(tmp_path, policy, tokenizer):
+    options = {"split": "generated", "max_steps": 2, "progress": False}
+    agent = OreoAgent(policy, tokenizer, max_new_tokens=4)
+    record_rollouts(agent, tmp_path / "d", limit=1, **options)
+    meta = json.loads((tmp_path / "d" / "meta.json").read_text())
+    assert meta["metadata"].pop("player oreo").startswith("weights ")
+    (tmp_path / "d" / "meta.json").write_text(json.dumps(meta))
+    assert record_rollouts(agent, tmp_path / "d", limit=2, **options).already_there == 1
 
 
 def test_exploring_rollouts_on_the_command_line(tmp_path, capsys):
