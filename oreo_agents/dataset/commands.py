@@ -11,6 +11,7 @@ from typing import Any
 from oreo_agents.dataset.card import dataset_card, dataset_info
 from oreo_agents.dataset.exporters import export as export_dataset
 from oreo_agents.dataset.importers import IMPORTERS, PathLike, reword_to_move
+from oreo_agents.dataset.schema import to_row, to_table
 from oreo_agents.dataset.store import TrajectoryWriter
 from oreo_agents.dataset.verify import replay_environment
 from oreo_agents.dataset.verify import verify as verify_episodes
@@ -71,7 +72,7 @@ def export(path: PathLike, output: PathLike, format: str = "messages") -> int:
 def import_(
     source: PathLike, output: PathLike, format: str, move: bool = False, licence: str | None = None
 ) -> int:
-    """Import episodes that another tool recorded; ``move`` rewords them as ALFWorld 0.4 does.
+    """Import the episodes that another tool recorded, all or none; ``move`` rewords them as ALFWorld 0.4 does.
 
     Args:
         source: a file, for tales also a folder.
@@ -79,6 +80,10 @@ def import_(
         format: one of :data:`~oreo_agents.dataset.importers.IMPORTERS`.
         move: reword to the ``move`` games' wording, and record what was rewritten.
         licence: of the imported episodes, stored in the dataset.
+
+    Raises:
+        ConfigurationError: there is no such format.
+        DatasetError: ``source`` cannot be read, a record in it is no episode, or ``output`` does not take them.
     """
     if format not in IMPORTERS:
         known = ", ".join(sorted(IMPORTERS))
@@ -88,10 +93,11 @@ def import_(
     if move:
         episodes = map(reword_to_move, episodes)
         metadata["reworded"] = "put X in/on Y -> move X to Y, with ALFWorld 0.4's opening and arrivals"
+    imported = to_table([to_row(episode) for episode in episodes])  # all of them, before anything is written
+    if not len(imported):
+        raise DatasetError(f"{source}: holds no episodes")
     dialect = "move" if move else None
     with TrajectoryWriter(output, licence=licence, metadata=metadata, dialect=dialect) as writer:
-        before = len(writer)
-        for episode in episodes:
-            writer.append(episode)
-        print(f"{os.fspath(output)}: {len(writer) - before} episodes imported from {source}")
+        writer.append_table(imported)
+    print(f"{os.fspath(output)}: {len(imported)} episodes imported from {source}")
     return 0

@@ -202,6 +202,31 @@ def test_importing_makes_a_dataset_that_tells_its_source(tmp_path, capsys):
         import_(tmp_path / "k.jsonl", tmp_path / "d", "pickle")
 
 
+@pytest.mark.parametrize("last", ['{"name": 3}', json.dumps({**KNOWAGENT, "name": "\ud800"}), None])
+def test_a_failed_import_writes_nothing(tmp_path, capsys, last):
+    good = lines(tmp_path / "good.jsonl", KNOWAGENT)
+    source = tmp_path / "bad.jsonl"
+    if last:
+        source.write_text("\n".join([*[json.dumps(KNOWAGENT)] * 2, last]))
+    import_(good, tmp_path / "there", "knowagent")
+    before = (tmp_path / "there" / "meta.json").read_bytes()
+    for output in ("new", "there"):
+        with pytest.raises(DatasetError):
+            import_(source, tmp_path / output, "knowagent", licence="MIT")
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "there" / "meta.json").read_bytes() == before
+    assert len(load_trajectories(tmp_path / "there")) == 1
+    import_(good, tmp_path / "there", "knowagent")
+    assert len(load_trajectories(tmp_path / "there")) == 2
+
+
+def test_importing_nothing_is_an_error(tmp_path):
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(DatasetError, match="logs: holds no episodes"):
+        import_(tmp_path / "logs", tmp_path / "d", "tales")
+    assert not (tmp_path / "d").exists()
+
+
 @with_data
 @pytest.mark.parametrize(
     ("read", "file", "episodes", "won"),
