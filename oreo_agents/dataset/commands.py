@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,22 @@ def verify(path: PathLike, replay: bool = True, split: str | None = None, games:
 
 
 def merge(paths: Sequence[PathLike], output: PathLike) -> int:
-    """Write one new dataset with the episodes of several."""
-    if (Path(output) / "meta.json").exists():
-        raise DatasetError(f"{output}: is a dataset already; merge into a new folder")
+    """Write one new dataset with the episodes of several; it appears whole or not at all.
+
+    Raises:
+        DatasetError: a source is damaged, or ``output`` holds something already.
+    """
+    folder = Path(output).resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{output}: is there already; merge into a new folder")
     merged = concatenate(*(load_trajectories(path) for path in paths))
-    merged.save(output)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        merged.save(partial)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     print(f"{output}: {len(merged)} episodes of {len(paths)} datasets")
     return 0
 

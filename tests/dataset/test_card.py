@@ -56,6 +56,24 @@ def test_merge_command(recorded, tmp_path, episode, capsys):
         commands.merge([recorded], tmp_path / "merged")
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_failed_merge_leaves_nothing(recorded, tmp_path, episode, exists):
+    with TrajectoryWriter(tmp_path / "other") as writer:
+        writer.append(episode("elsewhere"))
+    if exists:
+        (tmp_path / "merged").mkdir()
+    damaged = recorded / "shard-00001.parquet"
+    intact = damaged.read_bytes()
+    damaged.write_bytes(intact[:-8] + b"x" * 8)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DatasetError, match=r"shard-00001\.parquet: damaged"):
+        commands.merge([tmp_path / "other", recorded], tmp_path / "merged")
+    assert sorted(tmp_path.rglob("*")) == before
+    damaged.write_bytes(intact)
+    assert commands.merge([tmp_path / "other", recorded], tmp_path / "merged") == 0
+    assert len(load_trajectories(tmp_path / "merged")) == 41
+
+
 def test_export_command(recorded, tmp_path, capsys):
     assert commands.export(recorded, tmp_path / "rows.jsonl", "sft") == 0
     assert "20 rows (sft)" in capsys.readouterr().out
