@@ -27,7 +27,7 @@ from oreo_agents.agents import SEARCHES
 from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.recorder import RecordTrajectories, dialect_of
+from oreo_agents.recorder import RecordTrajectories, dialect_of, spec_for
 from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ def record_rollouts(
     env.reset(options={"game": plan[0][0]})
     dialect = dialect_of(env.unwrapped)
     metadata = _introduced(agent, summary.path)
-    with TrajectoryWriter(summary.path, env_spec=env.spec, metadata=metadata, dialect=dialect) as writer:
+    spec = spec_for(summary.path, env)
+    with TrajectoryWriter(summary.path, env_spec=spec, metadata=metadata, dialect=dialect) as writer:
         waiting = _lacking(plan, seed, writer, agent.name)
         summary.already_there = len(plan) - len(waiting)
         episodes = [Episode(game, _episode_seed(seed, game, repeat)) for game, repeat in waiting]
@@ -399,12 +400,12 @@ def _introduced(agent: Agent, path: Path) -> dict[str, str]:
         DatasetError: the dataset at ``path`` has another one's episodes under its name.
     """
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.store import read_meta
+    from oreo_agents.dataset.store import meta_so_far
 
     if not isinstance(agent, OreoAgent):
         return {}
     role, who = f"player {agent.name}", _description(agent)
-    known = read_meta(path).metadata.get(role, who) if (path / "meta.json").exists() else who
+    known = meta_so_far(path).metadata.get(role, who)
     if known != who:
         raise DatasetError(
             f"{path}: holds episodes of another {agent.name!r} ({known}; this one: {who}); "

@@ -5,16 +5,23 @@ Knows nothing about files; :class:`~oreo_agents.dataset.TrajectoryWriter` does t
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from oreo_envs.alfworld.data import find_games
+from oreo_envs.alfworld.generator import GeneratedGames
 
-from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.dataset.store import TrajectoryWriter, meta_so_far
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
 
@@ -98,7 +105,7 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         licence: stored in the dataset's ``meta.json``.
 
     Raises:
-        DatasetError: ``path`` cannot be recorded into.
+        DatasetError: ``path`` cannot be recorded into, or holds episodes of another environment.
     """
 
     def __new__(cls, env: gym.Env | VectorEnv, *args: Any, **kwargs: Any) -> Any:
@@ -306,7 +313,34 @@ class _Seeds:
 def _writer(
     env: Any, path: str | os.PathLike[str], author: str | None, licence: str | None
 ) -> TrajectoryWriter:
-    return TrajectoryWriter(path, env_spec=env.spec, author=author, licence=licence)
+    return TrajectoryWriter(path, env_spec=spec_for(path, env), author=author, licence=licence)
+
+
+def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
+    """``env.spec`` as the dataset at ``path`` keeps it: a split that nobody asked for depends on the data found, and
+    is named in it.
+
+    Raises:
+        DatasetError: the dataset is of another environment, or of another split and nobody asked for this one.
+    """
+    stored = meta_so_far(Path(path)).env_spec or {}
+    if env.spec is None:
+        return None
+    if stored.get("id", env.spec.id) != env.spec.id:
+        raise DatasetError(f"{path}: is of {stored['id']}, not {env.spec.id}; record into another folder")
+    if env.spec.id != ALFWORLD or any(env.spec.kwargs.get(name) is not None for name in ("split", "games")):
+        return env.spec
+    games = getattr(env.unwrapped, "games", None) or find_games()  # a vector of processes has none here
+    split = games.recipe.split if isinstance(games, GeneratedGames) else "train"
+    before = (stored.get("kwargs") or {}).get("split") or split
+    if before != split:
+        raise DatasetError(
+            f"{path}: is of the split {before!r}, and {split!r} is what is played here where no split is named: "
+            "name one, or record into another folder"
+        )
+    spec = copy.copy(env.spec)
+    spec.kwargs = {**spec.kwargs, "split": split}
+    return spec
 
 
 def dialect_of(env: Any) -> str | None:

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from oreo_agents.agents import Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.collect import AGENTS, record, record_rollouts
-from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset import commands, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Action
 
@@ -148,6 +149,33 @@ def test_the_shipped_agent_is_recorded_by_its_name(tmp_path, capsys):
     assert episode.agent == "small" and all(turn.token_ids for turn in episode.turns)
     assert cli.main([*command, "--epsilon", "0.1", "-o", str(tmp_path / "e")]) == 2
     assert "--epsilon disturbs expert, shortest, random" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("agent", ["expert", ScriptedAgent("expert")])
+def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys, agent):
+    """Which one that is depends on the data that is found."""
+    recorded = partial(
+        record if agent == "expert" else record_rollouts, agent, tmp_path / "d", progress=False
+    )
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "nowhere"))
+    recorded(limit=2)
+    assert load_trajectories(tmp_path / "d").metas[0].env_spec["kwargs"]["split"] == "generated"
+    _some_games(tmp_path).rename(tmp_path / "train")
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    assert commands.verify(tmp_path / "d") == 0
+    with pytest.raises(DatasetError, match="split 'generated', and 'train' is what is played here"):
+        recorded(limit=3)
+    assert recorded(limit=3, split="generated").already_there == 2
+    recorded(split="train")
+    assert len(load_trajectories(tmp_path / "d")) == 10
+
+
+def test_a_dataset_is_of_one_environment(tmp_path):
+    run(tmp_path / "d", limit=2)
+    for recorded, agent in ((record, "expert"), (record_rollouts, ScriptedAgent("expert"))):
+        with pytest.raises(DatasetError, match="is of OREO-ALFWorld, not OREO-Reasoning"):
+            recorded(agent, tmp_path / "d", "OREO-Reasoning", limit=2, progress=False)
+    assert len(load_trajectories(tmp_path / "d")) == 2
 
 
 def test_another_model_by_the_same_name_does_not_continue_a_recording(tmp_path, policy, tokenizer):

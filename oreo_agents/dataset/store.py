@@ -261,6 +261,15 @@ def read_meta(path: Path) -> Meta:
     )
 
 
+def meta_so_far(path: Path) -> Meta:
+    """What the dataset at ``path`` says of itself; nothing where there is none yet.
+
+    Raises:
+        DatasetError: its ``meta.json`` is damaged, or of another format or schema version.
+    """
+    return read_meta(path) if (path / "meta.json").exists() else Meta()
+
+
 def read_journal(path: Path, skip_damaged: bool = False) -> tuple[list[dict[str, Any]], int]:
     """The rows of a journal, and the byte at which they end: a torn last line lies behind it.
 
