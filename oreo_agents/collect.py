@@ -441,7 +441,14 @@ def _require_commands(env: gym.Env, game: str) -> None:
 
 
 def _part(path: Path, shard: tuple[int, int]) -> Path:
+    """Where a shard is recorded; DatasetError where readers of ``path`` would not see all that is there then."""
     index, count = shard
+    if count > 1 and (path / "meta.json").exists():
+        raise DatasetError(f"{path}: is a dataset without shards; record shards into another folder")
+    if count == 1 and (part := next(path.glob("part-*-of-*/meta.json"), None)):
+        raise DatasetError(
+            f"{path}: holds shards ({part.parent.name}); continue one of them, or record into another folder"
+        )
     return path if count == 1 else path / f"part-{index}-of-{count}"
 
 

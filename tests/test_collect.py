@@ -92,6 +92,17 @@ def test_shards_are_disjoint_and_make_the_whole(tmp_path):
     assert sorted(sharded, key=str) == sorted(whole, key=str)
 
 
+def test_shards_and_wholes_do_not_hide_each_other(tmp_path):
+    run(tmp_path / "whole", limit=1)
+    with pytest.raises(DatasetError, match="whole: is a dataset without shards"):
+        run(tmp_path / "whole", limit=1, shard=(0, 2))
+    run(tmp_path / "sharded", limit=1, shard=(0, 2))
+    run(tmp_path / "sharded", limit=1, shard=(1, 2))
+    with pytest.raises(DatasetError, match=r"holds shards \(part-[01]-of-2\)"):
+        run(tmp_path / "sharded", limit=1)
+    assert [len(load_trajectories(tmp_path / name)) for name in ("whole", "sharded")] == [1, 2]
+
+
 def test_repeats_search_differently(tmp_path):
     run(tmp_path / "d", games=_some_games(tmp_path), split=None, episodes_per_game=3, limit=None)
     dataset = load_trajectories(tmp_path / "d")
