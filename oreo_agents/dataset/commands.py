@@ -76,8 +76,9 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> int:
 
 def export(path: PathLike, output: PathLike, format: str = "messages") -> int:
     """Write a dataset in another tool's format; see :func:`oreo_agents.dataset.exporters.export`."""
-    count = export_dataset(load_trajectories(path), output, format)
-    print(f"{os.fspath(output)}: {count} rows ({format})")
+    dataset = load_trajectories(path)
+    count = export_dataset(dataset, output, format)
+    print(f"{os.fspath(output)}: {count} rows ({format}) of {len(dataset)} episodes")
     return 0
 
 

@@ -105,8 +105,11 @@ def dpo_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
 
 
 def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
-    """Conversations as ETO writes them; :func:`~oreo_agents.dataset.importers.import_sharegpt` reads them."""
-    for index, episode in enumerate(dataset):
+    """Conversations as ETO writes them; :func:`~oreo_agents.dataset.importers.import_sharegpt` reads them.
+
+    Episodes without a turn are left out: nobody answers in them.
+    """
+    for index, episode in enumerate(dataset.filter(length=lambda turns: turns > 0)):
         said = [
             {"from": "human" if message["role"] == "user" else "gpt", "value": message["content"]}
             for message in [*to_messages(episode), {"role": "user", "content": episode.final_observation}]

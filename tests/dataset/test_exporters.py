@@ -103,6 +103,17 @@ def test_sharegpt_comes_back(played, tmp_path):
     ]
 
 
+def test_sharegpt_comes_back_whatever_is_done_first(tmp_path):
+    """An action that begins with OK is no instruction's answer, and an episode without a turn is left out."""
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(corridor("g1", ["OK, I look around", "wait"], True))
+        writer.append(corridor("g2", [], False))
+    export(load_trajectories(tmp_path / "d"), tmp_path / "s.jsonl", "sharegpt")
+    (back,) = import_sharegpt(tmp_path / "s.jsonl")
+    assert [turn.action for turn in back.turns] == ["OK, I look around", "wait"]
+    assert "instructions" not in back.metadata
+
+
 def test_large_files_are_written_in_batches(played, tmp_path, monkeypatch):
     from oreo_agents.dataset import exporters
 

@@ -101,6 +101,15 @@ def test_agenttraj(tmp_path):
     assert (episode.game, episode.success, episode.final_observation) == ("alfworld_7", True, "")
 
 
+@pytest.mark.parametrize("answer", ["OK", "OK.", "OK. I'll follow your instructions."])
+def test_instructions_are_told_by_their_answer(tmp_path, answer):
+    told = [{"from": "human", "value": "Interact with a household."}, {"from": "gpt", "value": answer}]
+    record = {**ETO, "conversations": [*told, *ETO["conversations"]]}
+    (episode,) = import_eto(lines(tmp_path / "eto.jsonl", record))
+    assert episode.metadata["instructions"] == "Interact with a household."
+    assert episode.turns[0].action == "go to shelf 1"
+
+
 def test_json_arrays_and_gzip_are_read_alike(tmp_path):
     array = tmp_path / "a.json"
     array.write_text(json.dumps([ETO, AGENTTRAJ], indent=1))
