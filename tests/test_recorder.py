@@ -256,6 +256,26 @@ def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mo
     assert report.ok, str(report)
 
 
+@pytest.mark.parametrize("vectorization", ["sync"])
+def test_vectors_of_any_kind_say_how_they_are_worded_and_replay(tmp_path, vectorization):
+    """Their arguments are kept beside the environment's own, and a replay has no use for them."""
+    envs = gym.make_vec(
+        "OREO-ALFWorld",
+        num_envs=2,
+        vectorization_mode=vectorization,
+        vector_kwargs={"shared_memory": False} if vectorization == "async" else {"copy": False},
+        wrappers=[gym.wrappers.RecordEpisodeStatistics],
+        split="generated",
+    )
+    envs = RecordTrajectories(envs, tmp_path / "d")
+    envs.reset(seed=3)
+    envs.step(("look", "inventory"))
+    envs.close()
+    dataset = load_trajectories(tmp_path / "d")
+    assert len(dataset) == 2 and dataset.agreed("dialect") == "move"
+    assert verify(dataset, replay_environment(dataset.agreed("env_spec"))).ok
+
+
 def test_other_environments_replay_too(tmp_path):
     env = RecordTrajectories(gym.make("OREO-Reasoning"), tmp_path / "d")
     for _ in range(3):

@@ -14,8 +14,8 @@ import gymnasium as gym
 from oreo_envs.errors import OreoError
 
 from oreo_agents.dataset.importers import reword_to_move
-from oreo_agents.environments import source_options
-from oreo_agents.errors import DatasetError
+from oreo_agents.environments import environments, source_options
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -145,10 +145,9 @@ def replay_environment(
     """The environment that a dataset was recorded in, or the same with other games.
 
     Raises:
-        DatasetError: the dataset does not say which one it was.
+        DatasetError: the dataset does not say which one it was, or it cannot be made here.
+        DataNotFoundError: its games are not here.
     """
-    import oreo_envs  # noqa: F401 (registers the ids)
-
     spec = env_spec or {"id": "OREO-ALFWorld"}
     if env_spec is None and split is None and games is None:
         raise DatasetError("the episodes do not tell their environment; name the games they are of")
@@ -158,10 +157,23 @@ def replay_environment(
         kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
     if spec["id"] == "OREO-ALFWorld":
         kwargs["dialect"] = "both"
-    return gym.make(spec["id"], max_episode_steps=100_000, disable_env_checker=True, **kwargs)
+    try:
+        return environments(spec["id"], 100_000, **kwargs)()
+    except ConfigurationError as error:
+        raise DatasetError(
+            f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "
+            "program registers the environment, oreo_agents.dataset.verify.verify(dataset, env) plays them"
+        ) from error
 
 
-_VECTOR_ONLY = {"autoreset_mode", "max_episode_steps", "num_envs", "vectorization_mode"}
+_VECTOR_ONLY = {
+    "autoreset_mode",
+    "max_episode_steps",
+    "num_envs",
+    "vector_kwargs",
+    "vectorization_mode",
+    "wrappers",
+}
 """What ``gym.make_vec`` adds to an environment's own arguments."""
 
 

@@ -140,6 +140,16 @@ def test_an_unknown_environment_is_asked_for(tmp_path, episode):
         commands.verify(tmp_path / "d")
 
 
+def test_an_environment_that_nobody_registered_is_named(tmp_path, episode):
+    from oreo_agents.dataset import TrajectoryWriter
+
+    with TrajectoryWriter(tmp_path / "d", env_spec={"id": "Corridor", "kwargs": {"length": 3}}) as writer:
+        writer.append(episode())
+    with pytest.raises(DatasetError, match=r"cannot be played again.*'Corridor'.*--files-only"):
+        commands.verify(tmp_path / "d")
+    assert commands.verify(tmp_path / "d", replay=False) == 0
+
+
 @pytest.mark.skipif(not SEEN.is_file(), reason=f"no real games in {SEEN}")
 def test_recordings_of_real_games_happen_again(tmp_path):
     record("shortest", tmp_path / "d", games=SEEN, limit=12, epsilon=0.2, progress=False)
