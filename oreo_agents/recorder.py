@@ -212,8 +212,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         for index in np.flatnonzero(mask).tolist():
             self._finish(index, False, False)
         observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
-        for env in getattr(self.env.unwrapped, "envs", ())[:1]:
-            self.writer.set_dialect(dialect_of(env.unwrapped))
+        self.writer.set_dialect(self._dialect())
         for index in np.flatnonzero(mask).tolist():
             self._episodes[index] = Episode(observations[index], info_of(infos, index), seeds[index])
         return observations, infos
@@ -264,6 +263,15 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         else:
             episode.add(action, observation, reward, info)
             self._finish(index, terminated, truncated)
+
+    def _dialect(self) -> str | None:
+        """As :func:`dialect_of`; environments in processes of their own are asked where it is known that they answer."""
+        envs: Any = self.env.unwrapped
+        if hasattr(envs, "envs"):
+            return dialect_of(envs.envs[0].unwrapped)
+        if self._env_id != ALFWORLD or self.env.spec.kwargs.get("backend", "native") != "native":
+            return None
+        return envs.get_attr("dialect")[0] or envs.get_attr("game")[0].wording
 
     def _finish(self, index: int, terminated: bool, truncated: bool) -> None:
         episode, self._episodes[index] = self._episodes[index], None

@@ -256,7 +256,7 @@ def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mo
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("vectorization", ["sync"])
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
 def test_vectors_of_any_kind_say_how_they_are_worded_and_replay(tmp_path, vectorization):
     """Their arguments are kept beside the environment's own, and a replay has no use for them."""
     envs = gym.make_vec(
