@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import time
 import zlib
 from collections import Counter
@@ -125,7 +126,7 @@ def record(
         DataNotFoundError: there are no such games.
     """
     _check_player(agent, epsilon)
-    _check_amounts(shard, episodes_per_game, limit, max_steps)
+    _check_amounts(seed, shard, episodes_per_game, limit, max_steps)
     if follows_plan(agent, env_id):
         options["expert"] = True
     env = environments(env_id, max_steps, **options)()
@@ -188,7 +189,7 @@ def record_rollouts(
     from oreo_agents.dataset.store import TrajectoryWriter
     from oreo_agents.rollout import Episode, rollout
 
-    _check_amounts(shard, episodes_per_game, limit, max_steps)
+    _check_amounts(seed, shard, episodes_per_game, limit, max_steps)
     make_env = environments(env_id, max_steps, **options)
     env = make_env()
     plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
@@ -461,11 +462,17 @@ def _check_player(agent: str, epsilon: float) -> None:
         )
 
 
-def _check_amounts(shard: tuple[int, int], episodes_per_game: int, limit: int | None, max_steps: int) -> None:
+def _check_amounts(
+    seed: int, shard: tuple[int, int], episodes_per_game: int, limit: int | None, max_steps: int
+) -> None:
+    if seed < 0:
+        raise ConfigurationError(f"seed is {seed}, it must be at least 0")
     if not 0 <= shard[0] < shard[1]:
         raise ConfigurationError(f"shard {shard[0]}/{shard[1]}: shards of n are numbered 0/n to n-1/n")
     if min(episodes_per_game, max_steps, 1 if limit is None else limit) < 1:
         raise ConfigurationError("episodes per game, limit and max steps must be at least 1")
+    if limit is not None and limit > sys.maxsize:
+        raise ConfigurationError(f"limit is {limit:,}, more than can be counted: leave it out to play all games")
 
 
 def _shown(waiting: Sequence[tuple[str, int]], summary: Summary, progress: bool) -> Iterable[tuple[str, int]]:

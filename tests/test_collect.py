@@ -132,7 +132,9 @@ def _some_games(folder):
         {"episodes_per_game": 0},
         {"limit": 0},
         {"limit": None},
+        {"limit": 10**20},
         {"max_steps": 0},
+        {"seed": -1},
     ],
 )
 def test_options_that_make_no_sense(tmp_path, wrong):
@@ -294,9 +296,12 @@ def test_an_episode_that_the_machinery_broke_is_played_again(tmp_path):
     assert load_trajectories(tmp_path / "d").success.all()
 
 
-@pytest.mark.parametrize("wrong", [{"shard": (3, 3)}, {"shard": (8, 9)}, {"limit": 0}, {"max_steps": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"shard": (3, 3)}, {"shard": (8, 9)}, {"limit": 0}, {"limit": 10**20}, {"max_steps": 0}, {"seed": -1}],
+)
 def test_rollouts_check_their_numbers_too(tmp_path, wrong):
-    with pytest.raises(ConfigurationError, match=r"shard|at least 1"):
+    with pytest.raises(ConfigurationError, match=r"shard|at least [01]|more than can be counted"):
         record_rollouts(
             ScriptedAgent("expert"), tmp_path / "d", games=_some_games(tmp_path), progress=False, **wrong
         )
