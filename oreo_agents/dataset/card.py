@@ -11,6 +11,7 @@ import numpy as np
 from oreo_agents.dataset.store import Meta
 from oreo_agents.dataset.view import TrajectoryDataset
 from oreo_agents.statistics import wilson
+from oreo_agents.terminal.printable import printable
 
 HISTOGRAM_BINS = 10
 
@@ -95,7 +96,7 @@ def dataset_card(dataset: TrajectoryDataset, name: str) -> str:
         _bars("turns", info.lengths),
         "Read with `oreo_agents.load_trajectories(path)`, or as plain Parquet.",
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return printable("\n\n".join(section for section in sections if section) + "\n")
 
 
 def _groups(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[Group]:

@@ -18,13 +18,14 @@ from oreo_agents.dataset.verify import replay_environment
 from oreo_agents.dataset.verify import verify as verify_episodes
 from oreo_agents.dataset.view import concatenate, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.terminal.printable import printable
 from oreo_agents.trajectory import Trajectory
 
 
 def info(path: PathLike, card: PathLike | None = None, as_json: bool = False) -> int:
     """Print what a dataset contains as Markdown, or as JSON; also write the Markdown to the file ``card``."""
     dataset = load_trajectories(path)
-    text = dataset_card(dataset, Path(path).name).rstrip()
+    text = dataset_card(dataset, Path(path).resolve().name).rstrip()
     if card is not None:
         Path(card).write_text(text + "\n", encoding="utf-8")
     print(json.dumps(dataset_info(dataset).as_json(), indent=1) if as_json else text)
@@ -49,7 +50,7 @@ def verify(path: PathLike, replay: bool = True, split: str | None = None, games:
         report = verify_episodes(dataset, env)
     finally:
         env.close()
-    print(report)
+    print(printable(str(report)))  # it quotes what was recorded
     return 0 if report.ok else 1
 
 

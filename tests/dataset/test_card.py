@@ -47,6 +47,16 @@ def test_info_command(recorded, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["episodes"] == 40
 
 
+def test_the_card_of_this_folder_has_its_name_and_no_control_codes(tmp_path, episode, monkeypatch, capsys):
+    with TrajectoryWriter(tmp_path / "d", author="\x1b[31mme", metadata={"note": "\x07"}) as writer:
+        writer.append(episode(agent="\x1b]0;title\x07"))
+    monkeypatch.chdir(tmp_path / "d")
+    assert commands.info(".", card=tmp_path / "card.md") == 0
+    out = capsys.readouterr().out
+    assert "\n# d\n" in out and r"- author: \x1b[31mme" in out
+    assert out == (tmp_path / "card.md").read_text() and out.replace("\n", "").isprintable()
+
+
 def test_merge_command(recorded, tmp_path, episode, capsys):
     with TrajectoryWriter(tmp_path / "other") as writer:
         writer.append(episode("elsewhere"))
@@ -54,6 +64,13 @@ def test_merge_command(recorded, tmp_path, episode, capsys):
     assert len(load_trajectories(tmp_path / "merged")) == 41
     with pytest.raises(DatasetError, match="merge into a new folder"):
         commands.merge([recorded], tmp_path / "merged")
+
+
+def test_merging_into_this_folder(recorded, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert commands.merge([recorded], ".") == 0
+    assert len(load_trajectories(tmp_path / "here")) == 40
 
 
 @pytest.mark.parametrize("exists", [True, False])

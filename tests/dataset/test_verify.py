@@ -121,6 +121,16 @@ def test_the_command_finds_the_environment_and_names_the_step(recorded, tmp_path
     assert commands.verify(tmp_path / "bad", replay=False) == 0
 
 
+def test_the_command_escapes_what_was_recorded(recorded, tmp_path, capsys):
+    from oreo_agents.dataset import TrajectoryWriter
+
+    good = load_trajectories(recorded)
+    with TrajectoryWriter(tmp_path / "d", env_spec=good.agreed("env_spec")) as writer:
+        writer.append(altered(good[0], 1, observation="\x1b[2JYou see nothing."))
+    assert commands.verify(tmp_path / "d") == 1
+    assert r"recorded: \x1b[2JYou see nothing." in capsys.readouterr().out
+
+
 def test_the_command_notices_damage_without_replay(recorded, tmp_path):
     load_trajectories(recorded).save(tmp_path / "d")
     shard = tmp_path / "d" / "shard-00000.parquet"
