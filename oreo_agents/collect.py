@@ -472,7 +472,9 @@ def _check_amounts(
     if min(episodes_per_game, max_steps, 1 if limit is None else limit) < 1:
         raise ConfigurationError("episodes per game, limit and max steps must be at least 1")
     if limit is not None and limit > sys.maxsize:
-        raise ConfigurationError(f"limit is {limit:,}, more than can be counted: leave it out to play all games")
+        raise ConfigurationError(
+            f"limit is {limit:,}, more than can be counted: leave it out to play all games"
+        )
 
 
 def _shown(waiting: Sequence[tuple[str, int]], summary: Summary, progress: bool) -> Iterable[tuple[str, int]]:

@@ -265,7 +265,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
             self._finish(index, terminated, truncated)
 
     def _dialect(self) -> str | None:
-        """As :func:`dialect_of`; environments in processes of their own are asked where it is known that they answer."""
+        """As :func:`dialect_of`; environments in other processes are asked where it is known that they answer."""
         envs: Any = self.env.unwrapped
         if hasattr(envs, "envs"):
             return dialect_of(envs.envs[0].unwrapped)

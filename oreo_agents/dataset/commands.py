@@ -55,20 +55,21 @@ def verify(path: PathLike, replay: bool = True, split: str | None = None, games:
 
 
 def merge(paths: Sequence[PathLike], output: PathLike) -> int:
-    """Write one new dataset with the episodes of several; it appears whole or not at all.
+    """Write one new dataset with the episodes of several, all or none.
 
     Raises:
         DatasetError: a source is damaged, or ``output`` holds something already.
     """
-    folder = Path(output).resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder = Path(output)
+    partial = folder / ".partial"
+    if folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {partial}):
         raise DatasetError(f"{output}: is there already; merge into a new folder")
     merged = concatenate(*(load_trajectories(path) for path in paths))
-    partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         merged.save(partial)
-        partial.rename(folder)
+        for file in sorted(partial.iterdir(), key=lambda file: file.name == "meta.json"):
+            file.rename(folder / file.name)  # meta.json last: what has none is no dataset
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{output}: {len(merged)} episodes of {len(paths)} datasets")

@@ -48,7 +48,9 @@ def load_trajectories(path: str | os.PathLike[str], skip_damaged: bool = False) 
         DatasetError: there is no dataset at ``path``, or part of it is damaged.
     """
     folder = Path(path)
-    found = [folder / "meta.json"] if (folder / "meta.json").exists() else sorted(folder.glob("*/meta.json"))
+    found = (
+        [folder / "meta.json"] if (folder / "meta.json").exists() else sorted(folder.glob("[!.]*/meta.json"))
+    )
     if not found:
         raise DatasetError(
             f"{folder}: no recorded episodes here (no meta.json in it or its subfolders); "
