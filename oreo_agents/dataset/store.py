@@ -112,6 +112,7 @@ class TrajectoryWriter:
             metadata=dict(metadata or {}),
         )
         _make_folder(self.path)
+        _refuse_foreign_content(self.path)
         self._lock = _acquire_lock(self.path)
         self._journal: int | None = None
         try:
@@ -340,7 +341,6 @@ def _continued(path: Path, given: Meta) -> Meta:
     """What the dataset says about itself when a writer opens it with ``given``."""
     given.versions = _library_versions()
     if not (path / "meta.json").exists():
-        _refuse_foreign_content(path)
         return given
     stored = read_meta(path)
     _require_dialect(path, stored.dialect, given.dialect)
@@ -362,7 +362,7 @@ def _require_dialect(path: Path, stored: str | None, given: str | None) -> None:
 def _refuse_foreign_content(path: Path) -> None:
     # a crash before the first meta.json leaves at most the lock and a temporary file
     foreign = [entry.name for entry in path.iterdir() if entry.name not in ("lock", ".meta.json.tmp")]
-    if foreign:
+    if foreign and not (path / "meta.json").exists():
         raise DatasetError(
             f"{path}: holds {foreign[0]!r} and no meta.json; record into a new or empty folder"
         )

@@ -285,7 +285,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(DatasetError, match=r"thesis\.tex"):
         TrajectoryWriter(tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "mine" and not (tmp_path / "meta.json").exists()
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_is_no_dataset(tmp_path):
