@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents import SEARCHES
 from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.recorder import RecordTrajectories, dialect_of, spec_for
+from oreo_agents.terminal.printable import printable
 from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Summary:
     """Episodes of this recording that an earlier run had made."""
     failed: int = 0
     """Episodes that could not be played for reasons outside the policy, and are not recorded."""
+    reason: str = ""
+    """Why the first of them could not."""
     seconds: float = 0.0
 
     @property
@@ -76,8 +80,13 @@ class Summary:
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
             f"({self.speed:.0f}/s), {self.success_rate:.1%} won, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
-            + (f"; {self.failed} could not be played" if self.failed else "")
+            + (f"; {self.failed} could not be played: {printable(self.reason)}" if self.failed else "")
         )
+
+    def fail(self, reason: str) -> None:
+        """An episode could not be played."""
+        self.failed += 1
+        self.reason = self.reason or reason
 
 
 def record(
@@ -124,6 +133,7 @@ def record(
         ConfigurationError: unknown agent, numbers out of range, or a million games and no limit.
         DatasetError: ``path`` cannot be recorded into.
         DataNotFoundError: there are no such games.
+        GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
     _check_player(agent, epsilon)
     _check_amounts(seed, shard, episodes_per_game, limit, max_steps)
@@ -133,8 +143,9 @@ def record(
     plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
     name = f"{agent}-epsilon{epsilon:g}" if epsilon else agent
     summary = Summary(_part(Path(path), shard))
+    info = _opened(env, plan)
     if epsilon or agent == "random":
-        _require_commands(env, plan[0][0])
+        _require_commands(env, info)
     recorder = RecordTrajectories(env, summary.path, agent=name, author=author, licence=licence)
     try:
         waiting = [(game, repeat) for game, repeat in plan if recorder.writer.count(game, name) <= repeat]
@@ -185,6 +196,7 @@ def record_rollouts(
             are out of range.
         DatasetError: ``path`` cannot be recorded into.
         DataNotFoundError: there are no such games.
+        GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
     from oreo_agents.dataset.store import TrajectoryWriter
     from oreo_agents.rollout import Episode, rollout
@@ -194,7 +206,7 @@ def record_rollouts(
     env = make_env()
     plan = _plan(games_of(env).names, episodes_per_game, seed, shard, limit)
     summary = Summary(_part(Path(path), shard))
-    env.reset(options={"game": plan[0][0]})
+    _opened(env, plan)
     dialect = dialect_of(env.unwrapped)
     metadata = _introduced(agent, summary.path)
     spec = spec_for(summary.path, env)
@@ -206,7 +218,7 @@ def record_rollouts(
         start = time.monotonic()
         for _, trajectory in zip(_shown(waiting, summary, progress), played, strict=True):
             if trajectory.metadata.get("failed"):  # no word on the policy; the next run tries it again
-                summary.failed += 1
+                summary.fail(trajectory.metadata["ended"])
                 continue
             writer.append(trajectory)
             summary.episodes += 1
@@ -328,7 +340,11 @@ def _play_all(
         episode_seed = _episode_seed(seed, game, repeat)
         random = Random(episode_seed)
         player = new_player(seed + repeat, random)
-        won, turns = _play(recorder, player, Noise(epsilon, random), game, episode_seed)
+        try:
+            won, turns = _play(recorder, player, Noise(epsilon, random), game, episode_seed)
+        except GameFileError as error:
+            summary.fail(str(error))
+            continue
         summary.episodes += 1
         summary.successes += won
         summary.turns += turns
@@ -434,8 +450,19 @@ def _episode_seed(seed: int, game: str, repeat: int) -> int:
     return zlib.crc32(f"{seed}/{game}/{repeat}".encode())
 
 
-def _require_commands(env: gym.Env, game: str) -> None:
-    if "admissible_commands" not in env.reset(options={"game": game})[1]:
+def _opened(env: gym.Env, plan: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """The info of the first game of a plan whose file is sound; GameFileError where none is."""
+    broken = GameFileError()
+    for game, _ in plan:
+        try:
+            return env.reset(options={"game": game})[1]
+        except GameFileError as error:
+            broken = error
+    raise broken
+
+
+def _require_commands(env: gym.Env, info: Mapping[str, Any]) -> None:
+    if "admissible_commands" not in info:
         raise ConfigurationError(
             f"random and epsilon choose among admissible commands; {type(env.unwrapped).__name__} lists none"
         )

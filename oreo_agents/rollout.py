@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents import Agent, Decision
 from oreo_agents.trajectory import Trajectory, Turn
@@ -28,11 +29,16 @@ class _Running:
 
     def __init__(self, env: gym.Env[str, str], episode: Episode) -> None:
         self.env, self.episode = env, episode
-        self.observation, self.info = env.reset(seed=episode.seed, options={"game": episode.game})
         self.turns: list[Turn] = []
         self.tokens = {"prompt": 0, "generated": 0, "critic": 0}
         self.metadata: dict[str, Any] = {"tokens": self.tokens}
         self.terminated = self.truncated = False
+        try:
+            self.observation, self.info = env.reset(seed=episode.seed, options={"game": episode.game})
+        except GameFileError as error:
+            self.observation, self.info = "", {"game": str(episode.game)}
+            self.metadata |= {"ended": str(error), "failed": True}
+            self.truncated = True
 
     def step(self, decision: Decision) -> bool:
         """Play the decision; True when the episode is over."""
@@ -92,7 +98,7 @@ def rollout(
 
     A slot whose episode ends takes the next one at once; the model never waits for the longest episode. An agent that
     cannot go on ends its episode, not the others: ``metadata["ended"]`` then has the reason, and
-    ``metadata["failed"]`` is there if the policy is not to blame.
+    ``metadata["failed"]`` is there if the policy is not to blame. So does a game whose file is damaged.
 
     Args:
         make_env: builds one environment; called at most ``slots`` times.
@@ -112,7 +118,9 @@ def rollout(
             free = [slot for slot in range(slots) if slot not in running][: len(waiting)]
             running.update((slot, _Running(envs[slot], waiting.pop())) for slot in free)
             agent.begin(free, [running[slot].episode.seed for slot in free])
-            for slot in _step(agent, dict(sorted(running.items()))):
+            for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open
+                yield running.pop(slot).trajectory(agent)
+            for slot in _step(agent, dict(sorted(running.items()))) if running else ():
                 yield running.pop(slot).trajectory(agent)
     finally:
         for env in envs:

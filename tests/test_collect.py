@@ -1,4 +1,5 @@
 import json
+import re
 from functools import partial
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 from oreo_envs.alfworld.expert import SearchingExpert
 from oreo_envs.alfworld.generator import generate_game
+from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents import Decision
 from oreo_agents.agents.oreo import OreoAgent
@@ -80,6 +82,33 @@ def test_an_interrupted_episode_is_played_again(tmp_path, monkeypatch):
     run(tmp_path / "parts")
     run(tmp_path / "whole")
     assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("agent", ["expert", ScriptedAgent("expert")])
+def test_a_damaged_game_stops_nobody(tmp_path, agent):
+    games = _some_games(tmp_path)
+    recorded = partial(
+        record if agent == "expert" else record_rollouts,
+        agent,
+        tmp_path / "d",
+        games=games,
+        max_steps=5,
+        progress=False,
+    )
+    files = sorted(games.rglob("game.tw-pddl"))
+    for damaged in files[1:]:  # whatever the order, some come before the sound one
+        damaged.write_text("{")
+    summary = recorded()
+    assert (summary.episodes, summary.failed) == (1, 6)
+    assert re.search(r"6 could not be played: .*game-\d/trial-\d", str(summary))
+    (episode,) = load_trajectories(tmp_path / "d")
+    assert episode.game == "game-0/trial-0"
+    files[1].write_text(generate_game(1), encoding="utf-8")
+    assert (recorded().episodes, len(load_trajectories(tmp_path / "d"))) == (1, 2)
+    files[0].write_text("{")
+    files[1].write_text("{")
+    with pytest.raises(GameFileError, match="game-"):
+        recorded()
 
 
 def test_shards_are_disjoint_and_make_the_whole(tmp_path):

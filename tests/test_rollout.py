@@ -3,8 +3,10 @@
 import gymnasium as gym
 import pytest
 from learning import ToyRoom, Visitor
+from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents import Decision
+from oreo_agents.evaluation import play
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.trajectory import Action
 
@@ -66,6 +68,24 @@ def test_a_slot_takes_the_next_game_at_once():
     order = [episode.game for episode in rollout(rooms(), games, agent, slots=2)]
     assert order == ["room-0", "room-3", "room-6", "room-9", "room-1", "room-0"] or order[4] != order[5]
     assert agent.calls == LIMIT
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_damaged_game_is_told_and_the_others_are_played(slots):
+    class Damaged(ToyRoom):
+        def reset(self, *, seed=None, options=None):
+            if options["game"] in (0, 3):
+                raise GameFileError(f"room-{options['game']} is damaged")
+            return super().reset(seed=seed, options=options)
+
+    played = play(lambda: gym.wrappers.TimeLimit(Damaged(), LIMIT), Visitor(), range(5), slots=slots)
+    failed = [trajectory for trajectory in played if trajectory.metadata.get("failed")]
+    assert [trajectory.metadata["ended"] for trajectory in failed] == [
+        "room-0 is damaged",
+        "room-3 is damaged",
+    ]
+    assert [trajectory.game for trajectory in failed] == ["0", "3"] and not any(map(len, failed))
+    assert [trajectory.game for trajectory in played if trajectory.turns] == ["room-1", "room-2", "room-4"]
 
 
 def test_nothing_to_play_builds_nothing():
