@@ -269,7 +269,8 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         envs: Any = self.env.unwrapped
         if hasattr(envs, "envs"):
             return dialect_of(envs.envs[0].unwrapped)
-        if self._env_id != ALFWORLD or self.env.spec.kwargs.get("backend", "native") != "native":
+        spec = self.env.spec
+        if spec is None or spec.id != ALFWORLD or spec.kwargs.get("backend", "native") != "native":
             return None
         return envs.get_attr("dialect")[0] or envs.get_attr("game")[0].wording
 
@@ -329,7 +330,7 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     is named in it.
 
     Raises:
-        DatasetError: the dataset is of another environment, or of another split and nobody asked for this one.
+        DatasetError: the dataset is of another environment, or of other games and nobody asked for these.
     """
     stored = meta_so_far(Path(path)).env_spec or {}
     if env.spec is None:
@@ -340,11 +341,12 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
         return env.spec
     games = getattr(env.unwrapped, "games", None) or find_games()  # a vector of processes has none here
     split = games.recipe.split if isinstance(games, GeneratedGames) else "train"
-    before = (stored.get("kwargs") or {}).get("split") or split
+    kept = stored.get("kwargs") or {}
+    before = kept.get("games") or kept.get("split") or split
     if before != split:
         raise DatasetError(
-            f"{path}: is of the split {before!r}, and {split!r} is what is played here where no split is named: "
-            "name one, or record into another folder"
+            f"{path}: is of {before!r}, and {split!r} is what is played here where neither split nor games are "
+            "named: name them, or record into another folder"
         )
     spec = copy.copy(env.spec)
     spec.kwargs = {**spec.kwargs, "split": split}

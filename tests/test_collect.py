@@ -205,11 +205,15 @@ def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys, ag
     _some_games(tmp_path).rename(tmp_path / "train")
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     assert commands.verify(tmp_path / "d") == 0
-    with pytest.raises(DatasetError, match="split 'generated', and 'train' is what is played here"):
+    with pytest.raises(DatasetError, match="of 'generated', and 'train' is what is played here"):
         recorded(limit=3)
     assert recorded(limit=3, split="generated").already_there == 2
     recorded(split="train")
     assert len(load_trajectories(tmp_path / "d")) == 10
+    recorded = partial(recorded.func, agent, tmp_path / "e", progress=False)
+    recorded(games=tmp_path / "train", limit=1)
+    with pytest.raises(DatasetError, match="where neither split nor games are named"):
+        recorded(limit=2)
 
 
 def test_a_dataset_is_of_one_environment(tmp_path):
