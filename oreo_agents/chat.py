@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import DatasetError
 from oreo_agents.tokenizer import ACT
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -105,7 +105,7 @@ class Chat:
         episode = EncodedEpisode([], [], [], [], [], trajectory.success)
         for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
             prompt = self.opening(turn.observation) if i == 0 else self.reply(turn.observation)
-            action = list(turn.token_ids) if turn.token_ids is not None else self.action_ids(turn.action)
+            action = self._recorded_ids(trajectory, turn)
             n, m = len(prompt), len(action)
             episode.input_ids.extend(prompt + action)
             episode.action_mask.extend([False] * n + [True] * m)
@@ -113,6 +113,18 @@ class Chat:
             episode.end_mask.extend([False] * (n + m - 1) + [True])
             episode.returns.extend([return_] * (n + m))
         return episode
+
+    def _recorded_ids(self, trajectory: Trajectory, turn: Turn) -> list[int]:
+        """Ids of a recorded action: the sampled ones, which without a fingerprint must spell it."""
+        if turn.token_ids is None:
+            return self.action_ids(turn.action)
+        if trajectory.tokenizer is None and self.action_text(turn.token_ids) != turn.action:
+            raise DatasetError(
+                f"the token ids of {turn.action!r} in the episode of game {trajectory.game!r} spell "
+                f"{self.action_text(turn.token_ids)!r} with the model's tokenizer: train the model that they came "
+                "from, and record with RecordTrajectories(..., tokenizer=agent.tokenizer_fingerprint)"
+            )
+        return list(turn.token_ids)
 
     def _ids(self, text: str) -> list[int]:
         """Tokenize one message; the same few thousand sentences make up most episodes, so they are kept.
@@ -150,4 +162,6 @@ def _take_apart_template(tokenizer: Any) -> tuple[list[int], list[int], list[int
         after = after_first
     between_ids = tokenizer(between, add_special_tokens=False)["input_ids"]
     ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after)]
-    return ids[0], ids[1], between_ids[1:], between_ids[0]
+    eos = tokenizer.eos_token_id
+    end = between_ids.index(eos) if eos in between_ids else 0  # Llama 2 writes a space before it
+    return ids[0], ids[1], between_ids[end + 1 :], between_ids[end]

@@ -126,7 +126,7 @@ def test_sampled_ids_are_used_as_they_are(plain):
 
 
 def test_an_action_cut_short_keeps_its_last_token_as_its_end(chat):
-    ids = tuple(chat.action_ids("go to desk 1")[:-1])
+    ids = tuple(chat.action_ids(LOSING[0][0])[:-1])
     cut = episode(LOSING[:2], won=False)
     cut = dataclasses.replace(cut, turns=(dataclasses.replace(cut.turns[0], token_ids=ids), cut.turns[1]))
     encoded = chat.encode(cut)
@@ -160,6 +160,29 @@ def test_ids_of_another_tokenizer_are_refused(chat):
     with pytest.raises(DatasetError, match=rf"game 'game-9'.*{other.fingerprint}.*{chat.fingerprint}"):
         chat.encode(episode(game="game-9", tokenizer=other.fingerprint))
     assert chat.encode(episode(tokenizer=chat.fingerprint)) == chat.encode(episode())
+
+
+def test_ids_without_a_fingerprint_must_spell_the_action(tokenizer):
+    chat, other = Chat(tokenizer), Chat(learn_tokenizer(["go to shelf 1. put a cd 2"]))
+    turns = [dataclasses.replace(t, token_ids=tuple(chat.action_ids(t.action))) for t in episode().turns]
+    sampled = dataclasses.replace(episode(game="game-9"), turns=tuple(turns))
+    assert chat.encode(sampled) == chat.encode(episode())
+    with pytest.raises(DatasetError, match="'go to drawer 1' in the episode of game 'game-9' spell.*fingerprint"):
+        other.encode(sampled)
+
+
+LLAMA2 = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'] + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_turn_ends_with_the_end_token_not_with_the_space_before_it():
+    chat = Chat(byte_level(LLAMA2))
+    assert chat.end_id == chat.tokenizer.eos_token_id
+    ids = chat.action_ids("go to desk 1")
+    assert ids.index(chat.end_id) == len(ids) - 1 and chat.action_text(ids) == "go to desk 1"
+    assert chat.tokenizer.decode(chat.reply("Nothing happens.")) == "<|endoftext|>[INST] Nothing happens. [/INST]"
 
 
 def test_the_fingerprint_sees_the_template(chatml):

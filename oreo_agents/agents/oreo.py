@@ -100,6 +100,10 @@ class OreoAgent:
             )
         if select in _WITH_WEIGHTS and isinstance(policy, Endpoint):
             raise ConfigurationError(f"{select} needs the policy's weights; a server gives text, no scores")
+        if logprob_weight and select in SEARCHES and isinstance(policy, Endpoint):
+            raise ConfigurationError(
+                f"logprob_weight is {logprob_weight}, and a server gives no log-probabilities: leave it at 0"
+            )
         if k < 1 or max_new_tokens < 1:
             name, number = ("k", k) if k < 1 else ("max_new_tokens", max_new_tokens)
             raise ConfigurationError(f"{name} is {number}, it must be at least 1")
@@ -143,7 +147,7 @@ class OreoAgent:
 
     @classmethod
     def from_endpoint(cls, endpoint: Endpoint, path: str | Path, **options: Any) -> OreoAgent:
-        """A policy behind a server, with the tokenizer and, if there is one, the critic of a local folder.
+        """A policy behind a server, with the tokenizer and, where ``select`` needs one, the critic of a local folder.
 
         Args:
             endpoint: the server.
@@ -154,7 +158,8 @@ class OreoAgent:
             CheckpointError: there is no tokenizer at ``path``.
         """
         path = SHIPPED.get(str(path), path)
-        device, critic = options.pop("device", best_device()), load_critic(path)
+        device = options.pop("device", best_device())
+        critic = None if options.get("select", "greedy") in _WITHOUT_CRITIC else load_critic(path)
         options.setdefault("name", Path(path).name)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 

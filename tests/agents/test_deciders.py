@@ -151,6 +151,14 @@ def test_weights_are_needed(tokenizer, critic, select):
         OreoAgent(Endpoint("http://127.0.0.1:9/v1", "m"), tokenizer, critic, select)
 
 
+@pytest.mark.parametrize("select", ["best_of_k", "lookahead"])
+def test_a_server_gives_nothing_to_weigh(tokenizer, critic, select):
+    endpoint = Endpoint("http://127.0.0.1:9/v1", "m")
+    OreoAgent(endpoint, tokenizer, critic, "greedy", logprob_weight=0.03)
+    with pytest.raises(ConfigurationError, match="logprob_weight is 0.03.*leave it at 0"):
+        OreoAgent(endpoint, tokenizer, critic, select, logprob_weight=0.03)
+
+
 SUMS = {"env_id": "OREO-Reasoning", "task": "chain_sum", "split": "test"}
 
 

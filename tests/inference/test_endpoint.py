@@ -17,7 +17,7 @@ from learning import OPENING, ToyRoom, random_decoder
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.demo import STARTING_CHECKPOINT
-from oreo_agents.errors import ConfigurationError, EngineError
+from oreo_agents.errors import CheckpointError, ConfigurationError, EngineError
 from oreo_agents.evaluation import evaluate
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.slots import tree_of
@@ -198,6 +198,17 @@ def test_candidates_of_a_server_are_judged_by_a_local_critic(serve, tokenizer):
 def test_the_shipped_agent_can_be_named():
     agent = OreoAgent.from_endpoint(endpoint("http://127.0.0.1:9/v1"), "small")
     assert agent.name == "small" and agent.chat.action_ids("look")
+
+
+def test_a_critic_on_the_policys_trunk_does_not_stand_in_the_way_of_acting(tmp_path, tokenizer):
+    policy = random_decoder("qwen3", len(tokenizer))
+    save_agent(tmp_path / "agent", policy, tokenizer, Critic.shared(policy))
+    agent = OreoAgent.from_endpoint(endpoint("http://127.0.0.1:9/v1"), tmp_path / "agent")
+    assert agent.critic is None
+    with pytest.raises(CheckpointError, match="reads the policy's trunk"):
+        OreoAgent.from_endpoint(
+            endpoint("http://127.0.0.1:9/v1"), tmp_path / "agent", select="best_of_k"
+        )
 
 
 def test_token_ids_are_sent_where_the_server_takes_them(serve, tokenizer):
