@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from oreo_agents.environments import ALFWORLD, environments, games_of
+from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
 from oreo_agents.stages import Stage, Stages, identity, remove
@@ -149,6 +149,18 @@ class Arena:
         train, test = ({**options, "split": split, "size": PROBLEMS} for split in ("train", "test"))
         return cls(f"{options['task']}, unseen problems", "OREO-Reasoning", train, test)
 
+    def learnt_on(self) -> list[Any]:
+        """What play on the training games depends on."""
+        return self._made_from(self.train)
+
+    def judged_on(self) -> list[Any]:
+        """What play on the others depends on."""
+        return self._made_from(self.test)
+
+    def _made_from(self, options: Mapping[str, Any]) -> list[Any]:
+        games = games_of(environments(self.env_id, **options)())
+        return made_from(self.env_id, options, content_hash(games, range(len(games))))
+
     def plays(self, episodes: int, recipe: Recipe, turn: int = 0) -> dict[str, Any]:
         """So many episodes on training games, each game as often as needed; another ``turn``, another order."""
         repeats = -(-episodes // len(games_of(environments(self.env_id, **self.train)())))
@@ -236,6 +248,7 @@ class Steps:
         self.dialect = "move" if arena.env_id == ALFWORLD else None
         self.make_test_env = environments(arena.env_id, recipe.max_steps, **arena.test)
         self.games = list(range(min(recipe.eval_games, len(games_of(self.make_test_env())))))
+        self.judged_on = arena.judged_on()
 
     def record(self) -> Stage:
         """The expert on training games; where it slips now and then, it recovers."""
@@ -247,7 +260,7 @@ class Steps:
         def work(path: Path) -> None:
             record("expert", path, self.arena.env_id, **options, **self.arena.train)
 
-        return Stage("demonstrations", (self.arena.name, options), work)
+        return Stage("demonstrations", (self.arena.learnt_on(), options), work)
 
     def imitate(self, demonstrations: Stage) -> Stage:
         """SFT on the demonstrations, from the shipped checkpoint or from scratch."""
@@ -345,7 +358,7 @@ class Steps:
                         writer.append(episode)
 
         name = "result-" + method.lower().replace(" ", "-") + ".json"
-        return Stage(name, (self.games, options), work, (agent,))
+        return Stage(name, (self.judged_on, self.games, options), work, (agent,))
 
     def _fit(self, method: str, model: str | Path, data: Path, path: Path, options: dict[str, Any]) -> None:
         from oreo_agents.dataset import load_trajectories

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+from oreo_envs.alfworld.data import GameFiles
+from oreo_envs.math.tasks import ReadProblems
 
 from oreo_agents.errors import ConfigurationError
 
@@ -21,6 +24,12 @@ _GAMES_ARGUMENT = {
     "OREO-TextWorld": "game",
 }
 """What an environment calls the place or kind of its games, where that is not ``games``."""
+
+_PLACES = ("games", "data")
+"""Options that say where games lie, and nothing about them."""
+
+HASHED = 50
+"""Of games that are made when asked for, so many stand for all in the hash."""
 
 
 def environments(
@@ -79,3 +88,31 @@ def games_of(env: gym.Env[str, str]) -> Any:
         name = env.spec.id if env.spec else type(env.unwrapped).__name__
         raise ConfigurationError(f"{name} has no list of games to choose from; `oreo-agents play` plays it")
     return games
+
+
+def content_hash(games: Any, indices: Sequence[int]) -> str:
+    """SHA-256 of names and contents; of games made on demand, the first ones stand for all, as one recipe makes them.
+
+    Args:
+        games: the games of an environment.
+        indices: which of them.
+    """
+    if not isinstance(games, GameFiles | ReadProblems):
+        indices = indices[:HASHED]
+    digest = hashlib.sha256()
+    for index in indices:
+        content = games.text(index) if hasattr(games, "text") else repr(games[index])
+        digest.update(hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest())
+        digest.update(games.names[index].encode())
+    return digest.hexdigest()
+
+
+def made_from(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]:
+    """What play depends on, as JSON values: the environment, its options and its games, wherever they lie.
+
+    Args:
+        env_id: a Gymnasium id.
+        options: as for ``gym.make(env_id)``.
+        sha256: of the games; see :func:`content_hash`.
+    """
+    return [env_id, {name: value for name, value in options.items() if name not in _PLACES}, sha256]

@@ -142,7 +142,7 @@ def _stage(name: str, inputs: Any, work: Callable[..., None], policy: Policy, *d
 
 def _claim(output: Path, model: str | Path, arena: Arena, loop: Loop) -> None:
     """Rounds build on each other, so a folder belongs to one loop; only the number of rounds may grow."""
-    settings = {"model": identity(model), "arena": arena.name, **asdict(replace(loop, iterations=0))}
+    settings = {"model": identity(model), "arena": [arena.learnt_on(), arena.judged_on()], **asdict(replace(loop, iterations=0))}
     settings = json.loads(json.dumps(settings, default=str))
     path = output / "settings.json"
     if path.is_file() and json.loads(path.read_text()) != settings:

@@ -140,6 +140,23 @@ def test_problems_to_judge_on_are_not_those_to_learn_from():
     assert len(questions[0] & questions[1]) < 0.1 * len(questions[1])  # short sums come twice by chance
 
 
+def test_other_problems_and_other_games_are_other_work(tmp_path):
+    from oreo_agents.data import generate
+
+    for seed in (1, 2):
+        generate(tmp_path / str(seed), count=12, seed=seed)
+    arenas = [
+        *(Arena.reasoning(task) for task in (None, "chain_sum")),
+        *(Arena.alfworld(tmp_path / str(seed)) for seed in (1, 2)),
+    ]
+    for one, other in (arenas[:2], arenas[2:]):
+        assert one.name == other.name
+        assert one.learnt_on() != other.learnt_on() and one.judged_on() != other.judged_on()
+    where = arenas[2].learnt_on()
+    (tmp_path / "1").rename(tmp_path / "moved")
+    assert Arena.alfworld(tmp_path / "moved").learnt_on() == where
+
+
 def test_only_two_environments_have_a_demo():
     assert setting("OREO-Reasoning", "products")[0].train["task"] == "products"
     with pytest.raises(ConfigurationError, match="no demo of 'OREO-MATH'"):

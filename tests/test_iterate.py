@@ -55,3 +55,6 @@ def test_the_shipped_agent_can_be_named(first, monkeypatch):
 def test_a_folder_belongs_to_one_loop(first):
     with pytest.raises(ConfigurationError, match=r"other settings .*choose another --output"):
         run(first[0], method="rejection")
+    with pytest.raises(ConfigurationError, match="other settings"):
+        iterate(SHIPPED["small"], Arena.reasoning(None), first[0], Loop(recipe=RECIPE), Console(quiet=True))
+

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +12,9 @@ from oreo_envs.alfworld.data import ALFWORLD_SPLITS, GameFiles, data_root, find_
 from oreo_envs.errors import DataNotFoundError
 
 from oreo_agents.bench.suite import GameSet, Suite
-from oreo_agents.environments import ALFWORLD, environments, games_of
+from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import dialect_of
-
-HASHED = 50
-"""Of games that are made when asked for, so many stand for all in the hash."""
 
 FOLDERS = {"OREO-GSM8K": "gsm8k", "OREO-MATH": "math"}
 """What the place of their problems is called below the data folder."""
@@ -37,6 +33,11 @@ class Found:
     sha256: str
     """Of the games' names and contents."""
     dialect: str | None
+
+    @property
+    def made_from(self) -> list[Any]:
+        """What play on it depends on."""
+        return made_from(self.env_id, self.options, self.sha256)
 
     def summary(self) -> dict[str, Any]:
         """What a result file tells of it."""
@@ -115,7 +116,7 @@ def _found(name: str, suite: Suite, games: GameSet, data: Path | None, left_out:
     indices = _indices(name, len(sequence), games.limit)
     env.reset(options={"game": indices[0]})
     return Found(
-        name, suite.environment, options, indices, _hash(sequence, indices), dialect_of(env.unwrapped)
+        name, suite.environment, options, indices, content_hash(sequence, indices), dialect_of(env.unwrapped)
     )
 
 
@@ -149,15 +150,3 @@ def _indices(name: str, total: int, limit: int | None) -> Sequence[int]:
     if limit is None or limit >= total:
         return range(total)
     return sorted(random.Random(name).sample(range(total), limit))
-
-
-def _hash(games: Any, indices: Sequence[int]) -> str:
-    """Of names and contents; of games made on demand, the first ones stand for all, as one recipe makes them."""
-    if not isinstance(games, GameFiles):
-        indices = indices[:HASHED]
-    digest = hashlib.sha256()
-    for index in indices:
-        content = games.text(index) if hasattr(games, "text") else repr(games[index])
-        digest.update(hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest())
-        digest.update(games.names[index].encode())
-    return digest.hexdigest()

@@ -81,7 +81,7 @@ class Plan:
         amount = self.suite.demonstrations
         plays = self._plays(episodes, amount.per_game, seed)
         done = partial(work.demonstrate, games, plays, amount.epsilon)
-        return Stage(name, [games.sha256, asdict(plays), amount.epsilon], done)
+        return Stage(name, [games.made_from, asdict(plays), amount.epsilon], done)
 
     def sft(self, seed: int) -> Stage:
         """The policy that every method starts from; without demonstrations the model as it is."""
@@ -141,7 +141,7 @@ class Plan:
         if amount.games:
             train = some_of(train, amount.games, plays.seed)
         done = partial(work.roll_out, train, plays, amount.patience, amount.temperature)
-        inputs = [train.sha256, asdict(plays), amount.patience, amount.temperature, amount.games]
+        inputs = [train.made_from, asdict(plays), amount.patience, amount.temperature, amount.games]
         self._rolled[name] = Stage(name, inputs, done, (policy,))
         return self._rolled[name]
 
@@ -196,7 +196,7 @@ class Plan:
         trial = self._trial(method.name, select, k, seed)
         if method.method in SCRIPTED:
             done = partial(work.judge_scripted, games, trial, method.method)
-            stage = Stage(name, [games.sha256, asdict(trial), method.method], done)
+            stage = Stage(name, [games.made_from, asdict(trial), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
             critic = self._lent(method, seed) if k > 1 else None
@@ -228,7 +228,7 @@ class Plan:
         self, name: str, games: Found, trial: Trial, agent: Stage, critic: Stage | None = None
     ) -> Stage:
         needs = (agent,) if critic is None else (agent, critic)
-        return Stage(name, [games.sha256, asdict(trial)], partial(work.judge, games, trial), needs)
+        return Stage(name, [games.made_from, asdict(trial)], partial(work.judge, games, trial), needs)
 
     def _trial(self, label: str, select: str, k: int, seed: int) -> Trial:
         suite, search = self.suite, self.suite.search

@@ -171,6 +171,22 @@ def test_all_methods_start_from_one_policy_and_learn_from_one_set_of_rollouts(tm
     }
 
 
+def test_other_options_of_the_environment_are_other_work(suite, tmp_path):
+    worded = [
+        replace(
+            suite,
+            train=replace(suite.train, options={"dialect": dialect}),
+            tests={"unseen": GameSet("generated_unseen", limit=3, options={"dialect": dialect})},
+        )
+        for dialect in ("move", "put")
+    ]
+    plans = [Plan(one, find(one, tmp_path)) for one in worded]
+    names = [{v.stage.name for v in plan.verdicts()} for plan in plans]
+    digests = [{v.stage.digest for v in plan.verdicts()} for plan in plans]
+    assert names[0] == names[1] and not digests[0] & digests[1]
+    assert plans[0].demonstrations(0)[0].digest != plans[1].demonstrations(0)[0].digest
+
+
 def test_two_runs_in_one_folder_are_refused(suite, tmp_path):
     import fcntl
 
