@@ -7,9 +7,9 @@ states if it shares the trunk. Only action positions go through the language-mod
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -138,9 +138,17 @@ class Reference:
         return torch.cat([self._known[key] for key in keys]).to(ids.device)
 
     def _run(self, layout: str, ids: Tensor, token_mask: Tensor) -> Tensor:
-        off: Any = self.model.disable_adapter if self.switches_adapters else nullcontext  # type: ignore
-        with off():
+        with self._without_adapters() if self.switches_adapters else nullcontext():
             return LAYOUTS[layout](trunk_of(self.model), ids, token_mask)
+
+    @contextmanager
+    def _without_adapters(self) -> Iterator[None]:
+        """The start of training, without dropout."""
+        training = self.model.training
+        self.model.eval()
+        with cast(Any, self.model).disable_adapter():
+            yield
+        self.model.train(training)
 
     def _precision(self, device: str) -> torch.dtype:
         if torch.is_autocast_enabled(device):

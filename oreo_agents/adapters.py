@@ -35,6 +35,28 @@ def has_adapters(model: nn.Module) -> bool:
     return hasattr(model, "disable_adapter")
 
 
+def require_adapters_alone(model: nn.Module, trunk: nn.Module) -> None:
+    """Whatever is trained must belong to adapters in the trunk: only those can be switched off, and merged.
+
+    Args:
+        model: a model of PEFT's.
+        trunk: the part of it below the language-model head.
+
+    Raises:
+        ConfigurationError: something else is trained: the head, whole modules (``modules_to_save``), prompts, biases.
+    """
+    own: set[int] = set()
+    for layer in filter(_is_adapted, trunk.modules()):
+        base = set(map(id, cast(Any, layer).get_base_layer().parameters()))
+        own |= set(map(id, layer.parameters())) - base
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in own:
+            raise ConfigurationError(
+                f"{name} is trained, and is no adapter in the trunk: it can be neither switched off nor merged; "
+                "leave modules_to_save, the head, the embeddings and biases out of the PEFT configuration"
+            )
+
+
 def merge_adapters(model: nn.Module) -> None:
     """Fold every PEFT layer into the layer it adapts, in place; quantized layers become ordinary ones on the way."""
     for parent in list(model.modules()):

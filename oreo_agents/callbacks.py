@@ -93,6 +93,7 @@ class EvaluateEvery(TrainerCallback):
         patience: end the training after so many evaluations without a higher success rate; in the end the best
             policy, and the critic it was trained with, are put back. None: train to the last step. A resumed
             training compares from there on; what was better before is not known to it.
+        max_new_tokens: an action is cut after this many tokens.
     """
 
     def __init__(
@@ -102,8 +103,10 @@ class EvaluateEvery(TrainerCallback):
         steps: int,
         progress: TrainingProgress | None = None,
         patience: int | None = None,
+        max_new_tokens: int = 32,
     ) -> None:
         self.trainer, self.play, self.steps, self.progress = trainer, play, steps, progress
+        self.max_new_tokens = max_new_tokens
         self.patience, self.best, self.stale = patience, -1.0, 0
         self.weights: dict[str, Tensor] | None = None
 
@@ -113,8 +116,9 @@ class EvaluateEvery(TrainerCallback):
             return
         from oreo_agents.agents.oreo import OreoAgent
 
-        tally = Tally()
-        for trajectory in self.play(OreoAgent(self.trainer.policy, self.trainer.tokenizer)):
+        tally, trainer = Tally(), self.trainer
+        agent = OreoAgent(trainer.policy, trainer.tokenizer, max_new_tokens=self.max_new_tokens)
+        for trajectory in self.play(agent):
             tally.add(trajectory)
         if self.progress:
             self.progress.show_evaluation(state.global_step, tally)

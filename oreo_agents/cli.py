@@ -351,6 +351,7 @@ def add_train(commands: Commands) -> None:
         metavar="N",
         help="stop after N of them without a better one; keep the best",
     )
+    _add_action_length(judging)
     _add_game_options(judging)
 
 
@@ -563,7 +564,7 @@ def _resumes(parser: argparse.ArgumentParser, only_with: str | None = None) -> N
     parser.set_defaults(resumes=lambda args: only_with is None or getattr(args, only_with) is not None)
 
 
-def _add_action_length(parser: argparse.ArgumentParser) -> None:
+def _add_action_length(parser: Options) -> None:
     parser.add_argument(
         "--max-new-tokens", type=_positive, default=32, metavar="N", help="of an action; default: %(default)s"
     )

@@ -45,6 +45,9 @@ from oreo_agents.adapters import (
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.model_card import model_card
 
+AGENT = "agent.json"
+"""What an agent's folder is known by."""
+
 
 class Critic(nn.Module):
     """V(s): a decoder backbone and a linear head, zero at the start.
@@ -273,13 +276,17 @@ def save_agent(
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
 
     Args:
-        path: the folder.
+        path: the folder; see :func:`agent_folder`.
         policy: the causal LM.
         tokenizer: its tokenizer.
         critic: optional value network.
         weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
         card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
+
+    Raises:
+        CheckpointError: ``path`` holds something else.
     """
+    path = agent_folder(path)
 
     def write(folder: Path) -> None:
         with _without_bars():
@@ -290,11 +297,23 @@ def save_agent(
             if critic is not None:
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
-        (folder / "agent.json").write_text(json.dumps(card, indent=2) + "\n")
-        readme = model_card(Path(path).name, critic is not None, card)
+        (folder / AGENT).write_text(json.dumps(card, indent=2) + "\n")
+        readme = model_card(path.name, critic is not None, card)
         (folder / "README.md").write_text(readme, encoding="utf-8")
 
-    replace_folder(Path(path), write)
+    replace_folder(path, write)
+
+
+def agent_folder(path: str | Path) -> Path:
+    """Where an agent may be written: a new or empty folder, or another agent's, which is replaced.
+
+    Raises:
+        CheckpointError: something else is there, and would be lost.
+    """
+    folder = Path(path).resolve()
+    if folder.exists() and not (folder / AGENT).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise CheckpointError(f"{path} holds something else than an agent: choose a new folder for the agent")
+    return folder
 
 
 def merged(policy: PreTrainedModel, critic: Critic | None) -> tuple[PreTrainedModel, Critic | None]:

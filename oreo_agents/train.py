@@ -40,6 +40,7 @@ def train(
     play: Callable[[OreoAgent], Iterable[Trajectory]] | None = None,
     play_every: int = 100,
     patience: int | None = None,
+    max_new_tokens: int = 32,
     lora: int | None = None,
     save_every: int | None = None,
     **options: Any,
@@ -56,13 +57,15 @@ def train(
         play: plays the games that judge the policy while it is trained, and after the last step.
         play_every: steps between two such evaluations.
         patience: stop after so many of them without a better one, and keep the best policy.
+        max_new_tokens: an action is cut after this many tokens in them.
         lora: train adapters of this rank on every linear layer (PEFT), and the weights below them not.
         save_every: steps between checkpoints in ``<output>.checkpoints``. An interrupted training that is begun again
             goes on from the last of them, to the same weights; they are removed once it has ended.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
-        CheckpointError: ``model`` is not a checkpoint, or the checkpoints are another training's.
+        CheckpointError: ``model`` is not a checkpoint, the checkpoints are another training's, or ``output`` holds
+            something else than an agent.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
     import torch
@@ -71,10 +74,11 @@ def train(
     from oreo_agents.callbacks import EvaluateEvery, TrainingProgress
     from oreo_agents.chat import Chat
     from oreo_agents.model_card import data_hash
-    from oreo_agents.models import load_critic
+    from oreo_agents.models import agent_folder, load_critic
     from oreo_agents.stages import identity
     from oreo_agents.trainer import OreoConfig, OreoTrainer
 
+    output = agent_folder(output)
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
     config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
@@ -98,10 +102,11 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     if play:
-        trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience))
+        trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience, max_new_tokens))
     checkpoint = None
     if save_every:
-        checkpoint = _last_checkpoint(config, [options, lora, identity(model), data_hash(encoded)])
+        in_order = [data_hash([episode]) for episode in encoded]
+        checkpoint = _last_checkpoint(config, [options, lora, identity(model), in_order])
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
     if config.push_to_hub:
@@ -211,8 +216,6 @@ def run(args: argparse.Namespace) -> int:
         "num_train_epochs": args.epochs,
         "seed": args.seed,
     }
-    if Path(args.output).is_file():
-        raise ConfigurationError(f"{args.output} is a file; --output is the agent's folder")
     given = {k: v for k, v in options.items() if v is not None}
     if idle := sorted(
         f"--{option.replace('_', '-')}" for option in METHODS[args.method].unused & given.keys()
@@ -221,6 +224,7 @@ def run(args: argparse.Namespace) -> int:
     episodes = [episode for path in args.data for episode in load_trajectories(path)]
     if args.eval_every:
         given |= {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
+        given |= {"max_new_tokens": args.max_new_tokens}
     train(args.method, episodes, args.model, args.output, **given)
     return 0
 

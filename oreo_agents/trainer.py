@@ -34,7 +34,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotat
 
 from oreo_agents import diagnostics
 from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepare_attention, read_values
-from oreo_agents.adapters import has_adapters, twin
+from oreo_agents.adapters import has_adapters, require_adapters_alone, twin
 from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
@@ -221,7 +221,8 @@ class OreoTrainer(Trainer):
 
     Raises:
         DatasetError: no episodes; none of the needed kind; one longer than ``max_length`` or what the model reads.
-        ConfigurationError: the options do not fit the model or the critic.
+        ConfigurationError: the options do not fit the model or the critic, or more than adapters is trained of a
+            model of PEFT's.
     """
 
     args: OreoConfig
@@ -237,6 +238,8 @@ class OreoTrainer(Trainer):
     ) -> None:
         self.objective: Objective = METHODS[args.method]
         self.items = items = _items(train_dataset, args, self.objective, policy.config)
+        if has_adapters(policy):
+            require_adapters_alone(policy, trunk_of(policy))
         for model in (trunk_of(policy), critic.backbone if critic else None):
             if model is not None:
                 prepare_attention(model, args.layout)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from learning import EPISODES
 
+from oreo_agents.actor_critic import Reference
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.batches import collate
 from oreo_agents.errors import CheckpointError, ConfigurationError
@@ -58,6 +59,39 @@ def test_the_reference_is_the_policy_without_adapters(make, adapted, policy, cha
         (out["logp"] - out["rho"])[:, 1:][chosen], expected[chosen], atol=1e-4, rtol=1e-4
     )
     assert out["kl"].max() > 1e-4
+
+
+def test_the_reference_has_no_dropout(tokenizer, chat):
+    from peft import LoraConfig, get_peft_model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=512, n_embd=64, n_layer=2, n_head=2)
+    lora = LoraConfig(r=4, target_modules=["c_attn"], lora_dropout=0.5, fan_in_fan_out=True)
+    policy = get_peft_model(GPT2LMHeadModel(config), lora).train()
+    (micro,) = collate([chat.encode(episode) for episode in EPISODES], 0, 10_000)
+    rows = micro["input_ids"], micro["token_mask"], micro["token_mask"][micro["token_mask"]]
+    reference = Reference(policy)
+    assert torch.equal(reference.states("right", *rows), reference.states("right", *rows))
+    assert policy.training
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}, "embed_tokens"),
+        ({"target_modules": ["q_proj", "lm_head"]}, "lm_head"),
+        ({"target_modules": ["q_proj"], "bias": "all"}, "bias"),
+    ],
+)
+def test_what_cannot_be_switched_off_is_refused(policy, tokenizer, chat, tmp_path, config, name):
+    from peft import LoraConfig, get_peft_model
+
+    policy.model.layers[0].self_attn.q_proj.bias = torch.nn.Parameter(torch.zeros(policy.config.hidden_size))
+    model = get_peft_model(policy, LoraConfig(r=4, **config))
+    episodes = [chat.encode(episode) for episode in EPISODES]
+    with pytest.raises(ConfigurationError, match=rf"{name}.* is trained, and is no adapter in the trunk"):
+        OreoTrainer(model, tokenizer, OreoConfig(str(tmp_path), use_cpu=True), episodes)
 
 
 def test_an_agent_is_saved_with_its_adapters_merged(make, adapted, tmp_path, chat):

@@ -46,6 +46,12 @@ def test_the_policy_is_judged_every_so_many_steps_and_at_the_end(trained):
         assert torch.equal(weight, unwatched[name]), name
 
 
+def test_actions_may_be_longer_while_the_policy_is_judged(trained):
+    lengths = []
+    trained(lambda agent: lengths.append(agent.max_new_tokens) or EPISODES, max_new_tokens=100)
+    assert lengths == [100, 100]
+
+
 def test_a_pipe_gets_losses_and_successes_as_lines(trained, capsys):
     trained(lambda agent: EPISODES)
     lines = capsys.readouterr().err.splitlines()

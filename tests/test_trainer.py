@@ -428,6 +428,26 @@ def test_train_writes_an_agent(start, tmp_path, policy):
     }  # no empty folder for checkpoints
 
 
+def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenizer, monkeypatch):
+    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "progress": False}
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+    for output in (tmp_path / "home", tmp_path / "home" / "thesis.txt"):
+        with pytest.raises(CheckpointError, match="something else than an agent: choose a new folder"):
+            train("sft", EPISODES, start, output, **options)
+        with pytest.raises(CheckpointError, match="something else than an agent"):
+            save_agent(output, policy, tokenizer)
+    assert (tmp_path / "home" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "new").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    for _ in range(2):
+        train("sft", EPISODES, start, f"{tmp_path}/link/", save_every=1, **options)
+        assert (tmp_path / "link").is_symlink() and load_policy(tmp_path / "new")
+    monkeypatch.chdir(tmp_path / "new")
+    train("sft", EPISODES, start, ".", **options)
+    assert {path.name for path in tmp_path.iterdir()} == {"start", "home", "new", "link"}
+
+
 def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
     options = {
         **{"max_steps": 5, "warmup_steps": 0, "learning_rate": 1e-3, "per_device_train_batch_size": 1},
@@ -442,6 +462,8 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
         train("oreo", EPISODES, start, tmp_path / "m", play=interrupt, play_every=3, **options)
     with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
         train("oreo", EPISODES[:2], start, tmp_path / "m", **options)
+    with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
+        train("oreo", EPISODES[::-1], start, tmp_path / "m", **options)
     steps = []
     resumed = train(
         "oreo",

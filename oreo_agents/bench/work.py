@@ -21,7 +21,6 @@ from oreo_agents.evaluation import Result, evaluate, summarise, write_json
 from oreo_agents.trajectory import Trajectory
 
 COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
-UPDATES = ("num_train_epochs", "per_device_train_batch_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,8 @@ def continue_imitation(fit: Fit, shown: int, path: Path, start: Path, rollouts: 
     """
     demonstrations, choice = needs[:shown], next(iter(needs[shown:]), None)
     options = {**fit.options, **_chosen(choice)}
-    epochs, batch = options.get(UPDATES[0], 1.0), options.get(UPDATES[1], 32)
     episodes = len(load_trajectories(rollouts))
-    updates = ceil(epochs * ceil(min(episodes, fit.episodes or episodes) / batch))
+    updates = _updates(options, min(episodes, fit.episodes or episodes))
     _train(replace(fit, episodes=None), path, start, demonstrations, {**options, "max_steps": updates})
 
 
@@ -159,6 +157,15 @@ def _chosen(choice: Path | None) -> dict[str, Any]:
     from oreo_agents.bench.suite import training_options
 
     return {} if choice is None else training_options(json.loads(choice.read_text())["options"])
+
+
+def _updates(options: Mapping[str, Any], episodes: int) -> int:
+    """Optimizer steps that a training makes on so many episodes."""
+    if (steps := options.get("max_steps", -1)) > 0:
+        return steps
+    batches = ceil(episodes / options.get("per_device_train_batch_size", 32))
+    each = ceil(batches / options.get("gradient_accumulation_steps", 1))
+    return ceil(options.get("num_train_epochs", 1.0) * each)
 
 
 def _train(fit: Fit, path: Path, start: str | Path, data: Sequence[Path], options: Mapping[str, Any]) -> None:
@@ -226,4 +233,6 @@ def cut(episode: Trajectory, limit: int) -> Trajectory:
     if episode.terminated and len(episode) <= limit:
         return episode
     turns = tuple(replace(turn, reward=0.0) for turn in episode.turns[:limit])
-    return replace(episode, turns=turns, terminated=False, truncated=True)
+    early = len(episode) < limit
+    metadata = {k: v for k, v in episode.metadata.items() if k != "ended" or early}
+    return replace(episode, turns=turns, terminated=False, truncated=True, metadata=metadata)

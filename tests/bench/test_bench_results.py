@@ -1,10 +1,15 @@
 """The table and the differences, from runs whose outcomes are written down."""
 
+from dataclasses import replace
+
 import pytest
+from learning import EPISODES
 
 from oreo_agents.bench.results import difference, differences, rounds, table
-from oreo_agents.bench.work import Trial, at_limit, cut
+from oreo_agents.bench.work import Trial, _updates, at_limit, cut
+from oreo_agents.models import save_agent
 from oreo_agents.statistics import paired_difference
+from oreo_agents.train import train
 from oreo_agents.trajectory import Trajectory, Turn
 
 ABOUT = {
@@ -120,3 +125,26 @@ def test_a_smaller_step_limit_is_read_from_the_same_episodes():
     assert (full["successes"], less["successes"]) == (2, 1)
     assert (full["mean_steps"], less["mean_steps"], less["mean_steps_success"]) == (27.5, 25.0, 10.0)
     assert "tokens_per_episode" in full and "tokens_per_episode" not in less
+
+
+def test_a_context_that_filled_up_later_did_not_end_the_shorter_episode():
+    trial = Trial("m", "greedy", 1, (50, 40), 0, 1, 8)
+    full = replace(won_in(45, terminated=False), metadata={"ended": "the context is full"})
+    before = replace(won_in(30, terminated=False), metadata={"ended": "the context is full"})
+    ended = [at_limit([full, before], limit, trial)["ended_early"] for limit in trial.step_limits]
+    assert ended == [{"the context is full": 2}, {"the context is full": 1}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_train_epochs": 1.5},
+        {"num_train_epochs": 2.0, "gradient_accumulation_steps": 2},
+        {"max_steps": 4, "num_train_epochs": 9.0},
+    ],
+)
+def test_updates_are_counted_as_the_trainer_counts_them(policy, tokenizer, tmp_path, options):
+    save_agent(tmp_path / "start", policy, tokenizer)
+    options = {"per_device_train_batch_size": 2, "use_cpu": True, "bf16": False, **options}
+    trainer = train("sft", EPISODES * 3, tmp_path / "start", tmp_path / "out", progress=False, **options)
+    assert trainer.state.global_step == _updates(options, 9)
