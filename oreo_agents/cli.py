@@ -327,7 +327,7 @@ def add_train(commands: Commands) -> None:
     critic.add_argument(
         "--critic",
         choices=("separate", "shared", "lora"),
-        help="a network of its own (default), the policy's trunk, or with --lora adapters of its own",
+        help="a network of its own (default for a new one), the policy's trunk, or with --lora adapters of its own",
     )
     critic.add_argument("--critic-learning-rate", type=float, metavar="LR", help="default: the policy's")
     critic.add_argument(

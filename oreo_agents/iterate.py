@@ -142,7 +142,8 @@ def _stage(name: str, inputs: Any, work: Callable[..., None], policy: Policy, *d
 
 def _claim(output: Path, model: str | Path, arena: Arena, loop: Loop) -> None:
     """Rounds build on each other, so a folder belongs to one loop; only the number of rounds may grow."""
-    settings = {"model": identity(model), "arena": [arena.learnt_on(), arena.judged_on()], **asdict(replace(loop, iterations=0))}
+    games = {"learnt_on": arena.learnt_on(), "judged_on": arena.judged_on()}
+    settings = {"model": identity(model), **games, **asdict(replace(loop, iterations=0))}
     settings = json.loads(json.dumps(settings, default=str))
     path = output / "settings.json"
     if path.is_file() and json.loads(path.read_text()) != settings:

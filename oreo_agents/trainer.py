@@ -99,11 +99,11 @@ class OreoConfig(TrainingArguments):
     kl_target: float | None = field(
         default=None, metadata={"help": "Adapt alpha until the KL of a token is this many nats."}
     )
-    critic: str = field(
-        default="separate",
+    critic: str | None = field(
+        default=None,
         metadata={
-            "help": "A network of its own, a value head on the policy's trunk (shared), or a second LoRA adapter "
-            "beside the policy's (lora)."
+            "help": "A network of its own (separate), a value head on the policy's trunk (shared), or a second LoRA "
+            "adapter beside the policy's (lora). None: as the given critic is, a new one separate."
         },
     )
     critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
@@ -174,7 +174,7 @@ class OreoConfig(TrainingArguments):
             ("after_action", AFTER_ACTION),
             ("layout", LAYOUTS),
         ):
-            if (value := getattr(self, name)) not in known:
+            if (value := getattr(self, name)) not in known and (name, value) != ("critic", None):
                 raise ConfigurationError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
         if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             raise ConfigurationError(
@@ -216,7 +216,7 @@ class OreoTrainer(Trainer):
         tokenizer: saved beside it.
         args: options.
         train_dataset: episodes from :meth:`oreo_agents.chat.Chat.encode`.
-        critic: starts from this; None means a new one with V = 0, as ``args.critic`` says.
+        critic: starts from this; None means a new one with V = 0, of the kind that ``args.critic`` says.
         callbacks: as in Trainer.
 
     Raises:
@@ -265,7 +265,7 @@ class OreoTrainer(Trainer):
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
-        self.add_callback(_AfterStep(self))
+        self.add_callback(_AroundStep(self))
 
     @property
     def policy(self) -> PreTrainedModel:
@@ -285,8 +285,8 @@ class OreoTrainer(Trainer):
             rates = [args.learning_rate, args.learning_rate if critic_rate is None else critic_rate]
             inner = set(map(id, matrices(self.trained))) if args.muon else set()
             groups = [
-                {"params": chosen, "lr": rate, "muon": muon}
-                for part, rate in zip(self._parts(), rates, strict=False)
+                {"params": chosen, "lr": rate, "muon": muon, "part": name}
+                for name, part, rate in zip(("policy", "critic"), self._parts(), rates, strict=False)
                 for muon in (True, False)
                 if (chosen := [p for p in part if p.requires_grad and (id(p) in inner) == muon])
             ]
@@ -305,6 +305,12 @@ class OreoTrainer(Trainer):
         return parts if self.critic is None else [*parts, self.critic.own_parameters(self.policy)]
 
     # --- one step ---------------------------------------------------------------------------------------------
+
+    def before_step(self) -> None:
+        """While the critic learns alone, the policy's weights do not decay, either."""
+        for group in cast(torch.optim.Optimizer, self.optimizer).param_groups:
+            if group["part"] == "policy":
+                group["weight_decay"] = 0.0 if self._warming_up else self.args.weight_decay
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
         """What all processes' batches of an optimizer step weigh together."""
@@ -555,6 +561,7 @@ class OreoTrainer(Trainer):
             policy.bfloat16()
             critic = critic and critic.in_bfloat16()
         options = {name: getattr(self.args, name) for name in CARD_OPTIONS}
+        options["critic"] = self.critic and self.critic.kind(self.policy)
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
         done = {"method": self.args.method, "objective": self.objective.summary}
         card = {**done, **card, "options": options, "data_sha256": data}
@@ -607,9 +614,12 @@ class OreoTrainer(Trainer):
         return weights
 
 
-class _AfterStep(TrainerCallback):
+class _AroundStep(TrainerCallback):
     def __init__(self, trainer: OreoTrainer) -> None:
         self.trainer = trainer
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        self.trainer.before_step()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.trainer.after_step()
@@ -617,8 +627,8 @@ class _AfterStep(TrainerCallback):
 
 def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
     if critic is None:
-        return NEW_CRITICS[args.critic](policy)
-    if (kind := critic.kind(policy)) != args.critic:
+        return NEW_CRITICS[args.critic or "separate"](policy)
+    if (kind := critic.kind(policy)) != (args.critic or kind):
         raise ConfigurationError(
             f"the model comes with a {kind} critic, but critic is {args.critic!r}: choose one"
         )

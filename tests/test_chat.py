@@ -167,7 +167,9 @@ def test_ids_without_a_fingerprint_must_spell_the_action(tokenizer):
     turns = [dataclasses.replace(t, token_ids=tuple(chat.action_ids(t.action))) for t in episode().turns]
     sampled = dataclasses.replace(episode(game="game-9"), turns=tuple(turns))
     assert chat.encode(sampled) == chat.encode(episode())
-    with pytest.raises(DatasetError, match="'go to drawer 1' in the episode of game 'game-9' spell.*fingerprint"):
+    with pytest.raises(
+        DatasetError, match=r"'go to drawer 1' in the episode of game 'game-9' spell.*fingerprint"
+    ):
         other.encode(sampled)
 
 
@@ -182,7 +184,10 @@ def test_a_turn_ends_with_the_end_token_not_with_the_space_before_it():
     assert chat.end_id == chat.tokenizer.eos_token_id
     ids = chat.action_ids("go to desk 1")
     assert ids.index(chat.end_id) == len(ids) - 1 and chat.action_text(ids) == "go to desk 1"
-    assert chat.tokenizer.decode(chat.reply("Nothing happens.")) == "<|endoftext|>[INST] Nothing happens. [/INST]"
+    assert (
+        chat.tokenizer.decode(chat.reply("Nothing happens."))
+        == "<|endoftext|>[INST] Nothing happens. [/INST]"
+    )
 
 
 def test_the_fingerprint_sees_the_template(chatml):

@@ -57,4 +57,3 @@ def test_a_folder_belongs_to_one_loop(first):
         run(first[0], method="rejection")
     with pytest.raises(ConfigurationError, match="other settings"):
         iterate(SHIPPED["small"], Arena.reasoning(None), first[0], Loop(recipe=RECIPE), Console(quiet=True))
-

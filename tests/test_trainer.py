@@ -297,8 +297,9 @@ def test_oreo_raises_the_successful_action_and_lowers_the_failing_one(make, chat
     assert 0.2 < value < 0.8
 
 
-def test_warm_up_trains_the_critic_alone(make, policy):
-    trainer = make("oreo", max_steps=2, critic_warmup=1.0)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_warm_up_trains_the_critic_alone(make, policy, weight_decay):
+    trainer = make("oreo", max_steps=2, critic_warmup=1.0, weight_decay=weight_decay)
     before = {name: weight.clone() for name, weight in trainer.trained.state_dict().items()}
     trainer.train()
     after = trainer.trained.state_dict()
@@ -645,7 +646,9 @@ def test_the_order_of_pairs_may_have_seed_zero(make, encoded):
 
 def test_a_critic_of_the_other_kind_is_refused(make, policy):
     with pytest.raises(ConfigurationError, match="a shared critic, but critic is 'separate'"):
-        make("oreo", given=Critic.shared(policy))
+        make("oreo", given=Critic.shared(policy), critic="separate")
+    assert make("oreo", given=Critic.shared(policy)).critic.kind(policy) == "shared"
+    assert make("oreo").critic.kind(policy) == "separate"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])

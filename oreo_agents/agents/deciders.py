@@ -193,7 +193,16 @@ class LookAhead(Propose):
             [leads[text] for text in row] or [branch] * self.k
             for branch, leads, row in zip(branches, tried, texts, strict=True)
         ]
-        ahead = proposals.answered([[self.chat.reply(b.observation) for b in row] for row in led])
+        rooms = [
+            room - len(prompt) - self.max_new_tokens
+            for room, prompt in zip(self.judge.room(slots), prompts, strict=True)
+        ]  # beyond it nothing can be read; the episode will end there
+        ahead = proposals.answered(
+            [
+                [self.chat.reply(branch.observation)[:room] for branch in row]
+                for row, room in zip(led, rooms, strict=True)
+            ]
+        )
         values = self.judge.values(slots, prompts, ahead)
         rewards = values.new_tensor([[branch.reward for branch in row] for row in led])
         ended = torch.tensor([[branch.ended for branch in row] for row in led], device=values.device)

@@ -294,6 +294,10 @@ class CachedCritic:
         with torch.inference_mode():
             self.model.extend(slots, chunks)
 
+    def room(self, slots: Sequence[int]) -> list[int]:
+        """Tokens that each episode may still grow by."""
+        return [self.model.max_length - n for n in self.model.lengths[list(slots)].tolist()]
+
     def values(self, slots: Sequence[int], prompts: Sequence[Sequence[int]], proposals: Proposals) -> Tensor:
         """Append the prompts and read V after the last token of every candidate, ``[B, K]``."""
         with torch.inference_mode():

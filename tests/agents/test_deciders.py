@@ -5,6 +5,7 @@ import pytest
 import torch
 from learning import OPENING, ToyRoom, random_decoder
 from oreo_envs.wrappers import OfferBranches
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from oreo_agents.agents.deciders import LookAhead
 from oreo_agents.agents.oreo import OreoAgent
@@ -113,6 +114,16 @@ def test_looking_at_one_candidate_is_greedy(tokenizer, policy, critic):
     assert [[t.token_ids for t in e.turns] for e in one] == [[t.token_ids for t in e.turns] for e in other]
 
 
+@pytest.mark.parametrize("length", [70, 73, 76, 80, 90])
+def test_answers_beyond_the_context_are_not_read(tokenizer, length):
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=length, n_embd=64, n_layer=2, n_head=2)
+    policy = GPT2LMHeadModel(config)
+    agent = OreoAgent(policy, tokenizer, Critic.from_policy(policy), "lookahead", k=3, max_new_tokens=4)
+    make_env = environments(max_steps=40, split="generated", branches=True)
+    (episode,) = rollout(make_env, GAMES[:1], agent)
+    assert episode.metadata["ended"] == f"the context of {length} tokens is full"
+
+
 def test_a_broken_server_is_not_simulated(tokenizer, critic):
     endpoint = Endpoint("http://127.0.0.1:9/v1", "m", retries=0, timeout=1.0)
     agent = OreoAgent(endpoint, tokenizer, critic, "lookahead", k=2)
@@ -155,7 +166,7 @@ def test_weights_are_needed(tokenizer, critic, select):
 def test_a_server_gives_nothing_to_weigh(tokenizer, critic, select):
     endpoint = Endpoint("http://127.0.0.1:9/v1", "m")
     OreoAgent(endpoint, tokenizer, critic, "greedy", logprob_weight=0.03)
-    with pytest.raises(ConfigurationError, match="logprob_weight is 0.03.*leave it at 0"):
+    with pytest.raises(ConfigurationError, match=r"logprob_weight is 0\.03.*leave it at 0"):
         OreoAgent(endpoint, tokenizer, critic, select, logprob_weight=0.03)
 
 

@@ -206,9 +206,7 @@ def test_a_critic_on_the_policys_trunk_does_not_stand_in_the_way_of_acting(tmp_p
     agent = OreoAgent.from_endpoint(endpoint("http://127.0.0.1:9/v1"), tmp_path / "agent")
     assert agent.critic is None
     with pytest.raises(CheckpointError, match="reads the policy's trunk"):
-        OreoAgent.from_endpoint(
-            endpoint("http://127.0.0.1:9/v1"), tmp_path / "agent", select="best_of_k"
-        )
+        OreoAgent.from_endpoint(endpoint("http://127.0.0.1:9/v1"), tmp_path / "agent", select="best_of_k")
 
 
 def test_token_ids_are_sent_where_the_server_takes_them(serve, tokenizer):
