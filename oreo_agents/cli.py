@@ -352,7 +352,7 @@ def add_train(commands: Commands) -> None:
         help="stop after N of them without a better one; keep the best",
     )
     _add_action_length(judging)
-    _add_game_options(judging)
+    _add_game_options(judging, alfworld="generated_unseen")
 
 
 def run_train(args: argparse.Namespace) -> int | None:
@@ -590,17 +590,17 @@ def _add_temperature(parser: Options) -> None:
     )
 
 
-def _add_game_options(parser: Options, seed: int | None = 0) -> None:
+def _add_game_options(
+    parser: Options, seed: int | None = 0, alfworld: str = "generated where no data is found"
+) -> None:
     parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
-    _add_game_source(parser)
+    _add_game_source(parser, alfworld)
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
     _add_seed(parser, seed)
 
 
-def _add_game_source(parser: Options) -> None:
-    parser.add_argument(
-        "--split", choices=SPLITS, help="default: train; in ALFWorld generated where no data is found"
-    )
+def _add_game_source(parser: Options, alfworld: str = "generated where no data is found") -> None:
+    parser.add_argument("--split", choices=SPLITS, help=f"default: train; in ALFWorld {alfworld}")
     parser.add_argument(
         "--games",
         metavar="PATH",

@@ -12,7 +12,7 @@ loads it sees ordinary text in and ordinary commands out. Knows nothing about tu
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,9 @@ ALFWORLD_SHORTHAND: tuple[tuple[str, str], ...] = (
 )
 """(regular expression, replacement) in order; each drops only what the command just given already says."""
 
+FEW = 100
+"""No room has so many things of a kind; a larger number counts something else."""
+
 _COMMAND_WORDS = "go to"
 _PIECES = rf"{_COMMAND_WORDS}|{ENTITY}|[A-Za-z]+|\d|[^\sA-Za-z\d]"
 
@@ -55,19 +58,24 @@ def shorten(text: str) -> str:
 def learn_tokenizer(texts: Iterable[str], min_count: int = 1) -> PreTrainedTokenizerFast:
     """Learn the vocabulary of ``texts``: names with their numbers, words, digits and signs.
 
-    A name gets a token for every number up to the highest one it was seen with.
+    A name gets a token for every number up to the highest one it was seen with, or up to :data:`FEW`, and for those
+    beyond that it was seen with.
 
     Args:
         texts: observations and actions.
         min_count: pieces seen less often become ``<unk>``.
     """
     counts = Counter(piece for text in texts for piece in re.findall(_PIECES, shorten(text)))
-    highest: dict[str, int] = {}
+    seen: dict[str, set[int]] = defaultdict(set)
     for piece in counts:
         name, _, number = piece.partition(" ")
         if number.isdigit():
-            highest[name] = max(highest.get(name, 0), int(number))
-    entities = [f"{name} {n}" for name in sorted(highest) for n in range(1, highest[name] + 1)]
+            seen[name].add(int(number))
+    entities = [
+        f"{name} {n}"
+        for name, numbers in sorted(seen.items())
+        for n in sorted(numbers.union(range(1, min(max(numbers), FEW) + 1)) - {0})
+    ]
     words = sorted(piece for piece, n in counts.items() if n >= min_count and piece not in set(entities))
     vocabulary = dict.fromkeys([PAD, UNKNOWN, BEGIN, ACT, END, *words, *entities])
     return _build({token: i for i, token in enumerate(vocabulary)})

@@ -55,6 +55,12 @@ def test_numbers_below_the_highest_seen_are_known_too(commander):
     assert commander.tokenize("butterknife 13") == [commander.unk_token]
 
 
+def test_a_large_number_takes_one_token():
+    vocabulary = learn_tokenizer(["order 300000", "mug 7", "take mug 120 from desk 1"]).get_vocab()
+    assert {"order 1", "order 100", "order 300000", "mug 100", "mug 120", "desk 1"} <= vocabulary.keys()
+    assert {"order 101", "mug 119", "desk 2"}.isdisjoint(vocabulary) and len(vocabulary) < 300
+
+
 def test_rare_words_are_unknown():
     tokenizer = learn_tokenizer(["common words"] * 2 + ["rare"], min_count=2)
     assert tokenizer.tokenize("common rare words") == ["common", tokenizer.unk_token, "words"]
