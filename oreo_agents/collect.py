@@ -440,7 +440,7 @@ def _description(agent: OreoAgent) -> str:
     digest = hashlib.sha256()
     for model in filter(None, models):
         for weights in model.parameters():
-            digest.update(weights.detach().cpu().float().numpy())
+            digest.update(weights.detach().cpu().float().contiguous().numpy())
     told = [f"weights {digest.hexdigest()[:16]}", *([f"model {agent.policy.model}"] if served else [])]
     options = ("select", "k", "temperature", "logprob_weight", "max_new_tokens")
     return ", ".join([*told, *(f"{option} {getattr(agent, option)}" for option in options)])
