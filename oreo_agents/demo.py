@@ -294,7 +294,7 @@ class Steps:
             )
             record_rollouts(agent, path, self.arena.env_id, **options, **self.arena.train)
 
-        return Stage("rollouts", options, work, (policy,))
+        return Stage("rollouts", (recipe.max_new_tokens, options), work, (policy,))
 
     def continue_imitation(self, start: Stage, demonstrations: Stage, rollouts: Stage) -> Stage:
         """The control: as many more updates as OREO gets, on the demonstrations."""
