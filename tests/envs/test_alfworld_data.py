@@ -59,6 +59,16 @@ def test_folders_files_and_lists(folder):
     assert list(find_games(games=[one, folder / NAMES[0]]).names) == sorted(NAMES[:2])
 
 
+def test_a_game_file_has_one_name_however_it_is_given(folder, tmp_path, monkeypatch):
+    link = tmp_path / "elsewhere.tw-pddl"
+    link.symlink_to(folder / NAMES[1] / "game.tw-pddl")
+    monkeypatch.chdir(folder / NAMES[1])
+    for source in ("game.tw-pddl", Path("game.tw-pddl"), f"../{Path(NAMES[1]).name}/game.tw-pddl", link):
+        games = find_games(games=source)
+        assert (games.names, games[0].name) == ((NAMES[1],), NAMES[1])
+        assert games.index(games[0].name) == games.index(source) == 0
+
+
 def test_unsolvable_games_only_on_request(folder):
     assert len(find_games(games=folder, include_unsolvable=True)) == 4
     with pytest.raises(DataNotFoundError, match="unsolvable"):

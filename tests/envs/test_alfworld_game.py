@@ -142,7 +142,7 @@ def test_huge_files_are_refused_at_once(tmp_path):
     path.write_bytes(b"(" * 100_000_000)
     started = time.perf_counter()
     with pytest.raises(GameFileError, match="larger"):
-        load_game(path)
+        load_game(path, "kitchen")
     with pytest.raises(GameFileError, match="kitchen"):
         parse_game("(" * 100_000_000, "kitchen")
     assert time.perf_counter() - started < 2
@@ -158,9 +158,9 @@ def test_parsing_takes_linear_time():
 
 def test_missing_files_are_refused(tmp_path):
     with pytest.raises(GameFileError, match="cannot be read"):
-        load_game(tmp_path / "none.tw-pddl")
+        load_game(tmp_path / "none.tw-pddl", "kitchen")
     with pytest.raises(GameFileError, match="cannot be read"):
-        load_game(tmp_path)
+        load_game(tmp_path, "kitchen")
 
 
 # ---------------------------------------------------------------- thousands of damaged files

@@ -92,7 +92,7 @@ class GameFiles(Sequence[Game]):
         if game is None:
             if len(self._cache) >= CACHED_GAMES:
                 self._cache.clear()
-            game = self._cache[index] = load_game(self.paths[index])
+            game = self._cache[index] = load_game(self.paths[index], self.names[index])
         return game
 
     def __repr__(self) -> str:
@@ -220,7 +220,8 @@ def _entries(source: Path) -> list[Entry]:
     if source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
         return _index_folder(unpack_archive(source))
     if source.is_file():
-        return [Entry(game_name(_real(source)), source, "", True)]
+        path = _real(source)
+        return [Entry(game_name(path), path, "", True)]
     raise DataNotFoundError(
         f"{source} does not exist; give a folder, game file or archive of ALFWorld games."
     )

@@ -9,7 +9,6 @@ Nothing here is trusted: a file is refused with :class:`GameFileError` in time l
 
 import hashlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -183,10 +182,9 @@ class Game:
         return value
 
 
-def load_game(path: str | os.PathLike[str]) -> Game:
+def load_game(path: Path, name: str) -> Game:
     """Read a game file. Raises GameFileError, or UnsupportedGameError if it is a game by other rules."""
-    path = Path(path)
-    return parse_game(read_game_file(path), game_name(path), path)
+    return parse_game(read_game_file(path), name, path)
 
 
 def read_game_file(path: Path) -> bytes:
