@@ -42,6 +42,7 @@ class TextWorldEnv(gym.Env[str, str]):
         self.action_space = Text()
         self._game = _start(self.path)
         self._ended = True
+        self._transcript: str | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -66,7 +67,11 @@ class TextWorldEnv(gym.Env[str, str]):
 
     def render(self) -> str | None:  # type: ignore[override]
         """The last exchange, in mode "ansi"; mode "human" prints by itself."""
-        return self._transcript if self.render_mode == "ansi" else None
+        if self.render_mode != "ansi":
+            return None
+        if self._transcript is None:
+            raise ResetNeeded("There is nothing to show yet: call reset() first.")
+        return self._transcript
 
     def close(self) -> None:
         """End TextWorld's process for this game."""

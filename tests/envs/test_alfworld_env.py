@@ -84,6 +84,13 @@ def test_a_step_before_reset_raises(env):
         env.unwrapped.step("look")
 
 
+@pytest.mark.parametrize("ask", ["clone_state", "render", "goal_conditions"])
+def test_before_reset_there_is_nothing_to_copy_or_show(ask):
+    env = ALFWorldEnv("generated", render_mode="ansi")
+    with pytest.raises(ResetNeeded, match=r"reset\(\)"):
+        getattr(env, ask)()
+
+
 def test_truncation_after_fifty_steps_or_as_asked(env):
     start(env)
     assert [env.step("look")[3] for _ in range(50)] == [False] * 49 + [True]
@@ -132,8 +139,16 @@ def test_a_damaged_game_leaves_the_environment_usable(env, tmp_path):
         (tmp_path / name / "game.tw-pddl").write_text(content)
     mixed = gym.make("OREO-ALFWorld", games=tmp_path)
     start(mixed, 0)
+    state = mixed.unwrapped.clone_state()
     with pytest.raises(GameFileError, match=r"game\.tw-pddl"):
         start(mixed, 1)
+    with pytest.raises(ResetNeeded):
+        mixed.step("look")  # the game before it is over
+    for ask in (mixed.unwrapped.clone_state, lambda: mixed.unwrapped.game):
+        with pytest.raises(ResetNeeded):
+            ask()
+    mixed.unwrapped.restore_state(state)
+    assert mixed.step("look")[4]["game"] == mixed.unwrapped.game.name == mixed.unwrapped.games.names[0]
     assert start(mixed, 0)[0]
 
 

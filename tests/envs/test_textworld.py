@@ -123,6 +123,8 @@ def test_any_textworld_game_plays(tmp_path):
     path = tmp_path / "game.tw-pddl"
     path.write_text(GeneratedGames("generated").text(SMALL))
     env = gym.make("OREO-TextWorld", game=str(path), render_mode="ansi")
+    with pytest.raises(ResetNeeded):
+        env.unwrapped.render()
     observation, info = env.reset()
     assert observation == env.render()
     assert "look" in info["admissible_commands"]

@@ -92,7 +92,7 @@ class ALFWorldEnv(gym.Env[str, str]):
     @property
     def game(self) -> Game:
         """The game being played. Raises UnsupportedGameError if only TextWorld can play it."""
-        return self.games[self._game]
+        return self.games[self._position()]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -138,7 +138,10 @@ class ALFWorldEnv(gym.Env[str, str]):
 
     def render(self) -> str | None:  # type: ignore[override]
         """The last exchange, in mode "ansi"; mode "human" prints by itself."""
-        return self._transcript if self.render_mode == "ansi" else None
+        if self.render_mode != "ansi":
+            return None
+        self._position()
+        return self._transcript
 
     def clone_state(self) -> EnvState:
         """An exact snapshot of the episode, for search.
@@ -146,7 +149,8 @@ class ALFWorldEnv(gym.Env[str, str]):
         A TimeLimit around the environment keeps its own count of steps, to which steps of the unwrapped
         environment add nothing: search with ``env.unwrapped.step()``, then go on with ``env.step()``.
         """
-        return EnvState(self._game, self.world.clone_state(), self._ended, self._hash, self._transcript)
+        position = self._position()
+        return EnvState(position, self.world.clone_state(), self._ended, self._hash, self._transcript)
 
     def restore_state(self, state: EnvState) -> None:
         """Return to a snapshot of this environment, or of another one over the same games."""
@@ -160,9 +164,15 @@ class ALFWorldEnv(gym.Env[str, str]):
 
         return [(condition.text, condition.met) for condition in goal_conditions(self._native_world())]
 
+    def _position(self) -> int:
+        """Which game is being played."""
+        if self._game == NONE:
+            raise ResetNeeded("No game is open: call reset() first.")
+        return self._game
+
     def _open(self, position: int) -> None:
         if position != self._game:
-            self._game = NONE
+            self._game, self._ended = NONE, True  # where the game cannot be loaded, there is no episode
             self.world, self._name = self._load(position)
             self._game = position
 
@@ -204,6 +214,7 @@ class ALFWorldEnv(gym.Env[str, str]):
 
     def _native_world(self) -> World:
         """The present state on the native engine."""
+        self._position()
         if self.backend == "native":
             return self.world
         world = World(self.game)
