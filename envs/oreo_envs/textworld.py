@@ -78,6 +78,10 @@ class TextWorldEnv(gym.Env[str, str]):
         with LOCK:
             self._game.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in this process or another, opens the game anew: what TextWorld holds cannot be copied."""
+        return type(self), (self.path, self.render_mode), {"spec": self.spec}
+
     def _info(self) -> dict[str, Any]:
         state = self._state
         return {

@@ -1,7 +1,9 @@
 """The reference: a small part of benchmarks/alfworld_parity.py, and TextWorld's own games."""
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -134,6 +136,18 @@ def test_any_textworld_game_plays(tmp_path):
     env.unwrapped._ended = True
     with pytest.raises(ResetNeeded):
         env.step("look")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_of_a_textworld_game_opens_it_anew(tmp_path, copied):
+    path = tmp_path / "game.tw-pddl"
+    path.write_text(GeneratedGames("generated").text(SMALL))
+    env = gym.make("OREO-TextWorld", game=str(path), render_mode="ansi")
+    observation, _ = env.reset()
+    again = copied(env)
+    assert (again.spec, again.unwrapped.render_mode) == (env.spec, "ansi")
+    assert again.reset()[0] == observation
+    assert env.step("look")[0] == again.step("look")[0]
 
 
 @pytest.mark.filterwarnings("ignore:Game .* is not fully supported")
