@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import gymnasium as gym
 import numpy as np
@@ -215,6 +216,15 @@ def test_procedural_names_say_which_problem_it_is():
 
     assert name() == "chain_sum/train/3" and name(split="test", seed=5) == "chain_sum/test-seed5/3"
     assert len({name(), name(config={"max_terms": 9}), name(config={"max_terms": 8})}) == 3
+
+
+@pytest.mark.parametrize("task", ["chain_sum", "arc_1d"])
+def test_procedural_problems_can_be_pickled(task):
+    env = gym.make("OREO-Reasoning", task=task, split="test", seed=3, size=9)
+    env.reset(options={"problem": 4})
+    again = pickle.loads(pickle.dumps(env))
+    assert again.step("hm") == env.step("hm")
+    assert again.unwrapped.games[:] == env.unwrapped.games[:]
 
 
 def test_the_default_task_has_worked_solutions():

@@ -36,7 +36,8 @@ class MathEnv(gym.Env[str, str]):
 
     The first observation is the problem, every later one is "": the environment has nothing to add to
     reasoning. The reward is 1.0 on the step that states the right answer, else 0.0; stating any answer
-    terminates. An empty step changes nothing. Every ``info`` has
+    terminates. An empty step changes nothing; an empty response is one nevertheless, and ends the episode.
+    Every ``info`` has
 
     - ``task`` (the problem, shortened), ``task_type``, ``game`` (its stable name), ``level``, ``subject``;
     - ``won``, ``answer_found``, ``predicted`` (the answer stated, or None);

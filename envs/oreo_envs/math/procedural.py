@@ -63,11 +63,15 @@ class ProceduralProblems(Problems):
         if split not in SPLITS:
             raise ValueError(f"split={split!r} is none of {', '.join(map(repr, SPLITS))}")
         self.task = task
+        self._made_with = task, split, seed, size, config
         self.config = dict(config or {}) | {"seed": seed + (TEST_SEED_OFFSET if split == "test" else 0)}
         self._dataset = _dataset(task, self.config | {"size": SIZES[split] if size is None else size})
         variant = "".join([split, f"-seed{seed}" if seed else "", f"-{_digest(config)}" if config else ""])
         self.names = _Names(f"{task}/{variant}", len(self._dataset))
         self._entry = lru_cache(maxsize=64)(self._dataset.__getitem__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_with  # some tasks of reasoning-gym cannot be pickled
 
     def __len__(self) -> int:
         return len(self._dataset)
