@@ -43,17 +43,28 @@ Commands = Any  # argparse's sub-parser registry has no public type
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; every expected failure is one sentence on stderr."""
-    args = build_parser().parse_args(argv)
-    _respect_locale()
+    _prepare_streams()
+    try:
+        try:
+            return _run(build_parser().parse_args(argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        return _fall_silent()
+    except OSError as error:
+        _fall_silent()
+        return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, BrokenPipeError):  # how rich says the same
+            return _fall_silent()
+        raise
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return args.run(args) or 0
     except OreoError as error:
         return _fail(str(error))
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
         again = "; run the same command again to resume" if args.resumes(args) else ""
         print(f"interrupted{again}", file=sys.stderr)
@@ -448,7 +459,9 @@ def add_bench(commands: Commands) -> None:
     parser.add_argument(
         "--suite", default="smoke", metavar="NAME", help="or a TOML file; default: %(default)s"
     )
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of training; default: the suite's")
+    parser.add_argument(
+        "--seeds", type=_seed, nargs="+", metavar="N", help="of training; default: the suite's"
+    )
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the suite's")
     parser.add_argument("--model", metavar="PATH", help="to start from; default: the suite's")
     parser.add_argument(
@@ -620,7 +633,7 @@ def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 def _add_seed(parser: Options, default: int | None = 0) -> None:
     usual = "another one each time" if default is None else default
-    parser.add_argument("--seed", type=int, default=default, help=f"default: {usual}")
+    parser.add_argument("--seed", type=_seed, default=default, help=f"default: {usual}")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -639,6 +652,16 @@ def _positive(text: str) -> int:
 
 
 _positive.__name__ = "int"  # argparse names the type in "invalid int value: 'x'"
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, got {number}")
+    return number
+
+
+_seed.__name__ = "int"
 
 
 def _nonnegative(text: str) -> float:
@@ -661,13 +684,33 @@ def _temperature(text: str) -> float:
 _temperature.__name__ = "float"
 
 
-def _respect_locale() -> None:
-    """Write plain ASCII where the user's locale is C; Python would write UTF-8 there."""
+def _prepare_streams() -> None:
+    """Streams that are there and take any text: none is closed, none fails over a character.
+
+    Where the user's locale is C, they write plain ASCII; Python would write UTF-8 there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller, as `<&-` does
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (it is closed with Python)
     asked = any(map(os.environ.get, ("PYTHONUTF8", "PYTHONIOENCODING")))
-    if os.environ.get("LC_ALL") in ("C", "POSIX") and not asked:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(encoding="ascii", errors="backslashreplace")
+    plain = os.environ.get("LC_ALL") in ("C", "POSIX") and not asked
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and plain:
+            stream.reconfigure(encoding="ascii", errors="backslashreplace")
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
+        sys.stdin.reconfigure(errors="surrogateescape")
+
+
+def _fall_silent() -> int:
+    """Send to nowhere what a stream still holds and cannot write; else Python complains at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 0
 
 
 class _Version(argparse.Action):

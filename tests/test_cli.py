@@ -130,16 +130,51 @@ def test_an_option_that_the_method_makes_no_use_of_is_refused(tmp_path, capsys):
     assert "rejection makes no use of --after-action: leave it out" in capsys.readouterr().err
 
 
-def test_a_closed_pipe_is_no_error():
+LONG, SHORT = "print('x\\n' * 200_000)", "print('x')"
+RICH = "__import__('rich.console').console.Console().print('x\\n' * 200_000)"
+
+
+@pytest.mark.parametrize(
+    ("work", "argument"),
+    [(LONG, "doctor"), (SHORT, "doctor"), (RICH, "doctor"), (SHORT, "--help"), (SHORT, "--version")],
+)
+def test_a_closed_pipe_is_no_error(work, argument):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = working(work, argument, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = working(SHORT, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (2, b"error: [Errno 28] No space left on device\n")
+
+
+def working(work, argument="doctor", **options):
+    """The command line in a process of its own, with `work` in the place of `doctor`."""
     script = (
         "import sys; from oreo_agents import cli\n"
-        "cli.run_doctor = lambda args: print('x\\n' * 200_000)\n"
-        "sys.exit(cli.main(['doctor']))"
+        f"cli.run_doctor = lambda args: {work}\n"
+        f"sys.exit(cli.main([{argument!r}]))"
     )
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    os.read(child.stdout.fileno(), 10)
-    child.stdout.close()
-    assert (child.wait(30), child.stderr.read()) == (0, b"")
+    return subprocess.run([sys.executable, "-c", script], timeout=30, **options)
+
+
+def test_an_encoding_with_few_characters_gets_question_marks():
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = working(r"print('caf\xe9 \u2588')", capture_output=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "café ?\n".encode("latin-1"))
+
+
+@pytest.mark.parametrize("command", ["play --split generated", "doctor"])
+def test_closed_streams_are_no_error(command):
+    close = "import os; os.close(0); os.close(1)"
+    script = f"{close}; os.execv({sys.executable!r}, {[*CLI, *command.split()]})"
+    done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +189,9 @@ def test_a_closed_pipe_is_no_error():
         ("train --data x -o y --steps 3 --epochs 2", "not allowed with argument --steps"),
         ("eval --agent x --split dev", "invalid choice: 'dev'"),
         ("eval --agent x --temperature 0", "--select greedy"),
+        ("play --seed -1", "argument --seed: must be from 0 to 4294967295, got -1"),
+        ("bench --seeds 0 -1", "argument --seeds: must be from 0"),
+        ("train --data x -o y --seed 4294967296", "argument --seed: must be from 0"),
         ("dataset", "required: VERB"),
     ],
 )
