@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ import gymnasium as gym
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.environments import environments, source_options
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.recorder import dialect_of
 from oreo_agents.terminal.map import map_table, seen
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.printable import printable
@@ -43,6 +47,9 @@ ENDLESS = 1_000_000_000
 HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
 """Environments that can tell what would win from here."""
 
+LONGEST_PAUSE = 1_000_000_000
+"""Seconds; the clock cannot sleep for much longer."""
+
 SEARCHED = 4_000
 """Games looked at for a task type: all of ALFWorld's train split; of the million generated ones, enough."""
 
@@ -54,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
         console = Console(highlight=False)
-        player = make_player(args, seed)
-        try:
-            play(session, console, reader(session, console), player, args.pause)
-        finally:
-            keep(session, args.record, player, console)
+        with recording(args.record, session) as writer:
+            player = make_player(args, seed)
+            try:
+                play(session, console, reader(session, console), player, args.pause)
+            finally:
+                keep(session, writer, player, console)
     finally:
         env.close()
     return 0
@@ -145,7 +153,7 @@ def watch(session: Session, console: Console, player: AgentPlayer, pause: float)
             console.print(decision(session.trajectory(), len(session.steps) - 1, console.options.ascii_only))
             console.print(scene(session, console))
             if not session.over:
-                time.sleep(pause)
+                time.sleep(min(pause, LONGEST_PAUSE))
     except KeyboardInterrupt:
         console.print(Text("\nYou play now; `agent` gives back.", "bold"))
         return False
@@ -222,28 +230,53 @@ def verdict(session: Session) -> Text:
     return Text(f"Stopped after {steps(len(session.steps))}.", "dim")
 
 
-def keep(session: Session, path: Path | None, player: AgentPlayer | None, console: Console) -> None:
-    """Append the episode to the dataset at ``path``, if there is one and anything was done."""
-    if path is None or not session.steps:
-        return
-    from oreo_agents.dataset import TrajectoryWriter
+@contextmanager
+def recording(path: Path | None, session: Session) -> Iterator[TrajectoryWriter | None]:
+    """The dataset at ``path``, held from before the first step; a new one stays only if it gets an episode.
 
-    tokenizer = player.agent.tokenizer_fingerprint if player else None
-    with TrajectoryWriter(path, env_spec=session.env.spec) as writer:
-        writer.append(session.trajectory(tokenizer))
-    console.print(plain(f"Recorded in {path}.", "dim"))
+    Raises:
+        DatasetError: it cannot be recorded into.
+    """
+    if path is None:
+        yield None
+        return
+    new = not path.exists()
+    dialect = dialect_of(session.env.unwrapped)
+    with TrajectoryWriter(path, env_spec=session.env.spec, dialect=dialect) as writer:
+        try:
+            yield writer
+        finally:
+            if new and not len(writer):
+                shutil.rmtree(path)
+
+
+def keep(
+    session: Session, writer: TrajectoryWriter | None, player: AgentPlayer | None, console: Console
+) -> None:
+    """Append the episode to the dataset, if there is one and anything was done."""
+    if writer is None or not session.steps:
+        return
+    writer.append(session.trajectory(player.agent.tokenizer_fingerprint if player else None))
+    console.print(plain(f"Recorded in {writer.path}.", "dim"))
 
 
 def reader(session: Session, console: Console) -> Callable[[], str]:
-    """Asks for one line: with completion and history on a terminal; what comes from a pipe is shown."""
+    """Asks for one line: with completion and history on a terminal; what comes from a pipe is shown.
+
+    Bytes that are no text arrive as surrogates, which no dataset can hold, and leave as question marks.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return lambda: echoed(input(), console)
+        return lambda: echoed(_text(input()), console)
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
     completer = WordCompleter(lambda: completions(session), sentence=True)
     prompt: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
-    return lambda: prompt.prompt("> ")
+    return lambda: _text(prompt.prompt("> "))
+
+
+def _text(line: str) -> str:
+    return line.encode(errors="replace").decode()
 
 
 def echoed(line: str, console: Console) -> str:

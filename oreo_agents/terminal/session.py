@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.recorder import Episode
 from oreo_agents.trajectory import Trajectory
 
@@ -34,6 +35,9 @@ class Session:
         max_steps: the episode is truncated after this many.
         seed: of the reset.
         options: of the reset, e.g. ``{"game": name}``.
+
+    Raises:
+        ConfigurationError: the environment does not answer in text.
     """
 
     def __init__(
@@ -41,6 +45,11 @@ class Session:
     ) -> None:
         self.env, self.max_steps, self.seed = env, max_steps, seed
         self.opening = env.reset(seed=seed, options=options)
+        if not isinstance(self.opening[0], str):
+            raise ConfigurationError(
+                f"{env.spec.id if env.spec else env} answers with {type(self.opening[0]).__name__}, not with text: "
+                "choose a text environment with --env"
+            )
         self.steps: list[Step] = []
         """Those that were not taken back."""
         self._snapshots: list[Any] = []

@@ -2,19 +2,21 @@ import io
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
 from episodes import HOSTILE, printed
+from rich.console import Console
 from rich.text import Text
 
 import oreo_agents  # noqa: F401 (registers the environments)
 from oreo_agents import cli, evaluation
 from oreo_agents.agents import Decision
-from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.play import ENDLESS
+from oreo_agents.terminal.play import ENDLESS, watch
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.watch import AgentPlayer
 from oreo_agents.trajectory import Action, Candidate
@@ -86,6 +88,55 @@ def test_a_second_episode_continues_the_dataset(tmp_path):
     human, expert = load_trajectories(tmp_path / "d")
     assert (human.agent, expert.agent) == ("human", "expert")
     assert expert.success
+
+
+def test_what_cannot_be_recorded_is_not_played(tmp_path, monkeypatch, capsys):
+    command = ["play", "--split", "generated", "--seed", "3", "--record"]
+    monkeypatch.setattr("oreo_agents.terminal.play.play", lambda *_: pytest.fail("played"))
+    (tmp_path / "file").touch()
+    TrajectoryWriter(tmp_path / "put", dialect="put").close()
+    with TrajectoryWriter(tmp_path / "locked"):
+        for name, reason in (("file", "cannot be a dataset"), ("locked", "is recording into it")):
+            assert cli.main([*command, str(tmp_path / name)]) == 2
+            assert reason in capsys.readouterr().err
+    assert cli.main([*command, str(tmp_path / "put")]) == 2
+    assert "in the 'put' wording, not 'move'" in capsys.readouterr().err
+
+
+def test_nothing_played_leaves_nothing_behind(tmp_path):
+    play(tmp_path / "d", [])
+    assert not (tmp_path / "d").exists()
+    play(tmp_path / "d", ["look"])
+    play(tmp_path / "d", ["goal"])
+    episodes = load_trajectories(tmp_path / "d")
+    assert len(episodes) == 1 and episodes.agreed("dialect") == "move"
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "utf-8:strict"}])
+def test_bytes_that_are_no_text_are_question_marks(tmp_path, locale):
+    command = [sys.executable, "-m", "oreo_agents.cli", "play", "--split", "generated"]
+    subprocess.run(
+        [*command, "--record", tmp_path / "d"],
+        input=b"look \xff\n",
+        check=True,
+        capture_output=True,
+        env={**os.environ, **locale},
+    )
+    assert load_trajectories(tmp_path / "d")[0].turns[0].action == "look ?"
+
+
+def test_environments_without_text_are_refused(capsys):
+    assert cli.main(["play", "--env", "CartPole-v1"]) == 2
+    assert "CartPole-v1 answers with ndarray, not with text" in capsys.readouterr().err
+
+
+def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    session.max_steps = 2
+    watch(session, Console(quiet=True), AgentPlayer(Believer(), 0), 1e300)
+    (pause,) = pauses
+    assert 1e9 <= pause < 9e9  # what the system's clock can do
 
 
 def test_a_task_type_can_be_asked_for(tmp_path, capsys):
