@@ -24,7 +24,7 @@ up down       scroll a long text
 ] [           next episode, previous
 f             next episode not won
 12 Enter      go to step 12
-/text Enter   search; n: again
+/text Enter   search; n: again; Esc: leave it
 space         play; + - speed
 q             quit"""
 
@@ -137,12 +137,15 @@ class Screen:
         on("-")(lambda: setattr(cursor, "speed", max(cursor.speed / 2, 0.25)))
         on("?")(lambda: setattr(self, "help", True))
         on("enter", always=True)(cursor.enter)
+        on("escape", always=True)(lambda: setattr(cursor, "typed", ""))
         on("backspace", always=True)(lambda: setattr(cursor, "typed", cursor.typed[:-1]))
         for digit in "0123456789/":
             on(digit)(partial(cursor.type, digit))
         bindings.add("down", filter=~typing)(lambda event: self._scroll(1))
         bindings.add("up", filter=~typing)(lambda event: self._scroll(-1))
-        bindings.add("<any>", filter=typing)(lambda event: cursor.type(event.data))
+        bindings.add("<any>", filter=typing)(
+            lambda event: cursor.type(event.data) if event.data.isprintable() else None  # else another key
+        )
         bindings.add("q", filter=~typing)(lambda event: event.app.exit())
         bindings.add("c-c")(lambda event: event.app.exit())
         bindings.add("c-d")(lambda event: event.app.exit())

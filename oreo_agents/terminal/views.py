@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp
+from math import exp, isfinite
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
@@ -54,7 +54,7 @@ def probability(logprob: float | None) -> float | None:
 
 
 def sparkline(series: Sequence[float | None], width: int, ascii_only: bool = False) -> str:
-    """``series`` in at most ``width`` characters, from its lowest to its highest; gaps are blanks.
+    """``series`` in at most ``width`` characters, from its lowest to its highest; gaps and NaN are blanks.
 
     >>> sparkline([0.0, 0.5, None, 1.0], 10)
     '▁▅ █'
@@ -248,7 +248,7 @@ def _buckets(series: Sequence[float | None], width: int) -> list[Sequence[float 
 
 
 def _mean(series: Sequence[float | None]) -> float | None:
-    known = [value for value in series if value is not None]
+    known = [value for value in series if value is not None and isfinite(value)]
     return sum(known) / len(known) if known else None
 
 

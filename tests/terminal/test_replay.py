@@ -198,6 +198,13 @@ def test_keys_on_a_real_terminal(terminal, recorded):
     screen.resize(40)
     screen.type("5\r")
     screen.expect("5/40")
+    screen.type("/room 30")
+    screen.expect("/room 30")
+    screen.type("\x1b[D")  # a key that is no character
+    screen.type("\x1b")
+    screen.expect("episode 3/3")
+    screen.type("l")
+    screen.expect("6/40")
     screen.type("?")
     screen.expect("next episode not won")
     screen.type("[")

@@ -1,3 +1,5 @@
+from math import inf, nan
+
 import pytest
 from episodes import HOSTILE, episode, printed
 
@@ -71,7 +73,13 @@ def test_sparkline_spans_lowest_to_highest_and_fits():
     assert sparkline([-1.0, None, 1.0], 8, ascii_only=True) == "_ #"
     assert len(sparkline(list(range(1000)), 30)) == 30
     assert sparkline([2.0, 2.0], 8) == "▁▁"
-    assert sparkline([None], 8) == sparkline([], 8) == ""
+    assert sparkline([None], 8) == sparkline([], 8) == sparkline([nan], 8) == ""
+
+
+def test_values_that_are_no_numbers_are_gaps():
+    assert sparkline([0.0, nan, 7.0, inf, -inf], 8) == "▁ █  "
+    turns = tuple(Turn("", "a", value=value) for value in (0.5, nan, inf))
+    assert "V nan" in printed(Transcript(Trajectory(turns)))
 
 
 def test_advantage_is_what_the_action_changed():
