@@ -83,7 +83,7 @@ def _new_folder(target: Path, sources: Sequence[str]) -> Iterator[Path]:
     """A temporary folder that becomes ``target`` when the block ends well, and nothing otherwise.
 
     Raises:
-        ConfigurationError: ``target`` holds something already.
+        ConfigurationError: ``target`` holds something already, or is in use.
         OreoError: it cannot be written.
     """
     _check_free(target)
@@ -107,6 +107,11 @@ def _new_folder(target: Path, sources: Sequence[str]) -> Iterator[Path]:
 
 def _check_free(target: Path) -> None:
     if target.is_dir() and not any(target.iterdir()):
+        if target.samefile(Path.cwd()) or target.is_mount():
+            raise ConfigurationError(
+                f"{target} is in use (the folder you are in, or a mounted one) and cannot be replaced; choose a "
+                "folder inside it."
+            )
         return
     if target.exists() or target.is_symlink():
         whose = "made earlier" if (target / MARKER).exists() else "not made by oreo-agents"
@@ -438,8 +443,10 @@ def _check_split(root: Path, split: str) -> Check:
         games = find_games(games=place)
         for index in _spread(len(games), 20):
             games[index]
-    except OreoError as error:
+    except (DataNotFoundError, GameFileError) as error:
         return Check(split, "wrong", str(error), f"delete {place} and run oreo-agents data again")
+    except OreoError as error:  # the cache is to blame, and the data stay as they are
+        return Check(split, "wrong", str(error))
     return Check(split, "ok", f"{len(games):,} games in {place}")
 
 

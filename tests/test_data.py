@@ -242,6 +242,18 @@ def test_generate_keeps_out_of_used_folders(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_generate_refuses_a_folder_in_use_before_it_generates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for here in (".", tmp_path / "here"):
+        with pytest.raises(ConfigurationError, match="choose a folder inside it"):
+            generate(here, 2, progress=lambda *_: pytest.fail("generated"))
+    assert list(Path().iterdir()) == []
+    generate("games", 1)
+
+
 def test_interrupted_generation_leaves_nothing(tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == 3:
@@ -279,6 +291,14 @@ def test_doctor_looks_where_the_environments_look(tmp_path: Path) -> None:
     assert checks["train"].finding == f"2 games in {tmp_path / 'train'}"
     assert checks["valid_unseen"].status == "ok"
     assert checks["valid_seen"].status == "note"
+
+
+def test_doctor_goes_on_where_the_cache_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.zip").write_bytes(games_zip(("train",)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "train.zip"))
+    checks = {check.name: check for check in doctor(tmp_path)}
+    assert checks["cache"].status == "note" and "XDG_CACHE_HOME" in checks["cache"].remedy
+    assert checks["train"].status == "wrong" and "delete" not in checks["train"].remedy
 
 
 def test_doctor_finds_damage_and_says_how_to_mend_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from oreo_envs.alfworld import data
 from oreo_envs.alfworld.data import GameFiles, find_games
 from oreo_envs.alfworld.generator import GeneratedGames
-from oreo_envs.errors import DataNotFoundError, GameFileError
+from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
 
 GENERATED = GeneratedGames("generated")
 NAMES = [GENERATED.names[index] for index in range(4)]
@@ -108,6 +108,24 @@ def test_truncated_archives_leave_nothing_behind(folder, cache, tmp_path, name):
     with pytest.raises(GameFileError, match=name):
         find_games(games=path)
     assert list((cache / "games").iterdir()) == []
+
+
+def test_encrypted_archives_are_refused(folder, cache, tmp_path):
+    path = archive_of(folder, tmp_path / "secret.zip")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1  # a flag in the archive's directory
+    path.write_bytes(content)
+    with pytest.raises(GameFileError, match=r"secret\.zip is encrypted: unpack it"):
+        find_games(games=path)
+    assert list((cache / "games").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(OreoError, match="XDG_CACHE_HOME"):
+        find_games(games=archive_of(folder, tmp_path / "games.zip"))
+    assert len(find_games(games=folder)) == 3
 
 
 @pytest.mark.parametrize("member", ["../game.tw-pddl", "/tmp/game.tw-pddl", "a/../../game.tw-pddl"])

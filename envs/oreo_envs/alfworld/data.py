@@ -4,6 +4,7 @@ Nothing is ever written into a data folder. What is worth keeping (an index of e
 from archives) lies in the user's cache folder and is replaced whole or not at all.
 """
 
+import gzip
 import hashlib
 import json
 import lzma
@@ -19,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Protocol, SupportsIndex, overload, runtime_checkable
 
 from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, Game, game_name, load_game, read_game_file
-from oreo_envs.errors import DataNotFoundError, GameFileError
+from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
 
 GAME_FILE = "game.tw-pddl"
 ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
@@ -27,6 +28,8 @@ GENERATED_SPLITS = ("generated", "generated_unseen")
 ARCHIVE_SUFFIXES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 MAX_UNPACKED_BYTES = 4_000_000_000
 CACHED_GAMES = 256
+ENCRYPTED = 1
+"""The bit that says so among the flags of a member of a zip archive."""
 
 PathLike = str | os.PathLike[str]
 
@@ -309,19 +312,23 @@ def unpack_archive(archive: PathLike) -> Path:
     """Unpack the game files of an archive into the cache folder, once per content, and return that folder.
 
     Raises:
-        GameFileError: the archive is damaged, too large, or has a member that would leave its folder.
+        GameFileError: the archive is damaged, encrypted, too large, or has a member that would leave its folder.
+        OreoError: the cache folder cannot be written.
     """
     archive = Path(archive)
     folder = cache_root() / "games" / _content_hash(archive)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpacking-"))
     try:
-        _unpack(archive, unfinished)
-        os.rename(unfinished, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=".unpacking-", ignore_cleanup_errors=True
+        ) as unfinished:
+            _unpack(archive, Path(unfinished))
+            os.rename(unfinished, folder)
     except (
         tarfile.TarError,
+        gzip.BadGzipFile,
         zipfile.BadZipFile,
         lzma.LZMAError,
         zlib.error,
@@ -331,9 +338,10 @@ def unpack_archive(archive: PathLike) -> Path:
         raise GameFileError(f"{archive} is damaged ({error}); fetch it again.") from error
     except OSError as error:
         if not folder.is_dir():  # else another process has just finished the same work
-            raise GameFileError(f"{archive} cannot be unpacked to {folder.parent}: {error}.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            raise OreoError(
+                f"{archive} cannot be unpacked to {folder.parent} ({error.strerror or error}): free some space "
+                f"there, or set XDG_CACHE_HOME to a folder that can be written."
+            ) from error
     return folder
 
 
@@ -371,6 +379,8 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Any]]:
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
+                if info.flag_bits & ENCRYPTED:
+                    raise GameFileError(f"{archive} is encrypted: unpack it, and give the folder.")
                 if not info.is_dir():
                     yield info.filename, info.file_size, lambda info=info: zipped.open(info)
         return
