@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # `make demo ALFWORLD_DATA=DIR_OR_ARCHIVE` plays real games; unset, the demo generates its own.
-GAMES := $(if $(ALFWORLD_DATA),--games "$(ALFWORLD_DATA)")
+GAMES := $(if $(ALFWORLD_DATA),$(if $(findstring OREO-Reasoning,$(ARGS)),,--games "$(ALFWORLD_DATA)"))
 GAME_FILES = $(or $(wildcard $(ALFWORLD_DATA)/*.tar.*),"$(ALFWORLD_DATA)")
 BENCH := $(BIN)/python benchmarks
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,11 @@ def test_public_names_are_complete(name):
     }
     public = set(getattr(importlib.import_module(name), "__all__", []))
     assert exported <= public
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(("options", "games"), [("", True), ("--env=OREO-Reasoning", False)])
+def test_the_demo_gets_alfworlds_games_where_it_plays_them(options, games):
+    command = ["make", "--dry-run", "demo", "ALFWORLD_DATA=/games", f"ARGS={options}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ('--games "/games"' in done.stdout) == games
