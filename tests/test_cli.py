@@ -131,7 +131,7 @@ def test_an_option_that_the_method_makes_no_use_of_is_refused(tmp_path, capsys):
 
 
 LONG, SHORT = "print('x\\n' * 200_000)", "print('x')"
-RICH = "__import__('rich.console').console.Console().print('x\\n' * 200_000)"
+RICH = "__import__('rich.console').console.Console().print('x')"
 
 
 @pytest.mark.parametrize(
