@@ -215,7 +215,9 @@ def add_report(commands: Commands) -> None:
     """Options of ``report``."""
     parser = _command(commands, "report", run_report, "write one self-contained HTML page about a dataset")
     parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
-    parser.add_argument("--output", "-o", type=Path, default=Path("report.html"), help="default: %(default)s")
+    parser.add_argument(
+        "--output", "-o", type=_file, default=Path("report.html"), help="default: %(default)s"
+    )
     parser.add_argument(
         "--limit",
         type=_positive,
@@ -437,7 +439,7 @@ def add_eval(commands: Commands) -> None:
     parser.add_argument(
         "--output",
         "-o",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="write the results as JSON, the episodes beside it; resumes",
     )
@@ -472,7 +474,7 @@ def add_bench(commands: Commands) -> None:
     )
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="stages at once; default: 1")
     parser.add_argument("--output", "-o", type=Path, metavar="DIR", help="default: runs/bench/SUITE")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="default: results/SUITE.json")
+    parser.add_argument("--results", type=_file, metavar="FILE", help="default: results/SUITE.json")
 
 
 def run_bench(args: argparse.Namespace) -> int | None:
@@ -490,7 +492,7 @@ def add_dataset(commands: Commands) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     info = _command(verbs, "info", run_dataset_info, "count episodes, steps and successes")
     info.add_argument("path", type=Path)
-    info.add_argument("--card", type=Path, metavar="FILE", help="also write the summary to this file")
+    info.add_argument("--card", type=_file, metavar="FILE", help="also write the summary to this file")
     info.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     verify = _command(verbs, "verify", run_dataset_verify, "check the files, and that each episode recurs")
     verify.add_argument("path", type=Path)
@@ -642,6 +644,13 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 _shard.__name__ = "I/N"
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: give a file")
+    return path
 
 
 def _positive(text: str) -> int:

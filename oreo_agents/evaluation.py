@@ -241,7 +241,7 @@ def run(args: argparse.Namespace) -> int:
     from oreo_agents.report.plots import budget_plot
     from oreo_agents.report.tables import success_table
 
-    _check(args)
+    _refuse_idle_options(args)
     results = list(_results(args))
     if args.output and len(results) > 1:
         budget_plot(results, args.output.with_suffix(".png"))
@@ -249,18 +249,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Refuse what could not be written, or would make no difference, before anything is played.
-
-    Raises:
-        ConfigurationError: it names the option.
-    """
+def _refuse_idle_options(args: argparse.Namespace) -> None:
+    """Raise ConfigurationError if a player without a model is to choose in some way."""
     from oreo_agents.agents.scripted import SCRIPTED
 
-    if args.output and args.output.is_dir():
-        raise ConfigurationError(
-            f"{args.output} is a folder: give --output a file, such as {args.output / 'results.json'}"
-        )
     given = {"--select": args.select, "--k": args.k, "--endpoint": args.endpoint, "--model": args.model}
     given |= {"--temperature": args.temperature != 1, "--logprob-weight": args.logprob_weight}
     idle = [option for option, value in given.items() if value]

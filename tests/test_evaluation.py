@@ -1,7 +1,6 @@
 """Results against counts made by hand, and files that are whole or not there."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -178,8 +177,6 @@ def test_killed_and_resumed_it_ends_with_the_identical_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["-o", "."], ". is a folder: give --output a file, such as results.json"),
-        (["-o", "there"], "there is a folder: give --output a file, such as there/results.json"),
         (["--select", "best_of_k"], "expert has no model and makes no use of --select: leave it out"),
         (["--k", "1", "5"], "makes no use of --k"),
         (["--temperature", "2"], "makes no use of --temperature"),
@@ -187,12 +184,9 @@ def test_killed_and_resumed_it_ends_with_the_identical_file(tmp_path):
         (["--endpoint", "http://localhost"], "makes no use of --endpoint"),
     ],
 )
-def test_what_would_be_in_vain_is_refused_before_playing(tmp_path, monkeypatch, capsys, options, said):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "there").mkdir()
+def test_scripted_players_take_no_options_of_a_model(capsys, options, said):
     assert main(["eval", "--agent", "expert", "--split", "generated", "-n", "1", *options]) == 2
     assert said in capsys.readouterr().err
-    assert os.listdir(tmp_path) == ["there"]
 
 
 def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
