@@ -19,7 +19,7 @@ from typing import Any
 
 from oreo_agents.agents import SELECTS
 from oreo_agents.errors import ConfigurationError, OreoError
-from oreo_agents.terminal.printable import printable
+from oreo_agents.printable import printable
 
 SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
 METHODS = (

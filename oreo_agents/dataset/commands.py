@@ -18,7 +18,7 @@ from oreo_agents.dataset.verify import replay_environment
 from oreo_agents.dataset.verify import verify as verify_episodes
 from oreo_agents.dataset.view import concatenate, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.terminal.printable import printable
+from oreo_agents.printable import printable
 from oreo_agents.trajectory import Trajectory
 
 

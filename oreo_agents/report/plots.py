@@ -10,9 +10,9 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from oreo_agents.printable import printable
 from oreo_agents.report.tables import Result
 from oreo_agents.statistics import wilson
-from oreo_agents.terminal.printable import printable
 
 GREY, BLUE, DEEP_BLUE = "#a9b1bc", "#6f9fd8", "#1f5fa8"
 """Baselines, OREO's policy alone, and OREO's policy with its critic choosing."""

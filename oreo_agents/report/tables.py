@@ -17,8 +17,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from oreo_agents.printable import printable
 from oreo_agents.statistics import wilson
-from oreo_agents.terminal.printable import printable
 
 Result = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.terminal.printable import printable
+from oreo_agents.printable import printable
 from oreo_agents.terminal.views import plain
 
 WIDE = 80

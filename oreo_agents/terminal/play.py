@@ -23,10 +23,10 @@ from rich.text import Text
 from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.environments import environments, source_options
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.recorder import dialect_of
+from oreo_agents.printable import printable
+from oreo_agents.recorder import dialect_of, spec_for
 from oreo_agents.terminal.map import map_table, seen
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.printable import printable
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.views import decision, plain, steps
 from oreo_agents.terminal.watch import AgentPlayer
@@ -235,14 +235,14 @@ def recording(path: Path | None, session: Session) -> Iterator[TrajectoryWriter 
     """The dataset at ``path``, held from before the first step; a new one stays only if it gets an episode.
 
     Raises:
-        DatasetError: it cannot be recorded into.
+        DatasetError: it cannot be recorded into, or holds episodes of another environment.
     """
     if path is None:
         yield None
         return
     new = not path.exists()
     dialect = dialect_of(session.env.unwrapped)
-    with TrajectoryWriter(path, env_spec=session.env.spec, dialect=dialect) as writer:
+    with TrajectoryWriter(path, env_spec=spec_for(path, session.env), dialect=dialect) as writer:
         try:
             yield writer
         finally:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from oreo_agents.printable import printable
 from oreo_agents.terminal.cursor import Cursor
-from oreo_agents.terminal.printable import printable
 
 HELP = """\
 right left    step forward, back

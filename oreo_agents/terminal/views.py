@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oreo_agents.dataset.verify import Difference
-from oreo_agents.terminal.printable import printable
+from oreo_agents.printable import printable
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"

@@ -3,8 +3,8 @@ from math import inf, nan
 import pytest
 from episodes import HOSTILE, episode, printed
 
+from oreo_agents.printable import printable
 from oreo_agents.terminal.map import map_table, seen
-from oreo_agents.terminal.printable import printable
 from oreo_agents.terminal.views import (
     SideBySide,
     StepView,
