@@ -18,7 +18,6 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any, Protocol
 
-from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import printable
 from oreo_agents.report.beliefs import Beliefs
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
@@ -32,8 +31,6 @@ def run(args: argparse.Namespace) -> int:
     """``oreo-agents report``."""
     from oreo_agents.dataset import load_trajectories
 
-    if args.output.is_dir():
-        raise ConfigurationError(f"{args.output} is a folder: name the report's file, such as report.html")
     episodes = load_trajectories(args.path)
     page = report_page(str(args.path), episodes, args.limit)
     args.output.parent.mkdir(parents=True, exist_ok=True)

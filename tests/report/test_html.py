@@ -80,10 +80,3 @@ def test_a_missing_dataset_leaves_no_page(tmp_path, capsys):
     assert cli.main(["report", str(tmp_path / "none"), "-o", str(tmp_path / "r.html")]) == 2
     assert not (tmp_path / "r.html").exists()
     assert "none" in capsys.readouterr().err
-
-
-def test_a_folder_is_no_report(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["report", str(tmp_path / "d"), "-o", "."]) == 2
-    assert ". is a folder: name the report's file" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
