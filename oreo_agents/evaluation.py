@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import random
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter, read_meta
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError, EngineError
+from oreo_agents.printable import printable
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.stages import identity
 from oreo_agents.statistics import wilson
@@ -121,10 +123,25 @@ def evaluate(
     slots: int = 64,
     progress: bool = True,
     journal: TrajectoryWriter | None = None,
+    partly: bool = False,
 ) -> tuple[Result, list[Trajectory]]:
-    """Play every game once, or continue where ``journal`` stopped; the result and the episodes."""
+    """Play every game once, or continue where ``journal`` stopped; the result and the episodes.
+
+    Raises:
+        EngineError: episodes could not be played for reasons outside the policy; with ``partly`` only if all of them.
+    """
     trajectories = play(make_env, agent, games, seed, slots, method if progress else "", journal)
-    return summarise(trajectories, method), trajectories
+    result = summarise(trajectories, method)
+    if result["errors"] and not partly:
+        raise EngineError(failures(result))
+    return result, trajectories
+
+
+def failures(result: Result) -> str:
+    """How many games of a result could not be played, and why the first of them."""
+    game, reason = next(iter(result["errors"].items()))
+    failed = len(result["errors"])
+    return f"{failed} of {failed + result['n']} games could not be played, the first of them {game}: {reason}"
 
 
 def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
@@ -246,6 +263,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output and len(results) > 1:
         budget_plot(results, args.output.with_suffix(".png"))
     Console().print(success_table(results))
+    for result in results:
+        if result["errors"]:
+            print(printable(f"{result['method']}: {failures(result)}"), file=sys.stderr)
     return 0
 
 
@@ -278,7 +298,9 @@ def _results(args: argparse.Namespace) -> Iterator[Result]:
         agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
         label = f"{agent.name} {search_title(select, k)}"
         with _journal(args.output, label, {**known, **sampling}) as journal:
-            result, _ = evaluate(make_env, agent, games, label, args.seed, args.num_envs, journal=journal)
+            result, _ = evaluate(
+                make_env, agent, games, label, args.seed, args.num_envs, journal=journal, partly=True
+            )
         results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})
         if args.output:
             write_json(args.output, [_only(result, clock=False) for result in results])

@@ -308,9 +308,13 @@ def agent_folder(path: str | Path) -> Path:
     """Where an agent may be written: a new or empty folder, or another agent's, which is replaced.
 
     Raises:
-        CheckpointError: something else is there, and would be lost.
+        CheckpointError: something else is there, and would be lost, or the folder cannot be replaced.
     """
     folder = Path(path).resolve()
+    if folder == Path.cwd() or folder.is_mount():
+        raise CheckpointError(
+            f"{path} is in use (the folder you are in, or a mounted one) and cannot be replaced: choose a folder in it"
+        )
     if folder.exists() and not (folder / AGENT).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise CheckpointError(f"{path} holds something else than an agent: choose a new folder for the agent")
     return folder

@@ -201,6 +201,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         self._env_id = _env_id(env)
         self._seeds = _Seeds()
         self._mode = AutoresetMode((env.metadata or {}).get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._wording: str | None = None
         self._episodes: list[Episode | None] = [None] * env.num_envs
 
     def reset(
@@ -272,7 +273,9 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         spec = self.env.spec
         if spec is None or spec.id != ALFWORLD or spec.kwargs.get("backend", "native") != "native":
             return None
-        return envs.get_attr("dialect")[0] or envs.get_attr("game")[0].wording
+        if self._wording is None:
+            self._wording = envs.get_attr("dialect")[0] or envs.get_attr("game")[0].wording
+        return self._wording
 
     def _finish(self, index: int, terminated: bool, truncated: bool) -> None:
         episode, self._episodes[index] = self._episodes[index], None

@@ -36,7 +36,7 @@ class _Running:
         try:
             self.observation, self.info = env.reset(seed=episode.seed, options={"game": episode.game})
         except GameFileError as error:
-            self.observation, self.info = "", {"game": str(episode.game)}
+            self.observation, self.info = "", {"game": _name(env, episode.game)}
             self.metadata |= {"ended": str(error), "failed": True}
             self.truncated = True
 
@@ -135,3 +135,9 @@ def _step(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
     return [
         slot for (slot, run), decision in zip(running.items(), decisions, strict=True) if run.step(decision)
     ]
+
+
+def _name(env: gym.Env[str, str], game: Any) -> str:
+    """Of a game that was asked for by name or position."""
+    names = getattr(getattr(env.unwrapped, "games", None), "names", None)
+    return names[game] if names and isinstance(game, int) else str(game)

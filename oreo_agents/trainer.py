@@ -309,7 +309,7 @@ class OreoTrainer(Trainer):
     def before_step(self) -> None:
         """While the critic learns alone, the policy's weights do not decay, either."""
         for group in cast(torch.optim.Optimizer, self.optimizer).param_groups:
-            if group["part"] == "policy":
+            if group.get("part") == "policy":
                 group["weight_decay"] = 0.0 if self._warming_up else self.args.weight_decay
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:

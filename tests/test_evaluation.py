@@ -12,9 +12,12 @@ import pytest
 from learning import ToyRoom, Visitor, episode
 
 from oreo_agents.agents import Decision
+from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
+from oreo_agents.data import generate
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.environments import environments
 from oreo_agents.errors import EngineError
 from oreo_agents.evaluation import evaluate, pick_games, play, summarise, write_json
 from oreo_agents.models import save_agent
@@ -104,6 +107,22 @@ def test_episodes_that_failed_are_no_failures_of_the_policy():
     assert result["ended_early"] == {"full": 1}
     with pytest.raises(EngineError, match=r"none of 2 episodes.*the server answers 500"):
         summarise([broken, broken], "m")
+
+
+def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_them(tmp_path, capsys):
+    damaged = sorted(generate(tmp_path / "games", count=3).rglob("game.tw-pddl"))[1]
+    damaged.write_text("{")
+    make_env = environments(games=tmp_path / "games", expert=True)
+    with pytest.raises(
+        EngineError, match=r"1 of 3 games could not be played, the first of them .*trial_g000001: "
+    ):
+        evaluate(make_env, ScriptedAgent("expert"), range(3), "expert", progress=False)
+    command = f"eval --agent expert --games {tmp_path / 'games'} -o {tmp_path / 'r.json'}"
+    assert main(command.split()) == 0
+    name = f"{damaged.parent.parent.name}/{damaged.parent.name}"
+    assert f"1 of 3 games could not be played, the first of them {name}: " in capsys.readouterr().err
+    (result,) = json.loads((tmp_path / "r.json").read_text())
+    assert result["n"] == 2 and list(result["errors"]) == [name]
 
 
 def test_finished_episodes_are_kept_and_not_played_again(tmp_path):

@@ -445,7 +445,8 @@ def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenize
         train("sft", EPISODES, start, f"{tmp_path}/link/", save_every=1, **options)
         assert (tmp_path / "link").is_symlink() and load_policy(tmp_path / "new")
     monkeypatch.chdir(tmp_path / "new")
-    train("sft", EPISODES, start, ".", **options)
+    with pytest.raises(CheckpointError, match="the folder you are in"):
+        train("sft", EPISODES, start, ".", **options)
     assert {path.name for path in tmp_path.iterdir()} == {"start", "home", "new", "link"}
 
 

@@ -233,6 +233,6 @@ def cut(episode: Trajectory, limit: int) -> Trajectory:
     if episode.terminated and len(episode) <= limit:
         return episode
     turns = tuple(replace(turn, reward=0.0) for turn in episode.turns[:limit])
-    early = len(episode) < limit
-    metadata = {k: v for k, v in episode.metadata.items() if k != "ended" or early}
+    counts = len(episode) < limit or "failed" in episode.metadata
+    metadata = {k: v for k, v in episode.metadata.items() if k != "ended" or counts}
     return replace(episode, turns=turns, terminated=False, truncated=True, metadata=metadata)

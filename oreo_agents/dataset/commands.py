@@ -25,7 +25,7 @@ from oreo_agents.trajectory import Trajectory
 def info(path: PathLike, card: PathLike | None = None, as_json: bool = False) -> int:
     """Print what a dataset contains as Markdown, or as JSON; also write the Markdown to the file ``card``."""
     dataset = load_trajectories(path)
-    text = dataset_card(dataset, Path(path).resolve().name).rstrip()
+    text = dataset_card(dataset, Path(os.path.abspath(path)).name).rstrip()
     if card is not None:
         Path(card).write_text(text + "\n", encoding="utf-8")
     print(json.dumps(dataset_info(dataset).as_json(), indent=1) if as_json else text)

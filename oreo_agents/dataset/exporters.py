@@ -110,9 +110,11 @@ def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
     Episodes without a turn are left out: nobody answers in them.
     """
     for index, episode in enumerate(dataset.filter(length=lambda turns: turns > 0)):
+        messages = [*to_messages(episode), {"role": "user", "content": episode.final_observation}]
         said = [
-            {"from": "human" if message["role"] == "user" else "gpt", "value": message["content"]}
-            for message in [*to_messages(episode), {"role": "user", "content": episode.final_observation}]
+            {"from": "gpt" if acts else "human", "loss": acts, "value": message["content"]}
+            for message in messages
+            for acts in [message["role"] == "assistant"]
         ]
         yield {
             "id": index,

@@ -150,7 +150,6 @@ def _reworded(turn: Turn, observation: str) -> Turn:
 # --------------------------------------------------------------------------------------------- ShareGPT
 
 _THOUGHT = re.compile(r"(?:Thought:\s*(.*?)\s*)?Action:\s*(.*)", re.DOTALL | re.IGNORECASE)
-_ACKNOWLEDGED = re.compile(r"OK\.?( I'll follow your instructions.*)?", re.DOTALL | re.IGNORECASE)
 _OFFERED = re.compile(r"\s*AVAILABLE ACTIONS:\s*(.*)", re.DOTALL)
 _SPEAKERS = ({"human", "user"}, {"gpt", "assistant"})
 _TASK = re.compile(r"Your task is to: (.*)")
@@ -181,7 +180,9 @@ def _conversation(record: dict[str, Any], agent: str) -> Trajectory:
 
 
 def _is_preamble(message: dict[str, Any]) -> bool:
-    return message.get("loss") is False or _ACKNOWLEDGED.fullmatch(message["value"].strip()) is not None
+    """Whether an agent's first message takes note of instructions: not learnt from, or where that is not said, "OK"."""
+    loss = message.get("loss")
+    return message["value"].strip().upper().startswith("OK") if loss is None else loss is False
 
 
 def _thought_and_action(text: str) -> tuple[str, str]:

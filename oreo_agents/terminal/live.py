@@ -37,7 +37,9 @@ class Tally:
     """From the start to the end of the newest episode."""
 
     def add(self, trajectory: Trajectory) -> None:
-        """Count an episode that has ended."""
+        """Count an episode that has ended, unless it failed for reasons outside the policy."""
+        if trajectory.metadata.get("failed"):
+            return
         self.played[trajectory.task_type] += 1
         self.won[trajectory.task_type] += trajectory.success
         self.steps += len(trajectory)

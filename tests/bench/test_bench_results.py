@@ -133,6 +133,8 @@ def test_a_context_that_filled_up_later_did_not_end_the_shorter_episode():
     before = replace(won_in(30, terminated=False), metadata={"ended": "the context is full"})
     ended = [at_limit([full, before], limit, trial)["ended_early"] for limit in trial.step_limits]
     assert ended == [{"the context is full": 2}, {"the context is full": 1}]
+    broken = replace(won_in(45), metadata={"ended": "the server answers 500", "failed": True})
+    assert list(at_limit([full, broken], 40, trial)["errors"].values()) == ["the server answers 500"]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_agenttraj(tmp_path):
     assert (episode.game, episode.success, episode.final_observation) == ("alfworld_7", True, "")
 
 
-@pytest.mark.parametrize("answer", ["OK", "OK.", "OK. I'll follow your instructions."])
+@pytest.mark.parametrize("answer", ["OK", "Ok, got it!", "Okay, I understand.", "OK. I will follow."])
 def test_instructions_are_told_by_their_answer(tmp_path, answer):
     told = [{"from": "human", "value": "Interact with a household."}, {"from": "gpt", "value": answer}]
     record = {**ETO, "conversations": [*told, *ETO["conversations"]]}

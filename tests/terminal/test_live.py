@@ -24,6 +24,12 @@ def test_success_has_wilsons_interval():
     assert list(Tally().lines()) == []
 
 
+def test_an_episode_that_could_not_be_played_counts_for_nothing():
+    counted = tally(True)
+    counted.add(Trajectory((), game="damaged", truncated=True, metadata={"failed": True, "ended": "damaged"}))
+    assert counted.success() == tally(True).success() and counted.newest.success
+
+
 def test_the_newest_episode_is_told_with_its_last_action():
     out = printed(Group(*tally(True, False).lines()))
     assert "newest: open it  not won: step limit after 3 steps" in out
