@@ -22,6 +22,8 @@ from oreo_agents.errors import ConfigurationError, OreoError
 from oreo_agents.printable import printable
 
 SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
+GENERATED = "generated where no data is found"
+"""Which split ALFWorld plays if none is named."""
 METHODS = (
     "sft",
     "rejection",
@@ -605,16 +607,14 @@ def _add_temperature(parser: Options) -> None:
     )
 
 
-def _add_game_options(
-    parser: Options, seed: int | None = 0, alfworld: str = "generated where no data is found"
-) -> None:
+def _add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENERATED) -> None:
     parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
     _add_game_source(parser, alfworld)
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
     _add_seed(parser, seed)
 
 
-def _add_game_source(parser: Options, alfworld: str = "generated where no data is found") -> None:
+def _add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
     parser.add_argument("--split", choices=SPLITS, help=f"default: train; in ALFWorld {alfworld}")
     parser.add_argument(
         "--games",

@@ -40,6 +40,7 @@ from oreo_envs.alfworld.data import (
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.folders import in_use
 
 Progress = Callable[[int, int], None]
 """Called with the amount done and the total: bytes of a download, games of a generation."""
@@ -107,7 +108,7 @@ def _new_folder(target: Path, sources: Sequence[str]) -> Iterator[Path]:
 
 def _check_free(target: Path) -> None:
     if target.is_dir() and not any(target.iterdir()):
-        if target.samefile(Path.cwd()) or target.is_mount():
+        if in_use(target):
             raise ConfigurationError(
                 f"{target} is in use (the folder you are in, or a mounted one) and cannot be replaced; choose a "
                 "folder inside it."

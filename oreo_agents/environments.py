@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.alfworld.data import GameFiles
-from oreo_envs.math.tasks import ReadProblems
 
 from oreo_agents.errors import ConfigurationError
 
@@ -97,6 +95,9 @@ def content_hash(games: Any, indices: Sequence[int]) -> str:
         games: the games of an environment.
         indices: which of them.
     """
+    from oreo_envs.alfworld.data import GameFiles
+    from oreo_envs.math.tasks import ReadProblems
+
     if not isinstance(games, GameFiles | ReadProblems):
         indices = indices[:HASHED]
     digest = hashlib.sha256()

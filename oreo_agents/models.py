@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +42,7 @@ from oreo_agents.adapters import (
     second_adapters,
 )
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.folders import in_use, replace_folder
 from oreo_agents.model_card import model_card
 
 AGENT = "agent.json"
@@ -236,7 +236,7 @@ def local_folder(path: str | Path) -> str | Path:
     if Path(path).exists() or not _may_be_hub_name(str(path)):
         return path
     with _as_checkpoint_error(path), _without_bars():
-        folder = Path(snapshot_download(str(path), allow_patterns=["agent.json", "policy/*", "critic/*"]))
+        folder = Path(snapshot_download(str(path), allow_patterns=[AGENT, "policy/*", "critic/*"]))
     return folder if (folder / "policy").is_dir() else path
 
 
@@ -311,7 +311,7 @@ def agent_folder(path: str | Path) -> Path:
         CheckpointError: something else is there, and would be lost, or the folder cannot be replaced.
     """
     folder = Path(path).resolve()
-    if folder == Path.cwd() or folder.is_mount():
+    if in_use(folder):
         raise CheckpointError(
             f"{path} is in use (the folder you are in, or a mounted one) and cannot be replaced: choose a folder in it"
         )
@@ -340,21 +340,6 @@ def merged(policy: PreTrainedModel, critic: Critic | None) -> tuple[PreTrainedMo
 def weights_below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries of a state dict under ``prefix``, without it."""
     return {name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)}
-
-
-def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a new folder and put it at ``path`` in one rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    write(partial)
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    partial.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _policy_path(path: str | Path) -> str | Path:

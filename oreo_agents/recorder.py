@@ -16,8 +16,6 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from oreo_envs.alfworld.data import find_games
-from oreo_envs.alfworld.generator import GeneratedGames
 
 from oreo_agents.dataset.store import TrajectoryWriter, meta_so_far
 from oreo_agents.environments import ALFWORLD
@@ -335,6 +333,9 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     Raises:
         DatasetError: the dataset is of another environment, or of other games and nobody asked for these.
     """
+    from oreo_envs.alfworld.data import find_games
+    from oreo_envs.alfworld.generator import GeneratedGames
+
     stored = meta_so_far(Path(path)).env_spec or {}
     if env.spec is None:
         return None

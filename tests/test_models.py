@@ -7,7 +7,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.models import Critic, lm_head, load_critic, load_policy, replace_folder, save_agent
+from oreo_agents.folders import replace_folder
+from oreo_agents.models import Critic, lm_head, load_critic, load_policy, save_agent
 
 IDS = torch.tensor([[2, 9, 7, 8, 4, 5]])
 
