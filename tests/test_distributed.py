@@ -17,7 +17,10 @@ ASSETS = HERE.parent / "oreo_agents" / "assets" / "accelerate"
 CONFIGS = sorted(ASSETS.glob("*.yaml"))
 LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ASSETS / "fsdp2.yaml"))
 LAUNCH = (*LAUNCH, "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no")
-LAUNCH = (*LAUNCH, "--main_process_port", "0")
+PORT = (
+    20_000 + os.getpid() % 10_000
+)  # below those that the system gives to others between choosing and binding
+LAUNCH = (*LAUNCH, "--main_process_port", str(PORT))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,8 @@ def folder(tmp_path_factory):
             str(processes),
             *METHODS,
         ]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=280)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
