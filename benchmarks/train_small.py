@@ -23,7 +23,7 @@ from oreo_agents.collect import record, record_rollouts
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import environments
-from oreo_agents.evaluation import evaluate, write_json
+from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.train import train
 
 GAMES = slice(900_000)

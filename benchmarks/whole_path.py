@@ -24,9 +24,9 @@ from oreo_agents.bench.provenance import commit
 from oreo_agents.bench.results import by_task_type
 from oreo_agents.demo import setting, whole_path
 from oreo_agents.environments import ALFWORLD
-from oreo_agents.evaluation import write_json
+from oreo_agents.evaluation.evaluate import write_json
+from oreo_agents.evaluation.statistics import paired_difference, wilson
 from oreo_agents.report.tables import to_markdown
-from oreo_agents.statistics import paired_difference, wilson
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from rich.text import Text
 from torch import Tensor
 from transformers import TrainerCallback
 
-from oreo_agents.progress import progress_bar
-from oreo_agents.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.terminal.live import Tally
+from oreo_agents.terminal.progress import progress_bar
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from oreo_agents.agents import SELECTS
+from oreo_agents.agents.agent import SELECTS
 from oreo_agents.errors import ConfigurationError, OreoError
 from oreo_agents.printable import printable
 
@@ -449,7 +449,7 @@ def add_eval(commands: Commands) -> None:
 
 def run_eval(args: argparse.Namespace) -> int | None:
     """Evaluate an agent."""
-    from oreo_agents import evaluation
+    from oreo_agents.evaluation.evaluate import evaluate as evaluation
 
     return evaluation.run(args)
 
@@ -626,7 +626,7 @@ def _add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
 @contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr; call it with the amount done and the total."""
-    from oreo_agents.progress import progress_bar
+    from oreo_agents.terminal.progress import progress_bar
 
     with progress_bar() as bar:
         task = bar.add_task(label, total=None)

@@ -25,7 +25,7 @@ import gymnasium as gym
 import numpy as np
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents import SEARCHES
+from oreo_agents.agents.agent import SEARCHES
 from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
@@ -34,7 +34,7 @@ from oreo_agents.recorder import RecordTrajectories, dialect_of, spec_for
 from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
-    from oreo_agents.agents import Agent
+    from oreo_agents.agents.agent import Agent
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset.store import TrajectoryWriter
 
@@ -508,6 +508,6 @@ def _shown(waiting: Sequence[tuple[str, int]], summary: Summary, progress: bool)
     """The episodes to play, while a progress bar shows what ``summary`` says."""
     if not progress:
         return waiting
-    from oreo_agents.progress import track
+    from oreo_agents.terminal.progress import track
 
     return track(waiting, len(waiting), "recording", summary.notes)

@@ -19,7 +19,8 @@ from rich.console import Console
 from oreo_agents.demo import Arena, Recipe, setting
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, evaluate, write_json
+from oreo_agents.evaluation.evaluate import evaluate, write_json
+from oreo_agents.evaluation.results import Result
 from oreo_agents.stages import Stage, Stages, identity
 
 Policy = str | Path | Stage

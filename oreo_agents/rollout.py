@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents import Agent, Decision
+from oreo_agents.agents.agent import Agent, Decision
 from oreo_agents.trajectory import Trajectory, Turn
 
 

@@ -232,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
 def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
     """Plays the games that the options name, the same ones every time."""
     from oreo_agents.environments import ALFWORLD, environments, source_options
-    from oreo_agents.evaluation import pick_games, play
+    from oreo_agents.evaluation.evaluate import pick_games, play
 
     unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
     options = source_options(args.env, args.split or unseen, args.games)

@@ -117,3 +117,17 @@ class Trajectory:
             total += reward
             out.append(total)
         return tuple(reversed(out))
+
+
+def outcome(trajectory: Trajectory) -> str:
+    """How the episode ended, in words."""
+    if trajectory.success:
+        return f"won in {steps(len(trajectory))}"
+    if trajectory.truncated:
+        return f"not won: step limit after {steps(len(trajectory))}"
+    return "lost" if trajectory.terminated else f"abandoned after {steps(len(trajectory))}"
+
+
+def steps(count: int) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count} step{'' if count == 1 else 's'}"

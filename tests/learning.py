@@ -2,7 +2,7 @@
 
 import gymnasium as gym
 
-from oreo_agents.agents import Decision
+from oreo_agents.agents.agent import Decision
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
 OPENING = (

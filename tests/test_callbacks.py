@@ -5,8 +5,8 @@ import torch
 from learning import EPISODES
 
 from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.models import save_agent
-from oreo_agents.statistics import wilson
 from oreo_agents.train import train
 
 

@@ -9,7 +9,7 @@ from oreo_envs.alfworld.expert import SearchingExpert
 from oreo_envs.alfworld.generator import generate_game
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents import Decision
+from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.collect import AGENTS, record, record_rollouts

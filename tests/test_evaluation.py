@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 from learning import ToyRoom, Visitor, episode
 
-from oreo_agents.agents import Decision
+from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
 from oreo_agents.data import generate
@@ -19,9 +19,10 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter
 from oreo_agents.environments import environments
 from oreo_agents.errors import EngineError
-from oreo_agents.evaluation import evaluate, pick_games, play, summarise, write_json
+from oreo_agents.evaluation.evaluate import evaluate, pick_games, play, write_json
+from oreo_agents.evaluation.results import summarise
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.models import save_agent
-from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
 

@@ -5,8 +5,8 @@ import pytest
 from learning import ToyRoom, Visitor
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents import Decision
-from oreo_agents.evaluation import play
+from oreo_agents.agents.agent import Decision
+from oreo_agents.evaluation.evaluate import play
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.trajectory import Action
 
@@ -147,7 +147,7 @@ def test_an_agent_that_cannot_go_on_ends_its_episode_alone():
 )
 def test_whatever_an_agent_says_alfworld_counts_it_as_invalid(said):
     from oreo_agents.environments import environments
-    from oreo_agents.evaluation import summarise
+    from oreo_agents.evaluation.results import summarise
 
     class Babbler(Visitor):
         def act_many(self, slots, observations, infos):

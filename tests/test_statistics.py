@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from oreo_agents.statistics import paired_difference, wilson
+from oreo_agents.evaluation.statistics import paired_difference, wilson
 
 
 # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.

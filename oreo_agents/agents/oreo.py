@@ -12,15 +12,18 @@ from oreo_envs.math import extract_answer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.agents import CONSTRAINED, RULES, SEARCHES, SELECTS, Decision, Select
-from oreo_agents.agents.deciders import Constrained, Decider, LookAhead, Propose, SolveSteps
+from oreo_agents.agents.agent import CONSTRAINED, RULES, SEARCHES, SELECTS, Decision, Select
+from oreo_agents.agents.constrained import Constrained
+from oreo_agents.agents.lookahead import LookAhead
+from oreo_agents.agents.propose import Decider, Propose
+from oreo_agents.agents.solve import SolveSteps
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
+from oreo_agents.inference.cached import CachedCritic, CachedPolicy
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
-from oreo_agents.inference.generate import CachedCritic, CachedPolicy
 from oreo_agents.inference.search import Rule
-from oreo_agents.inference.steps import StepSampler
+from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.models import (
     Critic,
     best_device,

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oreo_agents.agents import Decision
+from oreo_agents.agents.agent import Decision
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.trajectory import Action

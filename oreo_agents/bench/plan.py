@@ -15,7 +15,7 @@ from oreo_agents.bench.games import Arenas, Found, some_of
 from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic, training_options
 from oreo_agents.bench.work import Fit, Plays, Trial
 from oreo_agents.demo import STARTING_CHECKPOINT
-from oreo_agents.evaluation import search_title
+from oreo_agents.evaluation.results import search_title
 from oreo_agents.stages import Stage, identity
 from oreo_agents.train import FROM_SCRATCH
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from oreo_agents.agents import CONSTRAINED
+from oreo_agents.agents.agent import CONSTRAINED
 from oreo_agents.bench.plan import Verdict
-from oreo_agents.evaluation import Result
-from oreo_agents.statistics import Difference, paired_difference, wilson
+from oreo_agents.evaluation.results import Result
+from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson
 
 AVERAGED = (
     "invalid_action_rate",

@@ -24,7 +24,8 @@ from oreo_agents.bench.reading import load_suite
 from oreo_agents.bench.screen import Screen
 from oreo_agents.bench.suite import Suite, known
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, write_json
+from oreo_agents.evaluation.evaluate import write_json
+from oreo_agents.evaluation.results import Result
 from oreo_agents.stages import Stage, Stages, in_order
 
 OWN = "its policy alone"

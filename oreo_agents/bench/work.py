@@ -17,7 +17,8 @@ from typing import Any
 from oreo_agents.bench.games import Found
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
-from oreo_agents.evaluation import Result, evaluate, summarise, write_json
+from oreo_agents.evaluation.evaluate import evaluate, write_json
+from oreo_agents.evaluation.results import Result, summarise
 from oreo_agents.trajectory import Trajectory
 
 COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
@@ -199,7 +200,7 @@ def _agent(trial: Trial, path: Path, critic: Path | None) -> Any:
 
 def _judge(games: Found, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any]) -> None:
     from oreo_agents.dataset.store import TrajectoryWriter
-    from oreo_agents.report.beliefs import Beliefs
+    from oreo_agents.evaluation.beliefs import Beliefs
 
     make_env = environments(games.env_id, max(trial.step_limits), **options)
     with TrajectoryWriter(path / "episodes", dialect=games.dialect) as journal:

@@ -10,8 +10,8 @@ import numpy as np
 
 from oreo_agents.dataset.store import Meta
 from oreo_agents.dataset.view import TrajectoryDataset
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
-from oreo_agents.statistics import wilson
 
 HISTOGRAM_BINS = 10
 

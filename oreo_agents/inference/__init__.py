@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from oreo_agents.inference.generate import Proposals
+    from oreo_agents.inference.proposals import Proposals
 
 
 class Engine(Protocol):

@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from oreo_agents.chat import Chat
 from oreo_agents.errors import EngineError
-from oreo_agents.inference.generate import Proposals
-from oreo_agents.inference.slots import tree_of
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.tree import tree_of
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 

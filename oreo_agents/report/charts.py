@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from oreo_agents.report.beliefs import Bin, Moment
+from oreo_agents.evaluation.beliefs import Bin, Moment
 
 WIDTH, HEIGHT = 420, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 40

@@ -18,13 +18,12 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any, Protocol
 
+from oreo_agents.evaluation.beliefs import Beliefs, advantage, merged_candidates, probability, reason
+from oreo_agents.evaluation.results import TASK_TYPES
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
-from oreo_agents.report.beliefs import Beliefs
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
-from oreo_agents.report.tables import TASK_TYPES
-from oreo_agents.statistics import wilson
-from oreo_agents.terminal.views import advantage, merged_candidates, outcome, probability, reason
-from oreo_agents.trajectory import Candidate, Trajectory, Turn
+from oreo_agents.trajectory import Candidate, Trajectory, Turn, outcome
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
 from oreo_agents.report.tables import Result
-from oreo_agents.statistics import wilson
 
 GREY, BLUE, DEEP_BLUE = "#a9b1bc", "#6f9fd8", "#1f5fa8"
 """Baselines, OREO's policy alone, and OREO's policy with its critic choosing."""
@@ -93,7 +93,7 @@ def calibration_plot(results: Sequence[Result], path: str | Path, title: str = "
     """Draw the share of episodes won against V, one line per method, and return ``path``.
 
     Each result has ``calibration``: for ranges of V the mean ``predicted``, and how many ``episodes`` were ``won``
-    (:class:`oreo_agents.report.beliefs.Bin`). Several results of one method are added up, range by range.
+    (:class:`oreo_agents.evaluation.beliefs.Bin`). Several results of one method are added up, range by range.
     """
     from matplotlib.figure import Figure
 

@@ -17,20 +17,12 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from oreo_agents.evaluation.results import TASK_TYPES
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
-from oreo_agents.statistics import wilson
 
 Result = Mapping[str, Any]
 
-TASK_TYPES = {
-    "pick_and_place_simple": "Pick",
-    "look_at_obj_in_light": "Look",
-    "pick_clean_then_place_in_recep": "Clean",
-    "pick_heat_then_place_in_recep": "Heat",
-    "pick_cool_then_place_in_recep": "Cool",
-    "pick_two_obj_and_place": "Pick two",
-}
-"""ALFWorld's six task types with the names its papers print, in their order."""
 
 COSTS = {
     "prompt_tokens": "Read",

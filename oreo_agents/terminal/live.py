@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from oreo_agents.progress import progress_bar
-from oreo_agents.report.tables import TASK_TYPES
-from oreo_agents.statistics import wilson
-from oreo_agents.terminal.views import outcome, plain
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.evaluation.results import TASK_TYPES
+from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.terminal.progress import progress_bar
+from oreo_agents.terminal.views import plain
+from oreo_agents.trajectory import Trajectory, outcome
 
 QUIET = 30.0
 """Seconds between two lines in a pipe."""

@@ -28,8 +28,9 @@ from oreo_agents.recorder import dialect_of, spec_for
 from oreo_agents.terminal.map import map_table, seen
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.session import Session
-from oreo_agents.terminal.views import decision, plain, steps
+from oreo_agents.terminal.views import decision, plain
 from oreo_agents.terminal.watch import AgentPlayer
+from oreo_agents.trajectory import steps
 
 WORDS = {
     "hint": "the expert's next command",
@@ -102,7 +103,7 @@ def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
     """The agent that the options name."""
     if args.agent is None:
         return None
-    from oreo_agents.evaluation import load_agent
+    from oreo_agents.agents.load import load_agent
 
     return AgentPlayer(
         load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature), seed

@@ -6,11 +6,10 @@ code. The renderables follow the width and the encoding of the console they are 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, isfinite
+from math import isfinite
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
@@ -18,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from oreo_agents.dataset.verify import Difference
+from oreo_agents.evaluation.beliefs import advantage, merged_candidates, probability, reason, values
 from oreo_agents.printable import printable
-from oreo_agents.trajectory import Candidate, Trajectory, Turn
+from oreo_agents.trajectory import Trajectory, Turn, outcome
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 STATUS_STYLES = {"not_applicable": "yellow", "unparsable": "red"}
@@ -29,28 +29,6 @@ def plain(text: str, style: str = "", ascii_only: bool = False) -> Text:
     """``text`` as it can be shown anywhere, in plain ASCII if the console has nothing else."""
     safe = printable(text)
     return Text(safe.encode("ascii", "backslashreplace").decode() if ascii_only else safe, style=style)
-
-
-def values(trajectory: Trajectory) -> list[float | None]:
-    """V after each turn's action, None where no critic looked."""
-    return [turn.value for turn in trajectory.turns]
-
-
-def advantage(trajectory: Trajectory, step: int) -> float | None:
-    """How much more is expected after this action than before it; None for the first turn or without V.
-
-    V_t, read after the action, foretells this turn's reward and all later ones. Before the action that much was
-    expected as after the previous one, less the reward that came since: V_t - (V_(t-1) - r_(t-1)).
-    """
-    if step == 0:
-        return None
-    now, before = trajectory.turns[step], trajectory.turns[step - 1]
-    return None if now.value is None or before.value is None else now.value - before.value + before.reward
-
-
-def probability(logprob: float | None) -> float | None:
-    """Of an action, from the sum of its tokens' log-probabilities."""
-    return None if logprob is None else exp(min(logprob, 0.0))
 
 
 def sparkline(series: Sequence[float | None], width: int, ascii_only: bool = False) -> str:
@@ -139,20 +117,6 @@ def header(trajectory: Trajectory, step: int, ascii_only: bool = False) -> Rende
     return Group(*lines)
 
 
-def outcome(trajectory: Trajectory) -> str:
-    """How the episode ended, in words."""
-    if trajectory.success:
-        return f"won in {steps(len(trajectory))}"
-    if trajectory.truncated:
-        return f"not won: step limit after {steps(len(trajectory))}"
-    return "lost" if trajectory.terminated else f"abandoned after {steps(len(trajectory))}"
-
-
-def steps(count: int) -> str:
-    """``1 step``, ``2 steps``."""
-    return f"{count} step{'' if count == 1 else 's'}"
-
-
 def difference(found: Difference) -> Text:
     """What a replay of the episode led to instead."""
     text = Text(f"\n{found.what} differs; played again it is:\n", "bold yellow")
@@ -173,32 +137,6 @@ def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
         numbers = _number(probability(candidate.logprob)), _number(candidate.value)
         table.add_row(">" if chosen else "", name, *numbers, Text(reason(turn) if chosen else "", "dim"))
     return table
-
-
-def merged_candidates(turn: Turn) -> list[tuple[Candidate, int]]:
-    """Each action that was proposed, with how often, best value first."""
-    best: dict[str, Candidate] = {}
-    for candidate in turn.candidates:
-        if candidate.action not in best or _key(candidate) > _key(best[candidate.action]):
-            best[candidate.action] = candidate
-    counts = Counter(candidate.action for candidate in turn.candidates)
-    ranked = sorted(best.values(), key=_key, reverse=True)
-    return [(candidate, counts[candidate.action]) for candidate in ranked]
-
-
-def reason(turn: Turn) -> str:
-    """Why the chosen candidate won, e.g. ``highest V by 0.12``."""
-    values = {candidate.action: candidate.value for candidate, _ in merged_candidates(turn)}
-    chosen = values.pop(turn.action, None)
-    if chosen is None:
-        return ""
-    others = [value for value in values.values() if value is not None]
-    if not others:
-        return "the only one that was judged" if values else "the only proposal"
-    margin = chosen - max(others)
-    return (
-        f"highest V by {margin:.3g}" if margin > 0 else "tied for V" if margin == 0 else "not the highest V"
-    )
 
 
 def decision(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
@@ -250,10 +188,6 @@ def _buckets(series: Sequence[float | None], width: int) -> list[Sequence[float 
 def _mean(series: Sequence[float | None]) -> float | None:
     known = [value for value in series if value is not None and isfinite(value)]
     return sum(known) / len(known) if known else None
-
-
-def _key(candidate: Candidate) -> float:
-    return float("-inf") if candidate.value is None else candidate.value
 
 
 def _number(value: float | None) -> str:

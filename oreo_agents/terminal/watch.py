@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oreo_agents.agents import Agent
+from oreo_agents.agents.agent import Agent
 from oreo_agents.terminal.session import Session
 from oreo_agents.trajectory import Action
 

@@ -7,14 +7,15 @@ from learning import OPENING, ToyRoom, random_decoder
 from oreo_envs.wrappers import OfferBranches
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from oreo_agents.agents.deciders import LookAhead
+from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import environments
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import summarise
+from oreo_agents.evaluation.results import summarise
+from oreo_agents.inference.cached import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint
-from oreo_agents.inference.generate import CachedCritic, Proposals
-from oreo_agents.inference.slots import tree_of
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.tree import tree_of
 from oreo_agents.models import Critic
 from oreo_agents.rollout import Episode, rollout
 

@@ -8,8 +8,8 @@ from oreo_agents.actor_critic import PolicyAndCritic
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import environments
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.inference.generate import Proposals
-from oreo_agents.inference.slots import Tree
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.tree import Tree
 from oreo_agents.models import Critic
 from oreo_agents.rollout import Episode, rollout
 

@@ -7,8 +7,8 @@ from learning import EPISODES
 
 from oreo_agents.bench.results import difference, differences, rounds, table
 from oreo_agents.bench.work import Trial, _updates, at_limit, cut
+from oreo_agents.evaluation.statistics import paired_difference
 from oreo_agents.models import save_agent
-from oreo_agents.statistics import paired_difference
 from oreo_agents.train import train
 from oreo_agents.trajectory import Trajectory, Turn
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 from learning import random_decoder
 
-from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals, pick
-from oreo_agents.inference.slots import Tree
+from oreo_agents.inference.cached import CachedCritic, CachedPolicy
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.sampling import pick
+from oreo_agents.inference.tree import Tree
 from oreo_agents.models import Critic
 
 VOCABULARY, END = 12, 3

@@ -5,7 +5,8 @@ import torch
 from learning import random_decoder
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.slots import SlotModel, Tree, tree_of
+from oreo_agents.inference.slots import SlotModel
+from oreo_agents.inference.tree import Tree, tree_of
 
 VOCABULARY = 40
 SHAPES = [("qwen3", 4, 2), ("qwen3", 4, 1), ("llama", 4, 2), ("llama", 2, 2)]

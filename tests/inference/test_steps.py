@@ -5,7 +5,7 @@ import torch
 from learning import OPENING, random_decoder
 
 from oreo_agents.inference.search import Solution, beam_search
-from oreo_agents.inference.steps import StepSampler
+from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.models import Critic
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from oreo_agents.report.beliefs import Beliefs, Moment
-from oreo_agents.statistics import wilson
+from oreo_agents.evaluation.beliefs import Beliefs, Moment
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.trajectory import Trajectory, Turn
 
 

@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from oreo_agents.report.beliefs import Bin, Moment
+from oreo_agents.evaluation.beliefs import Bin, Moment
 from oreo_agents.report.charts import Axes, _ticks, calibration_chart, interval_bar, value_chart
 
 

@@ -4,8 +4,8 @@ import re
 import pytest
 from rich.console import Console
 
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.report.tables import success_table, to_markdown
-from oreo_agents.statistics import wilson
 
 
 def printed(results, width, title=""):

@@ -4,7 +4,7 @@ import pytest
 from episodes import HOSTILE, episode, printed
 from rich.console import Group
 
-from oreo_agents.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.terminal import live
 from oreo_agents.terminal.live import Tally, watch
 from oreo_agents.trajectory import Trajectory, Turn

@@ -3,18 +3,10 @@ from math import inf, nan
 import pytest
 from episodes import HOSTILE, episode, printed
 
+from oreo_agents.evaluation.beliefs import advantage, merged_candidates, reason
 from oreo_agents.printable import printable
 from oreo_agents.terminal.map import map_table, seen
-from oreo_agents.terminal.views import (
-    SideBySide,
-    StepView,
-    Transcript,
-    advantage,
-    candidate_table,
-    merged_candidates,
-    reason,
-    sparkline,
-)
+from oreo_agents.terminal.views import SideBySide, StepView, Transcript, candidate_table, sparkline
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 

@@ -11,28 +11,26 @@ import json
 import random
 import sys
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_agents.agents import SEARCHES
+from oreo_agents.agents.agent import SEARCHES
+from oreo_agents.agents.load import load_agent
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter, read_meta
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError, EngineError
+from oreo_agents.evaluation.results import Result, failures, search_title, summarise
 from oreo_agents.printable import printable
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.stages import identity
-from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from oreo_agents.agents import Agent, Decision
-
-Result = dict[str, Any]
+    from oreo_agents.agents.agent import Agent, Decision
 
 
 def pick_games(make_env: MakeEnv, n: int | None, seed: int = 0) -> list[int]:
@@ -137,84 +135,6 @@ def evaluate(
     return result, trajectories
 
 
-def failures(result: Result) -> str:
-    """How many games of a result could not be played, and why the first of them."""
-    game, reason = next(iter(result["errors"].items()))
-    failed = len(result["errors"])
-    return f"{failed} of {failed + result['n']} games could not be played, the first of them {game}: {reason}"
-
-
-def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
-    """What a set of episodes comes to.
-
-    Episodes that failed for reasons outside the policy (``metadata["failed"]``) are counted and named, and are in no
-    other figure.
-
-    Returns:
-        ``method``, ``n``, ``successes``, ``success_rate``, ``wilson95``, ``by_task_type``,
-        ``invalid_action_rate`` (of all actions), ``mean_steps``, ``mean_steps_success``,
-        ``tokens_per_episode`` (read and generated, policy and critic), ``cost_per_episode`` (these apart, and
-        steps on the environment and on copies of it), ``seconds_per_episode`` and ``seconds_per_decision``
-        (shares of wall time, many being played at once), ``ended_early`` (reason: episodes, where the agent could
-        not go on), ``errors`` (game: reason), ``games`` and ``won`` (in the order played, for paired
-        comparisons).
-
-    Raises:
-        ConfigurationError: there are no episodes.
-        EngineError: all of them failed.
-    """
-    if not trajectories:
-        raise ConfigurationError("there are no episodes to summarise: ask for at least one game")
-    failed = [trajectory for trajectory in trajectories if trajectory.metadata.get("failed")]
-    played = [trajectory for trajectory in trajectories if not trajectory.metadata.get("failed")]
-    if not played:
-        raise EngineError(f"none of {len(failed)} episodes could be played: {failed[0].metadata['ended']}")
-    n, won = len(played), [trajectory.success for trajectory in played]
-    statuses = [turn.action_status for trajectory in played for turn in trajectory.turns]
-    winning = [len(trajectory) for trajectory in played if trajectory.success]
-    cost = _cost_per_episode(played)
-    seconds = sum(trajectory.metadata.get("seconds", 0.0) for trajectory in played)
-    return {
-        "method": method,
-        "n": n,
-        "successes": sum(won),
-        "success_rate": sum(won) / n,
-        "wilson95": list(wilson(sum(won), n)),
-        "by_task_type": _by_task_type(played),
-        "invalid_action_rate": sum(status not in (None, "ok") for status in statuses) / max(len(statuses), 1),
-        "mean_steps": cost["steps"],
-        "mean_steps_success": sum(winning) / max(len(winning), 1),
-        "tokens_per_episode": sum(cost[f"{kind}_tokens"] for kind in TOKENS),
-        "cost_per_episode": cost,
-        "seconds_per_episode": seconds / n,
-        "seconds_per_decision": seconds / max(sum(map(len, played)), 1),
-        "ended_early": dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
-        "errors": {trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
-        "games": [trajectory.game for trajectory in played],
-        "won": won,
-    }
-
-
-TOKENS = ("prompt", "generated", "critic")
-
-
-def _cost_per_episode(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    n, cost = len(trajectories), {"steps": sum(map(len, trajectories)) / len(trajectories)}
-    for kind in TOKENS:
-        tokens = (trajectory.metadata.get("tokens", {}).get(kind, 0) for trajectory in trajectories)
-        cost[f"{kind}_tokens"] = sum(tokens) / n
-    cost["simulated_steps"] = sum(t.metadata.get("simulated_steps", 0) for t in trajectories) / n
-    return cost
-
-
-def _by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"n": 0, "successes": 0})
-    for trajectory in trajectories:
-        counts[trajectory.task_type]["n"] += 1
-        counts[trajectory.task_type]["successes"] += trajectory.success
-    return dict(sorted(counts.items()))
-
-
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` whole or not at all."""
     path = Path(path)
@@ -222,29 +142,6 @@ def write_json(path: str | Path, value: Any) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(value, indent=1) + "\n")
     partial.replace(path)
-
-
-def load_agent(name: str, endpoint: str | None = None, model: str | None = None, **options: Any) -> Agent:
-    """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``.
-
-    Args:
-        name: which.
-        endpoint: URL of the OpenAI-compatible server that has the policy; tokenizer and critic are at the path.
-        model: what that server calls it; default: ``name``.
-        options: of :class:`oreo_agents.OreoAgent`.
-    """
-    from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
-
-    if name in SCRIPTED:
-        return ScriptedAgent(name)
-    from oreo_agents.agents.oreo import OreoAgent
-
-    if endpoint is None:
-        return OreoAgent.from_pretrained(name, **options)
-    from oreo_agents.inference.endpoint import Endpoint
-
-    options.pop("dtype", None)  # the critic of a remote policy is in float32
-    return OreoAgent.from_endpoint(Endpoint(endpoint, model or name), name, **options)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -315,17 +212,6 @@ def _settings(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
     for select in args.select or ["best_of_k" if args.k else "greedy"]:
         for k in (args.k or [5]) if select in SEARCHES else [1]:
             yield select, k
-
-
-def search_title(select: str, k: int) -> str:
-    """What a way to choose among ``k`` candidates is called in tables."""
-    titles = {
-        "best_of_k": f"best-of-{k}",
-        "lookahead": f"lookahead-{k} on the simulator",
-        "constrained_best_of_k": f"constrained best-of-{k}",
-    }
-    words = select.replace("_", "-")
-    return titles.get(select, f"{words}-{k}" if select in SEARCHES else words)
 
 
 @contextmanager

@@ -5,13 +5,14 @@ V is read after an action, so it estimates the reward of that action's turn and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from math import ceil, isfinite
+from math import ceil, exp, isfinite
 from statistics import mean
 
-from oreo_agents.statistics import wilson
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 BINS = 10
 COLUMNS = 50
@@ -116,3 +117,55 @@ def _quantile(ordered: list[float], share: float) -> float:
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def values(trajectory: Trajectory) -> list[float | None]:
+    """V after each turn's action, None where no critic looked."""
+    return [turn.value for turn in trajectory.turns]
+
+
+def advantage(trajectory: Trajectory, step: int) -> float | None:
+    """How much more is expected after this action than before it; None for the first turn or without V.
+
+    V_t, read after the action, foretells this turn's reward and all later ones. Before the action that much was
+    expected as after the previous one, less the reward that came since: V_t - (V_(t-1) - r_(t-1)).
+    """
+    if step == 0:
+        return None
+    now, before = trajectory.turns[step], trajectory.turns[step - 1]
+    return None if now.value is None or before.value is None else now.value - before.value + before.reward
+
+
+def probability(logprob: float | None) -> float | None:
+    """Of an action, from the sum of its tokens' log-probabilities."""
+    return None if logprob is None else exp(min(logprob, 0.0))
+
+
+def merged_candidates(turn: Turn) -> list[tuple[Candidate, int]]:
+    """Each action that was proposed, with how often, best value first."""
+    best: dict[str, Candidate] = {}
+    for candidate in turn.candidates:
+        if candidate.action not in best or _key(candidate) > _key(best[candidate.action]):
+            best[candidate.action] = candidate
+    counts = Counter(candidate.action for candidate in turn.candidates)
+    ranked = sorted(best.values(), key=_key, reverse=True)
+    return [(candidate, counts[candidate.action]) for candidate in ranked]
+
+
+def reason(turn: Turn) -> str:
+    """Why the chosen candidate won, e.g. ``highest V by 0.12``."""
+    values = {candidate.action: candidate.value for candidate, _ in merged_candidates(turn)}
+    chosen = values.pop(turn.action, None)
+    if chosen is None:
+        return ""
+    others = [value for value in values.values() if value is not None]
+    if not others:
+        return "the only one that was judged" if values else "the only proposal"
+    margin = chosen - max(others)
+    return (
+        f"highest V by {margin:.3g}" if margin > 0 else "tied for V" if margin == 0 else "not the highest V"
+    )
+
+
+def _key(candidate: Candidate) -> float:
+    return float("-inf") if candidate.value is None else candidate.value

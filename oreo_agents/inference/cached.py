@@ -6,81 +6,18 @@ knows nothing about text or environments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from oreo_agents.inference.slots import SlotModel, Tree, tree_of
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.sampling import _Lanes
+from oreo_agents.inference.slots import SlotModel
+from oreo_agents.inference.tree import tree_of
 from oreo_agents.models import Critic, lm_head, trunk_of
-
-
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """K candidates for each of B slots, at most S tokens long; what they begin with in common is stored once."""
-
-    tree: Tree
-    nodes: Tensor
-    """``[B, S, K]`` each candidate's nodes of the tree; beyond its length they mean nothing."""
-    logprobs: Tensor
-    """``[B, S, K]`` log-probabilities at temperature 1 (nats)."""
-    counts: Tensor
-    """``[B, K]`` tokens of each candidate, end of turn included where it was reached."""
-    values: Tensor | None = None
-    """``[B, K]`` V after each candidate, where the policy's own trunk has a value head."""
-    errors: Mapping[int, str] = field(default_factory=dict)
-    """Rows for which there are no candidates, with the reason; what the others fields say of them means nothing."""
-
-    def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
-        """Token ids and their log-probabilities for each slot's candidates, in one transfer from the device."""
-        ids = self.tree.ids.gather(1, self.nodes.flatten(1)).view_as(self.nodes)
-        rows = zip(
-            *(x.transpose(1, 2).tolist() for x in (ids, self.logprobs)), self.counts.tolist(), strict=True
-        )
-        return [
-            [(tuple(ids[:n]), tuple(logprobs[:n])) for ids, logprobs, n in zip(*row, strict=True)]
-            for row in rows
-        ]
-
-    def answered(self, answers: Sequence[Sequence[Sequence[int]]]) -> Proposals:
-        """The candidates, each continued by the environment's answer to it; without log-probabilities.
-
-        Args:
-            answers: token ids for every candidate, ``[row][lane]``.
-        """
-        continued = [
-            [[*ids, *answer] for (ids, _), answer in zip(*row, strict=True)]
-            for row in zip(self.listed(), answers, strict=True)
-        ]
-        tree, nodes, counts = tree_of(continued, self.nodes.device)
-        return Proposals(tree, nodes, torch.full_like(nodes, torch.nan, dtype=torch.float), counts)
-
-    def only(self, lanes: Tensor) -> Proposals:
-        """Some of the candidates, ``[B, K']`` by number, on a tree of their own."""
-        chosen = [
-            [row[lane][0] for lane in picks] for row, picks in zip(self.listed(), lanes.tolist(), strict=True)
-        ]
-        tree, nodes, counts = tree_of(chosen, self.nodes.device)
-        logprobs = self.logprobs[:, : nodes.shape[1]].gather(2, lanes[:, None].expand(-1, nodes.shape[1], -1))
-        values = None if self.values is None else self.values.gather(1, lanes)
-        return Proposals(tree, nodes, logprobs, counts, values)
-
-    def sums(self) -> Tensor:
-        """Log-probability of each whole candidate, ``[B, K]``."""
-        steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)
-        return (self.logprobs * (steps[:, None] < self.counts[:, None, :])).sum(1)
-
-    def last_nodes(self) -> Tensor:
-        """The node of each candidate's last token, ``[B, K]``."""
-        return self.nodes.gather(1, self.counts[:, None] - 1)[:, 0]
-
-    def path(self, lanes: Tensor) -> tuple[Tensor, Tensor]:
-        """Nodes ``[B, S]`` and number of tokens ``[B]`` of one candidate per slot."""
-        index = lanes[:, None]
-        nodes = self.nodes.gather(2, index[:, None].expand(-1, self.nodes.shape[1], -1))[..., 0]
-        return nodes, self.counts.gather(1, index)[:, 0]
 
 
 class CachedPolicy:
@@ -204,74 +141,6 @@ class CachedPolicy:
         return replace(proposals, values=critic.read(hidden).gather(1, last))
 
 
-class _Lanes:
-    """K candidates of B slots while they grow; those that are equal so far stand on the same node."""
-
-    def __init__(self, batch: int, k: int, end_id: int, device: torch.device) -> None:
-        self.end_id = end_id
-        self.tree = Tree.empty(batch, device)
-        self._place = torch.zeros(batch, k, dtype=torch.long, device=device)  # among the newest hidden states
-        self._node = torch.full_like(self._place, -1)
-        self._counts = torch.zeros_like(self._place)
-        self._done = torch.zeros_like(self._place, dtype=torch.bool)
-        self._nodes: list[Tensor] = []
-        self._logprobs: list[Tensor] = []
-
-    def advance(self, logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-        """One more token on every lane that has not ended.
-
-        Args:
-            logits: ``[B, n, V]`` after each of the nodes the lanes stand on.
-            uniforms: ``[B, K]``, see :func:`pick`.
-            temperature: of the sampling.
-
-        Returns:
-            Which of the new nodes are to be continued, ``[B, n]`` counted from the first.
-        """
-        choices = pick(logits, uniforms[:, None, :].expand(-1, logits.shape[1], -1), temperature)
-        token = choices.gather(1, self._place[:, None])[:, 0]
-        logprobs = logits.log_softmax(-1).flatten(1)
-        self._logprobs.append(logprobs.gather(1, self._place * logits.shape[-1] + token))
-        self._counts += ~self._done
-        ended = self._done | (token == self.end_id)
-        place, width, going = _distinct(self._node * logits.shape[-1] + token, ended, self._done)
-        new = torch.full((2, len(place), width + 1), -1, dtype=torch.long, device=token.device)
-        new[0].scatter_(1, place, token)
-        new[1].scatter_(1, place, self._node)
-        self._node = torch.where(self._done, self._node, self.tree.size + place)
-        self.tree = self.tree.grow(new[0, :, :width], new[1, :, :width])
-        self._nodes.append(self._node)
-        widest = int(going.max())
-        self._done, self._place = ended, place.clamp(max=max(widest - 1, 0))
-        return torch.arange(widest, device=going.device) < going[:, None]
-
-    def proposals(self) -> Proposals:
-        """The candidates as they are."""
-        return Proposals(self.tree, torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1), self._counts)
-
-
-def _distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, Tensor]:
-    """Number the distinct keys of every row, those that go on before those that have ended.
-
-    Args:
-        keys: ``[B, K]`` which lanes are the same.
-        ended: ``[B, K]`` lanes that do not go on.
-        done: ``[B, K]`` lanes that ended before and get no number.
-
-    Returns:
-        Numbers ``[B, K]`` (for done lanes, one that nobody else has), how many there are at most, and of these how
-        many go on in every row, ``[B]``.
-    """
-    lanes = torch.arange(keys.shape[1], device=keys.device)
-    same = (keys[:, :, None] == keys[:, None, :]) & ~done[:, None, :]
-    first = torch.where(same, lanes, len(lanes)).amin(2)
-    is_first = first == lanes
-    going, ending = is_first & ~ended, is_first & ended
-    number = torch.where(ended, going.sum(1, keepdim=True) + ending.cumsum(1), going.cumsum(1)) - 1
-    width = int(is_first.sum(1).max())
-    return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going.sum(1)
-
-
 class CachedCritic:
     """Reads V after each candidate action.
 
@@ -308,13 +177,3 @@ class CachedCritic:
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates, last token included."""
         self.model.commit(slots, *proposals.path(lanes.to(self.model.device)))
-
-
-def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-    """Inverse-CDF sampling of K tokens per distribution, ``[..., V], [..., K] -> [..., K]``; NaN means argmax."""
-    best = logits.argmax(-1, keepdim=True).expand_as(uniforms)
-    if uniforms.isnan().all():
-        return best
-    cdf = (logits / temperature).softmax(-1).cumsum(-1)
-    sampled = torch.searchsorted(cdf, uniforms.nan_to_num() * cdf[..., -1:], right=True)
-    return torch.where(uniforms.isnan(), best, sampled.clamp(max=logits.shape[-1] - 1))

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from oreo_agents.chat import Chat
-from oreo_agents.inference.generate import CachedCritic, CachedPolicy
+from oreo_agents.inference.cached import CachedCritic, CachedPolicy
 from oreo_agents.inference.search import Solution, Step
 from oreo_agents.models import Critic
 

@@ -1,0 +1,86 @@
+"""Choosing among the commands that the environment lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.propose import Infos, Prompts, Propose
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.cached import CachedPolicy
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.trajectory import Action, Candidate
+
+
+class Constrained(Propose):
+    """Of the ``k`` likeliest commands in ``info["admissible_commands"]`` the one with the highest V; without a critic
+    the likeliest. Nothing is generated.
+    """
+
+    def decide(
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+    ) -> list[Decision]:
+        """One decision for each slot."""
+        engine = cast(CachedPolicy, self.engine)
+        commands = [_admissible(info) for info in infos]
+        scored = engine.score(slots, prompts, [[*map(self.chat.action_ids, listed)] for listed in commands])
+        finalists = self._likeliest(scored, [*map(len, commands)])
+        values: list[dict[int, float]] = [{} for _ in slots]
+        read, lanes = [0] * len(slots), torch.zeros(len(slots), dtype=torch.long)
+        if self.judge or scored.values is not None:
+            proposals = scored.only(finalists)
+            verdict = self._judged(slots, prompts, infos, proposals)
+            assert verdict.values is not None
+            lanes = self._best(proposals, verdict.values)
+            rows = zip(finalists.tolist(), verdict.values.tolist(), strict=True)
+            values = [dict(zip(*row, strict=True)) for row in rows]
+            read = list(verdict.tokens) if self.judge else [*map(len, commands)]
+            if self.judge:
+                self.judge.keep(slots, verdict.read, lanes)
+        taken = finalists.cpu().gather(1, lanes[:, None])[:, 0]
+        engine.keep(slots, scored, taken)
+        sizes = (scored.tree.ids >= 0).sum(1).tolist()
+        columns = commands, scored.listed(), values, taken.tolist()
+        return [
+            Decision(self._action(*row), len(prompt) + size, critic_tokens=tokens)
+            for prompt, size, tokens, *row in zip(prompts, sizes, read, *columns, strict=True)
+        ]
+
+    def _likeliest(self, scored: Proposals, counts: Sequence[int]) -> Tensor:
+        """The numbers of the K likeliest commands, ``[B, K]``, likeliest first; it again where there are fewer."""
+        sums = scored.sums()
+        listed = torch.arange(sums.shape[1], device=sums.device) < sums.new_tensor(counts)[:, None]
+        order = sums.masked_fill(~listed, -torch.inf).argsort(stable=True, dim=1, descending=True)[
+            :, : self.k
+        ]
+        return torch.where(listed.gather(1, order), order, order[:, :1])
+
+    def _action(
+        self,
+        commands: Sequence[str],
+        scored: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
+        values: Mapping[int, float],
+        taken: int,
+    ) -> Action:
+        """A command, and all that it was chosen among; the critic has read those that have a value."""
+        pairs = zip(commands, scored, strict=False)  # the rest fills the row up
+        considered = tuple(
+            Candidate(command, sum(logprobs), values.get(i))
+            for i, (command, (_, logprobs)) in enumerate(pairs)
+        )
+        return Action(commands[taken], *scored[taken], values.get(taken), considered)
+
+
+def _admissible(info: Mapping[str, Any]) -> list[str]:
+    commands = list(info.get("admissible_commands") or ())
+    if not commands:
+        raise ConfigurationError(
+            "a constrained agent chooses among info['admissible_commands'], and this environment lists none: "
+            "choose another select"
+        )
+    return commands

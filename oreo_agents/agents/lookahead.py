@@ -1,0 +1,68 @@
+"""Choosing by where candidates lead, tried on copies of the game."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from oreo_agents.agents.propose import Infos, Prompts, Propose, _read, _Verdict
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.proposals import Proposals
+
+if TYPE_CHECKING:
+    from oreo_envs.wrappers import Branch
+
+
+class LookAhead(Propose):
+    """The candidate that leads to the best position, by trying each on the simulator (``info["branch"]``).
+
+    A position is worth the rewards on the way there and, unless the episode is over, V read where the next action would
+    begin, after the environment's answer.
+    """
+
+    def _judged(self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals) -> _Verdict:
+        assert self.judge is not None
+        branches = [_branch(info) for info in infos]
+        texts = [[self.chat.action_text(ids) for ids, _ in row] for row in proposals.listed()]
+        for row in proposals.errors:
+            texts[row] = []
+        tried = [
+            {text: branch.step(text) for text in dict.fromkeys(row)}
+            for branch, row in zip(branches, texts, strict=True)
+        ]
+        led = [
+            [leads[text] for text in row] or [branch] * self.k
+            for branch, leads, row in zip(branches, tried, texts, strict=True)
+        ]
+        rooms = [
+            room - len(prompt) - self.max_new_tokens
+            for room, prompt in zip(self.judge.room(slots), prompts, strict=True)
+        ]  # beyond it nothing can be read; the episode will end there
+        ahead = proposals.answered(
+            [
+                [self.chat.reply(branch.observation)[:room] for branch in row]
+                for row, room in zip(led, rooms, strict=True)
+            ]
+        )
+        values = self.judge.values(slots, prompts, ahead)
+        rewards = values.new_tensor([[branch.reward for branch in row] for row in led])
+        ended = torch.tensor([[branch.ended for branch in row] for row in led], device=values.device)
+        return _Verdict(
+            rewards + values.masked_fill(ended, 0.0),
+            replace(ahead, counts=proposals.counts),  # the answer is read again when it is really given
+            _read(prompts, ahead),
+            list(map(len, tried)),
+        )
+
+
+def _branch(info: Mapping[str, Any]) -> Branch:
+    if "branch" not in info:
+        raise ConfigurationError(
+            "lookahead tries actions on info['branch'], and this environment offers none: wrap it in "
+            "oreo_envs.wrappers.OfferBranches, or choose best_of_k"
+        )
+    branch: Branch = info["branch"]
+    return branch

@@ -1,0 +1,174 @@
+"""Ways to decide, one class for each, over the engines of :mod:`oreo_agents.inference`.
+
+All take token ids of what is new in each slot and give decisions; :class:`oreo_agents.OreoAgent` chooses among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from oreo_agents.agents.agent import Decision
+from oreo_agents.chat import Chat
+from oreo_agents.inference import Engine
+from oreo_agents.inference.cached import CachedCritic
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.trajectory import Action, Candidate
+
+if TYPE_CHECKING:
+    pass
+
+Prompts = Sequence[Sequence[int]]
+Infos = Sequence[Mapping[str, Any]]
+
+
+class Decider(Protocol):
+    """Decides for episodes in slots."""
+
+    def clear(self, slots: Sequence[int]) -> None:
+        """Forget the episodes in ``slots``."""
+
+    def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
+        """Append tokens that were not decided here."""
+
+    def decide(
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+    ) -> list[Decision]:
+        """One decision for each slot, after appending ``prompts``; its randomness comes from ``rngs``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the critic thinks of K candidates of B slots, and what that took."""
+
+    values: Tensor | None
+    """``[B, K]``."""
+    read: Proposals
+    """The candidates as the critic has read them."""
+    tokens: Sequence[int]
+    simulated: Sequence[int]
+
+
+class Propose:
+    """The candidate with the highest V read after it; the only one where there is no critic.
+
+    Args:
+        engine: proposes.
+        judge: a critic with a cache of its own, if any; the engine may read V, too.
+        chat: of the tokens.
+        k: candidates.
+        greedy: how many of them, the first, are the policy's likeliest action.
+        temperature: of the sampling of the others.
+        max_new_tokens: a candidate is cut after this many tokens.
+        logprob_weight: of a candidate's log-probability, added to V.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        judge: CachedCritic | None,
+        chat: Chat,
+        k: int,
+        greedy: int,
+        temperature: float,
+        max_new_tokens: int,
+        logprob_weight: float,
+    ) -> None:
+        self.engine, self.judge, self.chat = engine, judge, chat
+        self.k, self.greedy, self.temperature = k, greedy, temperature
+        self.max_new_tokens, self.logprob_weight = max_new_tokens, logprob_weight
+
+    def clear(self, slots: Sequence[int]) -> None:
+        """Forget the episodes in ``slots``."""
+        self.engine.clear(slots)
+        if self.judge:
+            self.judge.clear(slots)
+
+    def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
+        """Append tokens that were not decided here."""
+        self.engine.extend(slots, chunks)
+        if self.judge:
+            self.judge.extend(slots, chunks)
+
+    def decide(
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+    ) -> list[Decision]:
+        """One decision for each slot."""
+        proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.temperature)
+        verdict = self._judged(slots, prompts, infos, proposals)
+        lanes = self._best(proposals, verdict.values)
+        self.engine.keep(slots, proposals, lanes)
+        if self.judge:
+            self.judge.keep(slots, verdict.read, lanes)
+        scores = [[None] * self.k] * len(slots) if verdict.values is None else verdict.values.tolist()
+        rows = zip(proposals.listed(), scores, lanes.tolist(), prompts, verdict.tokens, strict=True)
+        decisions = [self._decision(*row) for row in rows]
+        for row, simulated in enumerate(verdict.simulated):
+            decisions[row] = replace(decisions[row], simulated_steps=simulated)
+        for row, reason in proposals.errors.items():
+            decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
+        return decisions
+
+    def _judged(self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals) -> _Verdict:
+        """V after each candidate."""
+        nothing = [0] * len(slots)
+        if self.judge:
+            values = self.judge.values(slots, prompts, proposals)
+            return _Verdict(values, proposals, _read(prompts, proposals), nothing)
+        if proposals.values is None:
+            return _Verdict(None, proposals, nothing, nothing)
+        ends = [len({ids for ids, _ in row}) for row in proposals.listed()]
+        return _Verdict(proposals.values, proposals, ends, nothing)
+
+    def _best(self, proposals: Proposals, values: Tensor | None) -> Tensor:
+        """The lane of the best candidate, ``[B]``."""
+        if values is None:
+            return torch.zeros(len(proposals.counts), dtype=torch.long)
+        if self.logprob_weight:
+            values = values + self.logprob_weight * proposals.sums().to(values.device)
+        return values.argmax(1).cpu()
+
+    def _uniforms(self, rngs: Sequence[Random]) -> Tensor:
+        """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
+        shape = (len(rngs), self.max_new_tokens, self.k)
+        if self.greedy == self.k:
+            return torch.full(shape, torch.nan)
+        n = self.max_new_tokens * self.k
+        uniforms = torch.tensor([[rng.random() for _ in range(n)] for rng in rngs]).reshape(shape)
+        uniforms[:, :, : self.greedy] = torch.nan
+        return uniforms
+
+    def _decision(
+        self,
+        candidates: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
+        values: Sequence[float | None],
+        lane: int,
+        prompt: Sequence[int],
+        critic_tokens: int,
+    ) -> Decision:
+        """What choosing ``lane`` among a slot's candidates (token ids, log-probabilities) comes to."""
+        considered = [
+            Candidate(self.chat.action_text(ids), None if isnan(logprobs[0]) else sum(logprobs), value)
+            for (ids, logprobs), value in zip(candidates, values, strict=True)
+        ]
+        ids, logprobs = candidates[lane]
+        action = Action(
+            considered[lane].action,
+            token_ids=ids,
+            logprobs=None if isnan(logprobs[0]) else logprobs,
+            value=values[lane],
+            candidates=tuple(considered) if self.k > 1 else (),
+        )
+        generated = sum(len(ids) for ids, _ in candidates)
+        return Decision(action, len(prompt), generated, critic_tokens)
+
+
+def _read(prompts: Prompts, candidates: Proposals) -> list[int]:
+    """Tokens that a critic with a cache of its own reads, per slot."""
+    return [len(prompt) + n for prompt, n in zip(prompts, candidates.counts.sum(1).tolist(), strict=True)]

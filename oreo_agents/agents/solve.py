@@ -1,0 +1,87 @@
+"""Choosing a whole solution before its first step is played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from oreo_envs.math import extract_answer
+
+from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.propose import Infos, Prompts
+from oreo_agents.chat import Chat
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.search import MAX_STEPS, Rule, Solution, Step, solve
+from oreo_agents.inference.step_sampler import StepSampler
+from oreo_agents.trajectory import Action, Candidate
+
+
+class SolveSteps:
+    """Searches for a whole solution and plays it, a step a turn; searches on where it has come to no answer.
+
+    Args:
+        sampler: makes the expander of one search, from the conversation so far and a seed.
+        chat: of the tokens.
+        rule: which solution is taken.
+        k: beams; the other rules have the same budget, ``k * k`` solutions.
+        slots: episodes at once.
+        max_length: tokens an episode may have.
+        logprob_weight: of a solution's log-probability, added to V.
+    """
+
+    def __init__(
+        self,
+        sampler: Callable[[Sequence[int], int], StepSampler],
+        chat: Chat,
+        rule: Rule,
+        k: int,
+        slots: int,
+        max_length: int,
+        logprob_weight: float,
+    ) -> None:
+        self.sampler, self.chat, self.rule, self.k = sampler, chat, rule, k
+        self.max_length, self.logprob_weight = max_length, logprob_weight
+        self._told: list[list[int]] = [[] for _ in range(slots)]
+        self._plans: list[list[Step]] = [[] for _ in range(slots)]
+
+    def clear(self, slots: Sequence[int]) -> None:
+        """Forget the episodes in ``slots``."""
+        for slot in slots:
+            self._told[slot], self._plans[slot] = [], []
+
+    def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
+        """Append tokens that were not decided here; plans made before are void."""
+        for slot, chunk in zip(slots, chunks, strict=True):
+            self._told[slot] += chunk
+            self._plans[slot] = []
+
+    def decide(
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+    ) -> list[Decision]:
+        """One decision for each slot; a turn in which one searches bears the cost of all its steps."""
+        if any("answer_found" not in info for info in infos):
+            raise ConfigurationError(
+                f"{self.rule} searches over the steps of a solution, as in OREO-GSM8K, OREO-MATH and OREO-Reasoning; "
+                "this environment answers to every action: choose best_of_k or lookahead"
+            )
+        return [self._decide(*row) for row in zip(slots, prompts, rngs, strict=True)]
+
+    def _decide(self, slot: int, prompt: Sequence[int], rng: Random) -> Decision:
+        told, plan = self._told[slot], self._plans[slot]
+        told += prompt
+        costs, considered = (0, 0, 0), tuple[Candidate, ...]()
+        if not plan:
+            sampler = self.sampler(told, rng.getrandbits(48))
+            room = sampler.steps_within(self.max_length)
+            found = solve(sampler, self.rule, self.k, _answer, min(MAX_STEPS, room), self.logprob_weight)
+            plan += found.best.steps
+            costs = (sampler.prompt_tokens, sampler.generated_tokens, sampler.critic_tokens)
+            firsts = {solution.steps[0].text: solution.steps[0].value for solution in found.solutions}
+            considered = tuple(Candidate(text, value=value) for text, value in firsts.items())
+        step = plan.pop(0)
+        told += step.tokens
+        return Decision(Action(step.text, step.tokens, value=step.value, candidates=considered), *costs)
+
+
+def _answer(solution: Solution) -> str | None:
+    return extract_answer(solution.steps[-1].text) if solution.final else None

@@ -1,0 +1,77 @@
+"""What an engine proposes: K candidates for each of B slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from oreo_agents.inference.tree import Tree, tree_of
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """K candidates for each of B slots, at most S tokens long; what they begin with in common is stored once."""
+
+    tree: Tree
+    nodes: Tensor
+    """``[B, S, K]`` each candidate's nodes of the tree; beyond its length they mean nothing."""
+    logprobs: Tensor
+    """``[B, S, K]`` log-probabilities at temperature 1 (nats)."""
+    counts: Tensor
+    """``[B, K]`` tokens of each candidate, end of turn included where it was reached."""
+    values: Tensor | None = None
+    """``[B, K]`` V after each candidate, where the policy's own trunk has a value head."""
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Rows for which there are no candidates, with the reason; what the others fields say of them means nothing."""
+
+    def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
+        """Token ids and their log-probabilities for each slot's candidates, in one transfer from the device."""
+        ids = self.tree.ids.gather(1, self.nodes.flatten(1)).view_as(self.nodes)
+        rows = zip(
+            *(x.transpose(1, 2).tolist() for x in (ids, self.logprobs)), self.counts.tolist(), strict=True
+        )
+        return [
+            [(tuple(ids[:n]), tuple(logprobs[:n])) for ids, logprobs, n in zip(*row, strict=True)]
+            for row in rows
+        ]
+
+    def answered(self, answers: Sequence[Sequence[Sequence[int]]]) -> Proposals:
+        """The candidates, each continued by the environment's answer to it; without log-probabilities.
+
+        Args:
+            answers: token ids for every candidate, ``[row][lane]``.
+        """
+        continued = [
+            [[*ids, *answer] for (ids, _), answer in zip(*row, strict=True)]
+            for row in zip(self.listed(), answers, strict=True)
+        ]
+        tree, nodes, counts = tree_of(continued, self.nodes.device)
+        return Proposals(tree, nodes, torch.full_like(nodes, torch.nan, dtype=torch.float), counts)
+
+    def only(self, lanes: Tensor) -> Proposals:
+        """Some of the candidates, ``[B, K']`` by number, on a tree of their own."""
+        chosen = [
+            [row[lane][0] for lane in picks] for row, picks in zip(self.listed(), lanes.tolist(), strict=True)
+        ]
+        tree, nodes, counts = tree_of(chosen, self.nodes.device)
+        logprobs = self.logprobs[:, : nodes.shape[1]].gather(2, lanes[:, None].expand(-1, nodes.shape[1], -1))
+        values = None if self.values is None else self.values.gather(1, lanes)
+        return Proposals(tree, nodes, logprobs, counts, values)
+
+    def sums(self) -> Tensor:
+        """Log-probability of each whole candidate, ``[B, K]``."""
+        steps = torch.arange(self.logprobs.shape[1], device=self.logprobs.device)
+        return (self.logprobs * (steps[:, None] < self.counts[:, None, :])).sum(1)
+
+    def last_nodes(self) -> Tensor:
+        """The node of each candidate's last token, ``[B, K]``."""
+        return self.nodes.gather(1, self.counts[:, None] - 1)[:, 0]
+
+    def path(self, lanes: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes ``[B, S]`` and number of tokens ``[B]`` of one candidate per slot."""
+        index = lanes[:, None]
+        nodes = self.nodes.gather(2, index[:, None].expand(-1, self.nodes.shape[1], -1))[..., 0]
+        return nodes, self.counts.gather(1, index)[:, 0]

@@ -1,0 +1,87 @@
+"""From logits to candidates: which tokens are drawn, and which candidates are still the same."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.tree import Tree
+
+
+class _Lanes:
+    """K candidates of B slots while they grow; those that are equal so far stand on the same node."""
+
+    def __init__(self, batch: int, k: int, end_id: int, device: torch.device) -> None:
+        self.end_id = end_id
+        self.tree = Tree.empty(batch, device)
+        self._place = torch.zeros(batch, k, dtype=torch.long, device=device)  # among the newest hidden states
+        self._node = torch.full_like(self._place, -1)
+        self._counts = torch.zeros_like(self._place)
+        self._done = torch.zeros_like(self._place, dtype=torch.bool)
+        self._nodes: list[Tensor] = []
+        self._logprobs: list[Tensor] = []
+
+    def advance(self, logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+        """One more token on every lane that has not ended.
+
+        Args:
+            logits: ``[B, n, V]`` after each of the nodes the lanes stand on.
+            uniforms: ``[B, K]``, see :func:`pick`.
+            temperature: of the sampling.
+
+        Returns:
+            Which of the new nodes are to be continued, ``[B, n]`` counted from the first.
+        """
+        choices = pick(logits, uniforms[:, None, :].expand(-1, logits.shape[1], -1), temperature)
+        token = choices.gather(1, self._place[:, None])[:, 0]
+        logprobs = logits.log_softmax(-1).flatten(1)
+        self._logprobs.append(logprobs.gather(1, self._place * logits.shape[-1] + token))
+        self._counts += ~self._done
+        ended = self._done | (token == self.end_id)
+        place, width, going = _distinct(self._node * logits.shape[-1] + token, ended, self._done)
+        new = torch.full((2, len(place), width + 1), -1, dtype=torch.long, device=token.device)
+        new[0].scatter_(1, place, token)
+        new[1].scatter_(1, place, self._node)
+        self._node = torch.where(self._done, self._node, self.tree.size + place)
+        self.tree = self.tree.grow(new[0, :, :width], new[1, :, :width])
+        self._nodes.append(self._node)
+        widest = int(going.max())
+        self._done, self._place = ended, place.clamp(max=max(widest - 1, 0))
+        return torch.arange(widest, device=going.device) < going[:, None]
+
+    def proposals(self) -> Proposals:
+        """The candidates as they are."""
+        return Proposals(self.tree, torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1), self._counts)
+
+
+def _distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, Tensor]:
+    """Number the distinct keys of every row, those that go on before those that have ended.
+
+    Args:
+        keys: ``[B, K]`` which lanes are the same.
+        ended: ``[B, K]`` lanes that do not go on.
+        done: ``[B, K]`` lanes that ended before and get no number.
+
+    Returns:
+        Numbers ``[B, K]`` (for done lanes, one that nobody else has), how many there are at most, and of these how
+        many go on in every row, ``[B]``.
+    """
+    lanes = torch.arange(keys.shape[1], device=keys.device)
+    same = (keys[:, :, None] == keys[:, None, :]) & ~done[:, None, :]
+    first = torch.where(same, lanes, len(lanes)).amin(2)
+    is_first = first == lanes
+    going, ending = is_first & ~ended, is_first & ended
+    number = torch.where(ended, going.sum(1, keepdim=True) + ending.cumsum(1), going.cumsum(1)) - 1
+    width = int(is_first.sum(1).max())
+    return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going.sum(1)
+
+
+def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    """Inverse-CDF sampling of K tokens per distribution, ``[..., V], [..., K] -> [..., K]``; NaN means argmax."""
+    best = logits.argmax(-1, keepdim=True).expand_as(uniforms)
+    if uniforms.isnan().all():
+        return best
+    cdf = (logits / temperature).softmax(-1).cumsum(-1)
+    sampled = torch.searchsorted(cdf, uniforms.nan_to_num() * cdf[..., -1:], right=True)
+    return torch.where(uniforms.isnan(), best, sampled.clamp(max=logits.shape[-1] - 1))
