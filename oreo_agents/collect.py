@@ -25,7 +25,6 @@ import gymnasium as gym
 import numpy as np
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents.agent import SEARCHES
 from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
@@ -436,14 +435,14 @@ def _description(agent: OreoAgent) -> str:
     from oreo_agents.inference.endpoint import Endpoint
 
     served = isinstance(agent.policy, Endpoint)
-    models: list[Any] = [None if served else agent.policy, agent.critic if agent.select in SEARCHES else None]
+    models: list[Any] = [None if served else agent.policy, agent.critic if agent.selection.searches else None]
     digest = hashlib.sha256()
     for model in filter(None, models):
         for weights in model.parameters():
             digest.update(weights.detach().cpu().float().contiguous().numpy())
     told = [f"weights {digest.hexdigest()[:16]}", *([f"model {agent.policy.model}"] if served else [])]
     options = ("select", "k", "temperature", "logprob_weight", "max_new_tokens")
-    return ", ".join([*told, *(f"{option} {getattr(agent, option)}" for option in options)])
+    return ", ".join([*told, *(f"{option} {getattr(agent.selection, option)}" for option in options)])
 
 
 def _episode_seed(seed: int, game: str, repeat: int) -> int:

@@ -48,7 +48,7 @@ def test_the_policy_is_judged_every_so_many_steps_and_at_the_end(trained):
 
 def test_actions_may_be_longer_while_the_policy_is_judged(trained):
     lengths = []
-    trained(lambda agent: lengths.append(agent.max_new_tokens) or EPISODES, max_new_tokens=100)
+    trained(lambda agent: lengths.append(agent.selection.max_new_tokens) or EPISODES, max_new_tokens=100)
     assert lengths == [100, 100]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oreo_agents import cli
+from oreo_agents.cli import program as cli
 from oreo_agents.errors import CheckpointError
 
 CLI = [sys.executable, "-m", "oreo_agents.cli"]

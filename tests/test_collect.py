@@ -183,7 +183,7 @@ def test_rollouts_of_an_agent_are_recorded_once_and_resume(tmp_path):
 
 
 def test_the_shipped_agent_is_recorded_by_its_name(tmp_path, capsys):
-    from oreo_agents import cli
+    from oreo_agents.cli import program as cli
 
     command = ["record", "--agent", "small", "--split", "generated", "-n", "1", "--max-steps", "3"]
     assert cli.main([*command, "-o", str(tmp_path / "d")]) == 0
@@ -260,7 +260,7 @@ def test_recordings_that_do_not_say_who_played_are_continued(tmp_path, policy, t
 
 
 def test_exploring_rollouts_on_the_command_line(tmp_path, capsys):
-    from oreo_agents import cli
+    from oreo_agents.cli import program as cli
 
     def recorded(name, *options):
         command = ["record", "--split", "generated", "-n", "6", "--seed", "2", *options]
@@ -374,7 +374,7 @@ def test_there_is_nothing_random_to_say_in_mathematics(tmp_path, wrong):
 
 
 def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):
-    from oreo_agents import cli
+    from oreo_agents.cli import program as cli
 
     options = ["--env", "OREO-GSM8K", "--games", str(gsm8k)]
     assert cli.main(["record", "--agent", "expert", *options, "-o", str(tmp_path / "d")]) == 0

@@ -8,8 +8,8 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, episode
 
-from oreo_agents import cli
 from oreo_agents.batches import collate, preference_pairs, with_mismatches
+from oreo_agents.cli import program as cli
 from oreo_agents.objectives import METHODS
 from oreo_agents.trainer import OreoConfig, OreoTrainer
 

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
-from oreo_agents.inference.search import Rule
 from oreo_agents.trajectory import Action, Candidate
-
-Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained", "constrained_best_of_k"] | Rule
-"""How an action is chosen; see :class:`oreo_agents.OreoAgent`."""
-
-RULES: tuple[str, ...] = get_args(Rule)
-"""Of these, the searches over whole solutions."""
-
-CONSTRAINED = ("constrained", "constrained_best_of_k")
-"""Of these, the ones that choose among the commands that the environment lists."""
-
-SELECTS: tuple[str, ...] = ("greedy", "sample", "best_of_k", "lookahead", *CONSTRAINED, *RULES)
-SEARCHES = ("best_of_k", "lookahead", "constrained_best_of_k", *RULES)
-"""Of these, the ones that look at ``k`` candidates."""
 
 
 @dataclass(frozen=True, slots=True)

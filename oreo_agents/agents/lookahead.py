@@ -38,7 +38,7 @@ class LookAhead(Propose):
             for branch, leads, row in zip(branches, tried, texts, strict=True)
         ]
         rooms = [
-            room - len(prompt) - self.max_new_tokens
+            room - len(prompt) - self.selection.max_new_tokens
             for room, prompt in zip(self.judge.room(slots), prompts, strict=True)
         ]  # beyond it nothing can be read; the episode will end there
         ahead = proposals.answered(

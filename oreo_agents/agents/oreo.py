@@ -12,17 +12,17 @@ from oreo_envs.math import extract_answer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.agents.agent import CONSTRAINED, RULES, SEARCHES, SELECTS, Decision, Select
+from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.constrained import Constrained
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.propose import Decider, Propose
+from oreo_agents.agents.selection import CONSTRAINED, RULES, WITHOUT_CRITIC, Select, Selection
 from oreo_agents.agents.solve import SolveSteps
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
 from oreo_agents.inference.cached import CachedCritic, CachedPolicy
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
-from oreo_agents.inference.search import Rule
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.models import (
     Critic,
@@ -34,9 +34,6 @@ from oreo_agents.models import (
     save_agent,
 )
 from oreo_agents.trajectory import Action
-
-_WITHOUT_CRITIC = ("greedy", "sample", "constrained", "majority_vote")
-_WITH_WEIGHTS = (*CONSTRAINED, *RULES)
 
 _PROPOSING: dict[str, type[Propose]] = {
     "lookahead": LookAhead,
@@ -95,31 +92,21 @@ class OreoAgent:
         max_new_tokens: int = 32,
         name: str = "oreo",
     ) -> None:
-        if select not in SELECTS:
-            raise ConfigurationError(f"unknown select {select!r}; choose one of {', '.join(SELECTS)}")
-        if select not in _WITHOUT_CRITIC and critic is None:
+        self.selection = Selection(select, k, temperature, logprob_weight, max_new_tokens)
+        if self.selection.needs_critic and critic is None:
             raise ConfigurationError(
                 f"{select} needs a critic; this agent has none (train one with --method oreo)"
             )
-        if select in _WITH_WEIGHTS and isinstance(policy, Endpoint):
+        if self.selection.needs_weights and isinstance(policy, Endpoint):
             raise ConfigurationError(f"{select} needs the policy's weights; a server gives text, no scores")
-        if logprob_weight and select in SEARCHES and isinstance(policy, Endpoint):
+        if logprob_weight and self.selection.searches and isinstance(policy, Endpoint):
             raise ConfigurationError(
                 f"logprob_weight is {logprob_weight}, and a server gives no log-probabilities: leave it at 0"
-            )
-        if k < 1 or max_new_tokens < 1:
-            name, number = ("k", k) if k < 1 else ("max_new_tokens", max_new_tokens)
-            raise ConfigurationError(f"{name} is {number}, it must be at least 1")
-        if not temperature > 0:
-            raise ConfigurationError(
-                f"temperature is {temperature}, it must be above 0: select greedy instead"
             )
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
         self.critic = critic and critic.eval()
         self.chat = Chat(tokenizer)
-        self.select, self.k = select, k if select in SEARCHES else 1
-        self.logprob_weight, self.temperature = logprob_weight, temperature
-        self.max_new_tokens, self.name = max_new_tokens, name
+        self.name = name
         self.max_length = _max_length(policy, critic)
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.prepare(1)
@@ -162,7 +149,7 @@ class OreoAgent:
         """
         path = SHIPPED.get(str(path), path)
         device = options.pop("device", best_device())
-        critic = None if options.get("select", "greedy") in _WITHOUT_CRITIC else load_critic(path)
+        critic = None if options.get("select", "greedy") in WITHOUT_CRITIC else load_critic(path)
         options.setdefault("name", Path(path).name)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 
@@ -202,7 +189,7 @@ class OreoAgent:
     ) -> list[Decision]:
         """One decision for each slot's newest observation; it has no action but an end where the context is full."""
         new = self._prompts(slots, observations)
-        room = [self.max_length - self._lengths[slot] - self.max_new_tokens for slot in slots]
+        room = [self.max_length - self._lengths[slot] - self.selection.max_new_tokens for slot in slots]
         fits = [i for i, prompt in enumerate(new) if len(prompt) <= room[i]]
         chosen = [slots[i] for i in fits], [new[i] for i in fits], [infos[i] for i in fits]
         decided = iter(self._decide(*chosen) if fits else ())
@@ -242,53 +229,43 @@ class OreoAgent:
         ]
 
     def _make_decider(self, slots: int) -> Decider:
-        judging = self.select in SEARCHES
+        selection = self.selection
         if isinstance(self.policy, Endpoint):
             device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
-            remote = EndpointPolicy(self.policy, self.chat, slots, self.max_new_tokens, device)
-            return self._proposing(remote, slots, judging)
-        if self.select in RULES:
-            rule = cast(Rule, self.select)
-            return SolveSteps(
-                self._sampler, self.chat, rule, self.k, slots, self.max_length, self.logprob_weight
-            )
-        alone = judging and self.select != "lookahead"  # V is read of a candidate without the answer to it
+            remote = EndpointPolicy(self.policy, self.chat, slots, selection.max_new_tokens, device)
+            return self._proposing(remote, slots, selection.searches)
+        if selection.select in RULES:
+            return SolveSteps(self._sampler, self.chat, selection, slots, self.max_length)
+        alone = (
+            selection.searches and selection.select != "lookahead"
+        )  # V is read of a candidate without the answer to it
         own = alone and self.critic is not None and self.critic.shares(self.policy)
         engine = CachedPolicy(
             self.policy,
             slots,
             self.max_length,
             self.chat.end_id,
-            self.max_new_tokens,
+            selection.max_new_tokens,
             critic=self.critic if own else None,
         )
-        return self._proposing(engine, slots, judging and not own)
+        return self._proposing(engine, slots, selection.searches and not own)
 
     def _proposing(self, engine: Engine, slots: int, judging: bool) -> Decider:
         """One candidate or the best of several; ``judging``: by a critic with a cache of its own."""
         judge = CachedCritic(self.critic, slots, self.max_length) if judging and self.critic else None
-        decider = _PROPOSING.get(self.select, Propose)
-        return decider(
-            engine,
-            judge,
-            self.chat,
-            self.k,
-            greedy=int(self.select != "sample"),
-            temperature=self.temperature,
-            max_new_tokens=self.max_new_tokens,
-            logprob_weight=self.logprob_weight,
-        )
+        decider = _PROPOSING.get(self.selection.select, Propose)
+        return decider(engine, judge, self.chat, self.selection)
 
     def _sampler(self, told: Sequence[int], seed: int) -> StepSampler:
         """Of the steps of one solution."""
         return StepSampler(
             cast(PreTrainedModel, self.policy),
-            None if self.select == "majority_vote" else self.critic,
+            None if self.selection.select == "majority_vote" else self.critic,
             self.chat,
             told,
             is_final=lambda step: extract_answer(step) is not None,
-            temperature=self.temperature,
-            max_new_tokens=self.max_new_tokens,
+            temperature=self.selection.temperature,
+            max_new_tokens=self.selection.max_new_tokens,
             max_length=self.max_length,
             seed=seed,
         )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.selection import Selection
 from oreo_agents.chat import Chat
 from oreo_agents.inference import Engine
 from oreo_agents.inference.cached import CachedCritic
@@ -62,11 +63,8 @@ class Propose:
         engine: proposes.
         judge: a critic with a cache of its own, if any; the engine may read V, too.
         chat: of the tokens.
-        k: candidates.
-        greedy: how many of them, the first, are the policy's likeliest action.
-        temperature: of the sampling of the others.
-        max_new_tokens: a candidate is cut after this many tokens.
-        logprob_weight: of a candidate's log-probability, added to V.
+        selection: how many candidates, how they are sampled, and what counts beside V. The first of them is the
+            policy's likeliest action, unless a sample was asked for.
     """
 
     def __init__(
@@ -74,15 +72,10 @@ class Propose:
         engine: Engine,
         judge: CachedCritic | None,
         chat: Chat,
-        k: int,
-        greedy: int,
-        temperature: float,
-        max_new_tokens: int,
-        logprob_weight: float,
+        selection: Selection,
     ) -> None:
-        self.engine, self.judge, self.chat = engine, judge, chat
-        self.k, self.greedy, self.temperature = k, greedy, temperature
-        self.max_new_tokens, self.logprob_weight = max_new_tokens, logprob_weight
+        self.engine, self.judge, self.chat, self.selection = engine, judge, chat, selection
+        self.k = selection.candidates
 
     def clear(self, slots: Sequence[int]) -> None:
         """Forget the episodes in ``slots``."""
@@ -100,7 +93,7 @@ class Propose:
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
     ) -> list[Decision]:
         """One decision for each slot."""
-        proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.temperature)
+        proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.selection.temperature)
         verdict = self._judged(slots, prompts, infos, proposals)
         lanes = self._best(proposals, verdict.values)
         self.engine.keep(slots, proposals, lanes)
@@ -130,18 +123,19 @@ class Propose:
         """The lane of the best candidate, ``[B]``."""
         if values is None:
             return torch.zeros(len(proposals.counts), dtype=torch.long)
-        if self.logprob_weight:
-            values = values + self.logprob_weight * proposals.sums().to(values.device)
+        if weight := self.selection.logprob_weight:
+            values = values + weight * proposals.sums().to(values.device)
         return values.argmax(1).cpu()
 
     def _uniforms(self, rngs: Sequence[Random]) -> Tensor:
         """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
-        shape = (len(rngs), self.max_new_tokens, self.k)
-        if self.greedy == self.k:
+        shape = (len(rngs), self.selection.max_new_tokens, self.k)
+        greedy = int(self.selection.select != "sample")
+        if greedy == self.k:
             return torch.full(shape, torch.nan)
-        n = self.max_new_tokens * self.k
+        n = self.selection.max_new_tokens * self.k
         uniforms = torch.tensor([[rng.random() for _ in range(n)] for rng in rngs]).reshape(shape)
-        uniforms[:, :, : self.greedy] = torch.nan
+        uniforms[:, :, :greedy] = torch.nan
         return uniforms
 
     def _decision(

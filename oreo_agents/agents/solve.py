@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import cast
 
 from oreo_envs.math import extract_answer
 
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Infos, Prompts
+from oreo_agents.agents.selection import Selection
 from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.search import MAX_STEPS, Rule, Solution, Step, solve
@@ -22,25 +24,23 @@ class SolveSteps:
     Args:
         sampler: makes the expander of one search, from the conversation so far and a seed.
         chat: of the tokens.
-        rule: which solution is taken.
-        k: beams; the other rules have the same budget, ``k * k`` solutions.
+        selection: the rule by which a solution is taken, and ``k`` beams; the other rules have the same budget,
+            ``k * k`` solutions.
         slots: episodes at once.
         max_length: tokens an episode may have.
-        logprob_weight: of a solution's log-probability, added to V.
     """
 
     def __init__(
         self,
         sampler: Callable[[Sequence[int], int], StepSampler],
         chat: Chat,
-        rule: Rule,
-        k: int,
+        selection: Selection,
         slots: int,
         max_length: int,
-        logprob_weight: float,
     ) -> None:
-        self.sampler, self.chat, self.rule, self.k = sampler, chat, rule, k
-        self.max_length, self.logprob_weight = max_length, logprob_weight
+        self.sampler, self.chat, self.max_length = sampler, chat, max_length
+        self.rule, self.k = cast(Rule, selection.select), selection.k
+        self.logprob_weight = selection.logprob_weight
         self._told: list[list[int]] = [[] for _ in range(slots)]
         self._plans: list[list[Step]] = [[] for _ in range(slots)]
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from oreo_envs.alfworld.generator import rooms
 
-from oreo_agents.agents.agent import SEARCHES
+from oreo_agents.agents.selection import SEARCHES
 from oreo_agents.bench.suite import (
     ALIASES,
     ENDLESS,

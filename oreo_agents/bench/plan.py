@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+from oreo_agents.agents.selection import Selection
 from oreo_agents.bench import work
 from oreo_agents.bench.games import Arenas, Found, some_of
 from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic, training_options
 from oreo_agents.bench.work import Fit, Plays, Trial
 from oreo_agents.demo import STARTING_CHECKPOINT
-from oreo_agents.evaluation.results import search_title
 from oreo_agents.stages import Stage, identity
 from oreo_agents.train import FROM_SCRATCH
 
@@ -39,7 +39,9 @@ class Verdict:
     def label(self) -> str:
         """The policy and how it chooses."""
         return (
-            self.method if self.select == "greedy" else f"{self.method} {search_title(self.select, self.k)}"
+            self.method
+            if self.select == "greedy"
+            else f"{self.method} {Selection(self.select, self.k).title}"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from oreo_agents.agents.agent import CONSTRAINED
+from oreo_agents.agents.selection import CONSTRAINED
 from oreo_agents.bench.plan import Verdict
 from oreo_agents.evaluation.results import Result
 from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson

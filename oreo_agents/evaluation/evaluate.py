@@ -5,28 +5,20 @@ A result is a plain dict (see :func:`summarise`); report/ turns it into tables a
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import random
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_agents.agents.agent import SEARCHES
-from oreo_agents.agents.load import load_agent
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.store import TrajectoryWriter, read_meta
-from oreo_agents.environments import MakeEnv, environments, games_of, source_options
+from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
-from oreo_agents.evaluation.results import Result, failures, search_title, summarise
-from oreo_agents.printable import printable
+from oreo_agents.evaluation.results import Result, failures, summarise
 from oreo_agents.rollout import Episode, rollout
-from oreo_agents.stages import identity
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -142,99 +134,3 @@ def write_json(path: str | Path, value: Any) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(value, indent=1) + "\n")
     partial.replace(path)
-
-
-def run(args: argparse.Namespace) -> int:
-    """``oreo-agents eval``.
-
-    The result file holds nothing that depends on the clock, and models compute in float32, so that a run that was
-    killed and resumed ends with the file of one that was not; seconds are in the file and the episodes beside it.
-    """
-    from rich.console import Console
-
-    from oreo_agents.report.plots import budget_plot
-    from oreo_agents.report.tables import success_table
-
-    _refuse_idle_options(args)
-    results = list(_results(args))
-    if args.output and len(results) > 1:
-        budget_plot(results, args.output.with_suffix(".png"))
-    Console().print(success_table(results))
-    for result in results:
-        if result["errors"]:
-            print(printable(f"{result['method']}: {failures(result)}"), file=sys.stderr)
-    return 0
-
-
-def _refuse_idle_options(args: argparse.Namespace) -> None:
-    """Raise ConfigurationError if a player without a model is to choose in some way."""
-    from oreo_agents.agents.scripted import SCRIPTED
-
-    given = {"--select": args.select, "--k": args.k, "--endpoint": args.endpoint, "--model": args.model}
-    given |= {"--temperature": args.temperature != 1, "--logprob-weight": args.logprob_weight}
-    idle = [option for option, value in given.items() if value]
-    if args.agent in SCRIPTED and idle:
-        raise ConfigurationError(f"{args.agent} has no model and makes no use of {idle[0]}: leave it out")
-
-
-def _results(args: argparse.Namespace) -> Iterator[Result]:
-    """One result for each setting, written as soon as it is there."""
-    from oreo_agents.agents.scripted import follows_plan
-
-    options = source_options(args.env, args.split, args.games)
-    if follows_plan(args.agent, args.env):
-        options["expert"] = True
-    games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
-    known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
-    known |= {"options": options, "seed": args.seed, "max_steps": args.max_steps, "games": games}
-    results: list[Result] = []
-    for select, k in _settings(args):
-        make_env = environments(args.env, args.max_steps, branches=select == "lookahead", **options)
-        sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
-        sampling |= {"temperature": args.temperature, "logprob_weight": args.logprob_weight}
-        agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
-        label = f"{agent.name} {search_title(select, k)}"
-        with _journal(args.output, label, {**known, **sampling}) as journal:
-            result, _ = evaluate(
-                make_env, agent, games, label, args.seed, args.num_envs, journal=journal, partly=True
-            )
-        results.append({**result, **sampling, "split": args.split, "max_steps": args.max_steps})
-        if args.output:
-            write_json(args.output, [_only(result, clock=False) for result in results])
-            write_json(
-                args.output.with_suffix(".seconds.json"), [_only(result, clock=True) for result in results]
-            )
-        yield results[-1]
-
-
-def _settings(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
-    """Every ``--select`` with every ``--k`` that makes a difference to it."""
-    for select in args.select or ["best_of_k" if args.k else "greedy"]:
-        for k in (args.k or [5]) if select in SEARCHES else [1]:
-            yield select, k
-
-
-@contextmanager
-def _journal(output: Path | None, label: str, settings: Result) -> Iterator[TrajectoryWriter | None]:
-    """The episodes beside the result file: ``results.episodes/LABEL`` for ``results.json``.
-
-    Raises:
-        ConfigurationError: those there are of another evaluation.
-    """
-    if output is None:
-        yield None
-        return
-    path = output.with_suffix(".episodes") / label.replace(" ", "-").replace("/", "-")
-    digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
-    if (path / "meta.json").is_file() and read_meta(path).metadata.get("evaluation") != digest:
-        raise ConfigurationError(
-            f"{path} holds the episodes of another evaluation (agent, games or options differ): "
-            "choose another --output, or remove that folder"
-        )
-    with TrajectoryWriter(path, metadata={"evaluation": digest}) as writer:
-        yield writer
-
-
-def _only(result: Result, clock: bool) -> Result:
-    """What depends on the clock, with the method's name, or the rest."""
-    return {key: x for key, x in result.items() if key == "method" or key.startswith("seconds_") == clock}

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from oreo_agents.agents.agent import SEARCHES
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.trajectory import Trajectory
@@ -90,17 +89,6 @@ def _by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, dict[str, int
         counts[trajectory.task_type]["n"] += 1
         counts[trajectory.task_type]["successes"] += trajectory.success
     return dict(sorted(counts.items()))
-
-
-def search_title(select: str, k: int) -> str:
-    """What a way to choose among ``k`` candidates is called in tables."""
-    titles = {
-        "best_of_k": f"best-of-{k}",
-        "lookahead": f"lookahead-{k} on the simulator",
-        "constrained_best_of_k": f"constrained best-of-{k}",
-    }
-    words = select.replace("_", "-")
-    return titles.get(select, f"{words}-{k}" if select in SEARCHES else words)
 
 
 TASK_TYPES = {

@@ -6,9 +6,7 @@ page's own script, named by its hash, may run, and nothing may be fetched.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,24 +22,6 @@ from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
 from oreo_agents.trajectory import Candidate, Trajectory, Turn, outcome
-
-
-def run(args: argparse.Namespace) -> int:
-    """``oreo-agents report``."""
-    from oreo_agents.dataset import load_trajectories
-
-    episodes = load_trajectories(args.path)
-    page = report_page(str(args.path), episodes, args.limit)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.output.with_name(f".{args.output.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(args.output)
-    finally:
-        partial.unlink(missing_ok=True)
-    shown = min(len(episodes), args.limit)
-    print(f"{args.output}: {len(episodes)} episodes, {shown} of them to look at")
-    return 0
 
 
 class Episodes(Protocol):

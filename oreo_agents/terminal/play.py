@@ -6,23 +6,17 @@ episode itself, with undo, is :class:`~oreo_agents.terminal.session.Session`.
 
 from __future__ import annotations
 
-import argparse
-import secrets
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from oreo_agents.dataset import TrajectoryWriter
-from oreo_agents.environments import environments, source_options
-from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import printable
 from oreo_agents.recorder import dialect_of, spec_for
 from oreo_agents.terminal.map import map_table, seen
@@ -42,72 +36,10 @@ WORDS = {
     "quit": "stop here",
     "?": "this list",
 }
-ENDLESS = 1_000_000_000
-"""Gymnasium's step limit cannot be undone, so the session counts its own."""
 
-HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
-"""Environments that can tell what would win from here."""
 
 LONGEST_PAUSE = 1_000_000_000
 """Seconds; the clock cannot sleep for much longer."""
-
-SEARCHED = 4_000
-"""Games looked at for a task type: all of ALFWorld's train split; of the million generated ones, enough."""
-
-
-def run(args: argparse.Namespace) -> int:
-    """``oreo-agents play``."""
-    env = make_env(args)
-    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
-    try:
-        session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
-        console = Console(highlight=False)
-        with recording(args.record, session) as writer:
-            player = make_player(args, seed)
-            try:
-                play(session, console, reader(session, console), player, args.pause)
-            finally:
-                keep(session, writer, player, console)
-    finally:
-        env.close()
-    return 0
-
-
-def make_env(args: argparse.Namespace) -> gym.Env:
-    """The environment that the options name, with hints where it can give them."""
-    hints = {"expert": True} if args.env in HINTING else {}
-    options = source_options(args.env, args.split, args.games)
-    branches = args.agent is not None and args.select == "lookahead"
-    return environments(args.env, ENDLESS, branches=branches, **options, **hints)()
-
-
-def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:
-    """Options of the reset; None leaves the choice to the seed.
-
-    Raises:
-        ConfigurationError: no game has that task type.
-    """
-    if args.game is not None:
-        return {"game": int(args.game) if args.game.isdecimal() else args.game}
-    if args.task_type is None:
-        return None
-    task_types = getattr(getattr(env.unwrapped, "games", None), "task_types", ())
-    positions = range(seed, seed + min(len(task_types), SEARCHED))
-    for position in (position % len(task_types) for position in positions):
-        if task_types[position].startswith(args.task_type):
-            return {"game": position}
-    raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
-
-
-def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
-    """The agent that the options name."""
-    if args.agent is None:
-        return None
-    from oreo_agents.agents.load import load_agent
-
-    return AgentPlayer(
-        load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature), seed
-    )
 
 
 def play(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,46 +12,9 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from oreo_agents.dataset.verify import Difference, replay, replay_environment
-from oreo_agents.errors import DatasetError
 from oreo_agents.terminal.cursor import Cursor
-from oreo_agents.terminal.screen import show
 from oreo_agents.terminal.views import SideBySide, Transcript
 from oreo_agents.trajectory import Trajectory
-
-
-def run(args: argparse.Namespace) -> int:
-    """``oreo-agents replay``."""
-    cursor = Cursor(select(args), _runs_by_game(args.compare))
-    cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
-    with verifier(cursor.episodes, args.verify) as found:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            cursor.check = found.result if found else None
-            return print_all(cursor, single=args.episode is not None)
-        cursor.check = found.so_far if found else None
-        cursor.playing, cursor.speed = args.speed is not None, args.speed or cursor.speed
-        show(cursor)
-    return 0
-
-
-def select(args: argparse.Namespace) -> Any:
-    """The episodes that the options ask for.
-
-    Raises:
-        DatasetError: there are none.
-    """
-    from oreo_agents.dataset import load_trajectories
-
-    conditions: dict[str, Any] = {"length": lambda lengths: lengths >= args.min_steps}
-    if args.failed:
-        conditions["success"] = False
-    if args.task_type:
-        conditions["predicate"] = lambda episode: args.task_type in episode.task_type
-    episodes = load_trajectories(args.path).filter(**conditions)
-    if args.search:
-        episodes = episodes.filter(lambda episode: contains(episode, args.search))
-    if not len(episodes):
-        raise DatasetError(f"{args.path}: no episode meets the conditions; drop one of the filters")
-    return episodes
 
 
 def contains(trajectory: Trajectory, text: str) -> bool:
@@ -124,7 +85,8 @@ def whole(trajectory: Trajectory, other: Trajectory | None) -> Iterator[Renderab
         yield Text()
 
 
-def _runs_by_game(path: Any) -> dict[str, Trajectory]:
+def runs_by_game(path: Any) -> dict[str, Trajectory]:
+    """The episodes at ``path`` by their games, the last of each; none where there is no path."""
     if path is None:
         return {}
     from oreo_agents.dataset import load_trajectories

@@ -9,6 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.agents.selection import Selection
 from oreo_agents.environments import environments
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import summarise
@@ -44,7 +45,7 @@ class Says:
 
 def looking(chat, critic, commands, slots):
     engine, judge = Says(chat, commands), CachedCritic(critic, slots, 512)
-    return LookAhead(engine, judge, chat, len(commands), len(commands), 1.0, 8, 0.0)
+    return LookAhead(engine, judge, chat, Selection("lookahead", len(commands), max_new_tokens=8))
 
 
 def begin(games):

@@ -1,7 +1,7 @@
 import json
 from html.parser import HTMLParser
 
-from oreo_agents import cli
+from oreo_agents.cli import program as cli
 from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.report.html import report_page
 from oreo_agents.trajectory import Candidate, Trajectory, Turn

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 import oreo_agents  # noqa: F401 (registers the environments)
-from oreo_agents import cli
 from oreo_agents.agents.agent import Decision
+from oreo_agents.cli import program as cli
+from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.evaluation.evaluate import evaluate as evaluation
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.play import ENDLESS, watch
+from oreo_agents.terminal.play import watch
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.watch import AgentPlayer
 from oreo_agents.trajectory import Action, Candidate

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from episodes import HOSTILE, episode
 
-from oreo_agents import cli
+from oreo_agents.cli import program as cli
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.screen import Screen, render

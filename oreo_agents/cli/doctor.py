@@ -1,0 +1,23 @@
+"""``oreo-agents doctor``."""
+
+from __future__ import annotations
+
+import argparse
+
+from oreo_agents.cli.options import Commands, add_command
+
+
+def add_doctor(commands: Commands) -> None:
+    """Options of ``doctor``."""
+    add_command(commands, "doctor", run_doctor, "check the installation and the game data")
+
+
+def run_doctor(args: argparse.Namespace) -> int | None:
+    """Check installation and data."""
+    from oreo_agents import data
+
+    checks = data.doctor()
+    for check in checks:
+        remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""
+        print(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")
+    return int(any(check.status == "wrong" for check in checks))

@@ -1,0 +1,179 @@
+"""``oreo-agents eval``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oreo_agents.agents.selection import SELECTS, Selection
+from oreo_agents.cli.options import (
+    Commands,
+    add_action_length,
+    add_command,
+    add_game_options,
+    add_temperature,
+    mark_resumable,
+    parse_file,
+    parse_nonnegative,
+    parse_positive,
+)
+from oreo_agents.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.evaluation.results import Result
+
+
+def add_eval(commands: Commands) -> None:
+    """Options of ``eval``."""
+    parser = add_command(commands, "eval", run_eval, "success rate of an agent, with its interval")
+    mark_resumable(parser, only_with="output")
+    parser.add_argument(
+        "--agent", required=True, metavar="NAME_OR_PATH", help="expert, random, small or a path"
+    )
+    add_game_options(parser)
+    parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
+    parser.add_argument("--model", metavar="NAME", help="what it calls the policy; default: --agent")
+    parser.add_argument(
+        "--select",
+        choices=SELECTS,
+        nargs="+",
+        help="how it chooses; several are compared; lookahead uses the simulator, constrained ones choose among the "
+        "admissible commands, beam to value_vote are for mathematics; default: best_of_k with --k, else greedy",
+    )
+    parser.add_argument(
+        "--k",
+        type=parse_positive,
+        nargs="+",
+        metavar="K",
+        help="candidates a step, or beams; several make a curve; default: 5",
+    )
+    add_temperature(parser)
+    parser.add_argument(
+        "--logprob-weight",
+        type=parse_nonnegative,
+        default=0.0,
+        metavar="W",
+        help="choose by V + W x log-probability; default: %(default)s, by V alone",
+    )
+    add_action_length(parser)
+    parser.add_argument("--episodes", "-n", type=parse_positive, metavar="N", help="default: every game once")
+    parser.add_argument("--num-envs", type=parse_positive, default=64, metavar="N", help="games at once")
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=parse_file,
+        metavar="FILE",
+        help="write the results as JSON, the episodes beside it; resumes",
+    )
+
+
+def run_eval(args: argparse.Namespace) -> None:
+    """Evaluate an agent.
+
+    The result file holds nothing that depends on the clock, and models compute in float32, so that a run that was
+    killed and resumed ends with the file of one that was not; seconds are in the file and the episodes beside it.
+    """
+    from rich.console import Console
+
+    from oreo_agents.evaluation.results import failures
+    from oreo_agents.printable import printable
+    from oreo_agents.report.plots import budget_plot
+    from oreo_agents.report.tables import success_table
+
+    _refuse_idle_options(args)
+    results = list(_judge(args))
+    if args.output and len(results) > 1:
+        budget_plot(results, args.output.with_suffix(".png"))
+    Console().print(success_table(results))
+    for result in results:
+        if result["errors"]:
+            print(printable(f"{result['method']}: {failures(result)}"), file=sys.stderr)
+
+
+def _refuse_idle_options(args: argparse.Namespace) -> None:
+    """Raise ConfigurationError if a player without a model is to choose in some way."""
+    from oreo_agents.agents.scripted import SCRIPTED
+
+    given = {"--select": args.select, "--k": args.k, "--endpoint": args.endpoint, "--model": args.model}
+    given |= {"--temperature": args.temperature != 1, "--logprob-weight": args.logprob_weight}
+    idle = [option for option, value in given.items() if value]
+    if args.agent in SCRIPTED and idle:
+        raise ConfigurationError(f"{args.agent} has no model and makes no use of {idle[0]}: leave it out")
+
+
+def _judge(args: argparse.Namespace) -> Iterator[Result]:
+    """One result for each way to choose, written as soon as it is there."""
+    from oreo_agents.agents.load import load_agent
+    from oreo_agents.agents.scripted import follows_plan
+    from oreo_agents.environments import environments, source_options
+    from oreo_agents.evaluation.evaluate import evaluate, pick_games, write_json
+    from oreo_agents.stages import identity
+
+    options = source_options(args.env, args.split, args.games)
+    if follows_plan(args.agent, args.env):
+        options["expert"] = True
+    games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
+    known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
+    known |= {"options": options, "seed": args.seed, "max_steps": args.max_steps, "games": games}
+    results: list[Result] = []
+    for selection in _selections(args):
+        chooses = asdict(selection)
+        make_env = environments(args.env, args.max_steps, branches=selection.select == "lookahead", **options)
+        agent = load_agent(args.agent, args.endpoint, args.model, **chooses, dtype="float32")
+        label = f"{agent.name} {selection.title}"
+        with _journal(args.output, label, {**known, **chooses}) as journal:
+            result, _ = evaluate(
+                make_env, agent, games, label, args.seed, args.num_envs, journal=journal, partly=True
+            )
+        results.append({**result, **chooses, "split": args.split, "max_steps": args.max_steps})
+        if args.output:
+            write_json(args.output, [_only(result, clock=False) for result in results])
+            write_json(
+                args.output.with_suffix(".seconds.json"), [_only(result, clock=True) for result in results]
+            )
+        yield results[-1]
+
+
+def _selections(args: argparse.Namespace) -> Iterator[Selection]:
+    """Every ``--select`` with every ``--k`` that makes a difference to it."""
+    for select in args.select or ["best_of_k" if args.k else "greedy"]:
+        one = Selection(select, 1, args.temperature, args.logprob_weight, args.max_new_tokens)
+        yield from (replace(one, k=k) for k in args.k or [5]) if one.searches else [one]
+
+
+@contextmanager
+def _journal(
+    output: Path | None, label: str, settings: Mapping[str, Any]
+) -> Iterator[TrajectoryWriter | None]:
+    """The episodes beside the result file: ``results.episodes/LABEL`` for ``results.json``.
+
+    Raises:
+        ConfigurationError: those there are of another evaluation.
+    """
+    from oreo_agents.dataset.store import TrajectoryWriter, read_meta
+
+    if output is None:
+        yield None
+        return
+    path = output.with_suffix(".episodes") / label.replace(" ", "-").replace("/", "-")
+    digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
+    if (path / "meta.json").is_file() and read_meta(path).metadata.get("evaluation") != digest:
+        raise ConfigurationError(
+            f"{path} holds the episodes of another evaluation (agent, games or options differ): "
+            "choose another --output, or remove that folder"
+        )
+    with TrajectoryWriter(path, metadata={"evaluation": digest}) as writer:
+        yield writer
+
+
+def _only(result: Result, clock: bool) -> Result:
+    """What depends on the clock, with the method's name, or the rest."""
+    return {key: x for key, x in result.items() if key == "method" or key.startswith("seconds_") == clock}

@@ -1,0 +1,167 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oreo_agents.agents.selection import SELECTS
+
+SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
+
+
+GENERATED = "generated where no data is found"
+"""Which split ALFWorld plays if none is named."""
+
+
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+
+
+Commands = Any  # argparse's sub-parser registry has no public type
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
+) -> argparse.ArgumentParser:
+    """A command of its own: its parser, with the function that does the work."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(run=run, resumes=lambda args: False)
+    return parser
+
+
+def mark_resumable(parser: argparse.ArgumentParser, only_with: str | None = None) -> None:
+    """The command goes on where it was interrupted; where an option says what is left, only with that."""
+    parser.set_defaults(resumes=lambda args: only_with is None or getattr(args, only_with) is not None)
+
+
+def add_action_length(parser: Options) -> None:
+    """``--max-new-tokens``."""
+    parser.add_argument(
+        "--max-new-tokens",
+        type=parse_positive,
+        default=32,
+        metavar="N",
+        help="of an action; default: %(default)s",
+    )
+
+
+def add_selection(parser: Options, default: str) -> None:
+    """``--select``, ``--k`` and ``--temperature``."""
+    parser.add_argument(
+        "--select", choices=SELECTS, default=default, help="how it chooses; default: %(default)s"
+    )
+    parser.add_argument(
+        "--k", type=parse_positive, default=5, metavar="K", help="its candidates; default: %(default)s"
+    )
+    add_temperature(parser)
+
+
+def add_temperature(parser: Options) -> None:
+    """``--temperature``."""
+    parser.add_argument(
+        "--temperature",
+        type=parse_temperature,
+        default=1.0,
+        metavar="T",
+        help="of what is sampled; default: %(default)s",
+    )
+
+
+def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENERATED) -> None:
+    """``--env``, where its games come from, ``--max-steps`` and ``--seed``."""
+    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
+    add_game_source(parser, alfworld)
+    parser.add_argument(
+        "--max-steps", type=parse_positive, default=50, metavar="N", help="default: %(default)s"
+    )
+    add_seed(parser, seed)
+
+
+def add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
+    """``--split`` and ``--games``."""
+    parser.add_argument("--split", choices=SPLITS, help=f"default: train; in ALFWorld {alfworld}")
+    parser.add_argument(
+        "--games",
+        metavar="PATH",
+        help="a folder, archive or file of games or problems; in OREO-Reasoning a task",
+    )
+
+
+@contextmanager
+def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr; call it with the amount done and the total."""
+    from oreo_agents.terminal.progress import progress_bar
+
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def add_seed(parser: Options, default: int | None = 0) -> None:
+    """``--seed``."""
+    usual = "another one each time" if default is None else default
+    parser.add_argument("--seed", type=parse_seed, default=default, help=f"default: {usual}")
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``I/N``."""
+    index, _, count = text.partition("/")
+    return int(index), int(count)
+
+
+parse_shard.__name__ = "I/N"
+
+
+def parse_file(text: str) -> Path:
+    """A path that is no folder."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: give a file")
+    return path
+
+
+def parse_positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+parse_positive.__name__ = "int"  # argparse names the type in "invalid int value: 'x'"
+
+
+def parse_seed(text: str) -> int:
+    """A whole number that every random generator takes."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, got {number}")
+    return number
+
+
+parse_seed.__name__ = "int"
+
+
+def parse_nonnegative(text: str) -> float:
+    """A number from 0."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return number
+
+
+parse_nonnegative.__name__ = "float"
+
+
+def parse_temperature(text: str) -> float:
+    """A number above 0."""
+    number = parse_nonnegative(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be more than 0; the likeliest action is --select greedy")
+    return number
+
+
+parse_temperature.__name__ = "float"

@@ -1,0 +1,103 @@
+"""``oreo-agents play``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oreo_agents.cli.options import Commands, add_command, add_game_options, add_selection, parse_nonnegative
+from oreo_agents.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from oreo_agents.terminal.watch import AgentPlayer
+
+ENDLESS = 1_000_000_000
+"""Gymnasium's step limit cannot be undone, so the session counts its own."""
+
+HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
+"""Environments that can tell what would win from here."""
+
+SEARCHED = 4_000
+"""Games looked at for a task type: all of ALFWorld's train split; of the million generated ones, enough."""
+
+
+def add_play(commands: Commands) -> None:
+    """Options of ``play``."""
+    parser = add_command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
+    add_game_options(parser, seed=None)
+    parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
+    parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
+    parser.add_argument(
+        "--agent", metavar="NAME_OR_PATH", help="expert, random, small or a trained agent's folder"
+    )
+    add_selection(parser, "greedy")
+    parser.add_argument(
+        "--pause", type=parse_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
+    )
+    parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
+
+
+def run_play(args: argparse.Namespace) -> None:
+    """Play one episode."""
+    import secrets
+
+    from rich.console import Console
+
+    from oreo_agents.terminal.play import keep, play, reader, recording
+    from oreo_agents.terminal.session import Session
+
+    env = make_env(args)
+    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+    try:
+        session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
+        console = Console(highlight=False)
+        with recording(args.record, session) as writer:
+            player = make_player(args, seed)
+            try:
+                play(session, console, reader(session, console), player, args.pause)
+            finally:
+                keep(session, writer, player, console)
+    finally:
+        env.close()
+
+
+def make_env(args: argparse.Namespace) -> gym.Env:
+    """The environment that the options name, with hints where it can give them."""
+    from oreo_agents.environments import environments, source_options
+
+    hints = {"expert": True} if args.env in HINTING else {}
+    options = source_options(args.env, args.split, args.games)
+    branches = args.agent is not None and args.select == "lookahead"
+    return environments(args.env, ENDLESS, branches=branches, **options, **hints)()
+
+
+def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:
+    """Options of the reset; None leaves the choice to the seed.
+
+    Raises:
+        ConfigurationError: no game has that task type.
+    """
+    if args.game is not None:
+        return {"game": int(args.game) if args.game.isdecimal() else args.game}
+    if args.task_type is None:
+        return None
+    task_types = getattr(getattr(env.unwrapped, "games", None), "task_types", ())
+    positions = range(seed, seed + min(len(task_types), SEARCHED))
+    for position in (position % len(task_types) for position in positions):
+        if task_types[position].startswith(args.task_type):
+            return {"game": position}
+    raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
+
+
+def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
+    """The agent that the options name."""
+    if args.agent is None:
+        return None
+    from oreo_agents.agents.load import load_agent
+    from oreo_agents.terminal.watch import AgentPlayer
+
+    agent = load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature)
+    return AgentPlayer(agent, seed)

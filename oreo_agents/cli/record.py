@@ -1,0 +1,89 @@
+"""``oreo-agents record``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from oreo_agents.cli.options import (
+    Commands,
+    add_action_length,
+    add_command,
+    add_game_options,
+    add_selection,
+    mark_resumable,
+    parse_positive,
+    parse_shard,
+)
+from oreo_agents.errors import ConfigurationError
+
+
+def add_record(commands: Commands) -> None:
+    """Options of ``record``."""
+    parser = add_command(commands, "record", run_record, "play many games and keep the episodes")
+    mark_resumable(parser)
+    parser.add_argument(
+        "--agent",
+        default="expert",
+        metavar="NAME_OR_PATH",
+        help="expert (default), shortest, random, small, or a trained agent's folder",
+    )
+    add_selection(parser, "sample")
+    add_game_options(parser)
+    parser.add_argument(
+        "--episodes", "-n", type=parse_positive, metavar="N", help="at most this many; default: all"
+    )
+    add_action_length(parser)
+    parser.add_argument(
+        "--per-game", type=parse_positive, default=1, metavar="N", help="episodes of each game"
+    )
+    parser.add_argument("--epsilon", type=float, default=0.0, help="share of commands replaced by others")
+    parser.add_argument(
+        "--patience",
+        type=parse_positive,
+        metavar="N",
+        help="end an episode after so many useless commands in a row",
+    )
+    parser.add_argument(
+        "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I"
+    )
+    parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
+
+
+def run_record(args: argparse.Namespace) -> int | None:
+    """Record episodes to disk."""
+    from oreo_agents.collect import AGENTS, record, record_rollouts
+    from oreo_agents.environments import source_options
+
+    options = {
+        "env_id": args.env,
+        **source_options(args.env, args.split, args.games),
+        "episodes_per_game": args.per_game,
+        "seed": args.seed,
+        "shard": args.shard,
+        "limit": args.episodes,
+        "max_steps": args.max_steps,
+        "patience": args.patience,
+    }
+    if args.agent in AGENTS:
+        if args.temperature != 1:
+            raise ConfigurationError(
+                f"--temperature is for agents that sample; {args.agent} does not: leave it out"
+            )
+        print(record(args.agent, args.output, epsilon=args.epsilon, **options))
+    elif args.epsilon:
+        raise ConfigurationError(
+            f"--epsilon disturbs {', '.join(AGENTS)}; {args.agent} samples: leave it out"
+        )
+    else:
+        from oreo_agents.agents.oreo import OreoAgent
+
+        agent = OreoAgent.from_pretrained(
+            args.agent,
+            select=args.select,
+            k=args.k,
+            temperature=args.temperature,
+            max_new_tokens=args.max_new_tokens,
+        )
+        print(record_rollouts(agent, args.output, branches=args.select == "lookahead", **options))
+    return None

@@ -1,0 +1,44 @@
+"""``oreo-agents report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from oreo_agents.cli.options import Commands, add_command, parse_file, parse_positive
+
+
+def add_report(commands: Commands) -> None:
+    """Options of ``report``."""
+    parser = add_command(commands, "report", run_report, "write one self-contained HTML page about a dataset")
+    parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
+    parser.add_argument(
+        "--output", "-o", type=parse_file, default=Path("report.html"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--limit",
+        type=parse_positive,
+        default=500,
+        metavar="N",
+        help="episodes to look at, evenly spread; default: %(default)s",
+    )
+
+
+def run_report(args: argparse.Namespace) -> None:
+    """Write the HTML report."""
+    import os
+
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.report.html import report_page
+
+    episodes = load_trajectories(args.path)
+    page = report_page(str(args.path), episodes, args.limit)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = args.output.with_name(f".{args.output.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(args.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    shown = min(len(episodes), args.limit)
+    print(f"{args.output}: {len(episodes)} episodes, {shown} of them to look at")
