@@ -29,7 +29,7 @@ class Verdict:
     method: str
     seed: int
     test: str
-    select: str
+    select: Select
     k: int
     stage: Stage
     round: int | None = None

@@ -16,7 +16,7 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.cli import program as cli
 from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
-from oreo_agents.evaluation.evaluate import evaluate as evaluation
+from oreo_agents.agents import load
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.play import watch
 from oreo_agents.terminal.session import Session
@@ -172,7 +172,7 @@ def test_a_terminal_without_unicode_gets_ascii():
 
 def test_an_agent_plays_and_says_what_it_believes(monkeypatch, capsys, tmp_path):
     """A stand-in for a trained agent: it proposes two commands and has a value for each."""
-    monkeypatch.setattr(evaluation, "load_agent", lambda name, **options: Believer())
+    monkeypatch.setattr(load, "load_agent", lambda name, **options: Believer())
     command = ["play", "--split", "generated", "--agent", "any", "--max-steps", "2", "--pause", "0"]
     assert cli.main([*command, "--record", str(tmp_path / "d")]) == 0
     out = " ".join(capsys.readouterr().out.split())
