@@ -55,27 +55,27 @@ bench-whole-path-real:
 	$(BENCH)/whole_path.py --games "$(ALFWORLD_DATA)" --seeds 0
 bench-small:
 	$(call need,ALFWORLD_DATA)
-	$(BENCH)/train_small.py --agent small --games "$(ALFWORLD_DATA)"
+	$(BENCH)/make_assets/train_small.py --agent small --games "$(ALFWORLD_DATA)"
 bench-train-speed:
-	OMP_NUM_THREADS=1 $(BENCH)/train_speed.py
+	OMP_NUM_THREADS=1 $(BENCH)/speed/train.py
 bench-rollout-speed:
-	$(BENCH)/rollout_speed.py --episodes 16 --repeats 6
+	$(BENCH)/speed/rollout.py --episodes 16 --repeats 6
 bench-record-speed:
 	$(call need,ALFWORLD_DATA)
-	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/record_speed.py --split train
+	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/speed/record.py --split train
 bench-alfworld-speed:
 	$(call need,ALFWORLD_DATA)
-	$(BENCH)/alfworld_speed.py --games $(GAME_FILES)
+	$(BENCH)/speed/engine.py --games $(GAME_FILES)
 bench-alfworld-parity:
 	$(call need,ALFWORLD_DATA)
-	$(BENCH)/alfworld_parity.py --games $(GAME_FILES) --generated 100 --varied 40 --steps 25 --jobs $(JOBS)
+	$(BENCH)/correctness/alfworld_parity.py --games $(GAME_FILES) --generated 100 --varied 40 --steps 25 --jobs $(JOBS)
 bench-import-replay:
 	$(call need,ALFWORLD_DATA)
 	$(call need,EPISODES)
-	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/import_replay.py --episodes "$(EPISODES)"
+	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/correctness/import_replay.py --episodes "$(EPISODES)"
 bench-math-grading:
 	$(call need,MATH_DATA)
-	$(BENCH)/math_grading.py --data "$(MATH_DATA)"
+	$(BENCH)/correctness/math_grading.py --data "$(MATH_DATA)"
 
 install: $(STAMP)
 

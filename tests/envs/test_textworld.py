@@ -1,4 +1,4 @@
-"""The reference: a small part of benchmarks/alfworld_parity.py, and TextWorld's own games."""
+"""The reference: a small part of benchmarks/correctness/alfworld_parity.py, and TextWorld's own games."""
 
 import copy
 import json

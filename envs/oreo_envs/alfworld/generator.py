@@ -7,7 +7,7 @@ plays the real games plays it too. It follows from (split, seed, index) alone, o
 
 Goals, objects and places are drawn with the frequencies of the real train split. Those, the floor plans of
 AI2-THOR and the domain and grammar texts that every game embeds lie in ``assets`` (facts and texts of ALFRED
-and ALFWorld, MIT licence; ``benchmarks/alfworld_statistics.py`` wrote them).
+and ALFWorld, MIT licence; ``benchmarks/make_assets/alfworld_statistics.py`` wrote them).
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _asset(name: str) -> str:
 
 @cache
 def statistics() -> dict[str, Any]:
-    """The measured frequencies and affordances; ``benchmarks/alfworld_statistics.py`` describes them."""
+    """The measured frequencies and affordances; ``benchmarks/make_assets/alfworld_statistics.py`` describes them."""
     return json.loads(_asset("statistics.json"))
 
 

@@ -1,6 +1,6 @@
 """Replay every imported ETO and KnowAgent episode in the native engine, and write down what disagrees.
 
-    ALFWORLD_DATA=DIR python benchmarks/import_replay.py --episodes DIR [--output FILE]
+    ALFWORLD_DATA=DIR python benchmarks/correctness/import_replay.py --episodes DIR [--output FILE]
 
 The episodes folder holds ``eto_expert_train.jsonl.gz``, ``knowagent_D0.jsonl.gz``, ``knowagent_D1.jsonl.gz``.
 Imports go through a dataset on disk, as ``oreo-agents`` users make it, in the wording of the ``move`` games.
@@ -16,7 +16,7 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.commands import import_
 from oreo_agents.dataset.verify import replay_environment, verify
 
-RESULTS = Path(__file__).parent / "results" / "import_replay.json"
+RESULTS = Path(__file__).parents[1] / "results" / "import_replay.json"
 FILES = {
     "eto_expert_train.jsonl.gz": "eto",
     "knowagent_D0.jsonl.gz": "knowagent",
@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--episodes", type=Path, required=True, help="folder of the collected episodes")
     parser.add_argument("--split", default="train", help="games to replay in; default: %(default)s")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results" / "import_replay.json"
+        "--output", type=Path, default=Path(__file__).parents[1] / "results" / "import_replay.json"
     )
     args = parser.parse_args()
     env = replay_environment(None, split=args.split)

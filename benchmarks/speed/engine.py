@@ -1,6 +1,6 @@
 """Measure the native ALFWorld engine, side by side with TextWorld on the same games in the same run.
 
-    python benchmarks/alfworld_speed.py --games train.tar.xz
+    python benchmarks/speed/engine.py --games train.tar.xz
 
 Times are CPU seconds of one process, so that other work on the machine disturbs little. A step includes the
 admissible commands and whether the goal holds. The figures go to benchmarks/results/alfworld_speed.json.
@@ -25,7 +25,7 @@ from oreo_envs.alfworld.data import Games, find_games
 from oreo_envs.alfworld.game import parse_game
 from oreo_envs.alfworld.world import World
 
-RESULTS = Path(__file__).parent / "results" / "alfworld_speed.json"
+RESULTS = Path(__file__).parents[1] / "results" / "alfworld_speed.json"
 ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
 EPISODE = 50
 

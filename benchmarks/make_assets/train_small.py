@@ -1,7 +1,7 @@
 """Train the agent ``small`` that the package carries, on generated rooms alone, and judge it.
 
-    python benchmarks/train_small.py                   # writes runs/small/agent; copied to oreo_agents/assets/small
-    python benchmarks/train_small.py --games DIR       # judges it on the games of suite alfworld-small, too
+    python benchmarks/make_assets/train_small.py                   # writes runs/small/agent; copied to oreo_agents/assets/small
+    python benchmarks/make_assets/train_small.py --games DIR       # judges it on the games of suite alfworld-small, too
 
 Imitation: 60,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
 one pass from the demo's language model. Then OREO: one pass over 4,000 episodes that this policy sampled, exploring.
@@ -42,7 +42,7 @@ OREO = {
     "seed": 0,
 }
 SEARCH = {"select": "best_of_k", "k": 5, "temperature": 1.0, "logprob_weight": 0.03}
-RESULTS = Path(__file__).parent / "results" / "small.json"
+RESULTS = Path(__file__).parents[1] / "results" / "small.json"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measure the real ALFWorld train games, and write what the generator draws from.
 
-    python benchmarks/alfworld_statistics.py --games DIR/json_2.1.1/train
+    python benchmarks/make_assets/alfworld_statistics.py --games DIR/json_2.1.1/train
 
 writes, beside the generator (``envs/oreo_envs/alfworld/assets``):
 
@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ASSETS = Path(__file__).parent.parent / "envs" / "oreo_envs" / "alfworld" / "assets"
+ASSETS = Path(__file__).parents[2] / "envs" / "oreo_envs" / "alfworld" / "assets"
 KINDS = {0: "kitchen", 2: "living room", 3: "bedroom", 4: "bathroom"}
 HELD_OUT = (2, 13, 21)
 """Numbers, within each kind, of the measured rooms that the training rooms leave out: typical ones."""

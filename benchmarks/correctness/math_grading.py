@@ -1,6 +1,6 @@
 r"""How reliable and how fast math grading is: every gold answer of GSM8K and MATH, and corrupted copies.
 
-    python benchmarks/math_grading.py --data DIR
+    python benchmarks/correctness/math_grading.py --data DIR
 
 DIR holds the folders gsm8k/ and math/, each with train.jsonl and test.jsonl (.gz or not). A corrupted copy
 has one digit replaced, chosen by seed 0. "symbolic" switches the exact comparison off, so that math-verify
@@ -28,7 +28,7 @@ from oreo_envs.math.grading import WORKERS
 from oreo_envs.math.tasks import Problem, load_gsm8k, load_math
 from oreo_envs.math.workers import WorkerFailure
 
-RESULTS = Path(__file__).parent / "results" / "math_grading.json"
+RESULTS = Path(__file__).parents[1] / "results" / "math_grading.json"
 # Why an answer is not equal to itself, or equals its corrupted copy.
 EXPLANATIONS = {
     r"\approx 8.24 \text{ mph}": "math-verify does not parse \\approx; equal by spelling",

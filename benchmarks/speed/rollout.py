@@ -1,7 +1,7 @@
 """Rollouts with caches kept across turns, against a loop that calls ``generate`` on the whole history each turn.
 
-    python benchmarks/rollout_speed.py                        # the shipped start checkpoint
-    python benchmarks/rollout_speed.py --model smollm2-135m   # that shape with random weights: few games, slow
+    python benchmarks/speed/rollout.py                        # the shipped start checkpoint
+    python benchmarks/speed/rollout.py --model smollm2-135m   # that shape with random weights: few games, slow
 
 In one run, on the same model and games: greedy with the plain loop, greedy and best-of-8 with
 :class:`oreo_agents.OreoAgent`. The games are ones that greedy decoding does not win within the limit, so every episode
@@ -111,7 +111,7 @@ def main() -> None:
         f"cached, best-of-{K}": best,
     }
     result = {**describe(args, policy), **compare(make_env, agents, games, args)}
-    write_json(args.output or Path(__file__).parent / "results" / f"rollout_speed_{args.model}.json", result)
+    write_json(args.output or Path(__file__).parents[1] / "results" / f"rollout_speed_{args.model}.json", result)
     for key, value in result.items():
         print(f"{key}: {value}")
 

@@ -1,6 +1,6 @@
 """What recording costs: overhead per step, bulk writing, and reading of large datasets.
 
-    python benchmarks/record_speed.py [--episodes N] [--output FILE]
+    python benchmarks/speed/record.py [--episodes N] [--output FILE]
 
 The overhead is measured against an environment that only returns prepared answers of ALFWorld's size, so that
 the recorder's own time is left; compaction to Parquet is included. Times are CPU times, which a busy machine
@@ -23,7 +23,7 @@ from oreo_agents.collect import record
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.recorder import RecordTrajectories
 
-RESULTS = Path(__file__).parent / "results" / "record_speed.json"
+RESULTS = Path(__file__).parents[1] / "results" / "record_speed.json"
 STEPS = 17  # mean length of a realistic ALFWorld episode
 
 
@@ -58,7 +58,7 @@ def main():
     )
     parser.add_argument("--split", help="also record every game of this split with the expert")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results" / "record_speed.json"
+        "--output", type=Path, default=Path(__file__).parents[1] / "results" / "record_speed.json"
     )
     args = parser.parse_args()
     results = {"python": platform.python_version(), "pyarrow": pa.__version__, "machine": platform.machine()}

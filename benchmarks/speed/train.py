@@ -1,6 +1,6 @@
 """Training speed and peak memory: OreoTrainer against a plain implementation of the paper in the authors' manner.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_speed.py [--hidden 128] [--layers 4] [--output FILE]
+    OMP_NUM_THREADS=1 python benchmarks/speed/train.py [--hidden 128] [--layers 4] [--output FILE]
 
 The plain side pads on the left, runs the policy twice (without gradient for the critic's target, with gradient for
 its own loss), and takes log-softmaxes of ``[batch, time, vocabulary]`` for policy and reference (Eqs. 8 and 9,
@@ -54,7 +54,7 @@ def main():
         "--rows", type=int, default=2, help="the plain side's micro-batch; default: %(default)s"
     )
     parser.add_argument("--side", choices=SIDES, help="run one side and print its figures")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "train_speed.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "train_speed.json")
     args = parser.parse_args()
     if args.side:
         print(json.dumps(measure(args)))

@@ -1,6 +1,6 @@
 """Pre-train the language model that the demo starts from: it learns what ALFWorld's rooms answer, not how to win.
 
-    python benchmarks/train_start.py          # writes runs/start/start; copied to oreo_agents/assets/start
+    python benchmarks/make_assets/train_start.py          # writes runs/start/start; copied to oreo_agents/assets/start
 
 Every second command in its 24,000 episodes is a slip: a random one, one about the wrong thing, one that has just
 failed. All tokens count alike, slips and answers included, as in the pre-training of any language model, so it knows

@@ -1,6 +1,6 @@
 """Play games side by side on the native engine and in TextWorld, and report the first difference of each.
 
-    python benchmarks/alfworld_parity.py --games train.tar.xz valid_seen.tar.xz --generated 200 --jobs 2
+    python benchmarks/correctness/alfworld_parity.py --games train.tar.xz valid_seen.tar.xz --generated 200 --jobs 2
 
 Each source is a group of its own in the results. Each game is walked at random from a seed made of its name:
 admissible commands (verbs drawn evenly, so that rare ones occur), pieces of the walkthrough or of an errand with a
@@ -39,7 +39,7 @@ from varied_games import PackagedRules, VariedGames
 
 from oreo_agents.bench.provenance import commit
 
-RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
+RESULTS = Path(__file__).parents[1] / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
 NONSENSE = (
     "",
@@ -287,7 +287,7 @@ def was_walked(row: dict[str, Any]) -> bool:
 
 def command_line(options: argparse.Namespace) -> str:
     """The command as it would be typed next to the data."""
-    words = ["python benchmarks/alfworld_parity.py"]
+    words = ["python benchmarks/correctness/alfworld_parity.py"]
     words += ["--games", *(Path(source).name for source in options.games)] if options.games else []
     numbers = ("generated", "varied", "count", "steps", "seed")
     words += [f"--{name} {value}" for name in numbers if (value := getattr(options, name)) is not None]
