@@ -18,26 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.agents import SELECTS
+from oreo_agents.commands import train
 from oreo_agents.errors import ConfigurationError, OreoError
 from oreo_agents.printable import printable
+from oreo_agents.training.methods import METHODS
 
 SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
 GENERATED = "generated where no data is found"
 """Which split ALFWorld plays if none is named."""
-METHODS = (
-    "sft",
-    "rejection",
-    "oreo",
-    "oreo-token",
-    "oreo-step",
-    "oreo-response",
-    "pcl",
-    "pcl-one-step",
-    "dro",
-    "iql",
-    "dpo",
-    "kto",
-)
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
 Commands = Any  # argparse's sub-parser registry has no public type
@@ -313,24 +301,8 @@ def add_train(commands: Commands) -> None:
         "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny: a new one"
     )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=_positive, metavar="N", help="optimiser steps")
-    length.add_argument("--epochs", type=float, metavar="N", help="passes over the data")
-    parser.add_argument("--learning-rate", type=float, metavar="LR", help="of the policy")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="episodes per step")
-    parser.add_argument("--beta", type=float, help="strength of the KL regulariser in OREO's objective")
-    parser.add_argument("--alpha", type=float, help="weight of the policy's KL to the reference")
-    parser.add_argument(
-        "--batch-tokens", type=_positive, metavar="N", help="padded tokens in one forward pass"
-    )
     parser.add_argument(
         "--lora", type=_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
-    )
-    parser.add_argument(
-        "--observation-weight",
-        type=float,
-        metavar="W",
-        help="of predicting observations, too: by the policy in imitation, by a critic where there is one",
     )
     parser.add_argument(
         "--save-every",
@@ -338,21 +310,7 @@ def add_train(commands: Commands) -> None:
         metavar="N",
         help="steps between checkpoints; the same command then goes on where it was interrupted",
     )
-    critic = parser.add_argument_group("the critic, for methods that have one")
-    critic.add_argument(
-        "--critic",
-        choices=("separate", "shared", "lora"),
-        help="a network of its own (default for a new one), the policy's trunk, or with --lora adapters of its own",
-    )
-    critic.add_argument("--critic-learning-rate", type=float, metavar="LR", help="default: the policy's")
-    critic.add_argument(
-        "--critic-warmup", type=float, metavar="SHARE", help="of the steps that train the critic alone"
-    )
-    critic.add_argument(
-        "--after-action",
-        choices=("outcome", "answer"),
-        help="what V after an action learns: the outcome (default), or V of the environment's answer",
-    )
+    train.add_training_options(parser)
     judging = parser.add_argument_group("judging the policy while it is trained")
     judging.add_argument(
         "--eval-every", type=_positive, metavar="N", help="steps between; default: not at all"
@@ -372,8 +330,6 @@ def add_train(commands: Commands) -> None:
 
 def run_train(args: argparse.Namespace) -> int | None:
     """Train on recorded episodes."""
-    from oreo_agents import train
-
     return train.run(args)
 
 

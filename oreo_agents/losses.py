@@ -235,6 +235,16 @@ def sampled_kl(rho: Tensor) -> Tensor:
 # --- baselines ----------------------------------------------------------------------------------------------
 
 
+def imitation_loss(logp: Tensor, token_weights: Tensor) -> Tensor:
+    """Cross-entropy, every token by its weight.
+
+    Args:
+        logp: ``[B, T]`` log-probabilities of the tokens.
+        token_weights: ``[B, T]``.
+    """
+    return -(logp * token_weights).sum() / token_weights.sum().clamp(min=1e-8)
+
+
 def dpo_loss(rho: Tensor, beta: float) -> Tensor:
     """DPO (arXiv 2305.18290, Eq. 7) over the action tokens of whole episodes.
 
@@ -245,15 +255,15 @@ def dpo_loss(rho: Tensor, beta: float) -> Tensor:
     return -logsigmoid(beta * (ratio[0::2] - ratio[1::2])).mean()
 
 
-def kto_loss(rho: Tensor, success: Tensor, kl: Tensor, beta: float) -> Tensor:
+def kto_loss(rho: Tensor, success: Tensor, reference_point: Tensor, beta: float) -> Tensor:
     """KTO (arXiv 2402.01306, Eq. 8), both kinds of episodes weighing the same.
 
     Args:
         success: ``[B]`` bool.
-        kl: scalar, the reference point: see :func:`kto_reference_point`.
+        reference_point: scalar, see :func:`kto_reference_point`.
     """
     ratio = rho.sum(1)
-    gain = torch.where(success, ratio - kl, kl - ratio)
+    gain = torch.where(success, ratio - reference_point, reference_point - ratio)
     return (1 - torch.sigmoid(beta * gain)).mean()
 
 

@@ -1,8 +1,7 @@
-"""From recorded episodes and a starting model to a trained agent on disk: what ``oreo-agents train`` does."""
+"""From recorded episodes and a starting model to a trained agent on disk."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.environments import ALFWORLD
-from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
+from oreo_agents.errors import CheckpointError, DatasetError
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def train(
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
 
     Args:
-        method: a key of :data:`oreo_agents.objectives.METHODS`.
+        method: a key of :data:`oreo_agents.training.methods.METHODS`.
         episodes: recorded trajectories; those of a language model carry its token ids.
         model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
             vocabulary is learnt from ``episodes``.
@@ -190,52 +189,3 @@ def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
         for turn in episode.turns:
             yield turn.observation
             yield turn.action
-
-
-def run(args: argparse.Namespace) -> int:
-    """``oreo-agents train``."""
-    from oreo_agents.dataset import load_trajectories
-    from oreo_agents.objectives import METHODS
-
-    if args.patience and not args.eval_every:
-        raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
-    options = {
-        "learning_rate": args.learning_rate,
-        "beta": args.beta,
-        "alpha": args.alpha,
-        "critic": args.critic,
-        "critic_learning_rate": args.critic_learning_rate,
-        "critic_warmup": args.critic_warmup,
-        "after_action": args.after_action,
-        "observation_weight": args.observation_weight,
-        "per_device_train_batch_size": args.batch_size,
-        "lora": args.lora,
-        "save_every": args.save_every,
-        "micro_batch_tokens": args.batch_tokens,
-        "max_steps": args.steps,
-        "num_train_epochs": args.epochs,
-        "seed": args.seed,
-    }
-    given = {k: v for k, v in options.items() if v is not None}
-    if idle := sorted(
-        f"--{option.replace('_', '-')}" for option in METHODS[args.method].unused & given.keys()
-    ):
-        raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
-    episodes = [episode for path in args.data for episode in load_trajectories(path)]
-    if args.eval_every:
-        given |= {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
-        given |= {"max_new_tokens": args.max_new_tokens}
-    train(args.method, episodes, args.model, args.output, **given)
-    return 0
-
-
-def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
-    """Plays the games that the options name, the same ones every time."""
-    from oreo_agents.environments import ALFWORLD, environments, source_options
-    from oreo_agents.evaluation import pick_games, play
-
-    unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
-    options = source_options(args.env, args.split or unseen, args.games)
-    make_env = environments(args.env, args.max_steps, **options)
-    games = pick_games(make_env, args.eval_episodes, args.seed)
-    return lambda agent: play(make_env, agent, games, args.seed)

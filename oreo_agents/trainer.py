@@ -1,6 +1,6 @@
 """OreoTrainer: policy and critic trained together on recorded episodes, on transformers' Trainer.
 
-What is minimised is chosen from the table in objectives.py; the equations are in losses.py, the pass over the
+What is minimised is chosen from the table in training/methods.py; the equations are in losses.py, the pass over the
 networks in actor_critic.py. Knows nothing about environments or files of episodes.
 """
 
@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ from transformers import (
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
 from oreo_agents import diagnostics
-from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepare_attention, read_values
+from oreo_agents.actor_critic import PolicyAndCritic, Reference, prepare_attention, read_values
 from oreo_agents.adapters import has_adapters, require_adapters_alone, twin
 from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
 from oreo_agents.chat import EncodedEpisode
@@ -49,161 +49,54 @@ from oreo_agents.models import (
     trunk_of,
     weights_below,
 )
-from oreo_agents.objectives import METHODS, Objective, imitation_weights, observed_tokens
+from oreo_agents.objectives import (
+    critic_states,
+    imitation_weights,
+    observed_tokens,
+    policy_loss,
+    select_items,
+    value_loss,
+)
 from oreo_agents.optimizer import MuonAdamW, matrices
+from oreo_agents.training.methods import METHODS, Objective
+from oreo_agents.training.options import OPTIONS, OreoOptions
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
-AFTER_ACTION = ("outcome", "answer")
-POSITIVE = (
-    *("beta", "kl_target", "num_train_epochs"),
-    *("max_return", "max_length", "micro_batch_tokens", "head_chunk"),
-)
-NONNEGATIVE = ("alpha", "learning_rate", "critic_learning_rate", "value_weight", "observation_weight")
-SHARES = ("critic_warmup", "target_decay", "expectile")
-"""Options between 0 and 1."""
-
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
-REGULARIZERS = ("reverse", "forward", "sampled")
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
 
 TARGET_CRITIC = "target_critic.safetensors"
 """In a checkpoint with ``target_decay``: what differs from the critic's weights."""
 
-CARD_OPTIONS = (
-    *("beta", "alpha", "regularizer", "critic", "after_action", "observation_weight"),
-    *("learning_rate", "critic_learning_rate", "seed"),
-)
-"""What a model card tells of the options."""
-
 KL_GAIN = 0.1
 """Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
 
 
 @dataclass
-class OreoConfig(TrainingArguments):
-    """Options of :class:`OreoTrainer`: all of TrainingArguments, and the paper's."""
-
-    method: str = field(default="oreo", metadata={"help": f"One of {', '.join(METHODS)}."})
-    beta: float = field(  # type: ignore[assignment]
-        default=None,
-        metadata={"help": "Weight of the log-ratio in the soft return (Eq. 3). None: the method's."},
-    )
-    alpha: float = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Weight of the KL to the start (L_reg). None: the method's."}
-    )
-    regularizer: str = field(
-        default="reverse",
-        metadata={"help": "L_reg: full-vocabulary reverse or forward KL, or sampled at the data's tokens."},
-    )
-    kl_target: float | None = field(
-        default=None, metadata={"help": "Adapt alpha until the KL of a token is this many nats."}
-    )
-    critic: str | None = field(
-        default=None,
-        metadata={
-            "help": "A network of its own (separate), a value head on the policy's trunk (shared), or a second LoRA "
-            "adapter beside the policy's (lora). None: as the given critic is, a new one separate."
-        },
-    )
-    critic_learning_rate: float | None = field(default=None, metadata={"help": "None: the policy's."})
-    critic_warmup: float = field(
-        default=0.0, metadata={"help": "Share of the steps that train the critic alone."}
-    )
-    after_action: str = field(
-        default="outcome",
-        metadata={
-            "help": "What V after an action learns: the soft outcome, or V of the environment's answer."
-        },
-    )
-    value_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the value loss; it matters where the trunk is shared."}
-    )
-    target_decay: float | None = field(
-        default=None, metadata={"help": "Policy losses and targets read an average of past critics (EMA)."}
-    )
-    importance_weights: bool = field(
-        default=False, metadata={"help": "Weigh an episode by exp(min(1, its log-ratio))."}
-    )
-    log_ratio_clip: float | None = field(
-        default=None, metadata={"help": "Bound on the summed log-ratio in the critic's target."}
-    )
-    expectile: float = field(default=0.7, metadata={"help": "IQL: of Q that V regresses on."})
-    muon: bool = field(
-        default=False,
-        metadata={"help": "Muon for the weight matrices, AdamW for the rest: for training from scratch."},
-    )
-    observation_weight: float = field(
-        default=0.0,
-        metadata={
-            "help": "Weight of predicting observations, too: by the policy in imitation, by the critic's trunk in "
-            "methods with a value function."
-        },
-    )
-    layout: str = field(
-        default="right", metadata={"help": "Episodes padded right or left, or packed without padding."}
-    )
-    cache_reference: bool = field(
-        default=False,
-        metadata={"help": "Keep the reference's states in memory for later passes over the data."},
-    )
-    micro_batch_tokens: int = field(default=16384, metadata={"help": "Padded tokens in one forward pass."})
-    head_chunk: int = field(default=1024, metadata={"help": "Action positions projected to logits at once."})
-    max_return: float = field(
-        default=10.0,
-        metadata={"help": "Rewards to go beyond this are an error: beta is made for the size of 1."},
-    )
-    max_length: int = field(default=4096, metadata={"help": "Longer episodes are an error, never cut."})
-
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Episodes per step and device."})
-    num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the episodes."})
-    learning_rate: float = field(default=5e-6, metadata={"help": "Peak rate of the policy."})
-    warmup_steps: float = field(default=0.03, metadata={"help": "Steps, or share of the steps below 1."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule after the warm-up."})
-    adam_beta2: float = field(default=0.95, metadata={"help": "The paper's."})
-    logging_steps: float = field(default=10, metadata={"help": "Steps between log lines."})
-    save_strategy: str = field(default="no", metadata={"help": "When to write resumable checkpoints."})
-    report_to: str = field(default="none", metadata={"help": "trackio, wandb, tensorboard, ..."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Episodes are not columns."})
+class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
+    """Options of :class:`OreoTrainer`: all of TrainingArguments, and those of :mod:`oreo_agents.training.options`."""
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("method", METHODS),
-            ("regularizer", REGULARIZERS),
-            ("critic", NEW_CRITICS),
-            ("after_action", AFTER_ACTION),
-            ("layout", LAYOUTS),
-        ):
-            if (value := getattr(self, name)) not in known and (name, value) != ("critic", None):
-                raise ConfigurationError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+        for name, option in OPTIONS.items():
+            if (value := getattr(self, name)) != option.default:
+                option.check(value)
         if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             raise ConfigurationError(
                 "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
             )
         objective = METHODS[self.method]
-        if self.fp16 and objective.value_loss:
+        if self.fp16 and objective.critic:
             raise ConfigurationError(
                 "fp16 scales gradients once, policy and critic are clipped apart: use bf16"
             )
-        self.beta = objective.beta if self.beta is None else self.beta
-        self.alpha = objective.alpha if self.alpha is None else self.alpha
-        self._check_values()
-        super().__post_init__()
-
-    def _check_values(self) -> None:
         if self.optim not in OPTIMIZERS:
             raise ConfigurationError(
                 f"optim={self.optim!r} is not used: OreoTrainer steps with torch's AdamW, or with muon=True"
             )
-        for names, fits, range_ in (
-            (POSITIVE, lambda x: x > 0, "above 0"),
-            (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1"),
-            (NONNEGATIVE, lambda x: x >= 0, "0 or more"),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not fits(value):
-                    raise ConfigurationError(f"{name} is {value}, it must be {range_}")
+        self.beta = objective.beta if self.beta is None else self.beta
+        self.alpha = objective.alpha if self.alpha is None else self.alpha
+        super().__post_init__()
 
 
 class OreoTrainer(Trainer):
@@ -243,7 +136,7 @@ class OreoTrainer(Trainer):
         for model in (trunk_of(policy), critic.backbone if critic else None):
             if model is not None:
                 prepare_attention(model, args.layout)
-        critic = _critic(policy, critic, args) if self.objective.value_loss else None
+        critic = _critic(policy, critic, args) if self.objective.critic else None
         self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
         if self.reference:
             self.reference.model.to(args.device)  # type: ignore[arg-type]
@@ -324,7 +217,7 @@ class OreoTrainer(Trainer):
         total = num_items_in_batch
         if total is None:
             total = self._get_num_items_in_batch([micros], self.args.device)
-        if self.objective.mismatched:
+        if self.objective.items == "mismatches":
             micros = self._with_reference_point(model, micros)
         share = self.accelerator.num_processes / max(
             float(total), 1e-8
@@ -390,7 +283,7 @@ class OreoTrainer(Trainer):
         out = self._run(model, inputs, cast(Any, args.regularizer if vocabulary else "none"))
         rows, actions = len(inputs["input_ids"]), inputs["action_mask"]
         diagnostics.record_policy(self._meters, inputs, out)
-        loss = objective.policy_loss(inputs, out, args)
+        loss = policy_loss(objective, inputs, out, args)
         self._meters.add("policy_loss", loss, self._weight(inputs))
         if self.reference:
             kl = masked_mean(out["kl"] if vocabulary else sampled_kl(out["rho"]), actions)
@@ -398,10 +291,11 @@ class OreoTrainer(Trainer):
             if objective.regularised:
                 self._step_kl.append((kl.item(), rows))
                 loss = loss + self.alpha * kl
-        if objective.value_loss and objective.states:
-            loss_v = objective.value_loss(inputs, out, args)
+        if objective.critic:
+            loss_v = value_loss(objective, inputs, out, args)
             self._meters.add("value_loss", loss_v, rows)
-            diagnostics.record_critic(self._meters, inputs, out, objective.states(inputs), args.beta)
+            states = critic_states(objective, inputs)
+            diagnostics.record_critic(self._meters, inputs, out, states, args.beta)
             loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
             if "foreseen" in out:
                 loss_o = -masked_mean(out["foreseen"], observed_tokens(inputs))
@@ -417,9 +311,9 @@ class OreoTrainer(Trainer):
     def _run(self, model: nn.Module, batch: MicroBatch, divergence: Any) -> dict[str, Tensor]:
         """One pass over all networks."""
         actions, observed = batch["action_mask"], None
-        if self.args.observation_weight and self.objective.value_loss:
+        if self.args.observation_weight and self.objective.critic:
             observed = observed_tokens(batch)
-        elif not self.objective.reference:  # imitation
+        elif self.objective.imitates:
             actions = actions | (imitation_weights(batch, self.args.observation_weight) > 0)
         inputs = batch["input_ids"], actions, self.reference, batch["token_mask"]
         out = model(*inputs, divergence, head_alone=self._warming_up, observed=observed)
@@ -432,7 +326,7 @@ class OreoTrainer(Trainer):
 
     def _weight(self, batch: MicroBatch) -> float:
         """What a micro-batch counts in its batch: every item alike, in imitation every token."""
-        if self.objective.per_token:
+        if self.objective.imitates:
             return imitation_weights(batch, self.args.observation_weight).sum().item()
         return len(batch["input_ids"]) / (1 if "reference_point" in batch else self.objective.rows)
 
@@ -560,7 +454,7 @@ class OreoTrainer(Trainer):
         if self.args.bf16 and weights is None:
             policy.bfloat16()
             critic = critic and critic.in_bfloat16()
-        options = {name: getattr(self.args, name) for name in CARD_OPTIONS}
+        options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
         options["critic"] = self.critic and self.critic.kind(self.policy)
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
         done = {"method": self.args.method, "objective": self.objective.summary}
@@ -674,13 +568,13 @@ def _items(
     if not episodes:
         raise DatasetError("there are no episodes to train on")
     _check(episodes, args, model.vocab_size)
-    if objective.contrast and len({episode.success for episode in episodes}) < 2:
+    if objective.contrasts and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
             f"there are no {kind} episodes: {args.method} learns from the difference; "
             "record rollouts of the policy itself"
         )
-    items = objective.select(episodes, args.seed if args.data_seed is None else args.data_seed)
+    items = select_items(objective, episodes, args.seed if args.data_seed is None else args.data_seed)
     longest = max(len(episode) for item in items for episode in as_episodes(item))
     if longest > args.max_length:
         raise DatasetError(

@@ -9,8 +9,8 @@ from learning import EPISODES
 
 from oreo_agents.model_card import data_hash, model_card
 from oreo_agents.models import save_agent
-from oreo_agents.objectives import METHODS
 from oreo_agents.train import train
+from oreo_agents.training.methods import METHODS
 
 
 def test_the_hash_names_the_data_and_not_its_order(chat):

@@ -8,10 +8,9 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, episode
 
-from oreo_agents import cli
 from oreo_agents.batches import collate, preference_pairs, with_mismatches
-from oreo_agents.objectives import METHODS
 from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.methods import METHODS
 
 BETA = 0.2
 EPISODES = (
@@ -319,7 +318,3 @@ def test_iql_by_plain_loops(make, episodes):
             imitation += [-weight * logp[p] for p in range(start, end + 1)]
         total.append(mean(q_errors) + mean(v_errors) + mean(imitation))
     assert step(trainer)[0] == pytest.approx(mean(total), rel=1e-3)
-
-
-def test_the_command_line_knows_every_method():
-    assert tuple(METHODS) == cli.METHODS

@@ -12,9 +12,10 @@ from oreo_agents.actor_critic import PolicyAndCritic, Reference
 from oreo_agents.batches import collate
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from oreo_agents.models import Critic, load_critic, load_policy, save_agent, small_decoder, trunk_of
-from oreo_agents.objectives import METHODS
 from oreo_agents.train import train
 from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.methods import METHODS
+from oreo_agents.training.options import unused_options
 
 BETA, ALPHA = 0.3, 0.05
 
@@ -356,7 +357,7 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         weights = trained(**{option: value})
         if all(torch.equal(weight, usual[name]) for name, weight in weights.items()):
             idle.add(option)
-    assert idle == METHODS[method].unused - {"critic", "cache_reference"}
+    assert idle == unused_options(method) - {"critic", "cache_reference"}
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])

@@ -154,9 +154,9 @@ def choose(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> 
 
 
 def _chosen(choice: Path | None) -> dict[str, Any]:
-    from oreo_agents.bench.suite import training_options
+    from oreo_agents.training.options import known_as
 
-    return {} if choice is None else training_options(json.loads(choice.read_text())["options"])
+    return {} if choice is None else known_as(json.loads(choice.read_text())["options"])
 
 
 def _updates(options: Mapping[str, Any], episodes: int) -> int:

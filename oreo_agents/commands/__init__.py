@@ -1,0 +1,1 @@
+"""The argument parsing of single commands."""

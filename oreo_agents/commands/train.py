@@ -1,0 +1,99 @@
+"""``oreo-agents train``: its options, most of them made from the table of training's, and the work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
+
+if TYPE_CHECKING:
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.trajectory import Trajectory
+
+
+def add_training_options(parser: argparse.ArgumentParser, table: Mapping[str, Option] = OPTIONS) -> None:
+    """An argument for every option that has a group; one that is not given is None."""
+    places: dict[str, argparse._ArgumentGroup] = {name: parser.add_argument_group(name) for name in GROUPS}
+    for option in table.values():
+        if option.group is None:
+            continue
+        place = places[option.group]
+        if option.either:
+            if option.either not in places:
+                places[option.either] = place.add_mutually_exclusive_group()
+            place = places[option.either]
+        place.add_argument(option.flag, help=_help(option).replace("%", "%%"), **_form(option))
+
+
+def given_options(args: argparse.Namespace, table: Mapping[str, Option] = OPTIONS) -> dict[str, Any]:
+    """The values of the arguments that were given, under the names of OreoConfig's fields."""
+    values = {name: getattr(args, _dest(option)) for name, option in table.items() if option.group}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _dest(option: Option) -> str:
+    return option.flag.removeprefix("--").replace("-", "_")
+
+
+def _help(option: Option) -> str:
+    usual = option.usual
+    if not usual and option.default not in (None, False, -1):
+        usual = option.default if isinstance(option.default, str) else f"{option.default:g}"
+    return f"{option.help}; default: {usual}" if usual else option.help
+
+
+def _form(option: Option) -> dict[str, Any]:
+    """What argparse must know to read it."""
+    if option.kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if option.choices:
+        return {"choices": option.choices}
+    return {"type": _reader(option), "metavar": {int: "N", float: "X"}.get(option.kind, "TEXT")}
+
+
+def _reader(option: Option) -> Callable[[str], Any]:
+    """From text to a value that is allowed."""
+
+    def read(text: str) -> Any:
+        number = option.kind(text)
+        if option.within and not option.within.fits(number):
+            raise argparse.ArgumentTypeError(f"must be {option.within.words}, got {text}")
+        return number
+
+    read.__name__ = option.kind.__name__  # argparse names the type in "invalid int value: 'x'"
+    return read
+
+
+def run(args: argparse.Namespace) -> int:
+    """``oreo-agents train``."""
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.train import train
+
+    if args.patience and not args.eval_every:
+        raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
+    given = given_options(args)
+    if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
+        raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
+    episodes = [episode for path in args.data for episode in load_trajectories(path)]
+    judging = {}
+    if args.eval_every:
+        judging = {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
+        judging |= {"max_new_tokens": args.max_new_tokens}
+    kept = {"lora": args.lora, "save_every": args.save_every}
+    train(args.method, episodes, args.model, args.output, seed=args.seed, **kept, **judging, **given)
+    return 0
+
+
+def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
+    """Plays the games that the options name, the same ones every time."""
+    from oreo_agents.environments import ALFWORLD, environments, source_options
+    from oreo_agents.evaluation import pick_games, play
+
+    unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
+    options = source_options(args.env, args.split or unseen, args.games)
+    make_env = environments(args.env, args.max_steps, **options)
+    games = pick_games(make_env, args.eval_episodes, args.seed)
+    return lambda agent: play(make_env, agent, games, args.seed)
