@@ -27,10 +27,10 @@ import torch
 from torch.nn.functional import pad
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from oreo_agents.chat import EncodedEpisode
-from oreo_agents.models import Critic
-from oreo_agents.train import with_lora
-from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.start import with_lora
+from oreo_agents.training.trainer import OreoConfig, OreoTrainer
 
 SIDES = ("plain", "separate", "shared", "lora")
 TARGETS = {"separate": (2.5, 0.4), "shared": (4.0, 0.4)}

@@ -20,7 +20,7 @@ from oreo_agents.dataset.store import TrajectoryWriter
 from oreo_agents.environments import environments
 from oreo_agents.errors import EngineError
 from oreo_agents.evaluation import evaluate, pick_games, play, summarise, write_json
-from oreo_agents.models import save_agent
+from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Action, Trajectory, Turn
 

@@ -16,12 +16,12 @@ from oreo_envs.math import extract_answer
 from torch import Tensor
 
 from oreo_agents.agents import Decision
-from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
 from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals
 from oreo_agents.inference.search import MAX_STEPS, Rule, Solution, Step, solve
 from oreo_agents.inference.steps import StepSampler
+from oreo_agents.language.chat import Chat
 from oreo_agents.trajectory import Action, Candidate
 
 if TYPE_CHECKING:

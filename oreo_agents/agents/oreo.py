@@ -14,22 +14,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.agents import CONSTRAINED, RULES, SEARCHES, SELECTS, Decision, Select
 from oreo_agents.agents.deciders import Constrained, Decider, LookAhead, Propose, SolveSteps
-from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
 from oreo_agents.inference.generate import CachedCritic, CachedPolicy
 from oreo_agents.inference.search import Rule
 from oreo_agents.inference.steps import StepSampler
-from oreo_agents.models import (
-    Critic,
-    best_device,
-    fast_bf16,
-    load_critic,
-    load_policy,
-    load_tokenizer,
-    save_agent,
-)
+from oreo_agents.language.chat import Chat
+from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, save_agent
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import best_device, fast_bf16
 from oreo_agents.trajectory import Action
 
 _WITHOUT_CRITIC = ("greedy", "sample", "constrained", "majority_vote")

@@ -16,8 +16,9 @@ from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic
 from oreo_agents.bench.work import Fit, Plays, Trial
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.evaluation import search_title
-from oreo_agents.stages import Stage, identity
-from oreo_agents.train import FROM_SCRATCH
+from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.models.start import FROM_SCRATCH
+from oreo_agents.stages import Stage
 from oreo_agents.training.options import known_as
 
 MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from oreo_agents.errors import ConfigurationError
@@ -69,8 +70,12 @@ def _reader(option: Option) -> Callable[[str], Any]:
 
 def run(args: argparse.Namespace) -> int:
     """``oreo-agents train``."""
+    from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.train import train
+    from oreo_agents.statistics import wilson
+    from oreo_agents.terminal.training_progress import TrainingProgress
+    from oreo_agents.training.callbacks import Judging
+    from oreo_agents.training.train import train
 
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
@@ -78,16 +83,27 @@ def run(args: argparse.Namespace) -> int:
     if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
         raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
     episodes = [episode for path in args.data for episode in load_trajectories(path)]
-    judging = {}
+    shown = TrainingProgress(args.method)
+    judging = None
     if args.eval_every:
-        judging = {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
-        judging |= {"max_new_tokens": args.max_new_tokens}
-    kept = {"lora": args.lora, "save_every": args.save_every}
-    train(args.method, episodes, args.model, args.output, seed=args.seed, **kept, **judging, **given)
+        agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens)
+        how = {"every": args.eval_every, "patience": args.patience, "watch": shown.watch}
+        judging = Judging(_player(args), agent_of, wilson, **how)
+    train(
+        args.method,
+        episodes,
+        args.model,
+        args.output,
+        callbacks=[shown],
+        judging=judging,
+        lora=args.lora,
+        save_every=args.save_every,
+        **{"seed": args.seed, **given},
+    )
     return 0
 
 
-def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
+def _player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
     """Plays the games that the options name, the same ones every time."""
     from oreo_agents.environments import ALFWORLD, environments, source_options
     from oreo_agents.evaluation import pick_games, play

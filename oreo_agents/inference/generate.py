@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from oreo_agents.inference.slots import SlotModel, Tree, tree_of
-from oreo_agents.models import Critic, lm_head, trunk_of
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import lm_head, trunk_of
 
 
 @dataclass(frozen=True, slots=True)

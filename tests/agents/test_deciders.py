@@ -15,7 +15,7 @@ from oreo_agents.evaluation import summarise
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.generate import CachedCritic, Proposals
 from oreo_agents.inference.slots import tree_of
-from oreo_agents.models import Critic
+from oreo_agents.models.critic import Critic
 from oreo_agents.rollout import Episode, rollout
 
 

@@ -6,7 +6,7 @@ from learning import random_decoder
 
 from oreo_agents.inference.generate import CachedCritic, CachedPolicy, Proposals, pick
 from oreo_agents.inference.slots import Tree
-from oreo_agents.models import Critic
+from oreo_agents.models.critic import Critic
 
 VOCABULARY, END = 12, 3
 

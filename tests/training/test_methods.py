@@ -7,10 +7,11 @@ import pytest
 import torch
 from learning import EPISODES
 
-from oreo_agents import cli, losses, objectives
-from oreo_agents.batches import collate
-from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents import cli
+from oreo_agents.training import losses, objectives
+from oreo_agents.training.batches import collate
 from oreo_agents.training.methods import METHODS, Objective
+from oreo_agents.training.trainer import OreoConfig, OreoTrainer
 
 
 def choices(command, argument):

@@ -17,9 +17,7 @@ from oreo_agents.bench.checks import check
 from oreo_agents.bench.reading import parse
 from oreo_agents.commands.train import add_training_options, given_options
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.models import save_agent
-from oreo_agents.train import train
-from oreo_agents.trainer import OreoConfig
+from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import (
     OBJECTIVE,
@@ -32,6 +30,8 @@ from oreo_agents.training.options import (
     table_of,
     unused_options,
 )
+from oreo_agents.training.train import train
+from oreo_agents.training.trainer import OreoConfig
 
 ON_THE_COMMAND_LINE = [option for option in OPTIONS.values() if option.group]
 BOUNDED = [option for option in ON_THE_COMMAND_LINE if option.choices or option.within]
@@ -126,7 +126,7 @@ def test_suites_know_every_option_by_both_names():
 def test_the_card_tells_the_options_that_are_marked(tmp_path, policy, tokenizer):
     save_agent(tmp_path / "start", policy, tokenizer)
     options = {"max_steps": 1, "bf16": False, "use_cpu": True}
-    train("oreo", EPISODES, tmp_path / "start", tmp_path / "agent", progress=False, **options)
+    train("oreo", EPISODES, tmp_path / "start", tmp_path / "agent", **options)
     card = json.loads((tmp_path / "agent" / "agent.json").read_text())
     marked = [name for name, option in OPTIONS.items() if option.card]
     assert list(card["options"]) == marked and {"beta", "learning_rate", "seed"} <= set(marked)

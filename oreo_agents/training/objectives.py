@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.nn.functional import pad
 
-from oreo_agents import losses
-from oreo_agents.batches import Item, MicroBatch, preference_pairs, with_mismatches
-from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import DatasetError
+from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.training import losses
+from oreo_agents.training.batches import Item, MicroBatch, preference_pairs, with_mismatches
 from oreo_agents.training.methods import Items, Objective, States
 
 if TYPE_CHECKING:
-    from oreo_agents.trainer import OreoConfig
+    from oreo_agents.training.trainer import OreoConfig
 
 Columns = dict[str, Tensor]
-"""What :class:`oreo_agents.actor_critic.PolicyAndCritic` returns; ``target_values`` is the EMA critic's, if any."""
+"""What :class:`oreo_agents.training.forward.PolicyAndCritic` returns; ``target_values`` is the EMA critic's, if any."""
 
 
 # --- where the critic is read -------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oreo_agents.diagnostics import Meters, parameter_counts, record_critic, record_policy
+from oreo_agents.training.metrics import Meters, parameter_counts, record_critic, record_policy
 
 T, F = True, False
 BATCH = {

@@ -32,24 +32,21 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
-from oreo_agents import diagnostics
-from oreo_agents.actor_critic import PolicyAndCritic, Reference, prepare_attention, read_values
-from oreo_agents.adapters import has_adapters, require_adapters_alone, twin
-from oreo_agents.batches import Item, MicroBatch, as_episodes, collate, split
-from oreo_agents.chat import EncodedEpisode
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.losses import kto_reference_point, masked_mean, sampled_kl
-from oreo_agents.model_card import data_hash
-from oreo_agents.models import (
-    Critic,
-    load_critic,
-    load_policy,
-    merged,
-    save_agent,
-    trunk_of,
-    weights_below,
-)
-from oreo_agents.objectives import (
+from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.models.adapters import has_adapters, require_adapters_alone, twin
+from oreo_agents.models.agent_folder import load_critic, load_policy, merged, save_agent
+from oreo_agents.models.card import data_hash
+from oreo_agents.models.checkpoint_files import weights_below
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import trunk_of
+from oreo_agents.training import metrics
+from oreo_agents.training.batches import Item, MicroBatch, as_episodes, collate, split
+from oreo_agents.training.forward import PolicyAndCritic, read_values
+from oreo_agents.training.layouts import prepare_attention
+from oreo_agents.training.losses import kto_reference_point, masked_mean, sampled_kl
+from oreo_agents.training.methods import METHODS, Objective
+from oreo_agents.training.objectives import (
     critic_states,
     imitation_weights,
     observed_tokens,
@@ -57,9 +54,9 @@ from oreo_agents.objectives import (
     select_items,
     value_loss,
 )
-from oreo_agents.optimizer import MuonAdamW, matrices
-from oreo_agents.training.methods import METHODS, Objective
+from oreo_agents.training.optimizer import MuonAdamW, matrices
 from oreo_agents.training.options import OPTIONS, OreoOptions
+from oreo_agents.training.reference import Reference
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
@@ -108,7 +105,7 @@ class OreoTrainer(Trainer):
         policy: causal LM to train, in place; may carry PEFT adapters.
         tokenizer: saved beside it.
         args: options.
-        train_dataset: episodes from :meth:`oreo_agents.chat.Chat.encode`.
+        train_dataset: episodes from :meth:`oreo_agents.language.chat.Chat.encode`.
         critic: starts from this; None means a new one with V = 0, of the kind that ``args.critic`` says.
         callbacks: as in Trainer.
 
@@ -143,7 +140,7 @@ class OreoTrainer(Trainer):
         keeps_average = critic is not None and args.target_decay is not None
         self.target_critic = _frozen(critic).to(args.device) if critic and keeps_average else None
         self.alpha = args.alpha
-        self._meters = diagnostics.Meters()
+        self._meters = metrics.Meters()
         self._step_kl: list[tuple[float, float]] = []
         self._staging: Path | None = None
         self.tokenizer = tokenizer
@@ -282,7 +279,7 @@ class OreoTrainer(Trainer):
         vocabulary = objective.regularised and args.regularizer != "sampled"
         out = self._run(model, inputs, cast(Any, args.regularizer if vocabulary else "none"))
         rows, actions = len(inputs["input_ids"]), inputs["action_mask"]
-        diagnostics.record_policy(self._meters, inputs, out)
+        metrics.record_policy(self._meters, inputs, out)
         loss = policy_loss(objective, inputs, out, args)
         self._meters.add("policy_loss", loss, self._weight(inputs))
         if self.reference:
@@ -295,7 +292,7 @@ class OreoTrainer(Trainer):
             loss_v = value_loss(objective, inputs, out, args)
             self._meters.add("value_loss", loss_v, rows)
             states = critic_states(objective, inputs)
-            diagnostics.record_critic(self._meters, inputs, out, states, args.beta)
+            metrics.record_critic(self._meters, inputs, out, states, args.beta)
             loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
             if "foreseen" in out:
                 loss_o = -masked_mean(out["foreseen"], observed_tokens(inputs))
@@ -459,7 +456,7 @@ class OreoTrainer(Trainer):
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
         done = {"method": self.args.method, "objective": self.objective.summary}
         card = {**done, **card, "options": options, "data_sha256": data}
-        card |= diagnostics.parameter_counts(self.trained)
+        card |= metrics.parameter_counts(self.trained)
         save_agent(path, policy, self.tokenizer, critic, weights, **card)
 
     def push_to_hub(

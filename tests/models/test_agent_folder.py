@@ -8,7 +8,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.folders import replace_folder
-from oreo_agents.models import Critic, lm_head, load_critic, load_policy, save_agent
+from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import lm_head
 
 IDS = torch.tensor([[2, 9, 7, 8, 4, 5]])
 
@@ -16,7 +18,7 @@ IDS = torch.tensor([[2, 9, 7, 8, 4, 5]])
 @pytest.fixture(scope="session")
 def saved(tokenizer, tmp_path_factory):
     """An agent's folder with policy and critic, never written to."""
-    from oreo_agents.models import small_decoder
+    from oreo_agents.models.decoder import small_decoder
 
     torch.manual_seed(0)
     policy = small_decoder(tokenizer, hidden_size=64, layers=1)

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from learning import EPISODES
 
-from oreo_agents.model_card import data_hash, model_card
-from oreo_agents.models import save_agent
-from oreo_agents.train import train
+from oreo_agents.models.agent_folder import save_agent
+from oreo_agents.models.card import data_hash, model_card
 from oreo_agents.training.methods import METHODS
+from oreo_agents.training.train import train
 
 
 def test_the_hash_names_the_data_and_not_its_order(chat):
@@ -29,7 +29,7 @@ def test_a_value_cannot_break_the_table():
 def test_a_trained_agent_has_a_card(tmp_path, policy, tokenizer, chat, method):
     save_agent(tmp_path / "start", policy, tokenizer)
     options = {"max_steps": 1, "bf16": False, "use_cpu": True, "beta": 0.07}
-    train(method, EPISODES, tmp_path / "start", tmp_path / "agent", progress=False, **options)
+    train(method, EPISODES, tmp_path / "start", tmp_path / "agent", **options)
     text = (tmp_path / "agent" / "README.md").read_text()
     header = yaml.safe_load(text.split("---")[1])
     assert header["library_name"] == "oreo_agents"

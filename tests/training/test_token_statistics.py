@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from oreo_agents.projection import project, token_statistics
+from oreo_agents.training.token_statistics import project, token_statistics
 
 
 def by_torch(logits, ref_logits, targets, divergence):

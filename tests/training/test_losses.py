@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from oreo_agents.losses import (
+from oreo_agents.training.losses import (
     answered_value_loss,
     importance_weights,
     masked_mean,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from oreo_agents.batches import MicroBatch
-from oreo_agents.losses import masked_mean, soft_returns
+from oreo_agents.training.batches import MicroBatch
+from oreo_agents.training.losses import masked_mean, soft_returns
 
 BINS = 10
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, episode
 
-from oreo_agents.batches import collate, preference_pairs, prompt, split, with_mismatches
+from oreo_agents.training.batches import collate, preference_pairs, prompt, split, with_mismatches
 
 OTHER = OPENING.replace("clean mug", "clean pen")
 

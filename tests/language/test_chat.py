@@ -7,9 +7,9 @@ from learning import EPISODES, LOSING, WINNING, episode
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from oreo_agents.chat import Chat
 from oreo_agents.errors import DatasetError
-from oreo_agents.tokenizer import learn_tokenizer
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.tokenizer import learn_tokenizer
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oreo_agents.chat import EncodedEpisode
+from oreo_agents.language.chat import EncodedEpisode
 
 HEADER = """---
 library_name: oreo_agents

@@ -7,11 +7,14 @@ import torch
 from learning import EPISODES, random_decoder
 from torch.distributions import Categorical, kl_divergence
 
-from oreo_agents.actor_critic import LAYOUTS, PolicyAndCritic, Reference, prepare_attention
-from oreo_agents.batches import collate
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.models import Critic, trunk_of
-from oreo_agents.objectives import observed_tokens
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import trunk_of
+from oreo_agents.training.batches import collate
+from oreo_agents.training.forward import PolicyAndCritic
+from oreo_agents.training.layouts import LAYOUTS, prepare_attention
+from oreo_agents.training.objectives import observed_tokens
+from oreo_agents.training.reference import Reference
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from oreo_agents.optimizer import MuonAdamW, matrices, orthogonalize
+from oreo_agents.training.optimizer import MuonAdamW, matrices, orthogonalize
 
 
 @pytest.fixture

@@ -8,14 +8,20 @@ import pytest
 import torch
 from learning import EPISODES, LOSING, OPENING, WINNING, episode
 
-from oreo_agents.actor_critic import PolicyAndCritic, Reference
-from oreo_agents.batches import collate
+from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
-from oreo_agents.models import Critic, load_critic, load_policy, save_agent, small_decoder, trunk_of
-from oreo_agents.train import train
-from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import small_decoder, trunk_of
+from oreo_agents.statistics import wilson
+from oreo_agents.training.batches import collate
+from oreo_agents.training.callbacks import Judging
+from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import unused_options
+from oreo_agents.training.reference import Reference
+from oreo_agents.training.train import train
+from oreo_agents.training.trainer import OreoConfig, OreoTrainer
 
 BETA, ALPHA = 0.3, 0.05
 
@@ -416,7 +422,7 @@ def start(tmp_path, policy, tokenizer):
 def test_train_writes_an_agent(start, tmp_path, policy):
     output = tmp_path / "trained"
     options = {"max_steps": 1, "warmup_steps": 0, "learning_rate": 1e-3, "bf16": False, "use_cpu": True}
-    trainer = train("oreo", EPISODES, start, output, progress=False, **options)
+    trainer = train("oreo", EPISODES, start, output, **options)
     loaded, _ = load_policy(output)
     weights = trainer.policy.state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in loaded.state_dict().items())
@@ -454,7 +460,7 @@ def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenize
 def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
     options = {
         **{"max_steps": 5, "warmup_steps": 0, "learning_rate": 1e-3, "per_device_train_batch_size": 1},
-        **{"save_every": 2, "progress": False, "bf16": False, "use_cpu": True},
+        **{"save_every": 2, "bf16": False, "use_cpu": True},
     }
 
     def interrupt(agent):
@@ -462,7 +468,14 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
 
     unbroken = train("oreo", EPISODES, start, tmp_path / "unbroken", **options)
     with pytest.raises(KeyboardInterrupt):
-        train("oreo", EPISODES, start, tmp_path / "m", play=interrupt, play_every=3, **options)
+        train(
+            "oreo",
+            EPISODES,
+            start,
+            tmp_path / "m",
+            judging=Judging(interrupt, OreoAgent, wilson, 3),
+            **options,
+        )
     with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
         train("oreo", EPISODES[:2], start, tmp_path / "m", **options)
     with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
@@ -473,8 +486,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
         EPISODES,
         start,
         tmp_path / "m",
-        play=lambda agent: steps.append(1) or (),
-        play_every=1,
+        judging=Judging(lambda agent: steps.append(1) or (), OreoAgent, wilson, 1),
         **options,
     )
     assert len(steps) == 3, "the first two steps are in the checkpoint"
@@ -495,7 +507,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_agent(tmp_path, po
             EPISODES,
             tmp_path / "broken",
             output,
-            progress=False,
             max_steps=1,
             bf16=False,
             use_cpu=True,

@@ -6,13 +6,15 @@ import pytest
 import torch
 from learning import EPISODES
 
-from oreo_agents.actor_critic import Reference
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.batches import collate
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.models import Critic, load_critic, load_policy, save_agent
-from oreo_agents.train import train, with_lora
-from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.start import with_lora
+from oreo_agents.training.batches import collate
+from oreo_agents.training.reference import Reference
+from oreo_agents.training.train import train
+from oreo_agents.training.trainer import OreoConfig, OreoTrainer
 
 
 @pytest.fixture

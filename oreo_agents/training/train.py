@@ -5,26 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from oreo_agents.environments import ALFWORLD
-from oreo_agents.errors import CheckpointError, DatasetError
+from oreo_agents.errors import CheckpointError
+from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import TrainerCallback
 
-    from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.trainer import OreoConfig, OreoTrainer
-
-FROM_SCRATCH = {"small": 256, "tiny": 128}
-"""Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
-
-UNKNOWN_ENV = ""
-"""What imported episodes have for an environment; they are ALFWorld's."""
+    from oreo_agents.training.callbacks import Judging
+    from oreo_agents.training.trainer import OreoConfig, OreoTrainer
 
 SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 """Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
@@ -35,11 +29,9 @@ def train(
     episodes: Sequence[Trajectory],
     model: str | Path,
     output: str | Path,
-    progress: bool = True,
-    play: Callable[[OreoAgent], Iterable[Trajectory]] | None = None,
-    play_every: int = 100,
-    patience: int | None = None,
-    max_new_tokens: int = 32,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    judging: Judging | None = None,
     lora: int | None = None,
     save_every: int | None = None,
     **options: Any,
@@ -52,11 +44,8 @@ def train(
         model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
             vocabulary is learnt from ``episodes``.
         output: the agent's folder; an agent already there is replaced when training has ended.
-        progress: show loss, tokens/s and time left.
-        play: plays the games that judge the policy while it is trained, and after the last step.
-        play_every: steps between two such evaluations.
-        patience: stop after so many of them without a better one, and keep the best policy.
-        max_new_tokens: an action is cut after this many tokens in them.
+        callbacks: transformers', such as :class:`oreo_agents.terminal.training_progress.TrainingProgress`.
+        judging: how the policy is judged while it is trained; None: not at all.
         lora: train adapters of this rank on every linear layer (PEFT), and the weights below them not.
         save_every: steps between checkpoints in ``<output>.checkpoints``. An interrupted training that is begun again
             goes on from the last of them, to the same weights; they are removed once it has ended.
@@ -70,38 +59,34 @@ def train(
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.callbacks import EvaluateEvery, TrainingProgress
-    from oreo_agents.chat import Chat
-    from oreo_agents.model_card import data_hash
-    from oreo_agents.models import agent_folder, load_critic
-    from oreo_agents.stages import identity
-    from oreo_agents.trainer import OreoConfig, OreoTrainer
+    from oreo_agents.language.chat import Chat
+    from oreo_agents.models.agent_folder import agent_folder, load_critic
+    from oreo_agents.models.card import data_hash
+    from oreo_agents.models.checkpoint_files import identity
+    from oreo_agents.training.callbacks import EvaluateEvery
+    from oreo_agents.training.trainer import OreoConfig, OreoTrainer
 
     output = agent_folder(output)
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
     config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
     torch.manual_seed(config.seed)
-    policy, tokenizer = _start(model, episodes)
+    policy, tokenizer = starting_model(model, episodes)
     critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
-    critic, policy = (
-        critic and critic.float(),
-        policy.float(),
-    )  # master weights; the forward pass may run in bf16
+    critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
     chat = Chat(tokenizer)
     encoded = [chat.encode(episode) for episode in episodes]
-    shown = TrainingProgress(method) if progress else None
     trainer = OreoTrainer(
         with_lora(policy, lora) if lora else policy,
         tokenizer,
         config,
         encoded,
         critic=critic,
-        callbacks=[shown] if shown else [],
+        callbacks=[*callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    if play:
-        trainer.add_callback(EvaluateEvery(trainer, play, play_every, shown, patience, max_new_tokens))
+    if judging:
+        trainer.add_callback(EvaluateEvery(trainer, judging))
     checkpoint = None
     if save_every:
         in_order = [data_hash([episode]) for episode in encoded]
@@ -139,7 +124,7 @@ def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None
 
 def machine_defaults() -> dict[str, Any]:
     """Precision and batch shape for the machine at hand."""
-    from oreo_agents.models import best_device, fast_bf16
+    from oreo_agents.models.decoder import best_device, fast_bf16
 
     defaults: dict[str, Any] = {"bf16": fast_bf16(), "disable_tqdm": True}
     if best_device().type == "cpu":
@@ -150,42 +135,3 @@ def machine_defaults() -> dict[str, Any]:
 def _method_defaults(method: str, model: str) -> dict[str, Any]:
     scratch = {"learning_rate": SCRATCH_RATES.get(method, 3e-4), "muon": True}
     return {"method": method, **(scratch if model in FROM_SCRATCH else {})}
-
-
-def _start(
-    model: str | Path, episodes: Sequence[Trajectory]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from oreo_agents.models import load_policy, small_decoder
-
-    if str(model) not in FROM_SCRATCH:
-        return load_policy(model)
-    if not episodes:
-        raise DatasetError("a new decoder learns its vocabulary from episodes, and there are none")
-    tokenizer = tokenizer_for(episodes)
-    return small_decoder(tokenizer, FROM_SCRATCH[str(model)]), tokenizer
-
-
-def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
-    """The policy with LoRA adapters (arXiv 2106.09685) on every linear layer but the head, alpha twice the rank."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return cast("PreTrainedModel", get_peft_model(policy, config))
-
-
-def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
-    """A vocabulary learnt from ``episodes``: ALFWorld's shorthand for those of ALFWorld, any text for others."""
-    from oreo_agents.tokenizer import learn_text_tokenizer, learn_tokenizer
-
-    known = {episode.env_id for episode in episodes}
-    learn = learn_tokenizer if known <= {ALFWORLD, UNKNOWN_ENV} else learn_text_tokenizer
-    return learn(texts_of(episodes))
-
-
-def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
-    """Every observation and action, and the answer to a command that fails."""
-    yield "Nothing happens."
-    for episode in episodes:
-        for turn in episode.turns:
-            yield turn.observation
-            yield turn.action

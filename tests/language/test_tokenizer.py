@@ -6,7 +6,7 @@ import pytest
 from learning import EPISODES, OPENING
 from transformers import AutoTokenizer
 
-from oreo_agents.tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten
+from oreo_agents.language.tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten
 
 COMMANDS = (
     "go to desk 2",
@@ -197,7 +197,7 @@ def test_a_saved_text_tokenizer_still_restores(writer, tmp_path):
 def test_the_episodes_decide_which_tokenizer_is_learnt():
     from dataclasses import replace
 
-    from oreo_agents.train import tokenizer_for
+    from oreo_agents.models.start import tokenizer_for
 
     problems = [replace(episode, env_id="OREO-Reasoning") for episode in EPISODES]
     played = [replace(episode, env_id="OREO-ALFWorld") for episode in EPISODES]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from oreo_agents.models import load_critic, load_policy
+from oreo_agents.models.agent_folder import load_critic, load_policy
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 METHODS = ("oreo", "sft", "kto")
 ASSETS = HERE.parent / "oreo_agents" / "assets" / "accelerate"
 CONFIGS = sorted(ASSETS.glob("*.yaml"))
