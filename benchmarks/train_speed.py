@@ -30,7 +30,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
-from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.trainer import OreoTrainer
 
 SIDES = ("plain", "separate", "shared", "lora")
 TARGETS = {"separate": (2.5, 0.4), "shared": (4.0, 0.4)}

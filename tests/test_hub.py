@@ -12,7 +12,7 @@ from learning import EPISODES
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.card import data_hash
-from oreo_agents.training.trainer import OreoConfig
+from oreo_agents.training.config import OreoConfig
 
 HERE = Path(__file__).parent
 

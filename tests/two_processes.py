@@ -16,7 +16,8 @@ from torch.distributed.fsdp import FSDPModule
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.tokenizer import learn_tokenizer
 from oreo_agents.models.start import texts_of
-from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.trainer import OreoTrainer
 
 
 class InOrder(OreoTrainer):

@@ -117,7 +117,7 @@ def _check_options(where: str, options: Options, method: str = "") -> None:
 
 
 def _transformers_options() -> set[str]:
-    from oreo_agents.training.trainer import OreoConfig
+    from oreo_agents.training.config import OreoConfig
 
     return {one.name for one in fields(OreoConfig)}
 

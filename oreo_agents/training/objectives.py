@@ -12,11 +12,13 @@ from torch.nn.functional import pad
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.training import losses
-from oreo_agents.training.batches import Item, MicroBatch, preference_pairs, with_mismatches
+from oreo_agents.training.batches import Item, MicroBatch, as_episodes, preference_pairs, with_mismatches
 from oreo_agents.training.methods import Items, Objective, States
 
 if TYPE_CHECKING:
-    from oreo_agents.training.trainer import OreoConfig
+    from transformers import PretrainedConfig
+
+    from oreo_agents.training.config import OreoConfig
 
 Columns = dict[str, Tensor]
 """What :class:`oreo_agents.training.forward.PolicyAndCritic` returns; ``target_values`` is the EMA critic's, if any."""
@@ -117,13 +119,55 @@ def _importance(out: Columns, config: OreoConfig) -> Tensor | None:
 # --- which episodes -------------------------------------------------------------------------------------------
 
 
-def select_items(objective: Objective, episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def select_items(
+    objective: Objective, episodes: Sequence[EncodedEpisode], config: OreoConfig, model: PretrainedConfig
+) -> Sequence[Item]:
     """What is drawn at random while an objective is trained.
 
     Raises:
-        DatasetError: there is nothing of the kind that it needs.
+        DatasetError: there are no episodes, or none of the kind that it needs; or one that ``config`` or the model do
+            not allow.
     """
-    return ITEMS[objective.items](episodes, seed)
+    episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
+    if not episodes:
+        raise DatasetError("there are no episodes to train on")
+    _check(episodes, config, model.vocab_size)
+    if objective.contrasts and len({episode.success for episode in episodes}) < 2:
+        kind = "failed" if episodes[0].success else "successful"
+        raise DatasetError(
+            f"there are no {kind} episodes: {config.method} learns from the difference; "
+            "record rollouts of the policy itself"
+        )
+    seed = config.seed if config.data_seed is None else config.data_seed
+    items = ITEMS[objective.items](episodes, seed)
+    longest = max(len(episode) for item in items for episode in as_episodes(item))
+    if longest > config.max_length:
+        raise DatasetError(
+            f"an episode has {longest} tokens, max_length is {config.max_length}: raise max_length "
+            "(a cut episode would be trained with a reward it did not earn)"
+        )
+    readable = getattr(model, "max_position_embeddings", None) or longest
+    if longest > readable:
+        raise DatasetError(
+            f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
+        )
+    return items
+
+
+def _check(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
+    """Refuse what would train nonsense without an error."""
+    for episode in episodes:
+        odd = [x for x in set(episode.returns) if not abs(x) <= config.max_return]  # NaN too
+        if odd:
+            raise DatasetError(
+                f"an episode has a reward to go of {odd[0]}, outside [-{config.max_return}, {config.max_return}]: "
+                "scale the rewards or raise max_return"
+            )
+        if max(episode.input_ids) >= vocabulary:
+            raise DatasetError(
+                f"an episode has token {max(episode.input_ids)}, the model knows {vocabulary}: its ids come from "
+                "another tokenizer"
+            )
 
 
 def _all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:

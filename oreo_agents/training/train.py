@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from oreo_agents.training.callbacks import Judging
-    from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.trainer import OreoTrainer
 
 SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 """Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
@@ -64,7 +65,8 @@ def train(
     from oreo_agents.models.card import data_hash
     from oreo_agents.models.checkpoint_files import identity
     from oreo_agents.training.callbacks import EvaluateEvery
-    from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.trainer import OreoTrainer
 
     output = agent_folder(output)
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}

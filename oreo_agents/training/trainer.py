@@ -1,51 +1,38 @@
 """OreoTrainer: policy and critic trained together on recorded episodes, on transformers' Trainer.
 
-What is minimised is chosen from the table in training/methods.py; the equations are in losses.py, the pass over the
-networks in actor_critic.py. Knows nothing about environments or files of episodes.
+What is minimised is chosen from the table in methods.py; the equations are in losses.py, the pass over the networks
+in forward.py, what is left on disk in checkpoints.py. Knows nothing about environments or files of episodes.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
-from huggingface_hub import upload_folder
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 from transformers import (
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainerCallback,
-    TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
-from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
+from oreo_agents.errors import ConfigurationError, TrainingError
 from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.models.adapters import has_adapters, require_adapters_alone, twin
-from oreo_agents.models.agent_folder import load_critic, load_policy, merged, save_agent
-from oreo_agents.models.card import data_hash
-from oreo_agents.models.checkpoint_files import weights_below
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import Item, MicroBatch, as_episodes, collate, split
+from oreo_agents.training.batches import MicroBatch, collate, split
+from oreo_agents.training.checkpoints import AgentTrainer
+from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic, read_values
 from oreo_agents.training.layouts import prepare_attention
 from oreo_agents.training.losses import kto_reference_point, masked_mean, sampled_kl
-from oreo_agents.training.methods import METHODS, Objective
+from oreo_agents.training.methods import METHODS
 from oreo_agents.training.objectives import (
     critic_states,
     imitation_weights,
@@ -55,48 +42,14 @@ from oreo_agents.training.objectives import (
     value_loss,
 )
 from oreo_agents.training.optimizer import MuonAdamW, matrices
-from oreo_agents.training.options import OPTIONS, OreoOptions
 from oreo_agents.training.reference import Reference
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
-OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
-ADAPTERS = "adapters.safetensors"
-"""In a checkpoint with PEFT: everything that is trained, of policy and critic."""
-
-TARGET_CRITIC = "target_critic.safetensors"
-"""In a checkpoint with ``target_decay``: what differs from the critic's weights."""
-
 KL_GAIN = 0.1
 """Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
 
 
-@dataclass
-class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
-    """Options of :class:`OreoTrainer`: all of TrainingArguments, and those of :mod:`oreo_agents.training.options`."""
-
-    def __post_init__(self) -> None:
-        for name, option in OPTIONS.items():
-            if (value := getattr(self, name)) != option.default:
-                option.check(value)
-        if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-            raise ConfigurationError(
-                "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
-            )
-        objective = METHODS[self.method]
-        if self.fp16 and objective.critic:
-            raise ConfigurationError(
-                "fp16 scales gradients once, policy and critic are clipped apart: use bf16"
-            )
-        if self.optim not in OPTIMIZERS:
-            raise ConfigurationError(
-                f"optim={self.optim!r} is not used: OreoTrainer steps with torch's AdamW, or with muon=True"
-            )
-        self.beta = objective.beta if self.beta is None else self.beta
-        self.alpha = objective.alpha if self.alpha is None else self.alpha
-        super().__post_init__()
-
-
-class OreoTrainer(Trainer):
+class OreoTrainer(AgentTrainer):
     """Trains a policy, and for methods with a value function a critic, on encoded episodes.
 
     The reference policy is the policy at the start: a frozen copy, or with PEFT its adapters switched off.
@@ -115,8 +68,6 @@ class OreoTrainer(Trainer):
             model of PEFT's.
     """
 
-    args: OreoConfig
-
     def __init__(
         self,
         policy: PreTrainedModel,
@@ -126,8 +77,8 @@ class OreoTrainer(Trainer):
         critic: Critic | None = None,
         callbacks: list | None = None,
     ) -> None:
-        self.objective: Objective = METHODS[args.method]
-        self.items = items = _items(train_dataset, args, self.objective, policy.config)
+        self.objective = METHODS[args.method]
+        self.items = items = select_items(self.objective, train_dataset, args, policy.config)
         if has_adapters(policy):
             require_adapters_alone(policy, trunk_of(policy))
         for model in (trunk_of(policy), critic.backbone if critic else None):
@@ -142,7 +93,6 @@ class OreoTrainer(Trainer):
         self.alpha = args.alpha
         self._meters = metrics.Meters()
         self._step_kl: list[tuple[float, float]] = []
-        self._staging: Path | None = None
         self.tokenizer = tokenizer
         self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -156,16 +106,6 @@ class OreoTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False
         self.add_callback(_AroundStep(self))
-
-    @property
-    def policy(self) -> PreTrainedModel:
-        """The policy being trained."""
-        return self.trained.policy
-
-    @property
-    def critic(self) -> Critic | None:
-        """The critic being trained, for methods that have one."""
-        return self.trained.critic
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW, or Muon for the weight matrices, with a rate of its own for the critic."""
@@ -356,154 +296,6 @@ class OreoTrainer(Trainer):
             means["alpha"] = float(self.alpha)
         super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)
 
-    # --- on disk ----------------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model, trial) -> None:
-        """As in Trainer, but beside its place, and moved there in one rename."""
-        run = Path(super()._get_output_dir(trial))
-        if self.state.best_global_step:
-            best = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-            self.state.best_model_checkpoint = str(best)
-        self._staging = run / ".partial"
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            staging, self._staging = self._staging, None
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            shutil.rmtree(run / name, ignore_errors=True)
-            (staging / name).rename(run / name)
-            rotate_checkpoints(
-                output_dir=str(run),
-                save_total_limit=self.args.save_total_limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=False,
-            )
-
-    def _get_output_dir(self, trial) -> str:
-        return str(self._staging) if self._staging else super()._get_output_dir(trial)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or self.args.output_dir or ".")
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = self.trained.state_dict() if state_dict is None else state_dict
-        self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
-        self.tokenizer.save_pretrained(folder / "policy")
-        if has_adapters(self.policy):
-            _save_tensors({name: weights[name] for name in self._adapters()}, folder / ADAPTERS)
-        elif self.critic is not None:
-            self.critic.save_pretrained(folder / "critic", self.policy, weights_below(weights, "critic."))
-        if self.target_critic is not None and self.critic is not None:
-            _save_tensors(_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
-        (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        if has_adapters(self.policy):
-            self._load_adapters(folder / ADAPTERS)
-        else:
-            self._load_whole(folder)
-        if self.target_critic is not None:
-            self.target_critic.load_state_dict(load_file(folder / TARGET_CRITIC), strict=False)
-        self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
-
-    def _adapters(self) -> set[str]:
-        """What is trained beside a frozen trunk, of policy and critic."""
-        return {name for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
-
-    def _load_adapters(self, path: Path) -> None:
-        weights = load_file(path)
-        if odd := self._adapters() ^ weights.keys():
-            raise ConfigurationError(
-                f"{path} is of a run with other adapters or another critic: {min(odd)} is in one of them only"
-            )
-        self._set_weights(weights, strict=False)
-
-    def _load_whole(self, folder: Path) -> None:
-        policy, _ = load_policy(folder)
-        critic = load_critic(folder, policy) if self.critic else None
-        if self.critic and critic is None:
-            raise ConfigurationError(f"{folder} has no critic to resume from")
-        self._set_weights(PolicyAndCritic(policy, critic, self.args.head_chunk).state_dict())
-
-    def _set_weights(self, weights: dict[str, Tensor], strict: bool = True) -> None:
-        """Take whole tensors, each process its shard of them."""
-        options = StateDictOptions(full_state_dict=True, strict=strict)
-        set_model_state_dict(self.trained, cast(Any, weights), options=options)
-
-    def save_agent(self, path: str | Path, **card: Any) -> None:
-        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in.
-
-        The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
-        ``lora`` stays a set of adapters over that policy.
-        """
-        weights = self._gathered() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
-        if not self.is_world_process_zero():
-            return
-        policy, critic = self.policy, self.critic
-        if has_adapters(policy):
-            policy, critic = merged(policy, critic)
-        elif self.args.bf16 and weights is None:
-            policy, critic = copy.deepcopy((policy, critic))
-        if self.args.bf16 and weights is None:
-            policy.bfloat16()
-            critic = critic and critic.in_bfloat16()
-        options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
-        options["critic"] = self.critic and self.critic.kind(self.policy)
-        data = data_hash(episode for item in self.items for episode in as_episodes(item))
-        done = {"method": self.args.method, "objective": self.objective.summary}
-        card = {**done, **card, "options": options, "data_sha256": data}
-        card |= metrics.parameter_counts(self.trained)
-        save_agent(path, policy, self.tokenizer, critic, weights, **card)
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **card: Any,
-    ) -> Any:
-        """Upload what :meth:`save_agent` writes; ``OreoAgent.from_pretrained`` loads it by the repository's name.
-
-        Arguments and result are Trainer's; ``card`` has further rows of the model card.
-        """
-        token = token or self.args.hub_token
-        if self.hub_model_id is None:
-            self.init_hf_repo(token, private)
-        folder = Path(str(self.args.output_dir)) / "hub" / Path(str(self.hub_model_id)).name
-        self.save_agent(folder, steps=self.state.global_step, **card)
-        if not self.is_world_process_zero():
-            return None
-        upload: Any = upload_folder
-        return upload(
-            repo_id=str(self.hub_model_id),
-            folder_path=folder,
-            commit_message=commit_message,
-            token=token,
-            run_as_future=not blocking,
-            revision=revision or self.args.hub_revision,
-        )
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self.args.hub_strategy != HubStrategy.END:
-            self.push_to_hub(f"Training in progress, step {self.state.global_step}")
-
-    def _gathered(self) -> dict[str, Tensor]:
-        """The whole weights of a model sharded over processes; every process must ask."""
-        if has_adapters(self.policy):
-            raise ConfigurationError(
-                "adapters of a sharded model cannot be merged here: save a checkpoint and load it in one process"
-            )
-        weights = self.accelerator.get_state_dict(self.model_wrapped)
-        if self.args.bf16:
-            weights = {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
-        return weights
-
 
 class _AroundStep(TrainerCallback):
     def __init__(self, trainer: OreoTrainer) -> None:
@@ -530,57 +322,3 @@ def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) ->
 
 def _frozen(critic: Critic) -> Critic:
     return twin(critic).requires_grad_(False).eval()
-
-
-def _averaged(target: Critic, critic: Critic) -> dict[str, Tensor]:
-    """The weights of a target critic that differ from the critic's."""
-    weights = target.state_dict()
-    return {name: weights[name] for name, parameter in critic.named_parameters() if parameter.requires_grad}
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({name: x.detach().contiguous().cpu() for name, x in tensors.items()}, path)
-
-
-def _check(episodes: Sequence[EncodedEpisode], args: OreoConfig, vocabulary: int) -> None:
-    """Refuse what would train nonsense without an error."""
-    for episode in episodes:
-        odd = [x for x in set(episode.returns) if not abs(x) <= args.max_return]  # NaN too
-        if odd:
-            raise DatasetError(
-                f"an episode has a reward to go of {odd[0]}, outside [-{args.max_return}, {args.max_return}]: "
-                "scale the rewards or raise max_return"
-            )
-        if max(episode.input_ids) >= vocabulary:
-            raise DatasetError(
-                f"an episode has token {max(episode.input_ids)}, the model knows {vocabulary}: its ids come from "
-                "another tokenizer"
-            )
-
-
-def _items(
-    episodes: Sequence[EncodedEpisode], args: OreoConfig, objective: Objective, model: PretrainedConfig
-) -> Sequence[Item]:
-    episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
-    if not episodes:
-        raise DatasetError("there are no episodes to train on")
-    _check(episodes, args, model.vocab_size)
-    if objective.contrasts and len({episode.success for episode in episodes}) < 2:
-        kind = "failed" if episodes[0].success else "successful"
-        raise DatasetError(
-            f"there are no {kind} episodes: {args.method} learns from the difference; "
-            "record rollouts of the policy itself"
-        )
-    items = select_items(objective, episodes, args.seed if args.data_seed is None else args.data_seed)
-    longest = max(len(episode) for item in items for episode in as_episodes(item))
-    if longest > args.max_length:
-        raise DatasetError(
-            f"an episode has {longest} tokens, max_length is {args.max_length}: raise max_length "
-            "(a cut episode would be trained with a reward it did not earn)"
-        )
-    readable = getattr(model, "max_position_embeddings", None) or longest
-    if longest > readable:
-        raise DatasetError(
-            f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
-        )
-    return items

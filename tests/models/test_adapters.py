@@ -12,9 +12,10 @@ from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
 from oreo_agents.training.batches import collate
+from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.reference import Reference
 from oreo_agents.training.train import train
-from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.trainer import OreoTrainer
 
 
 @pytest.fixture

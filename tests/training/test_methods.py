@@ -10,8 +10,9 @@ from learning import EPISODES
 from oreo_agents import cli
 from oreo_agents.training import losses, objectives
 from oreo_agents.training.batches import collate
+from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.methods import METHODS, Objective
-from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.trainer import OreoTrainer
 
 
 def choices(command, argument):

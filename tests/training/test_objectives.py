@@ -9,8 +9,9 @@ import torch
 from learning import LOSING, OPENING, WINNING, episode
 
 from oreo_agents.training.batches import collate, preference_pairs, with_mismatches
+from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.methods import METHODS
-from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.trainer import OreoTrainer
 
 BETA = 0.2
 EPISODES = (

@@ -18,6 +18,8 @@ from oreo_agents.bench.reading import parse
 from oreo_agents.commands.train import add_training_options, given_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.agent_folder import save_agent
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.layouts import LAYOUTS
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import (
     OBJECTIVE,
@@ -31,7 +33,7 @@ from oreo_agents.training.options import (
     unused_options,
 )
 from oreo_agents.training.train import train
-from oreo_agents.training.trainer import OreoConfig
+from oreo_agents.training.trainer import NEW_CRITICS
 
 ON_THE_COMMAND_LINE = [option for option in OPTIONS.values() if option.group]
 BOUNDED = [option for option in ON_THE_COMMAND_LINE if option.choices or option.within]
@@ -142,6 +144,11 @@ def test_transformers_parser_takes_the_config(tmp_path):
     assert all(text[name].endswith(".") for name in OPTIONS)
     again = pickle.loads(pickle.dumps(config))
     assert again.to_dict() == config.to_dict()
+
+
+def test_what_can_be_chosen_exists():
+    assert tuple(LAYOUTS) == OPTIONS["layout"].choices
+    assert tuple(NEW_CRITICS) == OPTIONS["critic"].choices
 
 
 def test_the_methods_defaults_stand_in_for_none(tmp_path):

@@ -16,12 +16,13 @@ from oreo_agents.models.decoder import small_decoder, trunk_of
 from oreo_agents.statistics import wilson
 from oreo_agents.training.batches import collate
 from oreo_agents.training.callbacks import Judging
+from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import unused_options
 from oreo_agents.training.reference import Reference
 from oreo_agents.training.train import train
-from oreo_agents.training.trainer import OreoConfig, OreoTrainer
+from oreo_agents.training.trainer import OreoTrainer
 
 BETA, ALPHA = 0.3, 0.05
 
