@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset import load_trajectories
     from oreo_agents.recorder import RecordTrajectories
-    from oreo_agents.trainer import OreoConfig, OreoTrainer
+    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.trainer import OreoTrainer
     from oreo_agents.trajectory import Action, Trajectory, Turn
 
 _HOMES = {
     "Action": "oreo_agents.trajectory",
     "OreoAgent": "oreo_agents.agents.oreo",
-    "OreoConfig": "oreo_agents.trainer",
-    "OreoTrainer": "oreo_agents.trainer",
+    "OreoConfig": "oreo_agents.training.config",
+    "OreoTrainer": "oreo_agents.training.trainer",
     "RecordTrajectories": "oreo_agents.recorder",
     "Trajectory": "oreo_agents.trajectory",
     "Turn": "oreo_agents.trajectory",

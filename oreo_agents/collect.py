@@ -28,9 +28,9 @@ from oreo_envs.errors import GameFileError
 from oreo_agents.agents.scripted import follows_plan, planned
 from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.language.tokenizer import ENTITY
 from oreo_agents.printable import printable
 from oreo_agents.recorder import RecordTrajectories, dialect_of, spec_for
-from oreo_agents.tokenizer import ENTITY
 
 if TYPE_CHECKING:
     from oreo_agents.agents.agent import Agent

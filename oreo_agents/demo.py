@@ -21,7 +21,8 @@ from oreo_agents.environments import ALFWORLD, content_hash, environments, games
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.evaluation.results import Result
-from oreo_agents.stages import Stage, Stages, identity, remove
+from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.stages import Stage, Stages, remove
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -363,6 +364,9 @@ class Steps:
 
     def _fit(self, method: str, model: str | Path, data: Path, path: Path, options: dict[str, Any]) -> None:
         from oreo_agents.dataset import load_trajectories
-        from oreo_agents.train import train
+        from oreo_agents.terminal.training_progress import TrainingProgress
+        from oreo_agents.training.train import train
 
-        train(method, list(load_trajectories(data)), model, path, seed=self.recipe.seed, **options)
+        shown = [TrainingProgress(method)]
+        episodes = list(load_trajectories(data))
+        train(method, episodes, model, path, callbacks=shown, seed=self.recipe.seed, **options)

@@ -21,7 +21,8 @@ from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.evaluation.results import Result
-from oreo_agents.stages import Stage, Stages, identity
+from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.stages import Stage, Stages
 
 Policy = str | Path | Stage
 """A checkpoint, or the stage that makes it."""
@@ -99,7 +100,8 @@ class Rounds:
     def train(self, i: int, policy: Policy, data: list[Stage]) -> Stage:
         """The method, from the policy that played."""
         from oreo_agents.dataset import load_trajectories
-        from oreo_agents.train import train
+        from oreo_agents.terminal.training_progress import TrainingProgress
+        from oreo_agents.training.train import train
 
         recipe = self.recipe
         options: dict[str, Any] = {
@@ -113,7 +115,8 @@ class Rounds:
 
         def work(path: Path, policy: str | Path, *data: Path) -> None:
             episodes = [episode for folder in data for episode in load_trajectories(folder)]
-            train(self.loop.method, episodes, policy, path, **options)
+            shown = [TrainingProgress(self.loop.method)]
+            train(self.loop.method, episodes, policy, path, callbacks=shown, **options)
 
         return _stage(f"policy-{i}", (self.loop.method, options), work, policy, *data)
 

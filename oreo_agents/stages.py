@@ -193,16 +193,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def identity(model: str | Path) -> str:
-    """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
-    digest = hashlib.sha256()
-    files = sorted(Path(model).rglob("*.safetensors"))
-    for path in files:
-        with path.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest() if files else str(model)
-
-
 # ------------------------------------------------------------------------------------------------ processes
 
 

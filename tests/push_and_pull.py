@@ -11,11 +11,12 @@ import torch
 from learning import EPISODES, random_decoder
 
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.chat import Chat
 from oreo_agents.errors import CheckpointError
-from oreo_agents.models import load_policy, save_agent
-from oreo_agents.tokenizer import learn_tokenizer
-from oreo_agents.train import texts_of, train
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.tokenizer import learn_tokenizer
+from oreo_agents.models.agent_folder import load_policy, save_agent
+from oreo_agents.models.start import texts_of
+from oreo_agents.training.train import train
 
 
 def main(folder):
@@ -26,7 +27,6 @@ def main(folder):
         EPISODES,
         folder / "start",
         folder / "trained",
-        progress=False,
         max_steps=2,
         save_strategy="steps",
         save_steps=1,

@@ -22,7 +22,7 @@ from oreo_agents.errors import EngineError
 from oreo_agents.evaluation.evaluate import evaluate, pick_games, play, write_json
 from oreo_agents.evaluation.results import summarise
 from oreo_agents.evaluation.statistics import wilson
-from oreo_agents.models import save_agent
+from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
 

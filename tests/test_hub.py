@@ -11,8 +11,8 @@ from hub import hub
 from learning import EPISODES
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.model_card import data_hash
-from oreo_agents.trainer import OreoConfig
+from oreo_agents.models.card import data_hash
+from oreo_agents.training.config import OreoConfig
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.demo import Arena, Recipe
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.iterate import Loop, iterate
-from oreo_agents.models import load_critic
+from oreo_agents.models.agent_folder import load_critic
 
 RECIPE = Recipe(rollouts=16, eval_games=3, max_steps=15, slots=8, oreo_epochs=0.5)
 

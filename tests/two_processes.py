@@ -1,4 +1,4 @@
-"""Trains a few steps in one or several processes and writes losses and weights; run by test_distributed.py.
+"""Trains a few steps in one or several processes and writes losses and weights; run by training/test_distributed.py.
 
 python two_processes.py FOLDER PROCESSES METHOD...
 """
@@ -13,10 +13,11 @@ from accelerate import DistributedType, PartialState
 from learning import EPISODES, random_decoder
 from torch.distributed.fsdp import FSDPModule
 
-from oreo_agents.chat import Chat
-from oreo_agents.tokenizer import learn_tokenizer
-from oreo_agents.train import texts_of
-from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.tokenizer import learn_tokenizer
+from oreo_agents.models.start import texts_of
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.trainer import OreoTrainer
 
 
 class InOrder(OreoTrainer):

@@ -28,9 +28,9 @@ from random import Random
 from typing import Any
 
 from oreo_envs.alfworld.data import GENERATED_SPLITS, Games, find_games
-from oreo_envs.alfworld.expert import shortest_plan
 from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
 from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.planner import shortest_plan
 from oreo_envs.alfworld.text import placing, reword, split_command
 from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError

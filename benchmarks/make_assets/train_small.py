@@ -24,7 +24,7 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate, write_json
-from oreo_agents.train import train
+from oreo_agents.training.train import train
 
 GAMES = slice(900_000)
 """The last hundred thousand training games are for choosing settings."""

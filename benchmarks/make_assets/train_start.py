@@ -17,7 +17,7 @@ from oreo_envs.alfworld.data import find_games
 
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.train import train
+from oreo_agents.training.train import train
 from oreo_agents.trajectory import Trajectory
 
 GAMES = slice(900_000)

@@ -26,11 +26,13 @@ import transformers
 
 from oreo_agents.agents.agent import Agent, Decision
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.chat import Chat
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import ALFWORLD, environments
 from oreo_agents.evaluation.evaluate import write_json
-from oreo_agents.models import Critic, best_device, load_policy
+from oreo_agents.language.chat import Chat
+from oreo_agents.models.agent_folder import load_policy
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import best_device
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.trajectory import Action, Trajectory
 
@@ -111,7 +113,9 @@ def main() -> None:
         f"cached, best-of-{K}": best,
     }
     result = {**describe(args, policy), **compare(make_env, agents, games, args)}
-    write_json(args.output or Path(__file__).parents[1] / "results" / f"rollout_speed_{args.model}.json", result)
+    write_json(
+        args.output or Path(__file__).parents[1] / "results" / f"rollout_speed_{args.model}.json", result
+    )
     for key, value in result.items():
         print(f"{key}: {value}")
 

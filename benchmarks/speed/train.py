@@ -27,10 +27,11 @@ import torch
 from torch.nn.functional import pad
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from oreo_agents.chat import EncodedEpisode
-from oreo_agents.models import Critic
-from oreo_agents.train import with_lora
-from oreo_agents.trainer import OreoConfig, OreoTrainer
+from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.start import with_lora
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.trainer import OreoTrainer
 
 SIDES = ("plain", "separate", "shared", "lora")
 TARGETS = {"separate": (2.5, 0.4), "shared": (4.0, 0.4)}
@@ -54,7 +55,9 @@ def main():
         "--rows", type=int, default=2, help="the plain side's micro-batch; default: %(default)s"
     )
     parser.add_argument("--side", choices=SIDES, help="run one side and print its figures")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "train_speed.json")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parents[1] / "results" / "train_speed.json"
+    )
     args = parser.parse_args()
     if args.side:
         print(json.dumps(measure(args)))

@@ -16,23 +16,23 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.constrained import Constrained
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.propose import Decider, Propose
-from oreo_agents.agents.selection import CONSTRAINED, RULES, WITHOUT_CRITIC, Select, Selection
+from oreo_agents.agents.selection import (
+    CONSTRAINED,
+    RULES,
+    WITHOUT_CRITIC,
+    Select,
+    Selection,
+)
 from oreo_agents.agents.solve import SolveSteps
-from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
 from oreo_agents.inference.cached import CachedCritic, CachedPolicy
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
 from oreo_agents.inference.step_sampler import StepSampler
-from oreo_agents.models import (
-    Critic,
-    best_device,
-    fast_bf16,
-    load_critic,
-    load_policy,
-    load_tokenizer,
-    save_agent,
-)
+from oreo_agents.language.chat import Chat
+from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, save_agent
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import best_device, fast_bf16
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {

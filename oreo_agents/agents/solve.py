@@ -11,10 +11,10 @@ from oreo_envs.math import extract_answer
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Infos, Prompts
 from oreo_agents.agents.selection import Selection
-from oreo_agents.chat import Chat
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.search import MAX_STEPS, Rule, Solution, Step, solve
 from oreo_agents.inference.step_sampler import StepSampler
+from oreo_agents.language.chat import Chat
 from oreo_agents.trajectory import Action, Candidate
 
 

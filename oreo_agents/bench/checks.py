@@ -8,7 +8,6 @@ from oreo_envs.alfworld.generator import rooms
 
 from oreo_agents.agents.selection import SEARCHES
 from oreo_agents.bench.suite import (
-    ALIASES,
     ENDLESS,
     MATH_SPLITS,
     SCRIPTED,
@@ -22,6 +21,8 @@ from oreo_agents.bench.suite import (
 )
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.training.methods import METHODS
+from oreo_agents.training.options import OPTIONS, known_as
 
 
 def check(suite: Suite) -> None:
@@ -102,22 +103,26 @@ def _check_generated(suite: Suite) -> None:
 
 
 def _check_options(where: str, options: Options, method: str = "") -> None:
-    """That they exist, and that the method they are given to makes use of them."""
-    from oreo_agents.trainer import OreoConfig
-
-    for key in options:
-        known(
-            ALIASES.get(key, key),
-            {one.name for one in fields(OreoConfig)},
-            f"{where}: OreoConfig has no option",
-        )
+    """That they exist and can be so, and that the method they are given to makes use of them."""
+    for name, value in known_as(options).items():
+        if name not in OPTIONS:
+            known(name, _transformers_options(), f"{where}: OreoConfig has no option")
+            continue
+        try:
+            OPTIONS[name].check(value)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from error
     if idle := sorted(unused_options(method) & options.keys()):
         raise ConfigurationError(f"{where}: {method} makes no use of {', '.join(idle)}; leave it out")
 
 
-def _check_methods(suite: Suite) -> None:
-    from oreo_agents.objectives import METHODS
+def _transformers_options() -> set[str]:
+    from oreo_agents.training.config import OreoConfig
 
+    return {one.name for one in fields(OreoConfig)}
+
+
+def _check_methods(suite: Suite) -> None:
     for name, method in suite.methods.items():
         where = f"[methods.{name}]"
         known(

@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from oreo_agents.agents.selection import Selection
+from oreo_agents.agents.selection import Select, Selection
 from oreo_agents.bench import work
 from oreo_agents.bench.games import Arenas, Found, some_of
-from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic, training_options
+from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic
 from oreo_agents.bench.work import Fit, Plays, Trial
 from oreo_agents.demo import STARTING_CHECKPOINT
-from oreo_agents.stages import Stage, identity
-from oreo_agents.train import FROM_SCRATCH
+from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.models.start import FROM_SCRATCH
+from oreo_agents.stages import Stage
+from oreo_agents.training.options import known_as
 
 MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
 
@@ -90,7 +92,7 @@ class Plan:
         name = f"seed-{seed}/sft"
         if self.suite.demonstrations.episodes == 0:
             return Stage(name, self.identity, partial(work.adopt, self.model))
-        fit = Fit("sft", training_options(self.suite.sft), seed)
+        fit = Fit("sft", known_as(self.suite.sft), seed)
         done = partial(work.imitate, self.model, fit)
         return Stage(name, [self.identity, asdict(fit)], done, self.demonstrations(seed))
 
@@ -162,7 +164,7 @@ class Plan:
         choice: Stage | None,
         episodes: int | None,
     ) -> Stage:
-        options = training_options(self.suite.options_of(method))
+        options = known_as(self.suite.options_of(method))
         chosen = () if choice is None else (choice,)
         if method.method == "sft-continued":
             fit = Fit("sft", {**self._imitated(), **options}, seed, episodes)

@@ -8,6 +8,8 @@ from typing import Any
 
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.training import options as training_options
+from oreo_agents.training.methods import METHODS
 
 Options = Mapping[str, Any]
 SCRIPTED = ("expert", "random")
@@ -16,7 +18,6 @@ ENDLESS = ("generated", "generated_unseen")
 """Of these splits, those that have games without end: two drawings from one share none."""
 
 MATH_SPLITS = ("train", "test")
-ALIASES = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,27 +155,18 @@ class Suite:
 
 def has_critic(method: Method) -> bool:
     """Whether training it makes a critic."""
-    from oreo_agents.objectives import METHODS
-
-    return method.method in METHODS and METHODS[method.method].value_loss is not None
+    return method.method in METHODS and METHODS[method.method].critic
 
 
 def unused_options(method: str) -> frozenset[str]:
     """Options that change nothing where a method of that kind is trained."""
-    from oreo_agents.objectives import METHODS
-
     trained = "sft" if method == "sft-continued" else method
-    return METHODS[trained].unused if trained in METHODS else frozenset()
+    return training_options.unused_options(trained) if trained in METHODS else frozenset()
 
 
 def trains(method: Method) -> bool:
     """Whether it has options to be trained with."""
     return method.method not in (*SCRIPTED, "sft", "iterate")
-
-
-def training_options(options: Options) -> dict[str, Any]:
-    """The options as :class:`oreo_agents.OreoConfig` calls them."""
-    return {ALIASES.get(key, key): value for key, value in options.items()}
 
 
 def known(name: str, known: Any, complaint: str) -> None:

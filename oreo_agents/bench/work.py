@@ -78,7 +78,7 @@ def demonstrate(games: Found, plays: Plays, epsilon: float, path: Path) -> None:
 
 def adopt(model: str, path: Path) -> None:
     """The model as it is, as an agent's folder."""
-    from oreo_agents.models import load_policy, save_agent
+    from oreo_agents.models.agent_folder import load_policy, save_agent
 
     save_agent(path, *load_policy(model), method="none")
 
@@ -155,9 +155,9 @@ def choose(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> 
 
 
 def _chosen(choice: Path | None) -> dict[str, Any]:
-    from oreo_agents.bench.suite import training_options
+    from oreo_agents.training.options import known_as
 
-    return {} if choice is None else training_options(json.loads(choice.read_text())["options"])
+    return {} if choice is None else known_as(json.loads(choice.read_text())["options"])
 
 
 def _updates(options: Mapping[str, Any], episodes: int) -> int:
@@ -170,17 +170,17 @@ def _updates(options: Mapping[str, Any], episodes: int) -> int:
 
 
 def _train(fit: Fit, path: Path, start: str | Path, data: Sequence[Path], options: Mapping[str, Any]) -> None:
-    from oreo_agents.train import train
+    from oreo_agents.training.train import train
 
     episodes = [episode for folder in data for episode in load_trajectories(folder)]
     episodes.sort(key=lambda episode: (episode.seed or 0, episode.game))
     episodes = list(islice(episodes, fit.episodes))
-    train(fit.method, episodes, start, path, progress=False, **{"seed": fit.seed, **options})
+    train(fit.method, episodes, start, path, **{"seed": fit.seed, **options})
 
 
 def _agent(trial: Trial, path: Path, critic: Path | None) -> Any:
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.models import load_critic
+    from oreo_agents.models.agent_folder import load_critic
 
     options: dict[str, Any] = {
         "select": trial.select,

@@ -115,7 +115,7 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
     from oreo_agents.agents.scripted import follows_plan
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games, write_json
-    from oreo_agents.stages import identity
+    from oreo_agents.models.checkpoint_files import identity
 
     options = source_options(args.env, args.split, args.games)
     if follows_plan(args.agent, args.env):

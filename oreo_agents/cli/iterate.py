@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from oreo_agents.cli.options import Commands, add_command, add_seed, mark_resumable, parse_positive
-from oreo_agents.cli.train import METHODS
+from oreo_agents.training.methods import METHODS
 
 
 def add_iterate(commands: Commands) -> None:

@@ -1,9 +1,12 @@
-"""``oreo-agents train``."""
+"""``oreo-agents train``: its options, most of them made from the table of training's, and the work."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from oreo_agents.cli.options import (
     Commands,
@@ -13,21 +16,13 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
 )
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.training.methods import METHODS
+from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
 
-METHODS = (
-    "sft",
-    "rejection",
-    "oreo",
-    "oreo-token",
-    "oreo-step",
-    "oreo-response",
-    "pcl",
-    "pcl-one-step",
-    "dro",
-    "iql",
-    "dpo",
-    "kto",
-)
+if TYPE_CHECKING:
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.trajectory import Trajectory
 
 
 def add_train(commands: Commands) -> None:
@@ -40,24 +35,8 @@ def add_train(commands: Commands) -> None:
         "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny: a new one"
     )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=parse_positive, metavar="N", help="optimiser steps")
-    length.add_argument("--epochs", type=float, metavar="N", help="passes over the data")
-    parser.add_argument("--learning-rate", type=float, metavar="LR", help="of the policy")
-    parser.add_argument("--batch-size", type=parse_positive, metavar="N", help="episodes per step")
-    parser.add_argument("--beta", type=float, help="strength of the KL regulariser in OREO's objective")
-    parser.add_argument("--alpha", type=float, help="weight of the policy's KL to the reference")
-    parser.add_argument(
-        "--batch-tokens", type=parse_positive, metavar="N", help="padded tokens in one forward pass"
-    )
     parser.add_argument(
         "--lora", type=parse_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
-    )
-    parser.add_argument(
-        "--observation-weight",
-        type=float,
-        metavar="W",
-        help="of predicting observations, too: by the policy in imitation, by a critic where there is one",
     )
     parser.add_argument(
         "--save-every",
@@ -65,21 +44,7 @@ def add_train(commands: Commands) -> None:
         metavar="N",
         help="steps between checkpoints; the same command then goes on where it was interrupted",
     )
-    critic = parser.add_argument_group("the critic, for methods that have one")
-    critic.add_argument(
-        "--critic",
-        choices=("separate", "shared", "lora"),
-        help="a network of its own (default for a new one), the policy's trunk, or with --lora adapters of its own",
-    )
-    critic.add_argument("--critic-learning-rate", type=float, metavar="LR", help="default: the policy's")
-    critic.add_argument(
-        "--critic-warmup", type=float, metavar="SHARE", help="of the steps that train the critic alone"
-    )
-    critic.add_argument(
-        "--after-action",
-        choices=("outcome", "answer"),
-        help="what V after an action learns: the outcome (default), or V of the environment's answer",
-    )
+    add_training_options(parser)
     judging = parser.add_argument_group("judging the policy while it is trained")
     judging.add_argument(
         "--eval-every", type=parse_positive, metavar="N", help="steps between; default: not at all"
@@ -97,8 +62,100 @@ def add_train(commands: Commands) -> None:
     add_game_options(judging, alfworld="generated_unseen")
 
 
-def run_train(args: argparse.Namespace) -> int | None:
+def run_train(args: argparse.Namespace) -> None:
     """Train on recorded episodes."""
-    from oreo_agents import train
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.evaluation.statistics import wilson
+    from oreo_agents.terminal.training_progress import TrainingProgress
+    from oreo_agents.training.callbacks import Judging
+    from oreo_agents.training.train import train
 
-    return train.run(args)
+    if args.patience and not args.eval_every:
+        raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
+    given = given_options(args)
+    if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
+        raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
+    episodes = [episode for path in args.data for episode in load_trajectories(path)]
+    shown = TrainingProgress(args.method)
+    judging = None
+    if args.eval_every:
+        agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens)
+        how = {"every": args.eval_every, "patience": args.patience, "watch": shown.watch}
+        judging = Judging(_player(args), agent_of, wilson, **how)
+    train(
+        args.method,
+        episodes,
+        args.model,
+        args.output,
+        callbacks=[shown],
+        judging=judging,
+        lora=args.lora,
+        save_every=args.save_every,
+        **{"seed": args.seed, **given},
+    )
+
+
+def _player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
+    """Plays the games that the options name, the same ones every time."""
+    from oreo_agents.environments import ALFWORLD, environments, source_options
+    from oreo_agents.evaluation.evaluate import pick_games, play
+
+    unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
+    options = source_options(args.env, args.split or unseen, args.games)
+    make_env = environments(args.env, args.max_steps, **options)
+    games = pick_games(make_env, args.eval_episodes, args.seed)
+    return lambda agent: play(make_env, agent, games, args.seed)
+
+
+def add_training_options(parser: argparse.ArgumentParser, table: Mapping[str, Option] = OPTIONS) -> None:
+    """An argument for every option that has a group; one that is not given is None."""
+    places: dict[str, argparse._ArgumentGroup] = {name: parser.add_argument_group(name) for name in GROUPS}
+    for option in table.values():
+        if option.group is None:
+            continue
+        place = places[option.group]
+        if option.either:
+            if option.either not in places:
+                places[option.either] = place.add_mutually_exclusive_group()
+            place = places[option.either]
+        place.add_argument(option.flag, help=_help(option).replace("%", "%%"), **_form(option))
+
+
+def given_options(args: argparse.Namespace, table: Mapping[str, Option] = OPTIONS) -> dict[str, Any]:
+    """The values of the arguments that were given, under the names of OreoConfig's fields."""
+    values = {name: getattr(args, _dest(option)) for name, option in table.items() if option.group}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _dest(option: Option) -> str:
+    return option.flag.removeprefix("--").replace("-", "_")
+
+
+def _help(option: Option) -> str:
+    usual = option.usual
+    if not usual and option.default not in (None, False, -1):
+        usual = option.default if isinstance(option.default, str) else f"{option.default:g}"
+    return f"{option.help}; default: {usual}" if usual else option.help
+
+
+def _form(option: Option) -> dict[str, Any]:
+    """What argparse must know to read it."""
+    if option.kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if option.choices:
+        return {"choices": option.choices}
+    return {"type": _reader(option), "metavar": {int: "N", float: "X"}.get(option.kind, "TEXT")}
+
+
+def _reader(option: Option) -> Callable[[str], Any]:
+    """From text to a value that is allowed."""
+
+    def read(text: str) -> Any:
+        number = option.kind(text)
+        if option.within and not option.within.fits(number):
+            raise argparse.ArgumentTypeError(f"must be {option.within.words}, got {text}")
+        return number
+
+    read.__name__ = option.kind.__name__  # argparse names the type in "invalid int value: 'x'"
+    return read

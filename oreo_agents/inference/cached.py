@@ -17,7 +17,8 @@ from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.sampling import _Lanes
 from oreo_agents.inference.slots import SlotModel
 from oreo_agents.inference.tree import tree_of
-from oreo_agents.models import Critic, lm_head, trunk_of
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import lm_head, trunk_of
 
 
 class CachedPolicy:

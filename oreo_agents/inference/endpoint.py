@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from oreo_agents.chat import Chat
 from oreo_agents.errors import EngineError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
+from oreo_agents.language.chat import Chat
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, ToyRoom, random_decoder
 
-from oreo_agents.actor_critic import PolicyAndCritic
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import environments
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import Tree
-from oreo_agents.models import Critic
+from oreo_agents.models.critic import Critic
 from oreo_agents.rollout import Episode, rollout
+from oreo_agents.training.forward import PolicyAndCritic
 
 STORIES = (
     [OPENING, *(answer for _, answer in WINNING[:3])],

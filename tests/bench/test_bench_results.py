@@ -8,8 +8,8 @@ from learning import EPISODES
 from oreo_agents.bench.results import difference, differences, rounds, table
 from oreo_agents.bench.work import Trial, _updates, at_limit, cut
 from oreo_agents.evaluation.statistics import paired_difference
-from oreo_agents.models import save_agent
-from oreo_agents.train import train
+from oreo_agents.models.agent_folder import save_agent
+from oreo_agents.training.train import train
 from oreo_agents.trajectory import Trajectory, Turn
 
 ABOUT = {
@@ -148,5 +148,5 @@ def test_a_context_that_filled_up_later_did_not_end_the_shorter_episode():
 def test_updates_are_counted_as_the_trainer_counts_them(policy, tokenizer, tmp_path, options):
     save_agent(tmp_path / "start", policy, tokenizer)
     options = {"per_device_train_batch_size": 2, "use_cpu": True, "bf16": False, **options}
-    trainer = train("sft", EPISODES * 3, tmp_path / "start", tmp_path / "out", progress=False, **options)
+    trainer = train("sft", EPISODES * 3, tmp_path / "start", tmp_path / "out", **options)
     assert trainer.state.global_step == _updates(options, 9)

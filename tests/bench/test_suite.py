@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from oreo_agents.bench.reading import load_suite, names, parse
-from oreo_agents.bench.suite import training_options
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.training.options import known_as
 
 BASE = {
     "train": {"split": "train"},
@@ -55,7 +55,7 @@ def test_a_method_has_the_common_options_and_its_own():
     suite = parse(changed(training={"epochs": 2, "critic_warmup": 0.25, "beta": 0.1}), "s")
     assert suite.options_of(suite.methods["oreo"]) == {"epochs": 2, "critic_warmup": 0.25, "beta": 0.05}
     assert suite.options_of(suite.methods["rejection"]) == {"epochs": 2}  # no critic, no soft return
-    assert training_options({"epochs": 2, "beta": 0.1}) == {"num_train_epochs": 2, "beta": 0.1}
+    assert known_as({"epochs": 2, "beta": 0.1}) == {"num_train_epochs": 2, "beta": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from oreo_envs.alfworld.expert import Belief, SearchingExpert, parse_task, shortest_plan
+from oreo_envs.alfworld.expert import Belief, SearchingExpert, parse_task
 from oreo_envs.alfworld.game import Game, parse_game
 from oreo_envs.alfworld.generator import GeneratedGames, Recipe
+from oreo_envs.alfworld.planner import shortest_plan
 from oreo_envs.alfworld.world import World
 from varied_games import VariedGames
 

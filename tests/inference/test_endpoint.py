@@ -21,7 +21,8 @@ from oreo_agents.errors import CheckpointError, ConfigurationError, EngineError
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.tree import tree_of
-from oreo_agents.models import Critic, load_policy, save_agent
+from oreo_agents.models.agent_folder import load_policy, save_agent
+from oreo_agents.models.critic import Critic
 
 STORY = [
     "You see a desk 1, and a drawer 1. Your task is to: put a mug in desk.",

@@ -8,7 +8,7 @@ from oreo_agents.inference.cached import CachedCritic, CachedPolicy
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.sampling import pick
 from oreo_agents.inference.tree import Tree
-from oreo_agents.models import Critic
+from oreo_agents.models.critic import Critic
 
 VOCABULARY, END = 12, 3
 

@@ -6,7 +6,7 @@ from learning import OPENING, random_decoder
 
 from oreo_agents.inference.search import Solution, beam_search
 from oreo_agents.inference.step_sampler import StepSampler
-from oreo_agents.models import Critic
+from oreo_agents.models.critic import Critic
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 import oreo_agents  # noqa: F401 (registers the environments)
+from oreo_agents.agents import load
 from oreo_agents.agents.agent import Decision
 from oreo_agents.cli import program as cli
 from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
-from oreo_agents.agents import load
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.play import watch
 from oreo_agents.terminal.session import Session

@@ -207,7 +207,7 @@ class ALFWorldEnv(gym.Env[str, str]):
             "episode_hash": self._hash.hex(),
         }
         if self.expert:
-            from oreo_envs.alfworld.expert import shortest_plan
+            from oreo_envs.alfworld.planner import shortest_plan
 
             info["expert_plan"] = shortest_plan(self._native_world())
         return info

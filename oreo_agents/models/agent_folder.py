@@ -1,0 +1,146 @@
+"""Agents on disk. Knows nothing about training or search.
+
+A policy is any Hugging Face causal LM; the critic is a value network beside it. On disk an agent is a folder::
+
+    policy/   save_pretrained of model and tokenizer
+    critic/   value_head.safetensors, and beside it save_pretrained of the backbone, or adapters for the policy's
+              trunk in PEFT's files, or nothing where the trunk is the policy's
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from oreo_agents.errors import CheckpointError
+from oreo_agents.folders import in_use, replace_folder
+from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, minus
+from oreo_agents.models.card import model_card
+from oreo_agents.models.checkpoint_files import (
+    AGENT,
+    load,
+    local_folder,
+    may_be_hub_name,
+    weights_below,
+    without_bars,
+)
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import trunk_of
+
+
+def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Policy and tokenizer from an agent's folder, a plain Hugging Face folder, or a Hub name.
+
+    Raises:
+        CheckpointError: there is no causal LM at ``path``.
+    """
+    path = _policy_path(local_folder(path))
+    return load(AutoModelForCausalLM, path), load(AutoTokenizer, path)
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of an agent's folder, a plain Hugging Face folder, or a Hub name.
+
+    Raises:
+        CheckpointError: there is none at ``path``.
+    """
+    return load(AutoTokenizer, _policy_path(local_folder(path)))
+
+
+def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
+    """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
+    folder = Path(local_folder(path)) / "critic"
+    return Critic.from_pretrained(folder, policy) if folder.is_dir() else None
+
+
+def save_agent(
+    path: str | Path,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    critic: Critic | None = None,
+    weights: dict[str, Tensor] | None = None,
+    **card,
+) -> None:
+    """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
+
+    Args:
+        path: the folder; see :func:`agent_folder`.
+        policy: the causal LM.
+        tokenizer: its tokenizer.
+        critic: optional value network.
+        weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
+        card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
+
+    Raises:
+        CheckpointError: ``path`` holds something else.
+    """
+    path = agent_folder(path)
+
+    def write(folder: Path) -> None:
+        with without_bars():
+            policy.save_pretrained(
+                folder / "policy", state_dict=weights and weights_below(weights, "policy.")
+            )
+            tokenizer.save_pretrained(folder / "policy")
+            if critic is not None:
+                own = weights and weights_below(weights, "critic.")
+                critic.save_pretrained(folder / "critic", policy, own)
+        (folder / AGENT).write_text(json.dumps(card, indent=2) + "\n")
+        readme = model_card(path.name, critic is not None, card)
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+
+    replace_folder(path, write)
+
+
+def agent_folder(path: str | Path) -> Path:
+    """Where an agent may be written: a new or empty folder, or another agent's, which is replaced.
+
+    Raises:
+        CheckpointError: something else is there, and would be lost, or the folder cannot be replaced.
+    """
+    folder = Path(path).resolve()
+    if in_use(folder):
+        raise CheckpointError(
+            f"{path} is in use (the folder you are in, or a mounted one) and cannot be replaced: choose a folder in it"
+        )
+    if folder.exists() and not (folder / AGENT).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise CheckpointError(f"{path} holds something else than an agent: choose a new folder for the agent")
+    return folder
+
+
+def merged(policy: PreTrainedModel, critic: Critic | None) -> tuple[PreTrainedModel, Critic | None]:
+    """Copies of a policy with adapters and its critic that need no PEFT model: adapters become part of the weights.
+
+    A critic of kind ``lora`` remains one, over the new policy: its adapters then also take the policy's back.
+    """
+    adapted = critic is not None and critic.kind(policy) == "lora"
+    plain, other = copy.deepcopy((policy, None if adapted else critic))
+    for model in filter(None, (plain, other)):
+        merge_adapters(model)
+    plain = cast(Any, plain).get_base_model()
+    if critic is not None and adapted:
+        updates = minus(low_rank(critic.backbone), low_rank(trunk_of(policy)))
+        other = Critic(lay_over(trunk_of(plain), updates))
+        other.value_head.load_state_dict(critic.value_head.state_dict())
+    return plain, other
+
+
+def _policy_path(path: str | Path) -> str | Path:
+    folder = Path(path)
+    if (folder / "policy").is_dir():
+        return folder / "policy"
+    if (folder / "config.json").is_file() or may_be_hub_name(str(path)):
+        return path
+    what = (
+        "is not a checkpoint: neither policy/ nor config.json is in it"
+        if folder.exists()
+        else "does not exist"
+    )
+    raise CheckpointError(
+        f"{path} {what}; pass a folder written by `oreo-agents train` or a Hugging Face causal LM (owner/name)"
+    )

@@ -1,0 +1,91 @@
+"""Checkpoints as files: where one is, on this machine or on the Hub, which one it is, and errors that name it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from oreo_agents.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AGENT = "agent.json"
+"""What an agent's folder is known by."""
+
+
+def identity(model: str | Path) -> str:
+    """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
+    digest = hashlib.sha256()
+    files = sorted(Path(model).rglob("*.safetensors"))
+    for path in files:
+        with path.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest() if files else str(model)
+
+
+def local_folder(path: str | Path) -> str | Path:
+    """``path`` itself, or where the agent of that Hub name has been downloaded to.
+
+    Raises:
+        CheckpointError: the Hub does not have it, or cannot be reached and it was never downloaded.
+    """
+    if Path(path).exists() or not may_be_hub_name(str(path)):
+        return path
+    from huggingface_hub import snapshot_download
+
+    with as_checkpoint_error(path), without_bars():
+        folder = Path(snapshot_download(str(path), allow_patterns=[AGENT, "policy/*", "critic/*"]))
+    return folder if (folder / "policy").is_dir() else path
+
+
+def weights_below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries of a state dict under ``prefix``, without it."""
+    return {name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)}
+
+
+def may_be_hub_name(path: str) -> bool:
+    """``owner/name``, unless a folder called ``owner`` says that a local path was meant."""
+    owner, slash, name = path.partition("/")
+    return bool(owner and slash and name) and "/" not in name and not Path(owner).exists()
+
+
+class as_checkpoint_error:
+    """Turns the loaders' many exceptions into one that names the path."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError, SafetensorError)):
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind.__name__
+            raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
+
+
+def load(auto_class: Any, path: str | Path) -> Any:
+    """What one of transformers' auto classes makes of a folder or a Hub name.
+
+    Raises:
+        CheckpointError: nothing usable is there.
+    """
+    with as_checkpoint_error(path), without_bars():
+        return auto_class.from_pretrained(path)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Silence transformers' bars: loading and saving take moments, and the caller shows its own progress."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

@@ -1,0 +1,66 @@
+"""What training starts from: a checkpoint, or a new decoder with a vocabulary learnt from the episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import DatasetError
+from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FROM_SCRATCH = {"small": 256, "tiny": 128}
+"""Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
+
+UNKNOWN_ENV = ""
+"""What imported episodes have for an environment; they are ALFWorld's."""
+
+
+def starting_model(
+    model: str | Path, episodes: Sequence[Trajectory]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Policy and tokenizer of a checkpoint, or of a new decoder for the names in :data:`FROM_SCRATCH`.
+
+    Raises:
+        CheckpointError: there is no causal LM at ``model``.
+        DatasetError: a new decoder has no episodes to learn its vocabulary from.
+    """
+    from oreo_agents.models.agent_folder import load_policy
+    from oreo_agents.models.decoder import small_decoder
+
+    if str(model) not in FROM_SCRATCH:
+        return load_policy(model)
+    if not episodes:
+        raise DatasetError("a new decoder learns its vocabulary from episodes, and there are none")
+    tokenizer = tokenizer_for(episodes)
+    return small_decoder(tokenizer, FROM_SCRATCH[str(model)]), tokenizer
+
+
+def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """The policy with LoRA adapters (arXiv 2106.09685) on every linear layer but the head, alpha twice the rank."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return cast("PreTrainedModel", get_peft_model(policy, config))
+
+
+def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
+    """A vocabulary learnt from ``episodes``: ALFWorld's shorthand for those of ALFWorld, any text for others."""
+    from oreo_agents.language.tokenizer import learn_text_tokenizer, learn_tokenizer
+
+    known = {episode.env_id for episode in episodes}
+    learn = learn_tokenizer if known <= {ALFWORLD, UNKNOWN_ENV} else learn_text_tokenizer
+    return learn(texts_of(episodes))
+
+
+def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
+    """Every observation and action, and the answer to a command that fails."""
+    yield "Nothing happens."
+    for episode in episodes:
+        for turn in episode.turns:
+            yield turn.observation
+            yield turn.action

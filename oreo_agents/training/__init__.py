@@ -1,0 +1,1 @@
+"""Training: the options and the table of methods (both without torch), batches, losses, the trainer."""

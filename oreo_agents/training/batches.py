@@ -1,0 +1,122 @@
+"""Encoded episodes <-> rectangular micro-batches. Knows nothing about models or losses.
+
+What a trainer draws at random is an *item*: an episode, or a pair of them that must be seen together. A batch of
+items is cut into micro-batches of similar length, so padding is small, and every optimizer step still sees long
+failures and short successes together.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oreo_agents.language.chat import EncodedEpisode
+
+Item = EncodedEpisode | tuple[EncodedEpisode, EncodedEpisode]
+MicroBatch = dict[str, Tensor]
+"""``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours."""
+
+
+def collate(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
+    """Sort a batch by length and cut it into right-padded micro-batches of at most so many tokens.
+
+    A pair is never torn apart, and an item longer than ``micro_batch_tokens`` is a micro-batch of its own.
+    """
+    groups: list[list[EncodedEpisode]] = [[]]
+    width = 0
+    for item in sorted(map(as_episodes, items), key=_longest, reverse=True):
+        width = width if groups[-1] else _longest(item)
+        if groups[-1] and (len(groups[-1]) + len(item)) * width > micro_batch_tokens:
+            groups.append([])
+            width = _longest(item)
+        groups[-1].extend(item)
+    return [_pad(group, pad_id) for group in groups]
+
+
+def as_episodes(item: Item) -> tuple[EncodedEpisode, ...]:
+    """The one or two episodes of an item."""
+    return item if isinstance(item, tuple) else (item,)
+
+
+def _longest(episodes: Sequence[EncodedEpisode]) -> int:
+    return max(map(len, episodes))
+
+
+def _pad(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch:
+    width = _longest(episodes)
+
+    def column(name: str, fill: Any) -> Tensor:
+        return torch.tensor([[*getattr(e, name), *[fill] * (width - len(e))] for e in episodes])
+
+    return {
+        "input_ids": column("input_ids", pad_id),
+        "token_mask": torch.tensor([[i < len(e) for i in range(width)] for e in episodes]),
+        "action_mask": column("action_mask", False),
+        "imitate_mask": column("imitate_mask", False),
+        "end_mask": column("end_mask", False),
+        "returns": column("returns", 0.0),
+        "success": torch.tensor([episode.success for episode in episodes]),
+    }
+
+
+def split(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatch]:
+    """Halve the largest micro-batches until there are ``count``; processes that train together need equally many.
+
+    Args:
+        micros: at most ``count`` micro-batches with at least ``count * rows`` rows between them.
+        count: how many are wanted.
+        rows: rows of an item, which stay together.
+    """
+    micros = list(micros)
+    while len(micros) < count:
+        i = max(range(len(micros)), key=lambda i: len(micros[i]["input_ids"]))
+        micro = micros.pop(i)
+        half = len(micro["input_ids"]) // (2 * rows) * rows
+        parts = ({k: v[:half] for k, v in micro.items()}, {k: v[half:] for k, v in micro.items()})
+        micros[i:i] = [_trim(part) for part in parts]
+    return micros
+
+
+def _trim(micro: MicroBatch) -> MicroBatch:
+    width = int(micro["token_mask"].any(0).sum())
+    return {name: x if x.ndim == 1 else x[:, :width] for name, x in micro.items()}
+
+
+def prompt(episode: EncodedEpisode) -> tuple[int, ...]:
+    """The ids before the first action: the same for episodes of the same game."""
+    return tuple(episode.input_ids[: episode.action_mask.index(True)])
+
+
+def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item]:
+    """Pairs (successful, failed) with the same prompt, each episode used at most once; drawn from ``seed``."""
+    by_prompt: dict[tuple[int, ...], tuple[list, list]] = defaultdict(lambda: ([], []))
+    for episode in episodes:
+        by_prompt[prompt(episode)][not episode.success].append(episode)
+    rng = random.Random(seed)
+    pairs: list[Item] = []
+    for won, lost in by_prompt.values():
+        rng.shuffle(won)
+        rng.shuffle(lost)
+        pairs.extend(zip(won, lost, strict=False))
+    return pairs
+
+
+def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:
+    """Each episode with what followed another's prompt put after its own (for KTO's reference point)."""
+    others = [*episodes[1:], *episodes[:1]]
+    return [(one, _after_prompt_of(one, other)) for one, other in zip(episodes, others, strict=True)]
+
+
+def _after_prompt_of(one: EncodedEpisode, other: EncodedEpisode) -> EncodedEpisode:
+    head, tail = len(prompt(one)), len(prompt(other))
+
+    def joined(name: str) -> list:
+        return getattr(one, name)[:head] + getattr(other, name)[tail:]
+
+    columns = ("input_ids", "action_mask", "imitate_mask", "end_mask", "returns")
+    return EncodedEpisode(**{name: joined(name) for name in columns}, success=other.success)

@@ -1,0 +1,223 @@
+"""What a training leaves on disk: checkpoints to resume from, the agent, and the agent on the Hub."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import upload_folder
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
+
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.models.adapters import has_adapters
+from oreo_agents.models.agent_folder import load_critic, load_policy, merged, save_agent
+from oreo_agents.models.card import data_hash
+from oreo_agents.models.checkpoint_files import weights_below
+from oreo_agents.models.critic import Critic
+from oreo_agents.training.batches import Item, as_episodes
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.forward import PolicyAndCritic
+from oreo_agents.training.methods import Objective
+from oreo_agents.training.metrics import parameter_counts
+from oreo_agents.training.options import OPTIONS
+
+ADAPTERS = "adapters.safetensors"
+"""In a checkpoint with PEFT: everything that is trained, of policy and critic."""
+
+TARGET_CRITIC = "target_critic.safetensors"
+"""In a checkpoint with ``target_decay``: what differs from the critic's weights."""
+
+
+class AgentTrainer(Trainer):
+    """A Trainer of policy and critic, seen from the disk; how they are trained is :class:`OreoTrainer`'s."""
+
+    args: OreoConfig
+    trained: PolicyAndCritic
+    tokenizer: PreTrainedTokenizerBase
+    objective: Objective
+    items: Sequence[Item]
+    """What is trained on."""
+    target_critic: Critic | None
+    """The average of past critics, with ``target_decay``."""
+    alpha: float
+    """The weight of the KL, which ``kl_target`` adapts."""
+    _staging: Path | None = None
+    """Where a checkpoint is being written."""
+
+    @property
+    def policy(self) -> PreTrainedModel:
+        """The policy being trained."""
+        return self.trained.policy
+
+    @property
+    def critic(self) -> Critic | None:
+        """The critic being trained, for methods that have one."""
+        return self.trained.critic
+
+    # --- checkpoints ------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """As in Trainer, but beside its place, and moved there in one rename."""
+        run = Path(super()._get_output_dir(trial))
+        if self.state.best_global_step:
+            best = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(best)
+        self._staging = run / ".partial"
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            staging, self._staging = self._staging, None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(run / name, ignore_errors=True)
+            (staging / name).rename(run / name)
+            rotate_checkpoints(
+                output_dir=str(run),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=False,
+            )
+
+    def _get_output_dir(self, trial) -> str:
+        return str(self._staging) if self._staging else super()._get_output_dir(trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = self.trained.state_dict() if state_dict is None else state_dict
+        self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
+        self.tokenizer.save_pretrained(folder / "policy")
+        if has_adapters(self.policy):
+            _save_tensors({name: weights[name] for name in self._adapters()}, folder / ADAPTERS)
+        elif self.critic is not None:
+            self.critic.save_pretrained(folder / "critic", self.policy, weights_below(weights, "critic."))
+        if self.target_critic is not None and self.critic is not None:
+            _save_tensors(_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
+        (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        if has_adapters(self.policy):
+            self._load_adapters(folder / ADAPTERS)
+        else:
+            self._load_whole(folder)
+        if self.target_critic is not None:
+            self.target_critic.load_state_dict(load_file(folder / TARGET_CRITIC), strict=False)
+        self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
+
+    def _adapters(self) -> set[str]:
+        """What is trained beside a frozen trunk, of policy and critic."""
+        return {name for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
+
+    def _load_adapters(self, path: Path) -> None:
+        weights = load_file(path)
+        if odd := self._adapters() ^ weights.keys():
+            raise ConfigurationError(
+                f"{path} is of a run with other adapters or another critic: {min(odd)} is in one of them only"
+            )
+        self._set_weights(weights, strict=False)
+
+    def _load_whole(self, folder: Path) -> None:
+        policy, _ = load_policy(folder)
+        critic = load_critic(folder, policy) if self.critic else None
+        if self.critic and critic is None:
+            raise ConfigurationError(f"{folder} has no critic to resume from")
+        self._set_weights(PolicyAndCritic(policy, critic, self.args.head_chunk).state_dict())
+
+    def _set_weights(self, weights: dict[str, Tensor], strict: bool = True) -> None:
+        """Take whole tensors, each process its shard of them."""
+        options = StateDictOptions(full_state_dict=True, strict=strict)
+        set_model_state_dict(self.trained, cast(Any, weights), options=options)
+
+    # --- the agent --------------------------------------------------------------------------------------------
+
+    def save_agent(self, path: str | Path, **card: Any) -> None:
+        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in.
+
+        The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
+        ``lora`` stays a set of adapters over that policy.
+        """
+        weights = self._gathered() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
+        if not self.is_world_process_zero():
+            return
+        policy, critic = self.policy, self.critic
+        if has_adapters(policy):
+            policy, critic = merged(policy, critic)
+        elif self.args.bf16 and weights is None:
+            policy, critic = copy.deepcopy((policy, critic))
+        if self.args.bf16 and weights is None:
+            policy.bfloat16()
+            critic = critic and critic.in_bfloat16()
+        options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
+        options["critic"] = self.critic and self.critic.kind(self.policy)
+        data = data_hash(episode for item in self.items for episode in as_episodes(item))
+        done = {"method": self.args.method, "objective": self.objective.summary}
+        card = {**done, **card, "options": options, "data_sha256": data}
+        card |= parameter_counts(self.trained)
+        save_agent(path, policy, self.tokenizer, critic, weights, **card)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **card: Any,
+    ) -> Any:
+        """Upload what :meth:`save_agent` writes; ``OreoAgent.from_pretrained`` loads it by the repository's name.
+
+        Arguments and result are Trainer's; ``card`` has further rows of the model card.
+        """
+        token = token or self.args.hub_token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token, private)
+        folder = Path(str(self.args.output_dir)) / "hub" / Path(str(self.hub_model_id)).name
+        self.save_agent(folder, steps=self.state.global_step, **card)
+        if not self.is_world_process_zero():
+            return None
+        upload: Any = upload_folder
+        return upload(
+            repo_id=str(self.hub_model_id),
+            folder_path=folder,
+            commit_message=commit_message,
+            token=token,
+            run_as_future=not blocking,
+            revision=revision or self.args.hub_revision,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.args.hub_strategy != HubStrategy.END:
+            self.push_to_hub(f"Training in progress, step {self.state.global_step}")
+
+    def _gathered(self) -> dict[str, Tensor]:
+        """The whole weights of a model sharded over processes; every process must ask."""
+        if has_adapters(self.policy):
+            raise ConfigurationError(
+                "adapters of a sharded model cannot be merged here: save a checkpoint and load it in one process"
+            )
+        weights = self.accelerator.get_state_dict(self.model_wrapped)
+        if self.args.bf16:
+            weights = {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
+        return weights
+
+
+def _averaged(target: Critic, critic: Critic) -> dict[str, Tensor]:
+    """The weights of a target critic that differ from the critic's."""
+    weights = target.state_dict()
+    return {name: weights[name] for name, parameter in critic.named_parameters() if parameter.requires_grad}
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: x.detach().contiguous().cpu() for name, x in tensors.items()}, path)

@@ -1,0 +1,114 @@
+"""One pass of policy, reference and critic over a micro-batch. Knows nothing about losses or optimizers.
+
+Each trunk runs once, over real tokens only where the layout allows it; the critic reads the policy's own hidden
+states if it shares the trunk. Only action positions go through the language-model head (token_statistics.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import lm_head, trunk_of
+from oreo_agents.training.layouts import LAYOUTS
+from oreo_agents.training.reference import Reference
+from oreo_agents.training.token_statistics import Divergence, project
+
+
+class PolicyAndCritic(nn.Module):
+    """What is trained: the policy and, for methods with a value function, the critic.
+
+    Args:
+        policy: causal LM.
+        critic: value network, of its own or on the policy's trunk.
+        head_chunk: action positions projected to logits at once.
+        layout: how episodes lie in memory; a key of :data:`LAYOUTS`.
+    """
+
+    def __init__(
+        self, policy: PreTrainedModel, critic: Critic | None, head_chunk: int, layout: str = "right"
+    ) -> None:
+        super().__init__()
+        self.policy, self.critic = policy, critic
+        self.head_chunk, self.layout = head_chunk, layout
+        self.config = policy.config
+        self._no_split_modules = policy._no_split_modules  # the layers that FSDP shards one by one
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict | None = None, **options: Any
+    ) -> None:
+        """Trade a second forward pass for activation memory, in every trunk; arguments are PreTrainedModel's."""
+        trunks = [self.policy, *([self.critic.backbone] if self.critic else [])]
+        for trunk in trunks:
+            trunk.gradient_checkpointing_enable(gradient_checkpointing_kwargs, **options)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        action_mask: Tensor,
+        reference: Reference | None = None,
+        token_mask: Tensor | None = None,
+        divergence: Divergence = "reverse",
+        head_alone: bool = False,
+        observed: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
+
+        Args:
+            input_ids: ``[B, T]``, right-padded.
+            action_mask: ``[B, T]`` bool; entries elsewhere are zero in the result.
+            reference: the frozen start, for log-ratio and KL.
+            token_mask: ``[B, T]`` bool, what is not padding; None: nothing is.
+            divergence: which KL over the whole vocabulary; see :func:`oreo_agents.training.token_statistics.project`.
+            head_alone: values on the policy's trunk move only their head.
+            observed: ``[B, T]`` bool, tokens that the critic's trunk predicts, too, through the reference's head.
+
+        Returns:
+            ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
+            are zero at padding; with ``observed`` also ``foreseen``, the log-probabilities of those tokens.
+        """
+        tokens = torch.ones_like(action_mask) if token_mask is None else token_mask
+        actions = action_mask & tokens
+        actions[:, 0] = False  # nothing precedes it
+        before_action = pad(actions[:, 1:], (0, 1))[tokens]
+        hidden = LAYOUTS[self.layout](trunk_of(self.policy), input_ids, tokens)
+        ref_head = ref_hidden = None
+        if reference is not None:
+            ref_head = reference.head
+            ref_hidden = reference.states(self.layout, input_ids, tokens, before_action)
+        statistics = project(
+            lm_head(self.policy),
+            hidden[before_action],
+            input_ids[actions],
+            self.head_chunk,
+            ref_head,
+            ref_hidden,
+            divergence,
+        )
+        names = ("logp", "entropy", "rho", "kl") if reference else ("logp", "entropy")
+        columns = {name: _scatter(getattr(statistics, name), actions) for name in names}
+        if self.critic is not None:
+            if self.critic.shares(self.policy):
+                states = hidden.detach() if head_alone else hidden
+            else:
+                states = LAYOUTS[self.layout](self.critic.backbone, input_ids, tokens)
+            columns["values"] = _scatter(self.critic.read(states), tokens)
+            if observed is not None and ref_head is not None:
+                before = pad(observed[:, 1:], (0, 1))[tokens]
+                foreseen = project(ref_head, states[before], input_ids[observed], self.head_chunk)
+                columns["foreseen"] = _scatter(foreseen.logp, observed)
+        return columns
+
+
+def read_values(critic: Critic, layout: str, ids: Tensor, token_mask: Tensor) -> Tensor:
+    """V after every token by the critic's own pass, ``[B, T]``, zero at padding."""
+    return _scatter(critic.read(LAYOUTS[layout](critic.backbone, ids, token_mask)), token_mask)
+
+
+def _scatter(flat: Tensor, mask: Tensor) -> Tensor:
+    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)

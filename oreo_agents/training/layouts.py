@@ -1,0 +1,96 @@
+"""How episodes lie in memory: padded right or left, or packed without padding; and the attention that suits.
+
+A layout maps (trunk, ids, token_mask) to the hidden states of the real tokens, row after row, ``[N, H]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from oreo_agents.errors import ConfigurationError
+
+
+def right_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+    """Causal attention never looks at padding on the right, so no mask is needed."""
+    return trunk(input_ids=ids, use_cache=False).last_hidden_state[token_mask]
+
+
+def left_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+    """With a mask and explicit positions."""
+    moved_mask = token_mask.flip(1)
+    moved = torch.zeros_like(ids).masked_scatter(moved_mask, ids[token_mask])
+    positions = (moved_mask.cumsum(1) - 1).clamp(min=0)
+    out = trunk(input_ids=moved, attention_mask=moved_mask.long(), position_ids=positions, use_cache=False)
+    return out.last_hidden_state[moved_mask]
+
+
+def packed(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+    """All episodes in one row without padding; positions begin again with each."""
+    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)[token_mask]
+    counts = token_mask.sum(1)
+    ends = pad(counts.cumsum(0), (1, 0)).int()
+    longest = int(counts.max())
+    out = trunk(
+        input_ids=ids[token_mask][None],
+        position_ids=positions[None],
+        cu_seq_lens_q=ends,
+        cu_seq_lens_k=ends,
+        max_length_q=longest,
+        max_length_k=longest,
+        use_cache=False,
+    )
+    return out.last_hidden_state[0]
+
+
+LAYOUTS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
+    "right": right_padded,
+    "left": left_padded,
+    "packed": packed,
+}
+
+_PACKED_ATTENTION = "oreo_packed"
+
+
+def _packed_attention(module, query, key, value, attention_mask, scaling=None, cu_seq_lens_q=None, **_):
+    """Causal attention within each episode of a packed row, ``[1, heads, N, size]``."""
+    if cu_seq_lens_q is None:
+        raise ConfigurationError(
+            "a model trained packed needs set_attn_implementation('sdpa') for other uses"
+        )
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    counts = cu_seq_lens_q.diff().tolist()
+    spans = zip(*(x.split(counts, dim=2) for x in (query, key, value)), strict=True)
+    out = [scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) for q, k, v in spans]
+    return torch.cat(out, dim=2).transpose(1, 2), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(_PACKED_ATTENTION, _packed_attention)
+
+
+def prepare_attention(model: PreTrainedModel, layout: str) -> None:
+    """Choose the attention that suits the layout: flash attention packs by itself, others episode by episode.
+
+    Raises:
+        ConfigurationError: the architecture has more than full attention, which cannot be packed this way.
+    """
+    implementation = str(model.config._attn_implementation)
+    if layout != "packed":
+        if model.device.type == "cpu":
+            model.set_attn_implementation("eager")  # its backward pass is the faster one there
+        return
+    if "flash" in implementation:
+        return
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"} or getattr(model.config, "sliding_window", None):
+        raise ConfigurationError(
+            f"{type(model).__name__} does not attend to whole episodes: choose layout right, or flash attention"
+        )
+    model.set_attn_implementation(_PACKED_ATTENTION)

@@ -1,0 +1,116 @@
+"""The table of methods: what each learns from recorded episodes. The losses stand here by their names, without torch.
+
+Every method sees the same batches and masks, so that a comparison compares the losses and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Value = Literal["soft", "expectile"]
+States = Literal["tokens", "turns", "start"]
+Items = Literal["episodes", "successes", "pairs", "mismatches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A way to learn from recorded episodes; objectives.py computes it."""
+
+    summary: str
+    """For the model card."""
+    policy_loss: str
+    """A function of losses.py; it is given what the names of its parameters ask for."""
+    value: Value | None = None
+    """What the critic learns: soft returns (Eq. 8), or an expectile of its own estimates (IQL). None: no critic."""
+    states: States = "tokens"
+    """Where it is trained: before every action token, before every action, or before the first one alone; but in the
+    last case, after every action, too."""
+    items: Items = "episodes"
+    """What is drawn at random: episodes, successful ones, pairs of a won and a lost one of the same game, or episodes
+    each with one that follows another's prompt (for KTO's reference point only)."""
+    regularised: bool = False
+    """alpha * L_reg is added to the policy's loss."""
+    beta: float = 0.03
+    alpha: float = 0.01
+
+    @property
+    def imitates(self) -> bool:
+        """Every token of a batch weighs the same, outcomes do not matter; in all others every episode does."""
+        return self.policy_loss == "imitation_loss"
+
+    @property
+    def reference(self) -> bool:
+        """The start is kept, for log-ratios."""
+        return not self.imitates
+
+    @property
+    def contrasts(self) -> bool:
+        """Needs successful and failed episodes."""
+        return not self.imitates
+
+    @property
+    def critic(self) -> bool:
+        """There is one."""
+        return self.value is not None
+
+    @property
+    def soft(self) -> bool:
+        """The critic learns soft returns."""
+        return self.value == "soft"
+
+    @property
+    def implicit(self) -> bool:
+        """The critic learns an expectile."""
+        return self.value == "expectile"
+
+    @property
+    def judges_actions(self) -> bool:
+        """The critic learns soft returns after actions, too."""
+        return self.soft and self.states != "start"
+
+    @property
+    def observes(self) -> bool:
+        """Something can learn to predict observations: the policy in imitation, or the critic's trunk."""
+        return self.imitates or self.critic
+
+    @property
+    def rows(self) -> int:
+        """Episodes in an item."""
+        return 2 if self.items in ("pairs", "mismatches") else 1
+
+
+_TOKEN = Objective("token-level OREO (Eqs. 8 and 9)", "token_policy_loss", "soft", "tokens", regularised=True)
+
+METHODS: dict[str, Objective] = {
+    "sft": Objective("imitate every episode", "imitation_loss"),
+    "rejection": Objective("imitate the successful episodes", "imitation_loss", items="successes"),
+    "oreo": _TOKEN,
+    "oreo-token": _TOKEN,
+    "oreo-step": Objective(
+        "step-level OREO: turns as actions", "step_policy_loss", "soft", "turns", regularised=True, alpha=0.1
+    ),
+    "oreo-response": Objective(
+        "response-level OREO (Eq. 10)", "response_policy_loss", "soft", regularised=True, alpha=0.3
+    ),
+    "pcl": Objective(
+        "multi-step path consistency without stop-gradient (PCL, DQO)",
+        *("path_policy_loss", "soft"),
+        regularised=True,
+    ),
+    "pcl-one-step": Objective("one-step path consistency", "one_step_policy_loss", "soft", regularised=True),
+    "dro": Objective(
+        "DRO-V (arXiv 2405.19107): one error an episode, V of the prompt",
+        *("response_policy_loss", "soft", "start"),
+    ),
+    "iql": Objective(
+        "turn-level implicit Q-learning (arXiv 2110.06169)",
+        *("advantage_weighted_loss", "expectile", "turns"),
+        beta=0.3,
+    ),
+    "dpo": Objective(
+        "DPO (arXiv 2305.18290) on pairs of episodes of the same game", "dpo_loss", items="pairs", beta=0.1
+    ),
+    "kto": Objective("KTO (arXiv 2402.01306)", "kto_loss", items="mismatches", beta=0.1),
+}
+"""``OreoConfig.method``; ``oreo`` and ``oreo-token`` are the same."""

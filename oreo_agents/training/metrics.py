@@ -1,0 +1,94 @@
+"""What a user looks at to see whether training works: true means over tokens, states and episodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from oreo_agents.training.batches import MicroBatch
+from oreo_agents.training.losses import masked_mean, soft_returns
+
+BINS = 10
+
+Sums = dict[str, tuple[float, float]]
+"""Per name, the weighted sum and the weight."""
+
+
+class Meters:
+    """Weighted means over everything since the last reading, however it was cut into micro-batches."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[Tensor]] = defaultdict(list)
+
+    def add(self, name: str, mean: Tensor, weight: Tensor | float) -> None:
+        """Count ``mean`` with ``weight``; no weight, no trace."""
+        weight = torch.as_tensor(weight, dtype=torch.float64, device=mean.device)
+        self._sums[name].append(torch.stack([mean.detach().double() * weight, weight]))
+
+    def over(self, name: str, x: Tensor, mask: Tensor) -> None:
+        """Count every masked entry of ``x`` alike."""
+        self.add(name, x[mask].double().mean() if mask.any() else x.new_zeros(()), mask.sum())
+
+    def read(self, gather: Callable[[Sums], list[Sums]]) -> dict[str, float]:
+        """Means over all processes; ``gather`` gives every process's sums. Begins anew."""
+        own = {name: tuple(torch.stack(parts).sum(0).tolist()) for name, parts in self._sums.items()}
+        self._sums.clear()
+        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for sums in gather(own):  # type: ignore[arg-type]
+            for name, (value, weight) in sums.items():
+                totals[name][0] += value
+                totals[name][1] += weight
+        return _derive({name: value / weight for name, (value, weight) in totals.items() if weight}, totals)
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters that exist, shared ones once, and those of them that are trained."""
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return {"parameters": sum(p.numel() for p in parameters), "trained_parameters": trained}
+
+
+def record_policy(meters: Meters, batch: MicroBatch, out: dict[str, Tensor]) -> None:
+    """Entropy, mass on the data's tokens, log-ratio of successful and failed episodes."""
+    actions, rows = batch["action_mask"], len(batch["input_ids"])
+    meters.add("entropy", masked_mean(out["entropy"], actions), rows)
+    meters.over("data_probability", out["logp"].detach().exp(), actions)
+    if "rho" in out:
+        _by_outcome(meters, "rho", out["rho"], actions, batch["success"])
+
+
+def record_critic(
+    meters: Meters, batch: MicroBatch, out: dict[str, Tensor], states: Tensor, beta: float
+) -> None:
+    """Error against the soft returns, explained variance, values by outcome, calibration."""
+    values = out["values"].detach()
+    targets = soft_returns(out["rho"], batch["returns"], beta)
+    for name, moment in (("error2", (targets - values) ** 2), ("target", targets), ("target2", targets**2)):
+        meters.over(f"_{name}", moment, states)
+    _by_outcome(meters, "value", values, states, batch["success"])
+    bins = (values * BINS).long().clamp(0, BINS - 1)
+    for i in range(BINS):
+        chosen = states & (bins == i)
+        meters.over(f"_bin{i}", values - batch["returns"], chosen)
+
+
+def _by_outcome(meters: Meters, name: str, x: Tensor, mask: Tensor, success: Tensor) -> None:
+    """Per-episode means of won and of lost episodes."""
+    for outcome, chosen in (("won", success), ("lost", ~success)):
+        if chosen.any():
+            meters.add(f"{name}_{outcome}", masked_mean(x[chosen], mask[chosen]), chosen.sum())
+
+
+def _derive(means: dict[str, float], totals: dict[str, list[float]]) -> dict[str, float]:
+    """Explained variance of V, its root mean squared error, and its expected calibration error against returns."""
+    public = {name: mean for name, mean in means.items() if not name.startswith("_")}
+    if "_error2" in means:
+        variance = max(means["_target2"] - means["_target"] ** 2, 1e-8)
+        public["explained_variance"] = 1 - means["_error2"] / variance
+        public["value_error"] = means["_error2"] ** 0.5
+        bins = [totals[f"_bin{i}"] for i in range(BINS)]
+        public["calibration_error"] = sum(abs(gap) for gap, _ in bins) / sum(weight for _, weight in bins)
+    return public

@@ -1,0 +1,202 @@
+"""What the table of methods names: which episodes are drawn, where the critic is read, losses of a micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from oreo_agents.errors import DatasetError
+from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.training import losses
+from oreo_agents.training.batches import Item, MicroBatch, as_episodes, preference_pairs, with_mismatches
+from oreo_agents.training.methods import Items, Objective, States
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from oreo_agents.training.config import OreoConfig
+
+Columns = dict[str, Tensor]
+"""What :class:`oreo_agents.training.forward.PolicyAndCritic` returns; ``target_values`` is the EMA critic's, if any."""
+
+
+# --- where the critic is read -------------------------------------------------------------------------------
+
+
+def _before(chosen: Tensor) -> Tensor:
+    """The states in which the chosen tokens are due."""
+    return pad(chosen[:, 1:], (0, 1))
+
+
+def token_states(batch: MicroBatch) -> Tensor:
+    """Before every action token, and after every action."""
+    return batch["end_mask"] | _before(batch["action_mask"])
+
+
+def turn_states(batch: MicroBatch) -> Tensor:
+    """Before and after every action."""
+    starts = losses.turn_starts(batch["action_mask"], batch["end_mask"])
+    return batch["end_mask"] | _before(starts)
+
+
+def first_state(batch: MicroBatch) -> Tensor:
+    """Before the first action."""
+    actions = batch["action_mask"]
+    return _before(actions & (actions.cumsum(1) == 1))
+
+
+STATES: dict[States, Callable[[MicroBatch], Tensor]] = {
+    "tokens": token_states,
+    "turns": turn_states,
+    "start": first_state,
+}
+
+
+def critic_states(objective: Objective, batch: MicroBatch) -> Tensor:
+    """Where the critic is trained, ``[B, T]`` bool."""
+    return STATES[objective.states](batch)
+
+
+# --- losses of a micro-batch ---------------------------------------------------------------------------------
+
+
+def observed_tokens(batch: MicroBatch) -> Tensor:
+    """What the environment wrote, ``[B, T]`` bool, but for the first token, which nothing precedes."""
+    return pad((batch["token_mask"] & ~batch["action_mask"])[:, 1:], (1, 0))
+
+
+def imitation_weights(batch: MicroBatch, observation_weight: float) -> Tensor:
+    """What each token counts in imitation, ``[B, T]``."""
+    imitated = pad(batch["imitate_mask"][:, 1:], (1, 0))
+    return imitated + observation_weight * observed_tokens(batch)
+
+
+def policy_loss(objective: Objective, batch: MicroBatch, out: Columns, config: OreoConfig) -> Tensor:
+    """The objective's loss of the policy, a scalar: its function gets what the names of its parameters ask for."""
+    equation = getattr(losses, objective.policy_loss)
+    return equation(**{name: _argument(name, batch, out, config) for name in signature(equation).parameters})
+
+
+def _argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfig) -> Any:
+    """``values`` are those of the averaged critic where there is one; other columns have the names they have."""
+    if name in ("values", "advantages"):
+        values = out.get("target_values", out["values"])
+        masks = batch["action_mask"], batch["end_mask"]
+        return values if name == "values" else losses.turn_advantages(values, *masks)
+    match name:
+        case "beta":
+            return config.beta
+        case "weights":
+            return _importance(out, config)
+        case "token_weights":
+            return imitation_weights(batch, config.observation_weight)
+        case "reference_point":
+            return batch["reference_point"][0]
+    return out[name] if name in out else batch[name]
+
+
+def value_loss(objective: Objective, batch: MicroBatch, out: Columns, config: OreoConfig) -> Tensor:
+    """The objective's loss of the critic, a scalar; after an action, what ``after_action`` says."""
+    values, targets = out["values"], out.get("target_values", out["values"])
+    rho, returns, beta = out["rho"], batch["returns"], config.beta
+    masks = batch["action_mask"], batch["end_mask"]
+    if objective.implicit:
+        return losses.iql_value_loss(values, targets, returns, *masks, config.expectile)
+    weights, clip, read = _importance(out, config), config.log_ratio_clip, critic_states(objective, batch)
+    if config.after_action == "outcome":
+        return losses.value_loss(values, rho, returns, read, beta, clip, weights)
+    return losses.answered_value_loss(values, targets, rho, returns, *masks, read, beta, clip, weights)
+
+
+def _importance(out: Columns, config: OreoConfig) -> Tensor | None:
+    return losses.importance_weights(out["rho"]) if config.importance_weights else None
+
+
+# --- which episodes -------------------------------------------------------------------------------------------
+
+
+def select_items(
+    objective: Objective, episodes: Sequence[EncodedEpisode], config: OreoConfig, model: PretrainedConfig
+) -> Sequence[Item]:
+    """What is drawn at random while an objective is trained.
+
+    Raises:
+        DatasetError: there are no episodes, or none of the kind that it needs; or one that ``config`` or the model do
+            not allow.
+    """
+    episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
+    if not episodes:
+        raise DatasetError("there are no episodes to train on")
+    _check(episodes, config, model.vocab_size)
+    if objective.contrasts and len({episode.success for episode in episodes}) < 2:
+        kind = "failed" if episodes[0].success else "successful"
+        raise DatasetError(
+            f"there are no {kind} episodes: {config.method} learns from the difference; "
+            "record rollouts of the policy itself"
+        )
+    seed = config.seed if config.data_seed is None else config.data_seed
+    items = ITEMS[objective.items](episodes, seed)
+    longest = max(len(episode) for item in items for episode in as_episodes(item))
+    if longest > config.max_length:
+        raise DatasetError(
+            f"an episode has {longest} tokens, max_length is {config.max_length}: raise max_length "
+            "(a cut episode would be trained with a reward it did not earn)"
+        )
+    readable = getattr(model, "max_position_embeddings", None) or longest
+    if longest > readable:
+        raise DatasetError(
+            f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
+        )
+    return items
+
+
+def _check(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
+    """Refuse what would train nonsense without an error."""
+    for episode in episodes:
+        odd = [x for x in set(episode.returns) if not abs(x) <= config.max_return]  # NaN too
+        if odd:
+            raise DatasetError(
+                f"an episode has a reward to go of {odd[0]}, outside [-{config.max_return}, {config.max_return}]: "
+                "scale the rewards or raise max_return"
+            )
+        if max(episode.input_ids) >= vocabulary:
+            raise DatasetError(
+                f"an episode has token {max(episode.input_ids)}, the model knows {vocabulary}: its ids come from "
+                "another tokenizer"
+            )
+
+
+def _all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+    return episodes
+
+
+def _successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+    chosen = [episode for episode in episodes if episode.success]
+    if not chosen:
+        raise DatasetError("there are no successful episodes to train on")
+    return chosen
+
+
+def _pairs(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+    pairs = preference_pairs(episodes, seed)
+    if not pairs:
+        raise DatasetError(
+            "no game was both won and lost: preference pairs need several episodes of a game; record more"
+        )
+    return pairs
+
+
+def _mismatched(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+    return with_mismatches(episodes)
+
+
+ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], int], Sequence[Item]]] = {
+    "episodes": _all,
+    "successes": _successful,
+    "pairs": _pairs,
+    "mismatches": _mismatched,
+}

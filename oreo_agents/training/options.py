@@ -1,0 +1,313 @@
+"""The options of training, each once: a field here is in OreoConfig, on the command line, in suites and on the card.
+
+Without torch or transformers, so that a mistyped option is refused at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
+
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.training.methods import METHODS
+
+T = TypeVar("T")
+
+LENGTH = "length and rates"
+OBJECTIVE = "the objective"
+CRITIC = "the critic, for methods that have one"
+BATCHES = "batches, memory and logging"
+GROUPS = (LENGTH, OBJECTIVE, CRITIC, BATCHES)
+"""As ``oreo-agents train --help`` shows them."""
+
+Need = Literal["reference", "regularised", "critic", "soft", "judges_actions", "implicit", "observes"]
+"""Properties of :class:`oreo_agents.training.methods.Objective`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers that an option may be."""
+
+    words: str
+    fits: Callable[[float], bool]
+
+
+ABOVE_0 = Range("above 0", lambda x: x > 0)
+NONNEGATIVE = Range("0 or more", lambda x: x >= 0)
+SHARE = Range("between 0 and 1", lambda x: 0 <= x <= 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What there is to know of an option beside its name, type and default."""
+
+    help: str
+    group: str | None = None
+    """One of :data:`GROUPS`; None: the command line does not have it from here."""
+    within: Range | None = None
+    choices: Collection[str] = ()
+    needs: Need | None = None
+    """What a method must have to make use of it."""
+    usual: str = ""
+    """What its default comes to, where the value does not say that."""
+    alias: str = ""
+    """What the command line calls it; suites know both names."""
+    either: str = ""
+    """Options with the same word here exclude each other on the command line."""
+    card: bool = False
+    """The model card tells it."""
+    name: str = ""
+    kind: type = str
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line."""
+        return "--" + (self.alias or self.name).replace("_", "-")
+
+    def check(self, value: Any) -> None:
+        """Refuse what it cannot be; None is as good as not given.
+
+        Raises:
+            ConfigurationError: with the name, the value and what there is to choose from.
+        """
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            raise ConfigurationError(
+                f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
+            )
+        if self.within and not (isinstance(value, int | float) and self.within.fits(value)):
+            raise ConfigurationError(f"{self.name} is {value}, it must be {self.within.words}")
+
+
+@dataclass_transform()
+def described(cls: type[T]) -> type[T]:
+    """A dataclass whose fields are annotated with an :class:`Option`; from that they have their help."""
+    hints = get_type_hints(cls, include_extras=True)
+    for name in cls.__annotations__:
+        (option,), default = hints[name].__metadata__, getattr(cls, name)
+        text = f"{option.help[0].upper()}{option.help[1:]}."
+        if default is None and option.usual:
+            text = f"{text} None: {option.usual}."
+        setattr(cls, name, field(default=default, metadata={"help": text}))
+    return dataclass(cls)
+
+
+def table_of(cls: type) -> dict[str, Option]:
+    """The options of a class made by :func:`described`, by name."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {
+        one.name: replace(
+            hints[one.name].__metadata__[0], name=one.name, kind=_kind(hints[one.name]), default=one.default
+        )
+        for one in fields(cls)
+    }
+
+
+def _kind(hint: Any) -> type:
+    """``float`` of ``Annotated[float | None, ...]``."""
+    (inner, *_) = get_args(hint)
+    return next((kind for kind in get_args(inner) if kind is not NoneType), inner)
+
+
+@described
+class OreoOptions:
+    """Options of :class:`oreo_agents.OreoTrainer` that are not, or not so, transformers' own."""
+
+    method: Annotated[str, Option(f"one of {', '.join(METHODS)}", choices=METHODS)] = "oreo"
+    beta: Annotated[
+        float,
+        Option(
+            "weight of the log-ratio in the soft return (Eq. 3)",
+            OBJECTIVE,
+            ABOVE_0,
+            needs="reference",
+            usual="the method's",
+            card=True,
+        ),
+    ] = None  # type: ignore[assignment]
+    alpha: Annotated[
+        float,
+        Option(
+            "weight of the KL to the start (L_reg)",
+            OBJECTIVE,
+            NONNEGATIVE,
+            needs="regularised",
+            usual="the method's",
+            card=True,
+        ),
+    ] = None  # type: ignore[assignment]
+    regularizer: Annotated[
+        str,
+        Option(
+            "L_reg: full-vocabulary reverse or forward KL, or sampled at the data's tokens",
+            OBJECTIVE,
+            choices=("reverse", "forward", "sampled"),
+            needs="regularised",
+            card=True,
+        ),
+    ] = "reverse"
+    kl_target: Annotated[
+        float | None,
+        Option(
+            "adapt alpha until the KL of a token is this many nats",
+            OBJECTIVE,
+            ABOVE_0,
+            needs="regularised",
+        ),
+    ] = None
+    critic: Annotated[
+        str | None,
+        Option(
+            "a network of its own (separate), a value head on the policy's trunk (shared), or a second LoRA adapter "
+            "beside the policy's (lora)",
+            CRITIC,
+            choices=("separate", "shared", "lora"),
+            needs="critic",
+            usual="as the given critic is, a new one separate",
+            card=True,
+        ),
+    ] = None
+    after_action: Annotated[
+        str,
+        Option(
+            "what V after an action learns: the soft outcome, or V of the environment's answer",
+            CRITIC,
+            choices=("outcome", "answer"),
+            needs="judges_actions",
+            card=True,
+        ),
+    ] = "outcome"
+    observation_weight: Annotated[
+        float,
+        Option(
+            "weight of predicting observations, too: by the policy in imitation, by the critic's trunk in methods "
+            "with a value function",
+            OBJECTIVE,
+            NONNEGATIVE,
+            needs="observes",
+            card=True,
+        ),
+    ] = 0.0
+    importance_weights: Annotated[
+        bool, Option("weigh an episode by exp(min(1, its log-ratio))", OBJECTIVE, needs="soft")
+    ] = False
+    log_ratio_clip: Annotated[
+        float | None, Option("bound on the summed log-ratio in the critic's target", CRITIC, needs="soft")
+    ] = None
+    expectile: Annotated[float, Option("IQL: of Q that V regresses on", CRITIC, SHARE, needs="implicit")] = (
+        0.7
+    )
+    value_weight: Annotated[
+        float,
+        Option(
+            "weight of the value loss; it matters where the trunk is shared",
+            CRITIC,
+            NONNEGATIVE,
+            needs="critic",
+        ),
+    ] = 1.0
+    target_decay: Annotated[
+        float | None,
+        Option(
+            "policy losses and targets read an average of past critics (EMA)", CRITIC, SHARE, needs="critic"
+        ),
+    ] = None
+    max_steps: Annotated[int, Option("optimizer steps", LENGTH, ABOVE_0, alias="steps", either="length")] = -1
+    num_train_epochs: Annotated[
+        float, Option("passes over the episodes", LENGTH, ABOVE_0, alias="epochs", either="length")
+    ] = 1.0
+    per_device_train_batch_size: Annotated[
+        int, Option("episodes per step and device", LENGTH, ABOVE_0, alias="batch_size")
+    ] = 32
+    learning_rate: Annotated[
+        float,
+        Option(
+            "peak rate of the policy",
+            LENGTH,
+            NONNEGATIVE,
+            usual="5e-06, for a new decoder by the method",
+            card=True,
+        ),
+    ] = 5e-6
+    critic_learning_rate: Annotated[
+        float | None,
+        Option(
+            "peak rate of the critic", CRITIC, NONNEGATIVE, needs="critic", usual="the policy's", card=True
+        ),
+    ] = None
+    critic_warmup: Annotated[
+        float, Option("share of the steps that train the critic alone", CRITIC, SHARE, needs="critic")
+    ] = 0.0
+    warmup_steps: Annotated[
+        float, Option("steps, or share of the steps below 1, in which the rate rises", LENGTH, NONNEGATIVE)
+    ] = 0.03
+    lr_scheduler_type: Annotated[str, Option("schedule after the warm-up")] = "cosine"
+    adam_beta2: Annotated[float, Option("the paper's")] = 0.95
+    muon: Annotated[
+        bool,
+        Option(
+            "Muon for the weight matrices, AdamW for the rest: for training from scratch",
+            LENGTH,
+            usual="for a new decoder",
+        ),
+    ] = False
+    seed: Annotated[int, Option("of everything random", card=True)] = 42
+    layout: Annotated[
+        str,
+        Option(
+            "episodes padded right or left, or packed without padding",
+            BATCHES,
+            choices=("right", "left", "packed"),
+        ),
+    ] = "right"
+    micro_batch_tokens: Annotated[
+        int,
+        Option(
+            "padded tokens in one forward pass",
+            BATCHES,
+            ABOVE_0,
+            usual="16384, without a GPU 2048",
+            alias="batch_tokens",
+        ),
+    ] = 16384
+    head_chunk: Annotated[int, Option("action positions projected to logits at once", BATCHES, ABOVE_0)] = (
+        1024
+    )
+    cache_reference: Annotated[
+        bool,
+        Option(
+            "keep the reference's states in memory for later passes over the data",
+            BATCHES,
+            needs="reference",
+        ),
+    ] = False
+    max_return: Annotated[
+        float,
+        Option("rewards to go beyond this are an error: beta is made for the size of 1", BATCHES, ABOVE_0),
+    ] = 10.0
+    max_length: Annotated[int, Option("longer episodes are an error, never cut", BATCHES, ABOVE_0)] = 4096
+    logging_steps: Annotated[float, Option("steps between log lines", BATCHES, ABOVE_0)] = 10
+    save_strategy: Annotated[str, Option("when to write resumable checkpoints")] = "no"
+    report_to: Annotated[str, Option("trackio, wandb, tensorboard or another")] = "none"
+    remove_unused_columns: Annotated[bool, Option("episodes are not columns")] = False
+
+
+OPTIONS = table_of(OreoOptions)
+ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
+
+
+def known_as(names: Mapping[str, T]) -> dict[str, T]:
+    """The same with every option under the name of its field."""
+    return {ALIASES.get(name, name): value for name, value in names.items()}
+
+
+def unused_options(method: str, table: Mapping[str, Option] = OPTIONS) -> frozenset[str]:
+    """Options that change nothing in a method."""
+    objective = METHODS[method]
+    return frozenset(
+        name for name, option in table.items() if option.needs and not getattr(objective, option.needs)
+    )

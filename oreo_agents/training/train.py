@@ -1,0 +1,139 @@
+"""From recorded episodes and a starting model to a trained agent on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oreo_agents.errors import CheckpointError
+from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
+from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from oreo_agents.training.callbacks import Judging
+    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.trainer import OreoTrainer
+
+SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
+"""Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
+
+
+def train(
+    method: str,
+    episodes: Sequence[Trajectory],
+    model: str | Path,
+    output: str | Path,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    judging: Judging | None = None,
+    lora: int | None = None,
+    save_every: int | None = None,
+    **options: Any,
+) -> OreoTrainer:
+    """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
+
+    Args:
+        method: a key of :data:`oreo_agents.training.methods.METHODS`.
+        episodes: recorded trajectories; those of a language model carry its token ids.
+        model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
+            vocabulary is learnt from ``episodes``.
+        output: the agent's folder; an agent already there is replaced when training has ended.
+        callbacks: transformers', such as :class:`oreo_agents.terminal.training_progress.TrainingProgress`.
+        judging: how the policy is judged while it is trained; None: not at all.
+        lora: train adapters of this rank on every linear layer (PEFT), and the weights below them not.
+        save_every: steps between checkpoints in ``<output>.checkpoints``. An interrupted training that is begun again
+            goes on from the last of them, to the same weights; they are removed once it has ended.
+        options: fields of :class:`oreo_agents.OreoConfig`.
+
+    Raises:
+        CheckpointError: ``model`` is not a checkpoint, the checkpoints are another training's, or ``output`` holds
+            something else than an agent.
+        DatasetError: the episodes do not fit the method or the model's tokenizer.
+    """
+    import torch
+    from transformers import PrinterCallback
+
+    from oreo_agents.language.chat import Chat
+    from oreo_agents.models.agent_folder import agent_folder, load_critic
+    from oreo_agents.models.card import data_hash
+    from oreo_agents.models.checkpoint_files import identity
+    from oreo_agents.training.callbacks import EvaluateEvery
+    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.trainer import OreoTrainer
+
+    output = agent_folder(output)
+    options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
+    saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
+    config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
+    torch.manual_seed(config.seed)
+    policy, tokenizer = starting_model(model, episodes)
+    critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
+    critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
+    chat = Chat(tokenizer)
+    encoded = [chat.encode(episode) for episode in episodes]
+    trainer = OreoTrainer(
+        with_lora(policy, lora) if lora else policy,
+        tokenizer,
+        config,
+        encoded,
+        critic=critic,
+        callbacks=[*callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if judging:
+        trainer.add_callback(EvaluateEvery(trainer, judging))
+    checkpoint = None
+    if save_every:
+        in_order = [data_hash([episode]) for episode in encoded]
+        checkpoint = _last_checkpoint(config, [options, lora, identity(model), in_order])
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
+    if config.push_to_hub:
+        trainer.push_to_hub(episodes=len(episodes))
+    checkpoints = Path(str(config.output_dir))
+    if save_every and trainer.args.should_save:
+        shutil.rmtree(checkpoints)
+    with suppress(OSError):  # it stays where there are checkpoints in it
+        checkpoints.rmdir()
+    return trainer
+
+
+def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None:
+    """Where an interrupted training from the same things got to; notes what this one is made from."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    folder = Path(str(config.output_dir))
+    digest = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
+    note, last = folder / "made_from.sha256", None
+    if folder.is_dir() and (last := get_last_checkpoint(str(folder))):
+        if not note.is_file() or note.read_text() != digest:
+            raise CheckpointError(
+                f"{folder} has checkpoints of another training (other episodes, model or options): "
+                "delete it, or choose another --output"
+            )
+    elif config.should_save:
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(digest)
+    return last
+
+
+def machine_defaults() -> dict[str, Any]:
+    """Precision and batch shape for the machine at hand."""
+    from oreo_agents.models.decoder import best_device, fast_bf16
+
+    defaults: dict[str, Any] = {"bf16": fast_bf16(), "disable_tqdm": True}
+    if best_device().type == "cpu":
+        defaults |= {"use_cpu": True, "micro_batch_tokens": 2048}  # small, so that little of it is padding
+    return defaults
+
+
+def _method_defaults(method: str, model: str) -> dict[str, Any]:
+    scratch = {"learning_rate": SCRATCH_RATES.get(method, 3e-4), "muon": True}
+    return {"method": method, **(scratch if model in FROM_SCRATCH else {})}

@@ -1,0 +1,324 @@
+"""OreoTrainer: policy and critic trained together on recorded episodes, on transformers' Trainer.
+
+What is minimised is chosen from the table in methods.py; the equations are in losses.py, the pass over the networks
+in forward.py, what is left on disk in checkpoints.py. Knows nothing about environments or files of episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+)
+
+from oreo_agents.errors import ConfigurationError, TrainingError
+from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.models.adapters import has_adapters, require_adapters_alone, twin
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import trunk_of
+from oreo_agents.training import metrics
+from oreo_agents.training.batches import MicroBatch, collate, split
+from oreo_agents.training.checkpoints import AgentTrainer
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.forward import PolicyAndCritic, read_values
+from oreo_agents.training.layouts import prepare_attention
+from oreo_agents.training.losses import kto_reference_point, masked_mean, sampled_kl
+from oreo_agents.training.methods import METHODS
+from oreo_agents.training.objectives import (
+    critic_states,
+    imitation_weights,
+    observed_tokens,
+    policy_loss,
+    select_items,
+    value_loss,
+)
+from oreo_agents.training.optimizer import MuonAdamW, matrices
+from oreo_agents.training.reference import Reference
+
+NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
+KL_GAIN = 0.1
+"""Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
+
+
+class OreoTrainer(AgentTrainer):
+    """Trains a policy, and for methods with a value function a critic, on encoded episodes.
+
+    The reference policy is the policy at the start: a frozen copy, or with PEFT its adapters switched off.
+
+    Args:
+        policy: causal LM to train, in place; may carry PEFT adapters.
+        tokenizer: saved beside it.
+        args: options.
+        train_dataset: episodes from :meth:`oreo_agents.language.chat.Chat.encode`.
+        critic: starts from this; None means a new one with V = 0, of the kind that ``args.critic`` says.
+        callbacks: as in Trainer.
+
+    Raises:
+        DatasetError: no episodes; none of the needed kind; one longer than ``max_length`` or what the model reads.
+        ConfigurationError: the options do not fit the model or the critic, or more than adapters is trained of a
+            model of PEFT's.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        args: OreoConfig,
+        train_dataset: Sequence[EncodedEpisode],
+        critic: Critic | None = None,
+        callbacks: list | None = None,
+    ) -> None:
+        self.objective = METHODS[args.method]
+        self.items = items = select_items(self.objective, train_dataset, args, policy.config)
+        if has_adapters(policy):
+            require_adapters_alone(policy, trunk_of(policy))
+        for model in (trunk_of(policy), critic.backbone if critic else None):
+            if model is not None:
+                prepare_attention(model, args.layout)
+        critic = _critic(policy, critic, args) if self.objective.critic else None
+        self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
+        if self.reference:
+            self.reference.model.to(args.device)  # type: ignore[arg-type]
+        keeps_average = critic is not None and args.target_decay is not None
+        self.target_critic = _frozen(critic).to(args.device) if critic and keeps_average else None
+        self.alpha = args.alpha
+        self._meters = metrics.Meters()
+        self._step_kl: list[tuple[float, float]] = []
+        self.tokenizer = tokenizer
+        self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        super().__init__(
+            model=self.trained,
+            args=args,
+            train_dataset=items,  # type: ignore[arg-type]
+            data_collator=lambda batch: collate(batch, pad, args.micro_batch_tokens),  # type: ignore
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(_AroundStep(self))
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """AdamW, or Muon for the weight matrices, with a rate of its own for the critic."""
+        if self.optimizer is None:
+            args = self.args
+            critic_rate = args.critic_learning_rate
+            rates = [args.learning_rate, args.learning_rate if critic_rate is None else critic_rate]
+            inner = set(map(id, matrices(self.trained))) if args.muon else set()
+            groups = [
+                {"params": chosen, "lr": rate, "muon": muon, "part": name}
+                for name, part, rate in zip(("policy", "critic"), self._parts(), rates, strict=False)
+                for muon in (True, False)
+                if (chosen := [p for p in part if p.requires_grad and (id(p) in inner) == muon])
+            ]
+            self.optimizer = MuonAdamW(
+                groups,
+                betas=(args.adam_beta1, args.adam_beta2),
+                eps=args.adam_epsilon,
+                weight_decay=args.weight_decay,
+                fused=True,
+            )
+        return self.optimizer
+
+    def _parts(self) -> list[list[nn.Parameter]]:
+        """Parameters of the policy and, where there is a critic, what it has of its own."""
+        parts = [list(self.policy.parameters())]
+        return parts if self.critic is None else [*parts, self.critic.own_parameters(self.policy)]
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    def before_step(self) -> None:
+        """While the critic learns alone, the policy's weights do not decay, either."""
+        for group in cast(torch.optim.Optimizer, self.optimizer).param_groups:
+            if group.get("part") == "policy":
+                group["weight_decay"] = 0.0 if self._warming_up else self.args.weight_decay
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+        """What all processes' batches of an optimizer step weigh together."""
+        own = sum(self._weight(micro) for batch in batch_samples for micro in batch)
+        return self.accelerator.gather(torch.tensor([own], device=device)).sum()  # type: ignore[union-attr]
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+        """Forward and backward over the micro-batches (from :func:`collate`); the loss of the whole batch."""
+        model.train()
+        micros = [self._prepare_inputs(micro) for micro in self._evenly(inputs)]
+        total = num_items_in_batch
+        if total is None:
+            total = self._get_num_items_in_batch([micros], self.args.device)
+        if self.objective.items == "mismatches":
+            micros = self._with_reference_point(model, micros)
+        share = self.accelerator.num_processes / max(
+            float(total), 1e-8
+        )  # gradients are averaged over processes
+        loss_sum = torch.zeros((), device=self.args.device)
+        for i, micro in enumerate(micros):
+            with self._synchronising(model, last=i + 1 == len(micros)):
+                with self.compute_loss_context_manager():
+                    loss = self.compute_loss(model, micro) * (self._weight(micro) * share)
+                self._refuse_nan(loss)
+                self.accelerator.backward(loss)
+            loss_sum += loss.detach()
+            self.state.num_input_tokens_seen += int(micro["token_mask"].sum())
+        return loss_sum
+
+    def _evenly(self, micros: list[MicroBatch]) -> list[MicroBatch]:
+        """As many micro-batches on every process: sharded models exchange weights in each."""
+        if self.accelerator.num_processes == 1:
+            return micros
+        count = torch.tensor([len(micros)], device=self.args.device)
+        return split(micros, int(self.accelerator.gather(count).max()), self.objective.rows)  # type: ignore
+
+    def _refuse_nan(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
+                "lower --learning-rate"
+            )
+
+    @contextmanager
+    def _synchronising(self, model: nn.Module, last: bool) -> Iterator[None]:
+        """Processes exchange gradients with the last micro-batch only."""
+        if last:
+            yield
+            return
+        state = self.accelerator.gradient_state
+        before = state.sync_gradients
+        state._set_sync_gradients(False)
+        with self.accelerator.no_sync(model):
+            yield
+        state._set_sync_gradients(before)
+
+    @torch.no_grad()
+    def _with_reference_point(self, model: nn.Module, micros: list[MicroBatch]) -> list[MicroBatch]:
+        """Measure KTO's reference point on the whole batch's mismatched episodes, and leave those out."""
+        ratios = []
+        for micro in micros:
+            other = {name: x[1::2] for name, x in micro.items()}
+            with self.compute_loss_context_manager():
+                ratios.append(self._run(model, other, "none")["rho"].sum(1))
+        everyones = cast(Tensor, self.accelerator.gather(torch.cat(ratios)))
+        point = kto_reference_point(everyones)
+        return [
+            {**{name: x[0::2] for name, x in micro.items()}, "reference_point": point.expand(len(x) // 2)}
+            for micro in micros
+            for x in [micro["input_ids"]]
+        ]
+
+    def compute_loss(self, model, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch=None):
+        """The loss of one micro-batch, by the method's objective."""
+        objective, args = self.objective, self.args
+        vocabulary = objective.regularised and args.regularizer != "sampled"
+        out = self._run(model, inputs, cast(Any, args.regularizer if vocabulary else "none"))
+        rows, actions = len(inputs["input_ids"]), inputs["action_mask"]
+        metrics.record_policy(self._meters, inputs, out)
+        loss = policy_loss(objective, inputs, out, args)
+        self._meters.add("policy_loss", loss, self._weight(inputs))
+        if self.reference:
+            kl = masked_mean(out["kl"] if vocabulary else sampled_kl(out["rho"]), actions)
+            self._meters.add("kl", kl, rows)
+            if objective.regularised:
+                self._step_kl.append((kl.item(), rows))
+                loss = loss + self.alpha * kl
+        if objective.critic:
+            loss_v = value_loss(objective, inputs, out, args)
+            self._meters.add("value_loss", loss_v, rows)
+            states = critic_states(objective, inputs)
+            metrics.record_critic(self._meters, inputs, out, states, args.beta)
+            loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
+            if "foreseen" in out:
+                loss_o = -masked_mean(out["foreseen"], observed_tokens(inputs))
+                self._meters.add("observation_loss", loss_o, rows)
+                loss = loss + args.observation_weight * loss_o
+        return (loss, out) if return_outputs else loss
+
+    @property
+    def _warming_up(self) -> bool:
+        """The critic learns alone."""
+        return self.state.global_step < self.args.critic_warmup * self.state.max_steps
+
+    def _run(self, model: nn.Module, batch: MicroBatch, divergence: Any) -> dict[str, Tensor]:
+        """One pass over all networks."""
+        actions, observed = batch["action_mask"], None
+        if self.args.observation_weight and self.objective.critic:
+            observed = observed_tokens(batch)
+        elif self.objective.imitates:
+            actions = actions | (imitation_weights(batch, self.args.observation_weight) > 0)
+        inputs = batch["input_ids"], actions, self.reference, batch["token_mask"]
+        out = model(*inputs, divergence, head_alone=self._warming_up, observed=observed)
+        if self.target_critic is not None:
+            with torch.no_grad():
+                out["target_values"] = read_values(
+                    self.target_critic, self.args.layout, batch["input_ids"], batch["token_mask"]
+                )
+        return out
+
+    def _weight(self, batch: MicroBatch) -> float:
+        """What a micro-batch counts in its batch: every item alike, in imitation every token."""
+        if self.objective.imitates:
+            return imitation_weights(batch, self.args.observation_weight).sum().item()
+        return len(batch["input_ids"]) / (1 if "reference_point" in batch else self.objective.rows)
+
+    def after_step(self) -> None:
+        """Once the optimizer has stepped: adapt alpha, let the average of past critics follow."""
+        if self.args.kl_target is not None and self._step_kl:
+            sums = [sum(kl * rows for kl, rows in self._step_kl), sum(rows for _, rows in self._step_kl)]
+            total, rows = self.accelerator.reduce(torch.tensor(sums, device=self.args.device)).tolist()  # type: ignore
+            error = min(max(total / rows / self.args.kl_target - 1, -0.2), 0.2)
+            self.alpha *= 1 + KL_GAIN * error
+        self._step_kl.clear()
+        if self.target_critic is not None and self.critic is not None:
+            pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
+            with torch.no_grad():
+                for average, parameter in (pair for pair in pairs if pair[1].requires_grad):
+                    average.lerp_(parameter, 1 - float(self.args.target_decay or 0))
+
+    def _clip_grad_norm(self, model):
+        """Clip policy and critic apart: a large value error must not shrink the policy's step."""
+        norms = [self.accelerator.clip_grad_norm_(part, self.args.max_grad_norm) for part in self._parts()]
+        if len(norms) > 1:
+            norm = norms[1].full_tensor() if isinstance(norms[1], DTensor) else torch.as_tensor(norms[1])
+            self._meters.add("critic_grad_norm", norm, 1)
+        return norms[0]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means of what was recorded since the last line."""
+        means = self._meters.read(lambda sums: gather_object([sums]))
+        if self.args.kl_target is not None and means:
+            means["alpha"] = float(self.alpha)
+        super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)
+
+
+class _AroundStep(TrainerCallback):
+    def __init__(self, trainer: OreoTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        self.trainer.before_step()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.trainer.after_step()
+
+
+def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
+    if critic is None:
+        return NEW_CRITICS[args.critic or "separate"](policy)
+    if (kind := critic.kind(policy)) != (args.critic or kind):
+        raise ConfigurationError(
+            f"the model comes with a {kind} critic, but critic is {args.critic!r}: choose one"
+        )
+    if kind == "lora":
+        Critic.adapted(policy)  # says what is wrong where the policy is trained as a whole
+    return critic
+
+
+def _frozen(critic: Critic) -> Critic:
+    return twin(critic).requires_grad_(False).eval()

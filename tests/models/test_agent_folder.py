@@ -1,0 +1,175 @@
+"""Agents on disk: what is saved is loaded, a failed save harms nothing, and no broken folder is a traceback."""
+
+import json
+
+import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.folders import replace_folder
+from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import lm_head
+
+IDS = torch.tensor([[2, 9, 7, 8, 4, 5]])
+
+
+@pytest.fixture(scope="session")
+def saved(tokenizer, tmp_path_factory):
+    """An agent's folder with policy and critic, never written to."""
+    from oreo_agents.models.decoder import small_decoder
+
+    torch.manual_seed(0)
+    policy = small_decoder(tokenizer, hidden_size=64, layers=1)
+    critic = Critic.from_policy(policy)
+    torch.nn.init.normal_(critic.value_head.weight)
+    path = tmp_path_factory.mktemp("agents") / "saved"
+    save_agent(path, policy, tokenizer, critic, method="oreo", steps=3)
+    return path, policy, critic
+
+
+def test_a_new_critic_starts_as_the_policys_trunk_with_no_opinion(policy):
+    critic = Critic.from_policy(policy)
+    assert (critic(IDS) == 0).all() and critic(IDS).shape == IDS.shape
+    trunk = dict(policy.base_model.named_parameters())
+    for name, parameter in critic.backbone.named_parameters():
+        assert torch.equal(parameter, trunk[name]) and parameter.data_ptr() != trunk[name].data_ptr()
+
+
+def test_a_value_does_not_see_the_future(critic):
+    values = critic(IDS)
+    torch.testing.assert_close(critic(IDS[:, :3]), values[:, :3], atol=1e-5, rtol=1e-4)
+    hidden = critic.backbone(input_ids=IDS).last_hidden_state
+    torch.testing.assert_close(values, (hidden @ critic.value_head.weight[0]).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_an_agent_is_loaded_exactly_as_it_was_saved(saved, tokenizer):
+    path, policy, critic = saved
+    loaded, loaded_tokenizer = load_policy(path)
+    assert torch.equal(loaded(IDS).logits, policy(IDS).logits)
+    assert loaded_tokenizer.get_vocab() == tokenizer.get_vocab()
+    loaded_critic = load_critic(path)
+    assert loaded_critic.state_dict().keys() == critic.state_dict().keys()
+    for name, weight in loaded_critic.state_dict().items():
+        assert torch.equal(weight, critic.state_dict()[name]), name
+    assert torch.equal(loaded_critic(IDS), critic(IDS))
+    assert json.loads((path / "agent.json").read_text()) == {"method": "oreo", "steps": 3}
+    assert not [file for file in path.rglob("*") if file.suffix in {".bin", ".pt", ".pkl"}]
+
+
+def test_a_plain_hugging_face_folder_is_a_policy_without_a_critic(saved):
+    path, policy, _ = saved
+    loaded, _ = load_policy(path / "policy")
+    assert torch.equal(loaded(IDS).logits, policy(IDS).logits)
+    assert load_critic(path / "policy") is None
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path, policy, tokenizer, critic):
+    path = tmp_path / "agent"
+    save_agent(path, policy, tokenizer, critic)
+    save_agent(path, policy, tokenizer)
+    assert not (path / "critic").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["agent"]
+
+
+def test_a_save_that_fails_leaves_the_old_folder_as_it_was(tmp_path):
+    path = tmp_path / "agent"
+    replace_folder(path, lambda folder: (folder / "weights").write_text("old"))
+
+    def fails(folder):
+        (folder / "weights").write_text("ne")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        replace_folder(path, fails)
+    assert [file.name for file in path.iterdir()] == ["weights"]
+    assert (path / "weights").read_text() == "old"
+    replace_folder(
+        path, lambda folder: (folder / "weights").write_text("new")
+    )  # what was left is no obstacle
+    assert (path / "weights").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["agent"]
+
+
+def copy_of(saved, tmp_path):
+    import shutil
+
+    return shutil.copytree(saved[0], tmp_path / "copy")
+
+
+def truncate(file):
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        lambda folder: truncate(folder / "model.safetensors"),
+        lambda folder: (folder / "model.safetensors").write_bytes(b""),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "config.json").write_text("{"),
+        lambda folder: (folder / "config.json").write_text("[]"),
+        lambda folder: (folder / "config.json").write_text("{}"),
+        lambda folder: (folder / "config.json").write_text('{"model_type": "no such thing"}'),
+        lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0"}'),
+    ],
+    ids=[
+        "truncated",
+        "empty",
+        "no weights",
+        "not json",
+        "a list",
+        "no type",
+        "unknown type",
+        "bad tokenizer",
+    ],
+)
+def test_a_broken_policy_is_one_error_that_names_the_path(saved, tmp_path, breaks):
+    path = copy_of(saved, tmp_path)
+    breaks(path / "policy")
+    with pytest.raises(CheckpointError) as raised:
+        load_policy(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        lambda folder: truncate(folder / "model.safetensors"),
+        lambda folder: truncate(folder / "value_head.safetensors"),
+        lambda folder: (folder / "value_head.safetensors").unlink(),
+        lambda folder: (folder / "config.json").unlink(),
+    ],
+    ids=["truncated", "truncated head", "no head", "no config"],
+)
+def test_a_broken_critic_is_one_error_that_names_the_path(saved, tmp_path, breaks):
+    path = copy_of(saved, tmp_path)
+    breaks(path / "critic")
+    with pytest.raises(CheckpointError) as raised:
+        load_critic(path)
+    assert str(path / "critic") in str(raised.value)
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("not a model")
+    for name in ("empty", "notes.txt", "missing"):
+        with pytest.raises(CheckpointError) as raised:
+            load_policy(tmp_path / name)
+        assert str(tmp_path / name) in str(raised.value)
+
+
+def test_logits_that_are_changed_after_the_head_are_refused(policy):
+    assert lm_head(policy) is policy.get_output_embeddings()
+    policy.config.final_logit_softcapping = 30.0
+    with pytest.raises(ConfigurationError, match="final_logit_softcapping"):
+        lm_head(policy)
+
+
+def test_the_small_decoder_is_a_qwen3_with_shared_embeddings(policy, tokenizer):
+    assert isinstance(policy, Qwen3ForCausalLM) and isinstance(policy.config, Qwen3Config)
+    assert policy.config.vocab_size == len(tokenizer)
+    assert policy.get_input_embeddings().weight is policy.get_output_embeddings().weight
+    assert policy.config.num_key_value_heads == 1

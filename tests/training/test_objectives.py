@@ -1,0 +1,321 @@
+"""The methods of the table: DPO and KTO against TRL's trainers on the same tensors, the others against plain loops."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from learning import LOSING, OPENING, WINNING, episode
+
+from oreo_agents.training.batches import collate, preference_pairs, with_mismatches
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.methods import METHODS
+from oreo_agents.training.trainer import OreoTrainer
+
+BETA = 0.2
+EPISODES = (
+    episode(),
+    episode(LOSING, won=False),
+    episode(WINNING[2:], opening=OPENING),
+    episode(WINNING[2:5], won=False),
+)
+
+
+@pytest.fixture
+def episodes(chat):
+    return [chat.encode(one) for one in EPISODES]
+
+
+@pytest.fixture
+def reference(policy):
+    return policy
+
+
+@pytest.fixture
+def moved(policy):
+    """The reference after some training in no sensible direction."""
+    policy = copy.deepcopy(policy)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+@pytest.fixture
+def make(tmp_path, tokenizer, reference, moved, episodes):
+    """A trainer whose policy has left its reference."""
+
+    def make(method, start=reference, now=moved, **options):
+        start = copy.deepcopy(start)
+        options = {"beta": BETA, "output_dir": str(tmp_path / "run"), "use_cpu": True, **options}
+        trainer = OreoTrainer(start, tokenizer, OreoConfig(method=method, **options), episodes)
+        trainer.policy.load_state_dict(now.state_dict())
+        return trainer
+
+    return make
+
+
+def step(trainer, micro_batch_tokens=100_000):
+    """Loss and policy gradients of one batch of everything."""
+    trainer.trained.zero_grad()
+    micros = collate(trainer.train_dataset, 0, micro_batch_tokens)
+    loss = trainer.training_step(trainer.trained, micros)
+    return loss.item(), {name: p.grad.clone() for name, p in trainer.policy.named_parameters()}
+
+
+def stacked(items, which):
+    """TRL's columns of one episode of each pair: ids, attention mask, completion mask."""
+    chosen = [item[which] for item in items]
+    width = max(len(one) for item in items for one in item)
+    ids = torch.tensor([[*one.input_ids, *[0] * (width - len(one))] for one in chosen])
+    attention = torch.tensor([[1] * len(one) + [0] * (width - len(one)) for one in chosen])
+    completion = torch.tensor([[*one.action_mask, *[False] * (width - len(one))] for one in chosen]).long()
+    return ids, attention, completion
+
+
+def trl_step(trainer, inputs):
+    """TRL's loss of a batch, and its gradients."""
+    model = trainer.model.train()
+    model.zero_grad()
+    loss = trainer.compute_loss(model, inputs)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def assert_same(mine, theirs):
+    assert mine[0] == pytest.approx(theirs[0], rel=1e-4)
+    assert mine[1].keys() == theirs[1].keys()
+    for name, gradient in theirs[1].items():
+        torch.testing.assert_close(mine[1][name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+
+
+@pytest.fixture
+def trl_options(tmp_path):
+    options = {"beta": BETA, "use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
+    return {"output_dir": str(tmp_path / "trl"), **options}
+
+
+def test_dpo_is_trls(make, moved, reference, tokenizer, episodes, trl_options):
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    dataset = Dataset.from_list([{"prompt": "look", "chosen": "look", "rejected": "look"}])
+    theirs = DPOTrainer(
+        model=copy.deepcopy(moved),
+        ref_model=reference,
+        args=DPOConfig(**trl_options),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+    )
+    pairs = preference_pairs(episodes, seed=OreoConfig(output_dir="x").seed)
+    both = [torch.cat(columns) for columns in zip(stacked(pairs, 0), stacked(pairs, 1), strict=True)]
+    inputs = dict(zip(("input_ids", "attention_mask", "completion_mask"), both, strict=True))
+    assert len(pairs) == 2
+    mine = make("dpo")
+    assert_same(step(mine), trl_step(theirs, inputs))
+    assert_same(step(mine, micro_batch_tokens=1), trl_step(theirs, inputs))
+
+
+def test_kto_is_trls(make, moved, reference, tokenizer, episodes, trl_options):
+    from datasets import Dataset
+    from trl import KTOConfig, KTOTrainer
+
+    rows = [{"prompt": "look", "completion": "look", "label": bool(i % 2)} for i in range(4)]
+    theirs = KTOTrainer(
+        model=copy.deepcopy(reference),  # the way back, so that the log-ratios are positive
+        ref_model=moved,
+        args=KTOConfig(per_device_train_batch_size=4, **trl_options),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    items = with_mismatches(episodes)
+    names = ("input_ids", "attention_mask", "completion_mask")
+    inputs = dict(zip(names, stacked(items, 0), strict=True))
+    inputs |= {f"KL_{name}": x for name, x in zip(names, stacked(items, 1), strict=True)}
+    inputs["label"] = torch.tensor([one.success for one in episodes])
+    mine = make("kto", start=moved, now=reference)
+    assert_same(step(mine), trl_step(theirs, inputs))
+    assert_same(step(mine, micro_batch_tokens=1), trl_step(theirs, inputs))
+    assert theirs._metrics["train"]["kl"][0] > 0.01  # the reference point mattered
+
+
+# --- the others, by plain loops -------------------------------------------------------------------------------
+
+
+def columns(trainer, episodes, critic):
+    """Per episode, plain lists: log-ratios, log-probabilities, values, KL of every position."""
+    out = []
+    for one in episodes:
+        ids = torch.tensor([one.input_ids])
+        with torch.no_grad():
+            full, ref = (
+                model(input_ids=ids).logits[0].log_softmax(-1)
+                for model in (trainer.policy, trainer.reference.model)
+            )
+            values = critic(ids)[0].tolist() if critic else None
+        taken = [(p, one.input_ids[p]) for p in range(1, len(one)) if one.action_mask[p]]
+        logp = {p: full[p - 1, token].item() for p, token in taken}
+        rho = {p: (full - ref)[p - 1, token].item() for p, token in taken}
+        kl = {p: (full[p - 1].exp() * (full - ref)[p - 1]).sum().item() for p, _ in taken}
+        out.append((logp, rho, kl, values))
+    return out
+
+
+def turns_of(one):
+    """(first, last) token of every action."""
+    turns, start = [], None
+    for p in range(len(one)):
+        if one.action_mask[p] and start is None:
+            start = p
+        if one.end_mask[p]:
+            turns.append((start, p))
+            start = None
+    return turns
+
+
+def mean(numbers):
+    return sum(numbers) / len(numbers)
+
+
+def token_errors(one, rho, values):
+    """Eq. 9's error in the state of every action token."""
+    return {
+        p: values[p - 1] - one.returns[p - 1] + BETA * sum(r for q, r in rho.items() if q >= p) for p in rho
+    }
+
+
+def expected_value(method, one, rho, values):
+    """Eq. 8 over the states of the method."""
+    before = {
+        "oreo-step": [start - 1 for start, _ in turns_of(one)],
+        "dro": [min(rho) - 1],
+    }.get(method, [p - 1 for p in rho])
+    after = [] if method == "dro" else [end for _, end in turns_of(one)]
+    errors = (
+        values[p] - one.returns[p] + BETA * sum(r for q, r in rho.items() if q > p) for p in {*before, *after}
+    )
+    return mean([error**2 for error in errors])
+
+
+def expected_policy(method, one, rho, values):
+    errors = token_errors(one, rho, values)
+    if method == "oreo-step":
+        return mean([errors[start] ** 2 for start, _ in turns_of(one)])
+    if method in ("oreo-response", "dro"):
+        return errors[min(errors)] ** 2
+    if method == "pcl-one-step":
+        states = [*(p - 1 for p in rho), None]
+        squares = []
+        for state, following in itertools.pairwise(states):
+            next_value, next_return = (
+                (0, 0) if following is None else (values[following], one.returns[following])
+            )
+            reward = one.returns[state] - next_return
+            squares.append((values[state] - reward - next_value + BETA * rho[state + 1]) ** 2)
+        return mean(squares)
+    return mean([error**2 for error in errors.values()])
+
+
+@pytest.mark.parametrize(
+    "method", ["oreo", "oreo-token", "oreo-step", "oreo-response", "pcl", "pcl-one-step", "dro"]
+)
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_soft_methods_by_plain_loops(make, episodes, method, tokens):
+    trainer = make(method)
+    torch.nn.init.normal_(trainer.critic.value_head.weight, std=0.2)
+    alpha = METHODS[method].alpha if METHODS[method].regularised else 0.0
+    assert trainer.args.alpha == METHODS[method].alpha
+    total = [
+        expected_value(method, one, rho, values)
+        + expected_policy(method, one, rho, values)
+        + alpha * mean(list(kl.values()))
+        for one, (_, rho, kl, values) in zip(
+            episodes, columns(trainer, episodes, trainer.critic), strict=True
+        )
+    ]
+    assert step(trainer, tokens)[0] == pytest.approx(mean(total), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["forward", "sampled"])
+def test_the_other_regularisers_by_plain_loops(make, episodes, kind):
+    """What alpha adds to the loss: KL[pi_ref || pi], or exp(-rho) - 1 + rho at the data's tokens."""
+    trainer = make("oreo", regularizer=kind, alpha=0.5)
+    kls = []
+    for one, (_, rho, _, _) in zip(episodes, columns(trainer, episodes, None), strict=True):
+        if kind == "sampled":
+            kls.append(mean([math.exp(-r) - 1 + r for r in rho.values()]))
+            continue
+        ids = torch.tensor([one.input_ids])
+        with torch.no_grad():
+            policy, reference = (
+                torch.distributions.Categorical(logits=model(input_ids=ids).logits[0])
+                for model in (trainer.policy, trainer.reference.model)
+            )
+        all_kl = torch.distributions.kl_divergence(reference, policy)
+        kls.append(mean([all_kl[p - 1].item() for p in rho]))
+    without = step(make("oreo", regularizer=kind, alpha=0.0))[0]
+    assert step(trainer)[0] - without == pytest.approx(0.5 * mean(kls), rel=1e-3)
+
+
+def test_importance_weights_and_clip_by_plain_loops(make, episodes):
+    """An episode counts exp(min(1, log-ratio)) times; the critic's targets bound what the log-ratios say."""
+    clip = 0.5
+    trainer = make("oreo", importance_weights=True, log_ratio_clip=clip, alpha=0.0)
+    torch.nn.init.normal_(trainer.critic.value_head.weight, std=0.2)
+    total, clipped = [], 0
+    for one, (_, rho, _, values) in zip(episodes, columns(trainer, episodes, trainer.critic), strict=True):
+        squares = []
+        for p in {*(p - 1 for p in rho), *(end for _, end in turns_of(one))}:
+            to_go = sum(r for q, r in rho.items() if q > p)
+            clipped += abs(to_go) > clip
+            squares.append((values[p] - one.returns[p] + BETA * max(-clip, min(clip, to_go))) ** 2)
+        weight = math.exp(min(1.0, sum(rho.values())))
+        total.append(weight * (mean(squares) + expected_policy("oreo", one, rho, values)))
+    assert clipped
+    assert step(trainer)[0] == pytest.approx(mean(total), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["separate", "shared"])
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_the_critic_foresees_observations_by_plain_loops(make, episodes, kind, tokens):
+    """Its trunk, read through the start's language-model head, predicts every token that the policy did not write."""
+    without = make("oreo", critic=kind)
+    trainer = make("oreo", critic=kind, observation_weight=0.4)
+    if kind == "separate":
+        with torch.no_grad():
+            for one in (without, trainer):
+                one.critic.backbone.norm.weight.mul_(1.5)
+    nlls = []
+    for one in episodes:
+        ids = torch.tensor([one.input_ids])
+        with torch.no_grad():
+            hidden = trainer.critic.backbone(input_ids=ids).last_hidden_state[0]
+            logp = trainer.reference.model.lm_head(hidden).log_softmax(-1)
+        written = [p for p in range(1, len(one)) if not one.action_mask[p]]
+        nlls.append(mean([-logp[p - 1, one.input_ids[p]].item() for p in written]))
+    (loss, gradients), (plain, plain_gradients) = step(trainer, tokens), step(without, tokens)
+    assert loss - plain == pytest.approx(0.4 * mean(nlls), rel=1e-3)
+    assert trainer.critic.backbone.norm.weight.grad.abs().sum() > 0
+    moved = [name for name in gradients if not torch.allclose(gradients[name], plain_gradients[name])]
+    assert bool(moved) == (kind == "shared"), "a critic of its own leaves the policy alone"
+
+
+def test_iql_by_plain_loops(make, episodes):
+    trainer = make("iql", expectile=0.8)
+    torch.nn.init.normal_(trainer.critic.value_head.weight, std=0.2)
+    total = []
+    for one, (logp, _, _, values) in zip(episodes, columns(trainer, episodes, trainer.critic), strict=True):
+        turns = turns_of(one)
+        q_errors, v_errors, imitation = [], [], []
+        for (start, end), following in zip(turns, [*turns[1:], None], strict=True):
+            last = following is None
+            reward = one.returns[end] - (0 if last else one.returns[following[0] - 1])
+            q_errors.append((reward + (0 if last else values[following[0] - 1]) - values[end]) ** 2)
+            advantage = values[end] - values[start - 1]
+            v_errors.append((0.8 if advantage > 0 else 0.2) * advantage**2)
+            weight = min(100, torch.tensor(advantage / BETA).exp().item())
+            imitation += [-weight * logp[p] for p in range(start, end + 1)]
+        total.append(mean(q_errors) + mean(v_errors) + mean(imitation))
+    assert step(trainer)[0] == pytest.approx(mean(total), rel=1e-3)
