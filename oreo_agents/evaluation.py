@@ -18,19 +18,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_agents.agents import SEARCHES
+from oreo_agents.agents import SEARCHES, options_for
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter, read_meta
-from oreo_agents.environments import MakeEnv, environments, games_of, source_options
+from oreo_agents.environments import ALFWORLD, MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.printable import printable
-from oreo_agents.rollout import Episode, rollout
+from oreo_agents.rollout import rollout
+from oreo_agents.schedule import assign_games
 from oreo_agents.stages import identity
 from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from oreo_agents.agents import Agent, Decision
+    from oreo_agents.agents import Agent, Assignment, Decision
 
 Result = dict[str, Any]
 
@@ -66,7 +67,7 @@ def play(
         journal: keeps finished episodes; those it has are not played again. Episodes that failed for reasons
             outside the policy are not kept, so that the next run tries them again.
     """
-    episodes = [Episode(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
+    episodes = assign_games(games, seed)
     kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
     waiting = [episode for episode in episodes if episode.seed not in kept]
     played = _timed(make_env, agent, waiting, slots)
@@ -81,7 +82,9 @@ def play(
     return [kept[episode.seed] for episode in episodes]
 
 
-def _timed(make_env: MakeEnv, agent: Agent, episodes: Sequence[Episode], slots: int) -> Iterator[Trajectory]:
+def _timed(
+    make_env: MakeEnv, agent: Agent, episodes: Sequence[Assignment], slots: int
+) -> Iterator[Trajectory]:
     clock = _Clock(agent)
     for trajectory in rollout(make_env, episodes, clock, slots):
         seconds = clock.seconds.pop(trajectory.seed or 0)
@@ -93,13 +96,14 @@ class _Clock:
 
     def __init__(self, agent: Agent) -> None:
         self.agent, self.name = agent, agent.name
-        self.tokenizer_fingerprint = agent.tokenizer_fingerprint
+        self.tokenizer_fingerprint, self.needs = agent.tokenizer_fingerprint, agent.needs
         self.prepare, self.follow = agent.prepare, agent.follow
         self.seconds: dict[int, float] = {}
         self._episodes: dict[int, int] = {}
 
-    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
-        self.agent.begin(slots, seeds)
+    def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
+        self.agent.begin(slots, assignments)
+        seeds = [assignment.seed for assignment in assignments]
         self._episodes.update(zip(slots, seeds, strict=True))
         self.seconds.update(dict.fromkeys(seeds, 0.0))
 
@@ -224,19 +228,38 @@ def write_json(path: str | Path, value: Any) -> None:
     partial.replace(path)
 
 
-def load_agent(name: str, endpoint: str | None = None, model: str | None = None, **options: Any) -> Agent:
-    """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``.
+def load_agent(
+    name: str,
+    endpoint: str | None = None,
+    model: str | None = None,
+    *,
+    env_id: str = ALFWORLD,
+    epsilon: float = 0.0,
+    **options: Any,
+) -> Agent:
+    """A scripted agent by name (``expert``, ``shortest``, ``random``), or the trained one at a path.
 
     Args:
         name: which.
         endpoint: URL of the OpenAI-compatible server that has the policy; tokenizer and critic are at the path.
         model: what that server calls it; default: ``name``.
+        env_id: where a scripted agent plays.
+        epsilon: share of a scripted agent's commands that are replaced by others; see
+            :class:`oreo_agents.agents.noise.NoisyAgent`.
         options: of :class:`oreo_agents.OreoAgent`.
+
+    Raises:
+        CheckpointError: there is no usable checkpoint at ``name``.
+        ConfigurationError: ``epsilon`` or an option is out of range, or a model has ``epsilon``.
     """
+    from oreo_agents.agents.noise import NoisyAgent
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
-        return ScriptedAgent(name)
+        player = ScriptedAgent(name, env_id)
+        return NoisyAgent(player, epsilon) if epsilon else player
+    if epsilon:
+        raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent
 
     if endpoint is None:
@@ -282,22 +305,22 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
 
 def _results(args: argparse.Namespace) -> Iterator[Result]:
     """One result for each setting, written as soon as it is there."""
-    from oreo_agents.agents.scripted import follows_plan
-
     options = source_options(args.env, args.split, args.games)
-    if follows_plan(args.agent, args.env):
-        options["expert"] = True
     games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
     known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
-    known |= {"options": options, "seed": args.seed, "max_steps": args.max_steps, "games": games}
+    known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
     results: list[Result] = []
     for select, k in _settings(args):
-        make_env = environments(args.env, args.max_steps, branches=select == "lookahead", **options)
         sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
         sampling |= {"temperature": args.temperature, "logprob_weight": args.logprob_weight}
-        agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
+        agent = load_agent(
+            args.agent, args.endpoint, args.model, env_id=args.env, **sampling, dtype="float32"
+        )
+        needed = options_for(agent)
+        make_env = environments(args.env, args.max_steps, **options, **needed)
+        needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {search_title(select, k)}"
-        with _journal(args.output, label, {**known, **sampling}) as journal:
+        with _journal(args.output, label, {**known, **sampling, "options": {**options, **needed}}) as journal:
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, journal=journal, partly=True
             )

@@ -20,6 +20,7 @@ import gymnasium as gym
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from oreo_agents.agents import Agent, options_for
 from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.environments import environments, source_options
 from oreo_agents.errors import ConfigurationError
@@ -56,13 +57,14 @@ SEARCHED = 4_000
 
 def run(args: argparse.Namespace) -> int:
     """``oreo-agents play``."""
-    env = make_env(args)
+    agent = choose_agent(args)
+    env = make_env(args, agent)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
         session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
         console = Console(highlight=False)
         with recording(args.record, session) as writer:
-            player = make_player(args, seed)
+            player = None if agent is None else AgentPlayer(agent, seed)
             try:
                 play(session, console, reader(session, console), player, args.pause)
             finally:
@@ -72,12 +74,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_env(args: argparse.Namespace) -> gym.Env:
-    """The environment that the options name, with hints where it can give them."""
-    hints = {"expert": True} if args.env in HINTING else {}
-    options = source_options(args.env, args.split, args.games)
-    branches = args.agent is not None and args.select == "lookahead"
-    return environments(args.env, ENDLESS, branches=branches, **options, **hints)()
+def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
+    """The environment that the options name, with what the agent needs, and hints where it can give them."""
+    told = options_for(agent) if agent else {}
+    told |= {"expert": True} if args.env in HINTING else {}
+    return environments(args.env, ENDLESS, **source_options(args.env, args.split, args.games), **told)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:
@@ -98,15 +99,13 @@ def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, 
     raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
 
 
-def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
+def choose_agent(args: argparse.Namespace) -> Agent | None:
     """The agent that the options name."""
     if args.agent is None:
         return None
     from oreo_agents.evaluation import load_agent
 
-    return AgentPlayer(
-        load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature), seed
-    )
+    return load_agent(args.agent, env_id=args.env, select=args.select, k=args.k, temperature=args.temperature)
 
 
 def play(
