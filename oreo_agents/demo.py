@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
+from oreo_agents.agents.load import load_agent
 from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.evaluation.results import Result
 from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.schedule import Schedule
 from oreo_agents.stages import Stage, Stages, remove
 
 if TYPE_CHECKING:
@@ -256,11 +258,13 @@ class Steps:
         """The expert on training games; where it slips now and then, it recovers."""
         from oreo_agents.collect import record
 
-        recipe = self.recipe
+        recipe, env_id = self.recipe, self.arena.env_id
         options = {**self.arena.plays(recipe.demonstrations, recipe), "epsilon": recipe.epsilon}
 
         def work(path: Path) -> None:
-            record("expert", path, self.arena.env_id, **options, **self.arena.train)
+            expert = load_agent("expert", env_id=env_id, epsilon=recipe.epsilon)
+            schedule = Schedule(options["episodes_per_game"], options["seed"], limit=options["limit"])
+            record(expert, path, env_id, schedule=schedule, max_steps=recipe.max_steps, **self.arena.train)
 
         return Stage("demonstrations", (self.arena.learnt_on(), options), work)
 
@@ -284,7 +288,7 @@ class Steps:
     def roll_out(self, policy: Stage) -> Stage:
         """The offline dataset: the policy's own episodes at temperature 1, successes and failures."""
         from oreo_agents.agents.oreo import OreoAgent
-        from oreo_agents.collect import record_rollouts
+        from oreo_agents.collect import record
 
         recipe = self.recipe
         plays = self.arena.plays(recipe.rollouts, recipe, 1)
@@ -294,7 +298,9 @@ class Steps:
             agent = OreoAgent.from_pretrained(
                 policy, select="sample", max_new_tokens=recipe.max_new_tokens, name="sft"
             )
-            record_rollouts(agent, path, self.arena.env_id, **options, **self.arena.train)
+            schedule = Schedule(plays["episodes_per_game"], plays["seed"], limit=plays["limit"])
+            played = {"max_steps": plays["max_steps"], "slots": recipe.slots, "patience": recipe.patience}
+            record(agent, path, self.arena.env_id, schedule=schedule, **played, **self.arena.train)
 
         return Stage("rollouts", (recipe.max_new_tokens, options), work, (policy,))
 

@@ -22,6 +22,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.evaluation.results import Result
 from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.schedule import Schedule
 from oreo_agents.stages import Stage, Stages
 
 Policy = str | Path | Stage
@@ -83,7 +84,7 @@ class Rounds:
     def collect(self, i: int, policy: Policy) -> Stage:
         """The newest policy's own episodes at temperature 1, on training games."""
         from oreo_agents.agents.oreo import OreoAgent
-        from oreo_agents.collect import record_rollouts
+        from oreo_agents.collect import record
 
         recipe, arena = self.recipe, self.arena
         plays = arena.plays(recipe.rollouts, recipe, i)
@@ -93,7 +94,9 @@ class Rounds:
             player = OreoAgent.from_pretrained(
                 policy, select="sample", max_new_tokens=recipe.max_new_tokens, name=f"round {i}"
             )
-            record_rollouts(player, path, arena.env_id, **options, **arena.train)
+            schedule = Schedule(plays["episodes_per_game"], plays["seed"], limit=plays["limit"])
+            played = {"max_steps": plays["max_steps"], "slots": recipe.slots, "patience": recipe.patience}
+            record(player, path, arena.env_id, schedule=schedule, **played, **arena.train)
 
         return _stage(f"rollouts-{i}", options, work, policy)
 

@@ -23,14 +23,14 @@ from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
 
-class Episode:
+class EpisodeBuilder:
     """One episode while it is played: takes what an environment returns, gives a :class:`Trajectory`."""
 
-    __slots__ = ("_admissible", "_observation", "_task", "_turns", "metadata", "seed")
+    __slots__ = ("_admissible", "_task", "_turns", "metadata", "observation", "seed")
 
     def __init__(self, observation: str, info: Mapping[str, Any], seed: int | None = None) -> None:
         """Begin with what ``reset`` returned."""
-        self._observation, self._admissible, self.seed = observation, _admissible(info), seed
+        self.observation, self._admissible, self.seed = observation, _admissible(info), seed
         self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
         self._turns: list[Turn] = []
         self.metadata: dict[str, Any] = {}
@@ -43,8 +43,8 @@ class Episode:
         sampled = action if isinstance(action, Action) else _UNSAMPLED
         self._turns.append(
             Turn(
-                observation=self._observation,
-                action=action,
+                observation=self.observation,
+                action=str(action) if isinstance(action, Action) else action,
                 reward=float(reward),
                 action_status=info.get("action_status"),
                 token_ids=sampled.token_ids,
@@ -54,7 +54,7 @@ class Episode:
                 admissible_commands=self._admissible,
             )
         )
-        self._observation, self._admissible = observation, _admissible(info)
+        self.observation, self._admissible = observation, _admissible(info)
 
     def end(
         self, terminated: bool, truncated: bool, env_id: str, agent: str, tokenizer: str | None
@@ -69,7 +69,7 @@ class Episode:
             tokenizer=tokenizer,
             terminated=bool(terminated),
             truncated=bool(truncated),
-            final_observation=self._observation,
+            final_observation=self.observation,
             metadata=self.metadata,
         )
 
@@ -128,7 +128,7 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         self.writer = _writer(env, path, author, licence)
         self._env_id = _env_id(env)
         self._seeds = _Seeds()
-        self._episode: Episode | None = None
+        self._episode: EpisodeBuilder | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -138,7 +138,7 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         seed = self._seeds.next(seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self.writer.set_dialect(dialect_of(self.env.unwrapped))
-        self._episode = Episode(observation, info, seed)
+        self._episode = EpisodeBuilder(observation, info, seed)
         if options and "game" not in info:
             self._episode.metadata["options"] = options
         return observation, info
@@ -200,7 +200,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         self._seeds = _Seeds()
         self._mode = AutoresetMode((env.metadata or {}).get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._wording: str | None = None
-        self._episodes: list[Episode | None] = [None] * env.num_envs
+        self._episodes: list[EpisodeBuilder | None] = [None] * env.num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -213,7 +213,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         self.writer.set_dialect(self._dialect())
         for index in np.flatnonzero(mask).tolist():
-            self._episodes[index] = Episode(observations[index], info_of(infos, index), seeds[index])
+            self._episodes[index] = EpisodeBuilder(observations[index], info_of(infos, index), seeds[index])
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -252,13 +252,13 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         episode = self._episodes[index]
         if episode is None:  # this step was the autoreset, which ignores the action
             if self._mode is AutoresetMode.NEXT_STEP:
-                self._episodes[index] = Episode(observation, info)
+                self._episodes[index] = EpisodeBuilder(observation, info)
         elif not (terminated or truncated):
             episode.add(action, observation, reward, info)
         elif self._mode is AutoresetMode.SAME_STEP:  # observation and info are the next episode's already
             episode.add(action, info["final_obs"], reward, info.get("final_info", {}))
             self._finish(index, terminated, truncated)
-            self._episodes[index] = Episode(observation, info)
+            self._episodes[index] = EpisodeBuilder(observation, info)
         else:
             episode.add(action, observation, reward, info)
             self._finish(index, terminated, truncated)

@@ -6,93 +6,71 @@ Knows nothing about how an agent decides or where trajectories go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents.agent import Agent, Decision
-from oreo_agents.trajectory import Trajectory, Turn
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """What to play: a game by index or name, and the seed of environment and agent."""
-
-    game: int | str
-    seed: int
+from oreo_agents.agents.agent import Agent, Assignment, Decision
+from oreo_agents.recorder import EpisodeBuilder
+from oreo_agents.trajectory import Trajectory
 
 
 class _Running:
     """One slot's episode while it lasts."""
 
-    def __init__(self, env: gym.Env[str, str], episode: Episode) -> None:
-        self.env, self.episode = env, episode
-        self.turns: list[Turn] = []
-        self.tokens = {"prompt": 0, "generated": 0, "critic": 0}
-        self.metadata: dict[str, Any] = {"tokens": self.tokens}
+    def __init__(self, env: gym.Env[str, str], assignment: Assignment) -> None:
+        self.env, self.assignment = env, assignment
         self.terminated = self.truncated = False
+        options = None if assignment.game is None else {"game": assignment.game}
         try:
-            self.observation, self.info = env.reset(seed=episode.seed, options={"game": episode.game})
+            observation, self.info = env.reset(seed=assignment.seed, options=options)
         except GameFileError as error:
-            self.observation, self.info = "", {"game": _name(env, episode.game)}
-            self.metadata |= {"ended": str(error), "failed": True}
-            self.truncated = True
+            self.info = {"game": _name(env, assignment.game)}
+            self.episode = EpisodeBuilder("", self.info, assignment.seed)
+            self._give_up(str(error), failed=True)
+        else:
+            self.episode = EpisodeBuilder(observation, self.info, assignment.seed)
 
     def step(self, decision: Decision) -> bool:
         """Play the decision; True when the episode is over."""
         self._count(decision)
         if decision.end:
-            self.metadata["ended"] = decision.end
-            self.metadata |= {"failed": True} if decision.failed else {}
-            self.truncated = True
+            self._give_up(decision.end, decision.failed)
             return True
-        action, before = decision.action, self.observation
-        self.observation, reward, self.terminated, self.truncated, info = self.env.step(action)
-        self.turns.append(
-            Turn(
-                before,
-                str(action),
-                float(reward),
-                info.get("action_status"),
-                action.token_ids,
-                action.logprobs,
-                action.value,
-                action.candidates,
-            )
-        )
-        self.info = info
+        if decision.noise:
+            self.episode.metadata.setdefault("noise_turns", []).append(len(self.episode))
+        observation, reward, self.terminated, self.truncated, self.info = self.env.step(decision.action)
+        self.episode.add(decision.action, observation, float(reward), self.info)
         return self.terminated or self.truncated
 
+    def _give_up(self, reason: str, failed: bool) -> None:
+        self.episode.metadata["ended"] = reason
+        if failed:
+            self.episode.metadata["failed"] = True
+        self.truncated = True
+
     def _count(self, decision: Decision) -> None:
-        self.tokens["prompt"] += decision.prompt_tokens
-        self.tokens["generated"] += decision.generated_tokens
-        self.tokens["critic"] += decision.critic_tokens
+        """Add what a decision cost; nothing is noted of players who read no tokens."""
+        metadata = self.episode.metadata
+        used = (decision.prompt_tokens, decision.generated_tokens, decision.critic_tokens)
+        if any(used):
+            tokens = metadata.setdefault("tokens", dict.fromkeys(("prompt", "generated", "critic"), 0))
+            for kind, count in zip(tokens, used, strict=True):
+                tokens[kind] += count
         if decision.simulated_steps:
-            before = self.metadata.get("simulated_steps", 0)
-            self.metadata["simulated_steps"] = before + decision.simulated_steps
+            metadata["simulated_steps"] = metadata.get("simulated_steps", 0) + decision.simulated_steps
 
     def trajectory(self, agent: Agent) -> Trajectory:
         spec = self.env.unwrapped.spec
-        return Trajectory(
-            turns=tuple(self.turns),
-            env_id=spec.id if spec else "",
-            game=self.info.get("game", ""),
-            task=self.info.get("task", ""),
-            task_type=self.info.get("task_type", ""),
-            seed=self.episode.seed,
-            agent=agent.name,
-            tokenizer=agent.tokenizer_fingerprint,
-            terminated=self.terminated,
-            truncated=self.truncated,
-            final_observation=self.observation,
-            metadata=self.metadata,
+        env_id = spec.id if spec else ""
+        return self.episode.end(
+            self.terminated, self.truncated, env_id, agent.name, agent.tokenizer_fingerprint
         )
 
 
 def rollout(
-    make_env: Callable[[], gym.Env[str, str]], episodes: Iterable[Episode], agent: Agent, slots: int = 64
+    make_env: Callable[[], gym.Env[str, str]], episodes: Iterable[Assignment], agent: Agent, slots: int = 64
 ) -> Iterator[Trajectory]:
     """Play ``episodes``, up to ``slots`` at once, and yield each as it ends (so not in order).
 
@@ -117,7 +95,7 @@ def rollout(
         while waiting or running:
             free = [slot for slot in range(slots) if slot not in running][: len(waiting)]
             running.update((slot, _Running(envs[slot], waiting.pop())) for slot in free)
-            agent.begin(free, [running[slot].episode.seed for slot in free])
+            agent.begin(free, [running[slot].assignment for slot in free])
             for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open
                 yield running.pop(slot).trajectory(agent)
             for slot in _step(agent, dict(sorted(running.items()))) if running else ():
@@ -129,9 +107,9 @@ def rollout(
 
 def _step(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
     """Advance every running episode by one action; the slots that ended."""
-    episodes = list(running.values())
-    infos: list[Mapping[str, Any]] = [episode.info for episode in episodes]
-    decisions = agent.act_many(list(running), [episode.observation for episode in episodes], infos)
+    observations = [run.episode.observation for run in running.values()]
+    infos: list[Mapping[str, Any]] = [run.info for run in running.values()]
+    decisions = agent.act_many(list(running), observations, infos)
     return [
         slot for (slot, run), decision in zip(running.items(), decisions, strict=True) if run.step(decision)
     ]

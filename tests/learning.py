@@ -119,7 +119,7 @@ class ToyRoom(gym.Env):
 class Visitor:
     """Goes from desk to desk, for ever if `desks` is one that does not win; remembers per slot where it is."""
 
-    name, tokenizer_fingerprint = "visitor", None
+    name, tokenizer_fingerprint, needs = "visitor", None, frozenset()
 
     def __init__(self, desks=(1, 2, 3)):
         self.desks = desks
@@ -127,7 +127,7 @@ class Visitor:
     def prepare(self, slots):
         self.visits = [None] * slots
 
-    def begin(self, slots, seeds):
+    def begin(self, slots, assignments):
         for slot in slots:
             self.visits[slot] = 0
 

@@ -5,24 +5,32 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from oreo_envs.alfworld.data import find_games
 from oreo_envs.alfworld.expert import SearchingExpert
 from oreo_envs.alfworld.generator import generate_game
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.agents.scripted import ScriptedAgent
-from oreo_agents.collect import AGENTS, record, record_rollouts
-from oreo_agents.dataset import commands, load_trajectories
+from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
+from oreo_agents.collect import record
+from oreo_agents.dataset import TrajectoryWriter, commands, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.schedule import Schedule
 from oreo_agents.trajectory import Action
 
 
-def run(path, agent="expert", **options):
-    return record(agent, path, **{"split": "generated", "limit": 12, "progress": False, **options})
+def run(path, agent="expert", env_id="OREO-ALFWorld", epsilon=0.0, **options):
+    """Record ``agent``, a scripted one where it is a name; options of the schedule are known by their names."""
+    if isinstance(agent, str):
+        agent = load_agent(agent, env_id=env_id, epsilon=epsilon)
+    options = {"split": "generated", "limit": 12, "progress": False, **options}
+    when = {name: options.pop(name) for name in Schedule.__dataclass_fields__ if name in options}
+    return record(agent, path, env_id, schedule=Schedule(**when), **options)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", SCRIPTED)
 def test_every_agent_is_recorded(tmp_path, agent):
     summary = run(tmp_path / "d", agent)
     dataset = load_trajectories(tmp_path / "d")
@@ -84,16 +92,11 @@ def test_an_interrupted_episode_is_played_again(tmp_path, monkeypatch):
     assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("agent", ["expert", ScriptedAgent("expert")])
-def test_a_damaged_game_stops_nobody(tmp_path, agent):
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_damaged_game_stops_nobody(tmp_path, slots):
     games = _some_games(tmp_path)
     recorded = partial(
-        record if agent == "expert" else record_rollouts,
-        agent,
-        tmp_path / "d",
-        games=games,
-        max_steps=5,
-        progress=False,
+        record, ScriptedAgent("expert"), tmp_path / "d", games=games, slots=slots, max_steps=5, progress=False
     )
     files = sorted(games.rglob("game.tw-pddl"))
     for damaged in files[1:]:  # whatever the order, some come before the sound one
@@ -154,7 +157,6 @@ def _some_games(folder):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"agent": "wizard"},
         {"epsilon": 1.0},
         {"epsilon": 0.1, "agent": "random"},
         {"shard": (3, 3)},
@@ -173,9 +175,8 @@ def test_options_that_make_no_sense(tmp_path, wrong):
 
 
 def test_rollouts_of_an_agent_are_recorded_once_and_resume(tmp_path):
-    options = {"split": "generated", "seed": 3, "slots": 2}
-    first = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", limit=3, progress=False, **options)
-    second = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", limit=5, progress=False, **options)
+    first = run(tmp_path / "d", limit=3, seed=3, slots=2)
+    second = run(tmp_path / "d", limit=5, seed=3, slots=2)
     assert (first.episodes, second.episodes, second.already_there) == (3, 2, 3)
     episodes = load_trajectories(tmp_path / "d")
     assert len({episode.game for episode in episodes}) == len(episodes) == 5
@@ -193,12 +194,13 @@ def test_the_shipped_agent_is_recorded_by_its_name(tmp_path, capsys):
     assert "--epsilon disturbs expert, shortest, random" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("agent", ["expert", ScriptedAgent("expert")])
-def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys, agent):
+def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys):
     """Which one that is depends on the data that is found."""
-    recorded = partial(
-        record if agent == "expert" else record_rollouts, agent, tmp_path / "d", progress=False
-    )
+
+    def recorded(limit=None, name="d", **options):
+        options = {"schedule": Schedule(limit=limit), "progress": False, **options}
+        return record(ScriptedAgent("expert"), tmp_path / name, **options)
+
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "nowhere"))
     recorded(limit=2)
     assert load_trajectories(tmp_path / "d").metas[0].env_spec["kwargs"]["split"] == "generated"
@@ -210,30 +212,22 @@ def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys, ag
     assert recorded(limit=3, split="generated").already_there == 2
     recorded(split="train")
     assert len(load_trajectories(tmp_path / "d")) == 10
-    recorded = partial(recorded.func, agent, tmp_path / "e", progress=False)
-    recorded(games=tmp_path / "train", limit=1)
+    recorded(1, "e", games=tmp_path / "train")
     with pytest.raises(DatasetError, match="where neither split nor games are named"):
-        recorded(limit=2)
+        recorded(2, "e")
 
 
 def test_a_dataset_is_of_one_environment(tmp_path):
     run(tmp_path / "d", limit=2)
-    for recorded, agent in ((record, "expert"), (record_rollouts, ScriptedAgent("expert"))):
-        with pytest.raises(DatasetError, match="is of OREO-ALFWorld, not OREO-Reasoning"):
-            recorded(agent, tmp_path / "d", "OREO-Reasoning", limit=2, progress=False)
+    with pytest.raises(DatasetError, match="is of OREO-ALFWorld, not OREO-Reasoning"):
+        run(tmp_path / "d", "expert", "OREO-Reasoning", split="train", limit=2)
     assert len(load_trajectories(tmp_path / "d")) == 2
 
 
 def test_another_model_by_the_same_name_does_not_continue_a_recording(tmp_path, policy, tokenizer):
     def recorded(limit=2, **options):
-        return record_rollouts(
-            OreoAgent(policy, tokenizer, max_new_tokens=4, **options),
-            tmp_path / "d",
-            split="generated",
-            max_steps=2,
-            limit=limit,
-            progress=False,
-        )
+        agent = OreoAgent(policy, tokenizer, max_new_tokens=4, **options)
+        return run(tmp_path / "d", agent, max_steps=2, limit=limit)
 
     recorded(select="sample")
     assert recorded(select="sample", limit=3).already_there == 2
@@ -250,13 +244,12 @@ def test_another_model_by_the_same_name_does_not_continue_a_recording(tmp_path, 
 
 
 def test_recordings_that_do_not_say_who_played_are_continued(tmp_path, policy, tokenizer):
-    options = {"split": "generated", "max_steps": 2, "progress": False}
     agent = OreoAgent(policy, tokenizer, max_new_tokens=4)
-    record_rollouts(agent, tmp_path / "d", limit=1, **options)
+    run(tmp_path / "d", agent, max_steps=2, limit=1)
     meta = json.loads((tmp_path / "d" / "meta.json").read_text())
     assert meta["metadata"].pop("player oreo").startswith("weights ")
     (tmp_path / "d" / "meta.json").write_text(json.dumps(meta))
-    assert record_rollouts(agent, tmp_path / "d", limit=2, **options).already_there == 1
+    assert run(tmp_path / "d", agent, max_steps=2, limit=2).already_there == 1
 
 
 def test_exploring_rollouts_on_the_command_line(tmp_path, capsys):
@@ -284,34 +277,44 @@ class Interrupted(ScriptedAgent):
 
     def __init__(self, questions):
         super().__init__("expert")
-        self.questions = questions
+        self.questions, self.seeds = questions, {}
+
+    def begin(self, slots, assignments):
+        super().begin(slots, assignments)
+        self.seeds |= {slot: assignment.seed for slot, assignment in zip(slots, assignments, strict=True)}
 
     def act_many(self, slots, observations, infos):
         self.questions -= 1
         if self.questions < 0:
             raise KeyboardInterrupt
         decisions = super().act_many(slots, observations, infos)
-        stuck = [self._seeds[slot] % 3 == 0 for slot in slots]
+        stuck = [self.seeds[slot] % 3 == 0 for slot in slots]
         return [Decision(Action("look")) if s else d for s, d in zip(stuck, decisions, strict=True)]
 
 
 def test_interrupted_rollouts_lack_nothing_in_the_end(tmp_path):
     """Of some games a later episode has ended before an earlier one, when the run is interrupted."""
-    options = {"games": _some_games(tmp_path), "episodes_per_game": 3, "slots": 7, "progress": False}
-    record_rollouts(Interrupted(1000), tmp_path / "whole", **options)
+    options = {
+        "games": _some_games(tmp_path),
+        "split": None,
+        "episodes_per_game": 3,
+        "limit": None,
+        "slots": 7,
+    }
+    run(tmp_path / "whole", Interrupted(1000), **options)
     with pytest.raises(KeyboardInterrupt):
-        record_rollouts(Interrupted(40), tmp_path / "parts", **options)
+        run(tmp_path / "parts", Interrupted(40), **options)
     whole, parts = load_trajectories(tmp_path / "whole"), load_trajectories(tmp_path / "parts")
     assert 0 < len(parts) < len(whole) == 21
-    record_rollouts(Interrupted(1000), tmp_path / "parts", **options)
+    run(tmp_path / "parts", Interrupted(1000), **options)
     assert sorted(load_trajectories(tmp_path / "parts"), key=str) == sorted(whole, key=str)
 
 
 class OutOfReach(ScriptedAgent):
     """The expert behind a server that breaks down, once, in the third game."""
 
-    def begin(self, slots, seeds):
-        super().begin(slots, seeds)
+    def begin(self, slots, assignments):
+        super().begin(slots, assignments)
         self.begun = getattr(self, "begun", 0) + len(slots)
 
     def act_many(self, slots, observations, infos):
@@ -321,24 +324,50 @@ class OutOfReach(ScriptedAgent):
 
 
 def test_an_episode_that_the_machinery_broke_is_played_again(tmp_path):
-    options = {"split": "generated", "slots": 1, "limit": 4, "progress": False}
-    first = record_rollouts(OutOfReach("expert"), tmp_path / "d", **options)
+    first = run(tmp_path / "d", OutOfReach("expert"), limit=4)
     assert (first.episodes, first.failed) == (3, 1) and "1 could not be played" in str(first)
-    second = record_rollouts(ScriptedAgent("expert"), tmp_path / "d", **options)
+    second = run(tmp_path / "d", limit=4)
     assert (second.episodes, second.already_there, second.failed) == (1, 3, 0)
     assert load_trajectories(tmp_path / "d").success.all()
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"shard": (3, 3)}, {"shard": (8, 9)}, {"limit": 0}, {"limit": 10**20}, {"max_steps": 0}, {"seed": -1}],
-)
-def test_rollouts_check_their_numbers_too(tmp_path, wrong):
-    with pytest.raises(ConfigurationError, match=r"shard|at least [01]|more than can be counted"):
-        record_rollouts(
-            ScriptedAgent("expert"), tmp_path / "d", games=_some_games(tmp_path), progress=False, **wrong
-        )
+def test_a_shard_without_games_is_told(tmp_path):
+    games = _some_games(tmp_path)
+    with pytest.raises(ConfigurationError, match="shard 8/9 is empty: there are 7 games"):
+        run(tmp_path / "d", shard=(8, 9), games=games, split=None)
     assert not (tmp_path / "d").exists()
+
+
+def test_many_at_once_record_what_one_after_the_other_does(tmp_path):
+    """The same episodes, noise included, in the order in which they end."""
+    for slots in (1, 5):
+        run(tmp_path / str(slots), epsilon=0.3, episodes_per_game=2, seed=4, slots=slots)
+    one, many = (list(load_trajectories(tmp_path / name)) for name in "15")
+    assert sorted(one, key=str) == sorted(many, key=str) and one != many
+    names = [f"{episode.game}/{episode.seed}" for episode in one]
+    planned = Schedule(2, seed=4, limit=12).assign(find_games("generated").names)
+    assert names == [f"{episode.game}/{episode.seed}" for episode in planned]
+
+
+def test_games_of_another_wording_do_not_join_a_dataset(tmp_path):
+    games = _some_games(tmp_path)
+    run(tmp_path / "d", games=games, split=None, wording="put", limit=2)
+    for slots in (1, 3):
+        with pytest.raises(DatasetError, match="'put' wording, not 'move'"):
+            run(tmp_path / "d", games=games, split=None, limit=3, slots=slots)
+    assert len(load_trajectories(tmp_path / "d")) == 2
+
+
+def test_a_recording_with_gaps_is_completed(tmp_path):
+    """Whoever left them: a run of many at once, or a file that lost some."""
+    run(tmp_path / "whole", epsilon=0.3, limit=8)
+    whole = list(load_trajectories(tmp_path / "whole"))
+    with TrajectoryWriter(tmp_path / "parts", dialect="move") as writer:
+        for episode in whole[1::2]:
+            writer.append(episode)
+    again = run(tmp_path / "parts", epsilon=0.3, limit=8)
+    assert (again.episodes, again.already_there) == (4, 4)
+    assert sorted(load_trajectories(tmp_path / "parts"), key=str) == sorted(whole, key=str)
 
 
 # ------------------------------------------------------------------------------------------- mathematics
@@ -357,7 +386,7 @@ def gsm8k(tmp_path):
 
 
 def test_worked_solutions_are_recorded_step_by_step(gsm8k, tmp_path):
-    summary = record("expert", tmp_path / "d", "OREO-GSM8K", data=gsm8k, progress=False)
+    summary = run(tmp_path / "d", "expert", "OREO-GSM8K", data=gsm8k, split="train", limit=None)
     episodes = {episode.game: episode for episode in load_trajectories(tmp_path / "d")}
     assert (summary.episodes, summary.successes, summary.turns) == (2, 2, 5)
     actions = [turn.action for turn in episodes["gsm8k/train/0"].turns]
@@ -369,7 +398,7 @@ def test_worked_solutions_are_recorded_step_by_step(gsm8k, tmp_path):
 @pytest.mark.parametrize("wrong", [{"agent": "random"}, {"agent": "expert", "epsilon": 0.1}])
 def test_there_is_nothing_random_to_say_in_mathematics(tmp_path, wrong):
     with pytest.raises(ConfigurationError, match="admissible commands; ReasoningEnv lists none"):
-        record(path=tmp_path / "d", env_id="OREO-Reasoning", limit=2, progress=False, **wrong)
+        run(tmp_path / "d", env_id="OREO-Reasoning", split="train", limit=2, **wrong)
     assert not (tmp_path / "d").exists()
 
 

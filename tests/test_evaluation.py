@@ -275,3 +275,21 @@ def test_what_does_not_fit_the_environment_is_one_sentence(agent, capsys):
     ):
         assert main(["eval", "--agent", agent, "-n", "1", "--k", "2", *options]) == 2
         assert remedy in capsys.readouterr().err
+
+
+def test_scripted_players_are_judged_alike_wherever_they_play(tmp_path, capsys):
+    """``shortest`` in ``eval`` walks as it does in ``record``."""
+    options = ["--agent", "shortest", "--split", "generated", "-n", "5"]
+    assert main(["eval", *options, "-o", str(tmp_path / "r.json")]) == 0
+    (result,) = json.loads((tmp_path / "r.json").read_text())
+    assert (result["n"], result["successes"]) == (5, 5)
+    assert main(["record", *options, "-o", str(tmp_path / "d")]) == 0
+    judged, recorded = (
+        {episode.game: [turn.action for turn in episode.turns] for episode in load_trajectories(path)}
+        for path in (tmp_path / "r.episodes" / "shortest-greedy", tmp_path / "d")
+    )
+    for game in judged.keys() & recorded.keys():
+        assert judged[game] == recorded[game]
+    env = environments(split="generated", expert=True)()
+    for game, walk in judged.items():
+        assert walk == env.reset(options={"game": game})[1]["expert_plan"]

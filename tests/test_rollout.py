@@ -5,9 +5,9 @@ import pytest
 from learning import ToyRoom, Visitor
 from oreo_envs.errors import GameFileError
 
-from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.evaluation.evaluate import play
-from oreo_agents.rollout import Episode, rollout
+from oreo_agents.rollout import rollout
 from oreo_agents.trajectory import Action
 
 LIMIT = 5
@@ -21,7 +21,7 @@ def by_seed(trajectories):
     return {trajectory.seed: trajectory for trajectory in trajectories}
 
 
-GAMES = [Episode(game, seed=100 + game) for game in range(7)]
+GAMES = [Assignment(game, seed=100 + game) for game in range(7)]
 
 
 @pytest.mark.parametrize("slots", [1, 3, 7, 64])
@@ -34,7 +34,7 @@ def test_every_game_is_played_once_whatever_the_slots(slots):
 
 
 def test_an_episode_is_recorded_turn_by_turn():
-    (episode,) = rollout(rooms(), [Episode(1, seed=4)], Visitor())
+    (episode,) = rollout(rooms(), [Assignment(1, seed=4)], Visitor())
     opening = "You see a desk 1, a desk 2, and a desk 3. Your task is to: find it in room 1."
     assert [turn.observation for turn in episode.turns] == [opening, "On the desk 1, you see nothing."]
     assert [turn.action for turn in episode.turns] == ["go to desk 1", "go to desk 2"]
@@ -47,8 +47,27 @@ def test_an_episode_is_recorded_turn_by_turn():
     assert episode.metadata["tokens"] == {"prompt": 10, "generated": 4, "critic": 2}
 
 
+def test_a_turn_keeps_what_could_have_been_done():
+    """Of commands that the environment lists, as the recorder keeps them; of marks that the agent makes, too."""
+
+    class Listing(ToyRoom):
+        def _info(self, status=None):
+            return {**super()._info(status), "admissible_commands": [f"go to desk {self.game}", str(status)]}
+
+    class Slipping(Visitor):
+        def act_many(self, slots, observations, infos):
+            decisions = super().act_many(slots, observations, infos)
+            return [Decision(decision.action, noise=self.visits[slots[0]] == 2) for decision in decisions]
+
+    make_env = lambda: gym.wrappers.TimeLimit(Listing(), LIMIT)  # noqa: E731
+    (episode,) = rollout(make_env, [Assignment(2, seed=0)], Slipping())
+    offered = [turn.admissible_commands for turn in episode.turns]
+    assert offered == [("go to desk 2", "None"), *[("go to desk 2", "ok")] * 2]
+    assert episode.metadata == {"noise_turns": [1]}
+
+
 def test_the_step_limit_is_a_truncation_and_no_success():
-    (episode,) = rollout(rooms(), [Episode(2, seed=0)], Visitor(desks=(1,)))
+    (episode,) = rollout(rooms(), [Assignment(2, seed=0)], Visitor(desks=(1,)))
     assert len(episode) == LIMIT
     assert (episode.terminated, episode.truncated, episode.success) == (False, True, False)
 
@@ -64,7 +83,7 @@ def test_a_slot_takes_the_next_game_at_once():
             return super().act_many(slots, observations, infos)
 
     agent = Counting(desks=(1,))  # wins games 0, 3, 6, 9 in one step, loses game 1 after five
-    games = [Episode(game, seed=i) for i, game in enumerate((1, 0, 3, 6, 9, 0))]
+    games = [Assignment(game, seed=i) for i, game in enumerate((1, 0, 3, 6, 9, 0))]
     order = [episode.game for episode in rollout(rooms(), games, agent, slots=2)]
     assert order == ["room-0", "room-3", "room-6", "room-9", "room-1", "room-0"] or order[4] != order[5]
     assert agent.calls == LIMIT
@@ -153,6 +172,6 @@ def test_whatever_an_agent_says_alfworld_counts_it_as_invalid(said):
         def act_many(self, slots, observations, infos):
             return [Decision(Action(said)) for _ in slots]
 
-    played = list(rollout(environments(max_steps=3, split="generated"), [Episode(0, 0)], Babbler()))
+    played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], Babbler()))
     assert summarise(played, "babble")["invalid_action_rate"] == 1.0
     assert [turn.observation for turn in played[0].turns[1:]] == ["Nothing happens."] * 2

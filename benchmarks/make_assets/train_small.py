@@ -1,7 +1,7 @@
 """Train the agent ``small`` that the package carries, on generated rooms alone, and judge it.
 
-    python benchmarks/make_assets/train_small.py                   # writes runs/small/agent; copied to oreo_agents/assets/small
-    python benchmarks/make_assets/train_small.py --games DIR       # judges it on the games of suite alfworld-small, too
+    python benchmarks/make_assets/train_small.py                # writes runs/small/agent; copied to oreo_agents/assets/small
+    python benchmarks/make_assets/train_small.py --games DIR    # judges it on the games of suite alfworld-small, too
 
 Imitation: 60,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
 one pass from the demo's language model. Then OREO: one pass over 4,000 episodes that this policy sampled, exploring.
@@ -16,14 +16,16 @@ from typing import Any
 
 from oreo_envs.alfworld.data import find_games
 
+from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.bench.games import find
 from oreo_agents.bench.reading import load_suite
-from oreo_agents.collect import record, record_rollouts
+from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate, write_json
+from oreo_agents.schedule import Schedule
 from oreo_agents.training.train import train
 
 GAMES = slice(900_000)
@@ -68,13 +70,15 @@ def make(output: Path) -> Path:
         output / name for name in ("demonstrations", "policy", "rollouts", "agent")
     )
     games = find_games("generated")[GAMES]
-    record("expert", played, games=games, epsilon=0.15, limit=EPISODES, seed=1)
+    expert = load_agent("expert", epsilon=0.15)
+    record(expert, played, schedule=Schedule(seed=1, limit=EPISODES), games=games)
     if not policy.is_dir():
         train("sft", list(load_trajectories(played)), STARTING_CHECKPOINT, policy, **IMITATION)
     player = OreoAgent.from_pretrained(
         policy, select="sample", temperature=1.4, max_new_tokens=8, name="policy"
     )
-    record_rollouts(player, explored, games=games, limit=ROLLOUTS, seed=3, slots=100, patience=12)
+    schedule = Schedule(seed=3, limit=ROLLOUTS)
+    record(player, explored, schedule=schedule, slots=100, patience=12, games=games)
     if not agent.is_dir():
         train("oreo", list(load_trajectories(explored)), policy, agent, **OREO)
     return agent

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from oreo_envs.alfworld.data import find_games
 
+from oreo_agents.agents.load import load_agent
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
+from oreo_agents.schedule import Schedule
 from oreo_agents.training.train import train
 from oreo_agents.trajectory import Trajectory
 
@@ -31,7 +33,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/start"), help="default: %(default)s")
     output = parser.parse_args().output
     games = find_games("generated")[GAMES]
-    record("expert", output / "play", games=games, epsilon=0.5, max_steps=30, limit=24_000, seed=100)
+    schedule = Schedule(seed=100, limit=24_000)
+    record(load_agent("expert", epsilon=0.5), output / "play", schedule=schedule, max_steps=30, games=games)
     episodes = [everything(episode) for episode in load_trajectories(output / "play")]
     train("sft", episodes, "small", output / "start", observation_weight=1.0, seed=100)
 

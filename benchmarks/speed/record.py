@@ -19,9 +19,11 @@ import gymnasium as gym
 import pyarrow as pa
 from oreo_envs.spaces import Text
 
+from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.collect import record
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.recorder import RecordTrajectories
+from oreo_agents.schedule import Schedule
 
 RESULTS = Path(__file__).parents[1] / "results" / "record_speed.json"
 STEPS = 17  # mean length of a realistic ALFWorld episode
@@ -76,7 +78,8 @@ def main():
 
 def prepared_answers(folder):
     """Observations and infos of a long generated episode."""
-    record("random", folder / "source", split="generated", limit=1, max_steps=STEPS, progress=False)
+    once = {"schedule": Schedule(limit=1), "max_steps": STEPS, "progress": False}
+    record(ScriptedAgent("random"), folder / "source", split="generated", **once)
     (episode,) = load_trajectories(folder / "source")
     return [
         (
@@ -162,12 +165,12 @@ def measure_large(folder, episodes):
 
 def measure_expert(folder, split):
     begin = time.perf_counter()
-    summary = record("expert", folder / "expert", split=split, progress=False)
+    recording = record(ScriptedAgent("expert"), folder / "expert", split=split, progress=False)
     return {
         "split": split,
-        "episodes": summary.episodes,
-        "turns": summary.turns,
-        "success_rate": round(summary.success_rate, 4),
+        "episodes": recording.episodes,
+        "turns": recording.turns,
+        "success_rate": round(recording.success_rate, 4),
         "seconds": round(time.perf_counter() - begin, 1),
     }
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import transformers
 
-from oreo_agents.agents.agent import Agent, Decision
+from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import ALFWORLD, environments
@@ -33,7 +33,7 @@ from oreo_agents.language.chat import Chat
 from oreo_agents.models.agent_folder import load_policy
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device
-from oreo_agents.rollout import Episode, rollout
+from oreo_agents.rollout import rollout
 from oreo_agents.trajectory import Action, Trajectory
 
 K = 8
@@ -43,7 +43,7 @@ ACTION_TOKENS = 8
 class PlainLoop:
     """Keeps token histories and generates from the whole of each, in one left-padded batch per turn."""
 
-    name = "plain loop"
+    name, needs = "plain loop", frozenset[str]()
 
     def __init__(self, policy: Any, chat: Chat) -> None:
         self.policy, self.chat = policy, chat
@@ -53,7 +53,7 @@ class PlainLoop:
         """Make room for ``slots`` episodes at once."""
         self._histories: list[list[int]] = [[] for _ in range(slots)]
 
-    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
+    def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
         """New episodes start in ``slots``."""
         for slot in slots:
             self._histories[slot] = []
@@ -142,21 +142,21 @@ def build(name: str) -> tuple[Any, Any]:
     return policy.to(best_device()).eval(), tokenizer
 
 
-def long_games(make_env: Callable[[], Any], agent: Agent, args: argparse.Namespace) -> list[Episode]:
+def long_games(make_env: Callable[[], Any], agent: Agent, args: argparse.Namespace) -> list[Assignment]:
     """The first games that greedy decoding plays to the limit of turns."""
-    found: dict[int, Episode] = {}
+    found: dict[int, Assignment] = {}
     for start in range(0, 100 * args.episodes, args.episodes):
-        tried = [Episode(game, game) for game in range(start, start + args.episodes)]
+        tried = [Assignment(game, game) for game in range(start, start + args.episodes)]
         for trajectory in rollout(make_env, tried, agent, args.batch):
             if len(trajectory) == args.turns and not trajectory.success:
-                found[trajectory.seed or 0] = Episode(trajectory.seed or 0, trajectory.seed or 0)
+                found[trajectory.seed or 0] = Assignment(trajectory.seed or 0, trajectory.seed or 0)
         if len(found) >= args.episodes:
             break
     return [found[game] for game in sorted(found)][: args.episodes]
 
 
 def compare(
-    make_env: Callable[[], Any], agents: dict[str, Agent], games: list[Episode], args: argparse.Namespace
+    make_env: Callable[[], Any], agents: dict[str, Agent], games: list[Assignment], args: argparse.Namespace
 ) -> dict[str, Any]:
     """Each agent on the same games, ``repeats`` times in turn; the fastest run of each."""
     clock = time.perf_counter if best_device().type == "cuda" else time.process_time

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from oreo_agents.trajectory import Action, Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An episode to be played: what the environment and the agent are told before it begins."""
+
+    game: int | str | None
+    """By position or name; None leaves the choice to the environment, by ``seed``."""
+    seed: int
+    """Of everything random in it, on both sides."""
+    style: int = 0
+    """Which of its ways a player goes about it who would otherwise always do the same; 0 is the plain one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,8 @@ class Decision:
     """Why the agent cannot go on, e.g. a full context; the action is then not played and the episode is over."""
     failed: bool = False
     """That reason lies with the machinery, such as a server out of reach, not with the policy."""
+    noise: bool = False
+    """It is not what the agent wanted (see :class:`oreo_agents.agents.noise.NoisyAgent`)."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -43,11 +57,15 @@ class Agent(Protocol):
     def tokenizer_fingerprint(self) -> str | None:
         """Whose token ids the actions carry, if any."""
 
+    @property
+    def needs(self) -> Set[str]:
+        """Keys of ``info`` without which it cannot play."""
+
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once; forgets all running ones."""
 
-    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
-        """New episodes start in ``slots``; their randomness comes from ``seeds`` alone."""
+    def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
+        """New episodes start in ``slots``; whatever differs between two plays of a game comes from ``assignments``."""
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
@@ -62,3 +80,11 @@ class Agent(Protocol):
         actions: Sequence[str],
     ) -> None:
         """Take in, instead of a decision, the action that someone else chose after each observation."""
+
+
+_OPTIONS = {"expert_plan": "expert", "branch": "branches"}
+
+
+def options_for(agent: Agent) -> dict[str, bool]:
+    """Options of :func:`oreo_agents.environments.environments` by which ``info`` has what ``agent`` needs."""
+    return {option: True for key, option in _OPTIONS.items() if key in agent.needs}

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from oreo_agents.agents.agent import Agent
 
 
-def load_agent(name: str, endpoint: str | None = None, model: str | None = None, **options: Any) -> Agent:
-    """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``.
+def load_agent(
+    name: str,
+    endpoint: str | None = None,
+    model: str | None = None,
+    *,
+    env_id: str = ALFWORLD,
+    epsilon: float = 0.0,
+    **options: Any,
+) -> Agent:
+    """A scripted agent by name (``expert``, ``shortest``, ``random``), or the trained one at a path.
 
     Args:
         name: which.
         endpoint: URL of the OpenAI-compatible server that has the policy; tokenizer and critic are at the path.
         model: what that server calls it; default: ``name``.
+        env_id: where a scripted agent plays.
+        epsilon: share of a scripted agent's commands that are replaced by others; see
+            :class:`oreo_agents.agents.noise.NoisyAgent`.
         options: of :class:`oreo_agents.OreoAgent`.
+
+    Raises:
+        CheckpointError: there is no usable checkpoint at ``name``.
+        ConfigurationError: ``epsilon`` or an option is out of range, or a model has ``epsilon``.
     """
+    from oreo_agents.agents.noise import NoisyAgent
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
-        return ScriptedAgent(name)
+        player = ScriptedAgent(name, env_id)
+        return NoisyAgent(player, epsilon) if epsilon else player
+    if epsilon:
+        raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent
 
     if endpoint is None:

@@ -12,7 +12,7 @@ from oreo_envs.math import extract_answer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.agents.constrained import Constrained
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.propose import Decider, Propose
@@ -109,6 +109,7 @@ class OreoAgent:
         self.name = name
         self.max_length = _max_length(policy, critic)
         self.tokenizer_fingerprint = self.chat.fingerprint
+        self.needs = frozenset({"branch"} if select == "lookahead" else ())
         self.prepare(1)
         self.reset()
 
@@ -165,7 +166,7 @@ class OreoAgent:
 
     def reset(self, seed: int = 0) -> None:
         """Start a single episode."""
-        self.begin([0], [seed])
+        self.begin([0], [Assignment(None, seed)])
 
     def act(self, observation: str, info: Mapping[str, Any] | None = None) -> Decision:
         """Decide in a single episode; call :meth:`reset` before its first observation."""
@@ -177,10 +178,10 @@ class OreoAgent:
         self._rngs = [random.Random(slot) for slot in range(slots)]
         self._lengths = [0] * slots
 
-    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
-        """New episodes start in ``slots``; their randomness comes from ``seeds`` alone."""
-        for slot, seed in zip(slots, seeds, strict=True):
-            self._rngs[slot] = random.Random(seed)
+    def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
+        """New episodes start in ``slots``; their randomness comes from the seeds of ``assignments`` alone."""
+        for slot, assignment in zip(slots, assignments, strict=True):
+            self._rngs[slot] = random.Random(assignment.seed)
             self._lengths[slot] = 0
         self._decider.clear(slots)
 

@@ -1,17 +1,17 @@
-"""Players without a model, as agents: the searching expert and random commands."""
+"""Players without a model, as agents: the expert, the shortest plan and random commands."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from random import Random
+from typing import Any, Protocol
 
-from oreo_agents.agents.agent import Decision
+from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.trajectory import Action
 
-SCRIPTED: tuple[str, ...] = ("expert", "random")
+SCRIPTED: tuple[str, ...] = ("expert", "shortest", "random")
 
 
 def follows_plan(agent: str, env_id: str) -> bool:
@@ -22,40 +22,95 @@ def follows_plan(agent: str, env_id: str) -> bool:
     return agent == "shortest" or (agent == "expert" and env_id != ALFWORLD)
 
 
-def planned(info: Mapping[str, Any]) -> str:
-    """The next action of the environment's own plan; ``look`` where it knows none."""
-    return next(iter(info["expert_plan"]), "look")
+class Player(Protocol):
+    """Chooses commands in one episode."""
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """It begins."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The next command."""
+
+    def observe(self, action: str, observation: str) -> None:
+        """What a command led to, the player's own or another."""
+
+
+class PlanFollower:
+    """Follows ``info["expert_plan"]``, which is made anew after every step; looks where there is none."""
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """Nothing to remember."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The first command of the plan."""
+        return next(iter(info["expert_plan"]), "look")
+
+    def observe(self, action: str, observation: str) -> None:
+        """Nothing to remember."""
+
+
+class RandomCommands:
+    """Chooses uniformly among the admissible commands."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """Nothing to remember."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """Any admissible command."""
+        if not info.get("admissible_commands"):
+            raise ConfigurationError(
+                "random chooses among info['admissible_commands'], and this environment lists none: take expert"
+            )
+        return self._random.choice(info["admissible_commands"])
+
+    def observe(self, action: str, observation: str) -> None:
+        """Nothing to remember."""
 
 
 class ScriptedAgent:
-    """Plays by rule; for baselines in the same tables.
+    """Plays by rule: to demonstrate, and for baselines in the same tables.
 
     Args:
-        name: ``expert`` (searches as a player must; where there are no commands to search with, follows the
-            environment's plan) or ``random`` (uniform over the admissible commands).
+        name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.expert.SearchingExpert`, in the style of the
+            assignment; elsewhere the environment's own solution, such as GSM8K's worked ones), ``shortest`` (the
+            environment's plan, which in ALFWorld knows where everything is) or ``random`` (uniform over the admissible
+            commands).
+        env_id: where it plays.
+
+    Raises:
+        ConfigurationError: there is no such player.
     """
 
     tokenizer_fingerprint: str | None = None
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, env_id: str = ALFWORLD) -> None:
+        if name not in SCRIPTED:
+            raise ConfigurationError(
+                f"there is no scripted agent {name!r}; choose one of {', '.join(SCRIPTED)}"
+            )
+        self.name, self.env_id = name, env_id
+        self.needs = frozenset({"expert_plan" if follows_plan(name, env_id) else "admissible_commands"})
 
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once."""
-        self._seeds = [0] * slots
-        self._players: list[Any] = [None] * slots
+        self._players: list[Player | None] = [None] * slots
+        self._played: list[str | None] = [None] * slots
 
-    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
+    def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
         """New episodes start in ``slots``."""
-        for slot, seed in zip(slots, seeds, strict=True):
-            self._seeds[slot], self._players[slot] = seed, None
+        for slot, assignment in zip(slots, assignments, strict=True):
+            self._players[slot], self._played[slot] = self._player(assignment), None
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """One decision for each slot's newest observation."""
-        act = self._expert if self.name == "expert" else self._random
-        return [Decision(Action(act(*episode))) for episode in zip(slots, observations, infos, strict=True)]
+        return [
+            Decision(Action(self._act(*episode))) for episode in zip(slots, observations, infos, strict=True)
+        ]
 
     def follow(
         self,
@@ -64,31 +119,36 @@ class ScriptedAgent:
         infos: Sequence[Mapping[str, Any]],
         actions: Sequence[str],
     ) -> None:
-        """Take in actions of others; random commands need no memory."""
-        if self.name == "expert":
-            for slot, observation, info, action in zip(slots, observations, infos, actions, strict=True):
-                self._expert(slot, observation, info)
-                self._players[slot][1] = action
+        """Take in actions of others."""
+        for slot, observation, info in zip(slots, observations, infos, strict=True):
+            self._observe(slot, observation, info)
+        self.correct(slots, actions)
 
-    def _expert(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
-        if "admissible_commands" not in info:
-            return planned(info)
+    def correct(self, slots: Sequence[int], actions: Sequence[str]) -> None:
+        """Take back what was just decided in ``slots``: ``actions`` are played instead."""
+        for slot, action in zip(slots, actions, strict=True):
+            self._played[slot] = action
+
+    def _act(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
+        action = self._observe(slot, observation, info).act(observation, info)
+        self._played[slot] = action
+        return action
+
+    def _observe(self, slot: int, observation: str, info: Mapping[str, Any]) -> Player:
+        """The player of an episode, which now knows what was played last and what that led to."""
+        player, played = self._players[slot], self._played[slot]
+        assert player is not None, "act_many before begin"
+        if played is None:
+            player.reset(observation, info)
+        else:
+            player.observe(played, observation)
+        return player
+
+    def _player(self, assignment: Assignment) -> Player:
+        if self.name == "random":
+            return RandomCommands(Random(assignment.seed))
+        if follows_plan(self.name, self.env_id):
+            return PlanFollower()
         from oreo_envs.alfworld.expert import SearchingExpert
 
-        if self._players[slot] is None:
-            expert = SearchingExpert()  # its plain style, the one a policy can imitate
-            expert.reset(observation, info)
-            self._players[slot] = [expert, ""]
-        else:
-            self._players[slot][0].observe(self._players[slot][1], observation)
-        self._players[slot][1] = self._players[slot][0].act(observation, info)
-        return self._players[slot][1]
-
-    def _random(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
-        if self._players[slot] is None:
-            self._players[slot] = random.Random(self._seeds[slot])
-        if not info.get("admissible_commands"):
-            raise ConfigurationError(
-                "random chooses among info['admissible_commands'], and this environment lists none: take expert"
-            )
-        return self._players[slot].choice(info["admissible_commands"])
+        return SearchingExpert(seed=assignment.style)

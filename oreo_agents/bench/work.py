@@ -14,11 +14,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from oreo_agents.agents.agent import options_for
+from oreo_agents.agents.load import load_agent
 from oreo_agents.bench.games import Found
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.evaluation.results import Result, summarise
+from oreo_agents.schedule import Schedule
 from oreo_agents.trajectory import Trajectory
 
 COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
@@ -36,10 +39,10 @@ class Plays:
     max_new_tokens: int = 8
 
     def options(self, games: int) -> dict[str, Any]:
-        """For :mod:`oreo_agents.collect`, over so many games."""
+        """For :func:`oreo_agents.collect.record`, over so many games."""
         per_game = self.per_game if self.episodes is None else ceil(self.episodes / games)
-        counts = {"episodes_per_game": per_game, "limit": self.episodes}
-        return {**counts, "seed": self.seed, "max_steps": self.max_steps, "progress": False}
+        schedule = Schedule(per_game, self.seed, limit=self.episodes)
+        return {"schedule": schedule, "max_steps": self.max_steps, "progress": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ def demonstrate(games: Found, plays: Plays, epsilon: float, path: Path) -> None:
     """The expert's episodes."""
     from oreo_agents.collect import record
 
-    options = plays.options(len(games.indices))
-    record("expert", path, games.env_id, epsilon=epsilon, **options, **games.options)
+    expert = load_agent("expert", env_id=games.env_id, epsilon=epsilon)
+    record(expert, path, games.env_id, **plays.options(len(games.indices)), **games.options)
 
 
 def adopt(model: str, path: Path) -> None:
@@ -116,13 +119,13 @@ def roll_out(
 ) -> None:
     """A policy's own sampled episodes, on training games."""
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.collect import record_rollouts
+    from oreo_agents.collect import record
 
     agent = OreoAgent.from_pretrained(
         policy, select="sample", temperature=temperature, max_new_tokens=plays.max_new_tokens, name="policy"
     )
     options = {**plays.options(len(games.indices)), "slots": plays.slots, "patience": patience}
-    record_rollouts(agent, path, games.env_id, **options, **games.options)
+    record(agent, path, games.env_id, **options, **games.options)
 
 
 def judge(games: Found, trial: Trial, path: Path, agent: Path, critic: Path | None = None) -> None:
@@ -133,10 +136,10 @@ def judge(games: Found, trial: Trial, path: Path, agent: Path, critic: Path | No
 
 def judge_scripted(games: Found, trial: Trial, name: str, path: Path) -> None:
     """A scripted player's success on a set of games."""
-    from oreo_agents.agents.scripted import ScriptedAgent, follows_plan
+    from oreo_agents.agents.scripted import ScriptedAgent
 
-    expert = {"expert": True} if follows_plan(name, games.env_id) else {}
-    _judge(games, trial, path, ScriptedAgent(name), {**games.options, **expert})
+    agent = ScriptedAgent(name, games.env_id)
+    _judge(games, trial, path, agent, {**games.options, **options_for(agent)})
 
 
 def choose(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:

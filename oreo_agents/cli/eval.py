@@ -36,7 +36,7 @@ def add_eval(commands: Commands) -> None:
     parser = add_command(commands, "eval", run_eval, "success rate of an agent, with its interval")
     mark_resumable(parser, only_with="output")
     parser.add_argument(
-        "--agent", required=True, metavar="NAME_OR_PATH", help="expert, random, small or a path"
+        "--agent", required=True, metavar="NAME_OR_PATH", help="expert, shortest, random, small or a path"
     )
     add_game_options(parser)
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
@@ -111,25 +111,25 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
 
 def _judge(args: argparse.Namespace) -> Iterator[Result]:
     """One result for each way to choose, written as soon as it is there."""
+    from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import load_agent
-    from oreo_agents.agents.scripted import follows_plan
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games, write_json
     from oreo_agents.models.checkpoint_files import identity
 
     options = source_options(args.env, args.split, args.games)
-    if follows_plan(args.agent, args.env):
-        options["expert"] = True
     games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
     known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
-    known |= {"options": options, "seed": args.seed, "max_steps": args.max_steps, "games": games}
+    known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
     results: list[Result] = []
     for selection in _selections(args):
         chooses = asdict(selection)
-        make_env = environments(args.env, args.max_steps, branches=selection.select == "lookahead", **options)
-        agent = load_agent(args.agent, args.endpoint, args.model, **chooses, dtype="float32")
+        agent = load_agent(args.agent, args.endpoint, args.model, env_id=args.env, **chooses, dtype="float32")
+        needed = options_for(agent)
+        make_env = environments(args.env, args.max_steps, **options, **needed)
+        needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {selection.title}"
-        with _journal(args.output, label, {**known, **chooses}) as journal:
+        with _journal(args.output, label, {**known, **chooses, "options": {**options, **needed}}) as journal:
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, journal=journal, partly=True
             )

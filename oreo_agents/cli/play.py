@@ -12,7 +12,7 @@ from oreo_agents.errors import ConfigurationError
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from oreo_agents.terminal.watch import AgentPlayer
+    from oreo_agents.agents.agent import Agent
 
 ENDLESS = 1_000_000_000
 """Gymnasium's step limit cannot be undone, so the session counts its own."""
@@ -31,7 +31,7 @@ def add_play(commands: Commands) -> None:
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
     parser.add_argument(
-        "--agent", metavar="NAME_OR_PATH", help="expert, random, small or a trained agent's folder"
+        "--agent", metavar="NAME_OR_PATH", help="expert, shortest, random, small or a trained agent's folder"
     )
     add_selection(parser, "greedy")
     parser.add_argument(
@@ -48,14 +48,16 @@ def run_play(args: argparse.Namespace) -> None:
 
     from oreo_agents.terminal.play import keep, play, reader, recording
     from oreo_agents.terminal.session import Session
+    from oreo_agents.terminal.watch import AgentPlayer
 
-    env = make_env(args)
+    agent = choose_agent(args)
+    env = make_env(args, agent)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
         session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
         console = Console(highlight=False)
         with recording(args.record, session) as writer:
-            player = make_player(args, seed)
+            player = None if agent is None else AgentPlayer(agent, seed)
             try:
                 play(session, console, reader(session, console), player, args.pause)
             finally:
@@ -64,14 +66,14 @@ def run_play(args: argparse.Namespace) -> None:
         env.close()
 
 
-def make_env(args: argparse.Namespace) -> gym.Env:
-    """The environment that the options name, with hints where it can give them."""
+def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
+    """The environment that the options name, with what the agent needs, and hints where it can give them."""
+    from oreo_agents.agents.agent import options_for
     from oreo_agents.environments import environments, source_options
 
-    hints = {"expert": True} if args.env in HINTING else {}
-    options = source_options(args.env, args.split, args.games)
-    branches = args.agent is not None and args.select == "lookahead"
-    return environments(args.env, ENDLESS, branches=branches, **options, **hints)()
+    told = options_for(agent) if agent else {}
+    told |= {"expert": True} if args.env in HINTING else {}
+    return environments(args.env, ENDLESS, **source_options(args.env, args.split, args.games), **told)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:
@@ -92,12 +94,10 @@ def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, 
     raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
 
 
-def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
+def choose_agent(args: argparse.Namespace) -> Agent | None:
     """The agent that the options name."""
     if args.agent is None:
         return None
     from oreo_agents.agents.load import load_agent
-    from oreo_agents.terminal.watch import AgentPlayer
 
-    agent = load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature)
-    return AgentPlayer(agent, seed)
+    return load_agent(args.agent, env_id=args.env, select=args.select, k=args.k, temperature=args.temperature)

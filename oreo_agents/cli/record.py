@@ -52,38 +52,28 @@ def add_record(commands: Commands) -> None:
 
 def run_record(args: argparse.Namespace) -> int | None:
     """Record episodes to disk."""
-    from oreo_agents.collect import AGENTS, record, record_rollouts
+    from oreo_agents.agents.load import load_agent
+    from oreo_agents.agents.scripted import SCRIPTED
+    from oreo_agents.collect import record
     from oreo_agents.environments import source_options
+    from oreo_agents.schedule import Schedule
 
-    options = {
-        "env_id": args.env,
-        **source_options(args.env, args.split, args.games),
-        "episodes_per_game": args.per_game,
-        "seed": args.seed,
-        "shard": args.shard,
-        "limit": args.episodes,
-        "max_steps": args.max_steps,
-        "patience": args.patience,
-    }
-    if args.agent in AGENTS:
-        if args.temperature != 1:
-            raise ConfigurationError(
-                f"--temperature is for agents that sample; {args.agent} does not: leave it out"
-            )
-        print(record(args.agent, args.output, epsilon=args.epsilon, **options))
-    elif args.epsilon:
+    if args.agent in SCRIPTED and args.temperature != 1:
         raise ConfigurationError(
-            f"--epsilon disturbs {', '.join(AGENTS)}; {args.agent} samples: leave it out"
+            f"--temperature is for agents that sample; {args.agent} does not: leave it out"
         )
-    else:
-        from oreo_agents.agents.oreo import OreoAgent
-
-        agent = OreoAgent.from_pretrained(
-            args.agent,
-            select=args.select,
-            k=args.k,
-            temperature=args.temperature,
-            max_new_tokens=args.max_new_tokens,
-        )
-        print(record_rollouts(agent, args.output, branches=args.select == "lookahead", **options))
+    sampling = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    agent = load_agent(
+        args.agent, env_id=args.env, epsilon=args.epsilon, max_new_tokens=args.max_new_tokens, **sampling
+    )
+    recording = record(
+        agent,
+        args.output,
+        args.env,
+        schedule=Schedule(args.per_game, args.seed, args.shard, args.episodes),
+        max_steps=args.max_steps,
+        patience=args.patience,
+        **source_options(args.env, args.split, args.games),
+    )
+    print(recording)
     return None

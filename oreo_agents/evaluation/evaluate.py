@@ -18,11 +18,12 @@ from oreo_agents.dataset.store import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.results import Result, failures, summarise
-from oreo_agents.rollout import Episode, rollout
+from oreo_agents.rollout import rollout
+from oreo_agents.schedule import assign_games
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from oreo_agents.agents.agent import Agent, Decision
+    from oreo_agents.agents.agent import Agent, Assignment, Decision
 
 
 def pick_games(make_env: MakeEnv, n: int | None, seed: int = 0) -> list[int]:
@@ -56,7 +57,7 @@ def play(
         journal: keeps finished episodes; those it has are not played again. Episodes that failed for reasons
             outside the policy are not kept, so that the next run tries them again.
     """
-    episodes = [Episode(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
+    episodes = assign_games(games, seed)
     kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
     waiting = [episode for episode in episodes if episode.seed not in kept]
     played = _timed(make_env, agent, waiting, slots)
@@ -71,7 +72,9 @@ def play(
     return [kept[episode.seed] for episode in episodes]
 
 
-def _timed(make_env: MakeEnv, agent: Agent, episodes: Sequence[Episode], slots: int) -> Iterator[Trajectory]:
+def _timed(
+    make_env: MakeEnv, agent: Agent, episodes: Sequence[Assignment], slots: int
+) -> Iterator[Trajectory]:
     clock = _Clock(agent)
     for trajectory in rollout(make_env, episodes, clock, slots):
         seconds = clock.seconds.pop(trajectory.seed or 0)
@@ -83,13 +86,14 @@ class _Clock:
 
     def __init__(self, agent: Agent) -> None:
         self.agent, self.name = agent, agent.name
-        self.tokenizer_fingerprint = agent.tokenizer_fingerprint
+        self.tokenizer_fingerprint, self.needs = agent.tokenizer_fingerprint, agent.needs
         self.prepare, self.follow = agent.prepare, agent.follow
         self.seconds: dict[int, float] = {}
         self._episodes: dict[int, int] = {}
 
-    def begin(self, slots: Sequence[int], seeds: Sequence[int]) -> None:
-        self.agent.begin(slots, seeds)
+    def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
+        self.agent.begin(slots, assignments)
+        seeds = [assignment.seed for assignment in assignments]
         self._episodes.update(zip(slots, seeds, strict=True))
         self.seconds.update(dict.fromkeys(seeds, 0.0))
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.recorder import Episode
+from oreo_agents.recorder import EpisodeBuilder
 from oreo_agents.trajectory import Trajectory
 
 HUMAN = "human"
@@ -134,7 +134,7 @@ class Session:
         Args:
             tokenizer: fingerprint of the tokenizer behind the token ids that an agent's actions carry.
         """
-        episode = Episode(*self.opening, self.seed)
+        episode = EpisodeBuilder(*self.opening, self.seed)
         for step in self.steps:
             episode.add(step.action, step.observation, step.reward, step.info)
         players = list(dict.fromkeys(step.player for step in self.steps))

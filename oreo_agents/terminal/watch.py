@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oreo_agents.agents.agent import Agent
+from oreo_agents.agents.agent import Agent, Assignment
 from oreo_agents.terminal.session import Session
 from oreo_agents.trajectory import Action
 
@@ -32,6 +32,6 @@ class AgentPlayer:
         return decision.action
 
     def _catch_up(self, session: Session) -> None:
-        self.agent.begin([0], [self.seed])
+        self.agent.begin([0], [Assignment(None, self.seed)])
         for observation, info, step in zip(session.observations, session.infos, session.steps, strict=False):
             self.agent.follow([0], [observation], [info], [step.action])

@@ -7,6 +7,7 @@ from learning import OPENING, ToyRoom, random_decoder
 from oreo_envs.wrappers import OfferBranches
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.selection import Selection
@@ -18,7 +19,7 @@ from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.models.critic import Critic
-from oreo_agents.rollout import Episode, rollout
+from oreo_agents.rollout import rollout
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_trying_changes_nothing(tokenizer, policy, critic):
     assert (cost["steps"], cost["simulated_steps"]) == (4, sum(steps) / 3)
 
 
-GAMES = [Episode(game, seed=game) for game in range(3)]
+GAMES = [Assignment(game, seed=game) for game in range(3)]
 
 
 def test_looking_at_one_candidate_is_greedy(tokenizer, policy, critic):
@@ -179,7 +180,7 @@ SUMS = {"env_id": "OREO-Reasoning", "task": "chain_sum", "split": "test"}
 def test_a_plan_is_played_step_by_step_and_paid_once(tokenizer, policy, critic, select):
     agent = OreoAgent(policy, tokenizer, critic, select, k=2, max_new_tokens=6)
     agent.max_length = 120  # plans of a few steps
-    episodes = [Episode(0, 1), Episode(1, 2)]
+    episodes = [Assignment(0, 1), Assignment(1, 2)]
     one, other = (
         {e.seed: e for e in rollout(environments(max_steps=4, **SUMS), episodes, agent, slots)}
         for slots in (1, 2)
@@ -211,5 +212,5 @@ def test_after_a_step_of_somebody_else_it_plans_anew(tokenizer, policy, critic):
 
 def test_a_plan_never_outgrows_the_context(tokenizer, policy, critic):
     agent = OreoAgent(policy, tokenizer, critic, "beam", k=2, max_new_tokens=40)
-    (episode,) = rollout(environments(max_steps=50, **SUMS), [Episode(0, 1)], agent)
+    (episode,) = rollout(environments(max_steps=50, **SUMS), [Assignment(0, 1)], agent)
     assert "context of 512 tokens is full" in episode.metadata["ended"] and len(episode) > 3

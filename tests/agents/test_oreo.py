@@ -4,13 +4,14 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, ToyRoom, random_decoder
 
+from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import environments
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import Tree
 from oreo_agents.models.critic import Critic
-from oreo_agents.rollout import Episode, rollout
+from oreo_agents.rollout import rollout
 from oreo_agents.training.forward import PolicyAndCritic
 
 STORIES = (
@@ -45,7 +46,7 @@ def alone(agent, story, seed, info=None):
 
 def together(agent, stories, seeds, slots):
     agent.prepare(len(stories))
-    agent.begin(slots, seeds)
+    agent.begin(slots, [Assignment(None, seed) for seed in seeds])
     turns = [agent.act_many(slots, seen, [{}] * len(slots)) for seen in zip(*stories, strict=True)]
     return [list(episode) for episode in zip(*turns, strict=True)]
 
@@ -98,7 +99,7 @@ def test_sampling_depends_on_the_seed_alone(make):
 def test_what_was_sampled_is_what_is_trained_on(make, policy, critic, select):
     """A rollout, encoded for training, gives the trainer the log-probabilities and values of the agent."""
     agent = make(select)
-    games = [Episode(game, seed=game) for game in (0, 1, 2)]
+    games = [Assignment(game, seed=game) for game in (0, 1, 2)]
 
     def env():
         from gymnasium.wrappers import TimeLimit
@@ -251,7 +252,7 @@ def test_constrained_takes_the_likeliest_admissible_command(make, policy):
     """Scores of a tree of commands equal those of each command by itself, over turns and in a batch."""
     agent = make("constrained")
     agent.prepare(2)
-    agent.begin([0, 1], [0, 0])
+    agent.begin([0, 1], [Assignment(None, 0)] * 2)
     told = [[], []]
     for observation in STORIES[0][:3]:
         infos = [{"admissible_commands": commands} for commands in COMMANDS]
@@ -276,7 +277,7 @@ def test_constrained_best_of_k_takes_the_best_of_the_likeliest_by_v(make, critic
     agent = make("constrained_best_of_k", k=k)
     likeliest_was_not_best = 0
     agent.prepare(2)
-    agent.begin([1, 0], [0, 0])
+    agent.begin([1, 0], [Assignment(None, 0)] * 2)
     told = [[], []]
     for observation in STORIES[0]:
         infos = [{"admissible_commands": commands} for commands in COMMANDS]
@@ -320,5 +321,5 @@ def test_log_probability_weight_trades_value_against_likelihood(policy, tokenize
 def test_the_agent_in_the_package_wins_games_it_has_never_seen():
     agent = OreoAgent.from_pretrained("small", max_new_tokens=8)
     make_env = environments(split="generated_unseen")
-    episodes = rollout(make_env, [Episode(game, 0) for game in range(12)], agent, slots=12)
+    episodes = rollout(make_env, [Assignment(game, 0) for game in range(12)], agent, slots=12)
     assert sum(episode.success for episode in episodes) >= 7  # 88 % of 200

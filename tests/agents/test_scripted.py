@@ -1,7 +1,10 @@
 import gymnasium as gym
 import pytest
+from oreo_envs.alfworld.expert import SearchingExpert
 
 import oreo_agents  # noqa: F401 (registers the environments)
+from oreo_agents.agents.agent import Assignment, options_for
+from oreo_agents.agents.noise import NoisyAgent
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.errors import ConfigurationError
 
@@ -16,7 +19,7 @@ def env():
 def test_the_expert_goes_on_from_where_another_stopped(env):
     agent = ScriptedAgent("expert")
     agent.prepare(1)
-    agent.begin([0], [0])
+    agent.begin([0], [Assignment(None, 0)])
     observation, info = env.reset(seed=5)
     for _ in range(3):
         command = info["expert_plan"][0]  # knows where everything is, so it moves straight to it
@@ -32,6 +35,66 @@ def test_the_expert_goes_on_from_where_another_stopped(env):
 def test_random_needs_commands_to_choose_among():
     agent = ScriptedAgent("random")
     agent.prepare(1)
-    agent.begin([0], [0])
+    agent.begin([0], [Assignment(None, 0)])
     with pytest.raises(ConfigurationError, match="this environment lists none"):
         agent.act_many([0], ["What is 1 + 1?"], [{}])
+
+
+def test_there_are_three_of_them():
+    with pytest.raises(
+        ConfigurationError, match="no scripted agent 'wizard'; choose one of expert, shortest"
+    ):
+        ScriptedAgent("wizard")
+
+
+def test_the_expert_follows_its_style(env):
+    def walk(style):
+        agent = ScriptedAgent("expert")
+        agent.prepare(1)
+        agent.begin([0], [Assignment(5, seed=1, style=style)])
+        observation, info = env.reset(options={"game": 5})
+        ended, said = False, []
+        while not ended:
+            said.append(agent.act_many([0], [observation], [info])[0].action)
+            observation, _, terminated, truncated, info = env.step(said[-1])
+            ended = terminated or truncated
+        return said
+
+    expert, own = SearchingExpert(seed=3), []
+    observation, info = env.reset(options={"game": 5})
+    expert.reset(observation)
+    while not info["won"]:
+        own.append(expert.act(observation))
+        observation, _, _, _, info = env.step(own[-1])
+    assert walk(3) == own
+    assert len({tuple(walk(style)) for style in range(6)}) > 1
+
+
+def test_what_each_needs_to_be_told():
+    assert ScriptedAgent("expert").needs == ScriptedAgent("random").needs == {"admissible_commands"}
+    assert ScriptedAgent("shortest").needs == {"expert_plan"}
+    assert options_for(ScriptedAgent("expert", "OREO-GSM8K")) == {"expert": True}
+    assert options_for(NoisyAgent(ScriptedAgent("shortest"), 0.1)) == {"expert": True}
+    assert options_for(ScriptedAgent("expert")) == {}
+
+
+def test_noise_is_told_to_the_player_and_to_the_loop(env):
+    """A slip is played, marked, and the expert knows of it: it goes on as one who was never disturbed would not."""
+    agent = NoisyAgent(ScriptedAgent("expert"), 0.5)
+    assert agent.name == "expert-epsilon0.5"
+    shadow = SearchingExpert()
+    agent.prepare(1)
+    agent.begin([0], [Assignment(5, seed=1)])
+    observation, info = env.reset(options={"game": 5})
+    shadow.reset(observation)
+    slips = 0
+    for _ in range(30):
+        wanted = shadow.act(observation)
+        (decision,) = agent.act_many([0], [observation], [info])
+        assert (decision.action == wanted) != decision.noise
+        slips += decision.noise
+        observation, _, terminated, truncated, info = env.step(decision.action)
+        shadow.observe(decision.action, observation)
+        if terminated or truncated:
+            break
+    assert slips > 2

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from oreo_agents.agents.load import load_agent
 from oreo_agents.collect import record
 from oreo_agents.dataset import commands, load_trajectories
 from oreo_agents.dataset.verify import replay_environment, verify
 from oreo_agents.errors import DatasetError
+from oreo_agents.schedule import Schedule
 
 SEEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "valid_seen.tar.xz"
 
@@ -15,8 +17,9 @@ SEEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "v
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     path = tmp_path_factory.mktemp("verify") / "d"
-    record("expert", path, split="generated", limit=6, epsilon=0.3, progress=False)
-    record("random", path, split="generated", limit=2, max_steps=30, progress=False)
+    options = {"split": "generated", "progress": False}
+    record(load_agent("expert", epsilon=0.3), path, schedule=Schedule(limit=6), **options)
+    record(load_agent("random"), path, schedule=Schedule(limit=2), max_steps=30, **options)
     return path
 
 
@@ -162,5 +165,6 @@ def test_an_environment_that_nobody_registered_is_named(tmp_path, episode):
 
 @pytest.mark.skipif(not SEEN.is_file(), reason=f"no real games in {SEEN}")
 def test_recordings_of_real_games_happen_again(tmp_path):
-    record("shortest", tmp_path / "d", games=SEEN, limit=12, epsilon=0.2, progress=False)
+    agent = load_agent("shortest", epsilon=0.2)
+    record(agent, tmp_path / "d", schedule=Schedule(limit=12), games=SEEN, progress=False)
     assert commands.verify(tmp_path / "d") == 0

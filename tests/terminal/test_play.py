@@ -183,6 +183,26 @@ def test_an_agent_plays_and_says_what_it_believes(monkeypatch, capsys, tmp_path)
     assert trajectory.turns[0].token_ids == (1, 2)
 
 
+@pytest.mark.parametrize("agent", ["expert", "shortest", "random"])
+def test_players_without_a_model_play_here_too(agent, capsys, tmp_path):
+    command = [
+        "play",
+        "--split",
+        "generated",
+        "--seed",
+        "3",
+        "--agent",
+        agent,
+        "--max-steps",
+        "3",
+        "--pause",
+        "0",
+    ]
+    assert cli.main([*command, "--record", str(tmp_path / "d")]) == 0
+    (trajectory,) = load_trajectories(tmp_path / "d")
+    assert trajectory.agent == agent and len(trajectory) == 3
+
+
 def test_what_a_person_did_and_took_back_an_agent_learns_before_it_goes_on(session):
     agent = Believer()
     player = AgentPlayer(agent, 0)
@@ -199,12 +219,12 @@ def test_what_a_person_did_and_took_back_an_agent_learns_before_it_goes_on(sessi
 
 
 class Believer:
-    name, tokenizer_fingerprint = "believer", "fingerprint"
+    name, tokenizer_fingerprint, needs = "believer", "fingerprint", frozenset()
 
     def prepare(self, slots):
         pass
 
-    def begin(self, slots, seeds):
+    def begin(self, slots, assignments):
         self.followed = []
 
     def follow(self, slots, observations, infos, actions):

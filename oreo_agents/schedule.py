@@ -1,0 +1,85 @@
+"""What is played: which games, how often, in which order, with which seeds."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from oreo_agents.agents.agent import Assignment
+from oreo_agents.errors import ConfigurationError
+
+UNLIMITED = 100_000
+"""So many games, and no more, are played without a limit; the generated splits have a million."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All games in a random order that depends on ``seed`` alone, each once before any comes again.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+    """
+
+    episodes_per_game: int = 1
+    """How often each game is played; the searching expert searches differently each time."""
+    seed: int = 0
+    """Of everything random."""
+    shard: tuple[int, int] = (0, 1)
+    """(i, n): every n-th game, beginning with the i-th."""
+    limit: int | None = None
+    """At most this many episodes of the shard."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigurationError(f"seed is {self.seed}, it must be at least 0")
+        if not 0 <= self.shard[0] < self.shard[1]:
+            raise ConfigurationError(
+                f"shard {self.shard[0]}/{self.shard[1]}: shards of n are numbered 0/n to n-1/n"
+            )
+        if min(self.episodes_per_game, 1 if self.limit is None else self.limit) < 1:
+            raise ConfigurationError("episodes per game and limit must be at least 1")
+        if self.limit is not None and self.limit > sys.maxsize:
+            raise ConfigurationError(
+                f"limit is {self.limit:,}, more than can be counted: leave it out to play all games"
+            )
+
+    def assign(self, games: Sequence[str]) -> list[Assignment]:
+        """Every episode of the shard, in the order of play.
+
+        Args:
+            games: the names of all games.
+
+        Raises:
+            ConfigurationError: there are no games for this shard, or a million of them and no limit.
+        """
+        if self.limit is None and len(games) > UNLIMITED:
+            raise ConfigurationError(f"there are {len(games):,} games: say how many episodes to record")
+        index, count = self.shard
+        order = np.random.default_rng(self.seed).permutation(len(games))[
+            index::count
+        ]  # of up to a million games
+        if not len(order):
+            raise ConfigurationError(f"shard {index}/{count} is empty: there are {len(games)} games")
+        episodes = (
+            self._assignment(games[game], repeat)
+            for repeat in range(self.episodes_per_game)
+            for game in order
+        )
+        return list(islice(episodes, self.limit))
+
+    def _assignment(self, game: str, repeat: int) -> Assignment:
+        seed = zlib.crc32(f"{self.seed}/{game}/{repeat}".encode())
+        return Assignment(game, seed, style=self.seed + repeat)
+
+
+EVERY_GAME_ONCE = Schedule()
+
+
+def assign_games(games: Sequence[int], seed: int) -> list[Assignment]:
+    """One episode on each of ``games``, in their order; a game that stands twice is played with other randomness."""
+    return [Assignment(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
