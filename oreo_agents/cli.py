@@ -116,7 +116,7 @@ def add_demo(commands: Commands) -> None:
 
 def run_demo(args: argparse.Namespace) -> int | None:
     """Record, train and evaluate, end to end."""
-    from oreo_agents import demo
+    from oreo_agents.commands import demo
 
     return demo.run(args)
 
@@ -398,7 +398,7 @@ def add_iterate(commands: Commands) -> None:
 
 def run_iterate(args: argparse.Namespace) -> int | None:
     """Iterate."""
-    from oreo_agents import iterate
+    from oreo_agents.commands import iterate
 
     return iterate.run(args)
 
@@ -481,9 +481,9 @@ def add_bench(commands: Commands) -> None:
 
 def run_bench(args: argparse.Namespace) -> int | None:
     """Run a suite."""
-    from oreo_agents.bench import run
+    from oreo_agents.commands import bench
 
-    return run.run(args)
+    return bench.run(args)
 
 
 def add_dataset(commands: Commands) -> None:

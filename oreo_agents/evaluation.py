@@ -23,9 +23,9 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter, read_meta
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError, EngineError
+from oreo_agents.model_card import identity
 from oreo_agents.printable import printable
 from oreo_agents.rollout import Episode, rollout
-from oreo_agents.stages import identity
 from oreo_agents.statistics import wilson
 from oreo_agents.trajectory import Trajectory
 

@@ -73,9 +73,8 @@ def train(
 
     from oreo_agents.callbacks import EvaluateEvery, TrainingProgress
     from oreo_agents.chat import Chat
-    from oreo_agents.model_card import data_hash
+    from oreo_agents.model_card import data_hash, identity
     from oreo_agents.models import agent_folder, load_critic
-    from oreo_agents.stages import identity
     from oreo_agents.trainer import OreoConfig, OreoTrainer
 
     output = agent_folder(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from oreo_agents.environments import ALFWORLD
@@ -16,6 +17,10 @@ ENDLESS = ("generated", "generated_unseen")
 """Of these splits, those that have games without end: two drawings from one share none."""
 
 MATH_SPLITS = ("train", "test")
+STARTING_CHECKPOINT = Path(__file__).parents[1] / "assets" / "start"
+MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
+"""Names of models that a suite has, and what ``oreo-agents train --model`` calls them."""
+
 ALIASES = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
 
 
@@ -27,9 +32,11 @@ class GameSet:
     rooms: tuple[str, ...] = ()
     """Only games in these of ALFWorld's rooms. Rooms to judge on are left out of training."""
     limit: int | None = None
-    """At most so many, the same ones every time."""
+    """At most so many, drawn at random, the same ones every time."""
+    first: int | None = None
+    """Only the first so many: of games that are made on demand these are as good as any."""
     options: Options = field(default_factory=dict)
-    """Of the environment, as for ``gym.make``."""
+    """Of the environment, as for ``gym.make``; in ALFWorld ``games``, a folder or an archive, stands for the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,8 @@ class Method:
     """What ``iterate`` repeats: a method of this suite."""
     rounds: int = 3
     """Of ``iterate``; the first is the method itself."""
+    keep_data: bool = False
+    """Of ``iterate``: a round learns from the rollouts of all rounds so far, not from the newest alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,7 @@ class Suite:
 
     def options_of(self, method: Method) -> Options:
         """What a method is trained with; those of ``[training]`` that it makes no use of are left out."""
-        unused = unused_options(method.method)
+        unused = find_unused_options(method.method)
         shared = {key: value for key, value in self.training.items() if key not in unused}
         return {**shared, **method.options}
 
@@ -159,7 +168,7 @@ def has_critic(method: Method) -> bool:
     return method.method in METHODS and METHODS[method.method].value_loss is not None
 
 
-def unused_options(method: str) -> frozenset[str]:
+def find_unused_options(method: str) -> frozenset[str]:
     """Options that change nothing where a method of that kind is trained."""
     from oreo_agents.objectives import METHODS
 
@@ -167,17 +176,17 @@ def unused_options(method: str) -> frozenset[str]:
     return METHODS[trained].unused if trained in METHODS else frozenset()
 
 
-def trains(method: Method) -> bool:
+def is_trained(method: Method) -> bool:
     """Whether it has options to be trained with."""
     return method.method not in (*SCRIPTED, "sft", "iterate")
 
 
-def training_options(options: Options) -> dict[str, Any]:
+def name_options(options: Options) -> dict[str, Any]:
     """The options as :class:`oreo_agents.OreoConfig` calls them."""
     return {ALIASES.get(key, key): value for key, value in options.items()}
 
 
-def known(name: str, known: Any, complaint: str) -> None:
+def require_known(name: str, known: Any, complaint: str) -> None:
     """Complain about a name that is not among the known ones.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Faces of the experiments: options in, progress and tables out."""
