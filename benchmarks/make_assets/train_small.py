@@ -1,7 +1,9 @@
 """Train the agent ``small`` that the package carries, on generated rooms alone, and judge it.
 
-    python benchmarks/make_assets/train_small.py                # writes runs/small/agent; copied to oreo_agents/assets/small
+    python benchmarks/make_assets/train_small.py                # writes runs/small/agent
     python benchmarks/make_assets/train_small.py --games DIR    # judges it on the games of suite alfworld-small, too
+
+The agent is copied to ``oreo_agents/assets/small``.
 
 Imitation: 60,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
 one pass from the demo's language model. Then OREO: one pass over 4,000 episodes that this policy sampled, exploring.
@@ -14,17 +16,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from oreo_agents.bench.games import find
 from oreo_envs.alfworld.data import find_games
 
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.bench.games import find
-from oreo_agents.bench.reading import load_suite
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate, write_json
+from oreo_agents.experiments.suite import STARTING_CHECKPOINT
+from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.schedule import Schedule
 from oreo_agents.training.train import train
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from oreo_agents.cli.options import (
@@ -42,8 +43,36 @@ def add_bench(commands: Commands) -> None:
     parser.add_argument("--results", type=parse_file, metavar="FILE", help="default: results/SUITE.json")
 
 
-def run_bench(args: argparse.Namespace) -> int | None:
-    """Run a suite."""
-    from oreo_agents.bench import run
+def run_bench(args: argparse.Namespace) -> int:
+    """Run a suite, or go on with it; 1 if a part of it could not be done."""
+    from rich.console import Console
 
-    return run.run(args)
+    from oreo_agents.evaluation.evaluate import write_json
+    from oreo_agents.experiments.arenas import find_arenas
+    from oreo_agents.experiments.checks import check_suite
+    from oreo_agents.experiments.plan import Plan
+    from oreo_agents.experiments.run import run_plan
+    from oreo_agents.experiments.suite import require_known
+    from oreo_agents.experiments.suite_file import load_suite
+    from oreo_agents.report.suites import draw_plots, show_tables
+    from oreo_agents.terminal.suite_progress import SuiteScreen
+
+    console = Console(stderr=True)
+    suite = load_suite(args.suite)
+    for name in args.methods or ():
+        require_known(name, suite.methods, f"--methods: suite {suite.name} has no method")
+    given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
+    suite = replace(suite, **{key: value for key, value in given.items() if value})
+    check_suite(suite)
+    plan = Plan(suite, find_arenas(suite, args.data), args.methods or ())
+    for name, reason in plan.arenas.skipped.items():
+        console.print(f"test set {name} is skipped: {reason}", highlight=False, markup=False)
+    output = args.output or Path("runs/bench") / suite.name
+    with SuiteScreen(plan.verdicts, output, console) as screen:
+        found = run_plan(plan, output, args.jobs, screen.report)
+    path = args.results or Path("results") / f"{suite.name}.json"
+    write_json(path, found)
+    show_tables(found, Console())
+    draw_plots(found, path)
+    console.print(f"written to {path}", highlight=False, markup=False)
+    return int(bool(found["failed"]))

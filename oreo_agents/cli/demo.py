@@ -22,8 +22,39 @@ def add_demo(commands: Commands) -> None:
     add_seed(parser)
 
 
-def run_demo(args: argparse.Namespace) -> int | None:
-    """Record, train and evaluate, end to end."""
-    from oreo_agents import demo
+def run_demo(args: argparse.Namespace) -> None:
+    """Run the demo, or go on with it: record, imitate, roll out, train OREO, compare, one table."""
+    import time
 
-    return demo.run(args)
+    from rich.console import Console
+
+    from oreo_agents.environments import ALFWORLD
+    from oreo_agents.evaluation.evaluate import write_json
+    from oreo_agents.experiments import demo
+    from oreo_agents.experiments.arenas import find_arenas
+    from oreo_agents.experiments.plan import Plan
+    from oreo_agents.experiments.run import require_done, run_plan
+    from oreo_agents.report.plots import success_plot
+    from oreo_agents.report.tables import success_table
+    from oreo_agents.terminal.suite_progress import print_stages
+
+    start = time.monotonic()
+    console = Console(stderr=True)
+    suite, data = demo.choose_suite(args.env, args.games)
+    suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch)
+    output = Path(args.output or ("runs/demo" if args.env == ALFWORLD else f"runs/demo-{args.env}"))
+    plan = Plan(suite, find_arenas(suite, data), progress=True)
+    require_done(run_plan(plan, output, report=print_stages(console, output)))
+    results = demo.title_results(plan, output)
+    write_json(output / "results.json", results)
+    demo.keep_episodes(plan, output)
+    success_plot(results, output / "results.png")
+    Console().print(
+        success_table(results, title=f"{results[0]['arena']}, {results[0]['n']} games, seed {args.seed}")
+    )
+    console.print(
+        f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
+        f"The agents: {output}/seed-{args.seed}. Watch an episode: oreo-agents replay {output}/episodes",
+        highlight=False,
+        markup=False,
+    )

@@ -30,8 +30,34 @@ def add_iterate(commands: Commands) -> None:
     add_seed(parser)
 
 
-def run_iterate(args: argparse.Namespace) -> int | None:
-    """Iterate."""
-    from oreo_agents import iterate
+def run_iterate(args: argparse.Namespace) -> None:
+    """Run the rounds, or go on with them."""
+    from rich.console import Console
 
-    return iterate.run(args)
+    from oreo_agents.experiments import demo, iterate
+    from oreo_agents.experiments.arenas import find_arenas
+    from oreo_agents.experiments.run import require_done, run_plan
+    from oreo_agents.report.tables import success_table
+    from oreo_agents.terminal.suite_progress import print_stages
+
+    console = Console(stderr=True)
+    suite, data = demo.choose_suite(args.env, args.games)
+    suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes)
+    suite = iterate.iterate_suite(
+        suite,
+        args.model,
+        args.method,
+        args.iterations,
+        keep_data=args.keep_data,
+        rollouts=args.rollouts,
+        max_steps=args.max_steps,
+    )
+    plan = iterate.plan_rounds(suite, find_arenas(suite, data), progress=True)
+    iterate.claim_folder(args.output, plan)
+    report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
+    require_done(run_plan(plan, args.output, report=report))
+    results = iterate.number_results(plan, args.output)
+    title = f"{results[0]['arena']}, {results[0]['n']} games, seed {args.seed}"
+    Console().print(success_table(results, title=title))
+    newest = plan.agent(iterate.ITERATED, args.seed).name
+    console.print(f"The newest policy: {args.output / newest}", highlight=False, markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from oreo_agents.language.chat import EncodedEpisode
@@ -56,3 +57,13 @@ def data_hash(episodes: Iterable[EncodedEpisode]) -> str:
         for episode in episodes
     )
     return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def identity(model: str | Path) -> str:
+    """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
+    digest = hashlib.sha256()
+    files = sorted(Path(model).rglob("*.safetensors"))
+    for path in files:
+        with path.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest() if files else str(model)

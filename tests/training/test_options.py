@@ -13,10 +13,10 @@ from learning import EPISODES
 from transformers import HfArgumentParser, TrainingArguments
 
 from oreo_agents import cli
-from oreo_agents.bench.checks import check
-from oreo_agents.bench.reading import parse
 from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.checks import check_suite
+from oreo_agents.experiments.suite_file import parse_suite
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.layouts import LAYOUTS
@@ -78,7 +78,7 @@ def test_a_new_option_takes_one_field(tmp_path):
     assert given_options(parser.parse_args(["--dropout", "0.2"]), table) == {"dropout": 0.2}
     assert "share of the states that are dropped; default: 0.1" in " ".join(parser.format_help().split())
     with pytest.raises(ConfigurationError, match=r"dropout is 2, it must be between 0 and 1"):
-        table["dropout"].check(2)
+        table["dropout"].check_suite(2)
     assert "dropout" in unused_options("sft", table) and "dropout" not in unused_options("oreo", table)
     assert table["dropout"].card
 
@@ -110,14 +110,14 @@ def test_what_cannot_be_is_refused_everywhere(option, tmp_path, capsys):
 
 
 def suite(**tables):
-    return parse(
+    return parse_suite(
         {"train": {"split": "generated"}, "test": {"t": {"split": "generated_unseen"}}, **tables}, "s"
     )
 
 
 def test_suites_know_every_option_by_both_names():
     training = {name: other_value(option) for name, option in OPTIONS.items() if option.kind is not str}
-    check(suite(training=training))
+    check_suite(suite(training=training))
     for option in OPTIONS.values():
         name = option.alias or option.name
         value = "linear" if option.kind is str and not option.choices else other_value(option)

@@ -1,4 +1,4 @@
-"""What the stages of a suite do: each turns folders into a folder. Settings first, then the places of a stage.
+"""What the stages of an experiment do: each turns folders into a folder. Settings first, then a stage's places.
 
 Episodes are trained on in the order of their seeds, which is random but always the same, so that rollouts that were
 interrupted and continued give the agent that they would have given.
@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 from oreo_agents.agents.agent import options_for
 from oreo_agents.agents.load import load_agent
-from oreo_agents.bench.games import Found
+from oreo_agents.agents.selection import Select
+from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate, write_json
 from oreo_agents.evaluation.results import Result, summarise
+from oreo_agents.experiments.arenas import Arena
 from oreo_agents.schedule import Schedule
+from oreo_agents.training.options import known_as
 from oreo_agents.trajectory import Trajectory
 
 COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
@@ -42,7 +44,7 @@ class Plays:
         """For :func:`oreo_agents.collect.record`, over so many games."""
         per_game = self.per_game if self.episodes is None else ceil(self.episodes / games)
         schedule = Schedule(per_game, self.seed, limit=self.episodes)
-        return {"schedule": schedule, "max_steps": self.max_steps, "progress": False}
+        return {"schedule": schedule, "max_steps": self.max_steps}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Trial:
     """How an agent is judged."""
 
     label: str
-    select: str
+    select: Select
     k: int
     step_limits: tuple[int, ...]
     seed: int
@@ -71,33 +73,32 @@ class Trial:
     logprob_weight: float = 0.0
 
 
-def demonstrate(games: Found, plays: Plays, epsilon: float, path: Path) -> None:
+def record_demonstrations(
+    arena: Arena, plays: Plays, epsilon: float, path: Path, *, progress: bool = False
+) -> None:
     """The expert's episodes."""
-    from oreo_agents.collect import record
-
-    expert = load_agent("expert", env_id=games.env_id, epsilon=epsilon)
-    record(expert, path, games.env_id, **plays.options(len(games.indices)), **games.options)
-
-
-def adopt(model: str, path: Path) -> None:
-    """The model as it is, as an agent's folder."""
-    from oreo_agents.models.agent_folder import load_policy, save_agent
-
-    save_agent(path, *load_policy(model), method="none")
+    expert = load_agent("expert", env_id=arena.env_id, epsilon=epsilon)
+    options = plays.options(len(arena.indices))
+    record(expert, path, arena.env_id, progress=progress, **options, **arena.options)
 
 
-def imitate(model: str, fit: Fit, path: Path, *data: Path) -> None:
+def adopt_model(model: str, path: Path) -> None:
+    """The model as it is, with its critic if it has one, as an agent's folder."""
+    from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+
+    policy, tokenizer = load_policy(model)
+    save_agent(path, policy, tokenizer, load_critic(model, policy), method="none")
+
+
+def imitate_expert(model: str, fit: Fit, path: Path, *data: Path, progress: bool = False) -> None:
     """The start of all methods: a model that imitates the expert."""
-    _train(fit, path, model, data, fit.options)
+    _train(fit, path, model, data, fit.options, progress)
 
 
-def train(fit: Fit, path: Path, start: Path, data: Path, choice: Path | None = None) -> None:
-    """A method, with the options that a sweep has chosen if there was one."""
-    _train(fit, path, start, [data], {**fit.options, **_chosen(choice)})
-
-
-def continue_imitation(fit: Fit, shown: int, path: Path, start: Path, rollouts: Path, *needs: Path) -> None:
-    """As many more updates on the demonstrations as another method makes on the rollouts.
+def continue_imitation(
+    fit: Fit, shown: int, path: Path, start: Path, rollouts: Path, *needs: Path, progress: bool = False
+) -> None:
+    """As many more optimizer steps on the demonstrations as another method makes on the rollouts.
 
     Args:
         fit: how.
@@ -106,43 +107,71 @@ def continue_imitation(fit: Fit, shown: int, path: Path, start: Path, rollouts: 
         start: it starts from this agent.
         rollouts: the other method learns from these.
         needs: see ``shown``.
+        progress: show it.
     """
     demonstrations, choice = needs[:shown], next(iter(needs[shown:]), None)
-    options = {**fit.options, **_chosen(choice)}
+    options = {**fit.options, **_read_choice(choice)}
     episodes = len(load_trajectories(rollouts))
-    updates = _updates(options, min(episodes, fit.episodes or episodes))
-    _train(replace(fit, episodes=None), path, start, demonstrations, {**options, "max_steps": updates})
+    updates = count_updates(options, min(episodes, fit.episodes or episodes))
+    whole = replace(fit, episodes=None)
+    _train(whole, path, start, demonstrations, {**options, "max_steps": updates}, progress)
 
 
-def roll_out(
-    games: Found, plays: Plays, patience: int | None, temperature: float, path: Path, policy: Path
+def train_method(
+    fit: Fit, rounds: int, path: Path, start: Path, *needs: Path, progress: bool = False
+) -> None:
+    """A method on rollouts, with the options that a sweep has chosen if there was one.
+
+    Args:
+        fit: how.
+        rounds: how many of ``needs``, the first, are rollouts; a sweep's choice may follow them.
+        path: of the new agent.
+        start: it starts from this agent.
+        needs: see ``rounds``.
+        progress: show it.
+    """
+    rollouts, choice = needs[:rounds], next(iter(needs[rounds:]), None)
+    _train(fit, path, start, rollouts, {**fit.options, **_read_choice(choice)}, progress)
+
+
+def roll_out_policy(
+    arena: Arena,
+    plays: Plays,
+    patience: int | None,
+    temperature: float,
+    path: Path,
+    policy: Path,
+    *,
+    progress: bool = False,
 ) -> None:
     """A policy's own sampled episodes, on training games."""
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.collect import record
 
     agent = OreoAgent.from_pretrained(
         policy, select="sample", temperature=temperature, max_new_tokens=plays.max_new_tokens, name="policy"
     )
-    options = {**plays.options(len(games.indices)), "slots": plays.slots, "patience": patience}
-    record(agent, path, games.env_id, **options, **games.options)
+    options = {**plays.options(len(arena.indices)), "slots": plays.slots, "patience": patience}
+    record(agent, path, arena.env_id, progress=progress, **options, **arena.options)
 
 
-def judge(games: Found, trial: Trial, path: Path, agent: Path, critic: Path | None = None) -> None:
-    """An agent's success on a set of games, with another agent's critic where one is given."""
+def judge_agent(
+    arena: Arena, trial: Trial, path: Path, agent: Path, critic: Path | None = None, *, progress: bool = False
+) -> None:
+    """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
     branches = trial.select == "lookahead"
-    _judge(games, trial, path, _agent(trial, agent, critic), {**games.options, "branches": branches})
+    options = {**arena.options, "branches": branches}
+    _judge(arena, trial, path, _load_agent(trial, agent, critic), options, progress)
 
 
-def judge_scripted(games: Found, trial: Trial, name: str, path: Path) -> None:
+def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, progress: bool = False) -> None:
     """A scripted player's success on a set of games."""
     from oreo_agents.agents.scripted import ScriptedAgent
 
-    agent = ScriptedAgent(name, games.env_id)
-    _judge(games, trial, path, agent, {**games.options, **options_for(agent)})
+    agent = ScriptedAgent(name, arena.env_id)
+    _judge(arena, trial, path, agent, {**arena.options, **options_for(agent)}, progress)
 
 
-def choose(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:
+def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:
     """The first of the trials with the highest success on the dev games; all are recorded."""
     results = [json.loads((verdict / "result.json").read_text())["results"][0] for verdict in verdicts]
     rates = [result["success_rate"] for result in results]
@@ -157,13 +186,12 @@ def choose(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> 
 # ---------------------------------------------------------------------------------------------- details
 
 
-def _chosen(choice: Path | None) -> dict[str, Any]:
-    from oreo_agents.training.options import known_as
-
+def _read_choice(choice: Path | None) -> dict[str, Any]:
+    """What a sweep has chosen, if there was one."""
     return {} if choice is None else known_as(json.loads(choice.read_text())["options"])
 
 
-def _updates(options: Mapping[str, Any], episodes: int) -> int:
+def count_updates(options: Mapping[str, Any], episodes: int) -> int:
     """Optimizer steps that a training makes on so many episodes."""
     if (steps := options.get("max_steps", -1)) > 0:
         return steps
@@ -172,16 +200,27 @@ def _updates(options: Mapping[str, Any], episodes: int) -> int:
     return ceil(options.get("num_train_epochs", 1.0) * each)
 
 
-def _train(fit: Fit, path: Path, start: str | Path, data: Sequence[Path], options: Mapping[str, Any]) -> None:
+def _train(
+    fit: Fit,
+    path: Path,
+    start: str | Path,
+    data: Sequence[Path],
+    options: Mapping[str, Any],
+    progress: bool,
+) -> None:
     from oreo_agents.training.train import train
 
+    episodes = read_episodes(data)[: fit.episodes]
+    train(fit.method, episodes, start, path, progress=progress, **{"seed": fit.seed, **options})
+
+
+def read_episodes(data: Sequence[Path]) -> list[Trajectory]:
+    """The episodes of some datasets in the order of their seeds, however they were written."""
     episodes = [episode for folder in data for episode in load_trajectories(folder)]
-    episodes.sort(key=lambda episode: (episode.seed or 0, episode.game))
-    episodes = list(islice(episodes, fit.episodes))
-    train(fit.method, episodes, start, path, **{"seed": fit.seed, **options})
+    return sorted(episodes, key=lambda episode: (episode.seed or 0, episode.game))
 
 
-def _agent(trial: Trial, path: Path, critic: Path | None) -> Any:
+def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Any:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.models.agent_folder import load_critic
 
@@ -201,38 +240,40 @@ def _agent(trial: Trial, path: Path, critic: Path | None) -> Any:
     return OreoAgent(alone.policy, alone.chat.tokenizer, lent and lent.float().to(device), **options)
 
 
-def _judge(games: Found, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any]) -> None:
+def _judge(
+    arena: Arena, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any], progress: bool
+) -> None:
     from oreo_agents.dataset.store import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
 
-    make_env = environments(games.env_id, max(trial.step_limits), **options)
-    with TrajectoryWriter(path / "episodes", dialect=games.dialect) as journal:
+    make_env = environments(arena.env_id, max(trial.step_limits), **options)
+    with TrajectoryWriter(path / "episodes", dialect=arena.dialect) as journal:
         _, episodes = evaluate(
-            make_env, agent, games.indices, trial.label, trial.seed, trial.slots, False, journal
+            make_env, agent, arena.indices, trial.label, trial.seed, trial.slots, progress, journal
         )
     beliefs = Beliefs()
     for episode in episodes:
         beliefs.add(episode)
     calibration = [asdict(one) for one in beliefs.calibration()]
-    results = [at_limit(episodes, limit, trial) for limit in trial.step_limits]
+    results = [summarise_at_limit(episodes, limit, trial) for limit in trial.step_limits]
     fingerprint = agent.tokenizer_fingerprint
     write_json(path / "result.json", {"results": results, "calibration": calibration, "prompt": fingerprint})
 
 
-def at_limit(episodes: Sequence[Trajectory], limit: int, trial: Trial) -> Result:
+def summarise_at_limit(episodes: Sequence[Trajectory], limit: int, trial: Trial) -> Result:
     """The result with a step limit, from episodes that were played to the largest of them.
 
     A policy does not know the limit, so its first steps are those that it would have taken. What an episode cost is
     known of the whole episode alone, and is left out where that was longer.
     """
-    result = summarise([cut(episode, limit) for episode in episodes], trial.label)
+    result = summarise([cut_episode(episode, limit) for episode in episodes], trial.label)
     if limit < max(trial.step_limits):
         for key in COSTS:
             result.pop(key)
     return {**result, "max_steps": limit}
 
 
-def cut(episode: Trajectory, limit: int) -> Trajectory:
+def cut_episode(episode: Trajectory, limit: int) -> Trajectory:
     """The episode's first ``limit`` steps; one that did not end by itself within them is not won."""
     if episode.terminated and len(episode) <= limit:
         return episode

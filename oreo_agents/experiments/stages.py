@@ -21,8 +21,6 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from oreo_agents.errors import OreoError
 
 Event = Literal["reused", "started", "done", "failed"]
@@ -50,20 +48,24 @@ class Stage:
         return hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
 
 
+Report = Callable[[Stage, Event, float], None]
+"""Is told what happens to which stage, and how many seconds it took."""
+
+
+def ignore_events(stage: Stage, event: Event, seconds: float) -> None:
+    """A report to nobody."""
+
+
 class Stages:
     """Runs stages once each and remembers them in the output folder.
 
     Args:
         output: folder of the run.
-        console: where progress goes.
-        report: is told what happens to which stage, and how many seconds it took; by default the console is.
+        report: is told how it goes.
     """
 
-    def __init__(
-        self, output: Path, console: Console, report: Callable[[Stage, Event, float], None] | None = None
-    ) -> None:
-        self.output, self.console = output, console
-        self.report = report or self._print
+    def __init__(self, output: Path, report: Report = ignore_events) -> None:
+        self.output, self.report = output, report
         self._known: set[str] = set()
 
     def path(self, stage: Stage) -> Path:
@@ -76,7 +78,7 @@ class Stages:
         Raises:
             OreoError: one of them could not be done.
         """
-        for one in in_order([stage]):
+        for one in order_stages([stage]):
             if not self._reusable(one):
                 self._finish(one, _timed(*self._begin(one)))
         return self.path(stage)
@@ -86,7 +88,7 @@ class Stages:
 
         What needs a stage that failed is not done; everything else is.
         """
-        waiting = [stage for stage in in_order(stages) if not self._reusable(stage)]
+        waiting = [stage for stage in order_stages(stages) if not self._reusable(stage)]
         undone = {stage.name for stage in waiting}
         failed: dict[str, str] = {}
         with _workers(jobs) as submit:
@@ -111,7 +113,7 @@ class Stages:
 
     def times(self, stages: Iterable[Stage]) -> dict[str, dict[str, Any]]:
         """Seconds that each finished stage took, and whether it was interrupted: then only of its last part."""
-        marks = {stage.name: self._mark(stage) for stage in in_order(stages)}
+        marks = {stage.name: self._mark(stage) for stage in order_stages(stages)}
         return {
             name: {"seconds": mark["seconds"], "interrupted": mark["interrupted"]}
             for name, mark in marks.items()
@@ -160,14 +162,8 @@ class Stages:
         )
         partial.replace(path)
 
-    def _print(self, stage: Stage, event: Event, seconds: float) -> None:
-        if event == "reused":
-            self.console.print(f"[dim]{stage.name}: reusing {self.path(stage)}[/dim]", highlight=False)
-        elif event == "done":
-            self.console.print(f"{stage.name}: {seconds:.0f} s", highlight=False)
 
-
-def in_order(stages: Iterable[Stage]) -> list[Stage]:
+def order_stages(stages: Iterable[Stage]) -> list[Stage]:
     """The stages and all they need, each once and after what it needs; the given order where that is free."""
     ordered: dict[str, Stage] = {}
 

@@ -1,6 +1,5 @@
 """What a change invalidates, what a crash leaves, and what runs beside what."""
 
-import io
 import os
 import signal
 import subprocess
@@ -10,10 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from oreo_agents.errors import OreoError
-from oreo_agents.stages import Stage, Stages, in_order
+from oreo_agents.experiments.stages import Stage, Stages, order_stages
 
 
 def write(text, path, *needed):
@@ -38,9 +36,7 @@ def diamond(left="l"):
 
 def stages(output):
     events = []
-    return Stages(
-        output, Console(file=io.StringIO()), lambda one, event, _: events.append((one.name, event))
-    ), events
+    return Stages(output, lambda one, event, _: events.append((one.name, event))), events
 
 
 def test_a_stage_gets_what_it_needs_and_each_is_done_once(tmp_path):
@@ -59,13 +55,13 @@ def test_a_change_redoes_what_depends_on_it_and_nothing_else(tmp_path):
 def test_a_new_stage_leaves_the_digests_of_the_others_alone():
     end = diamond()
     beside = stage("beside", "b", [end.needs[0]])
-    assert [s.digest for s in in_order([beside, end]) if s.name == "end"] == [end.digest]
+    assert [s.digest for s in order_stages([beside, end]) if s.name == "end"] == [end.digest]
     assert end.digest != diamond(left="L").digest
 
 
 def test_two_stages_in_one_place_are_refused():
     with pytest.raises(ValueError, match="two different stages are called 'a'"):
-        in_order([stage("a", "1"), stage("a", "2")])
+        order_stages([stage("a", "1"), stage("a", "2")])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -124,11 +120,11 @@ def linger(path):
 
 def test_workers_die_with_a_killed_run(tmp_path):
     script = (
-        "import io, sys; from pathlib import Path; from rich.console import Console\n"
+        "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_stages import linger; from oreo_agents.stages import Stage, Stages\n"
+        "from test_stages import linger; from oreo_agents.experiments.stages import Stage, Stages\n"
         "if __name__ == '__main__':\n"
-        "    stages = Stages(Path(sys.argv[1]), Console(file=io.StringIO()))\n"
+        "    stages = Stages(Path(sys.argv[1]))\n"
         "    stages.run_all([Stage(str(i), None, linger) for i in range(2)], jobs=2)\n"
     )
     (tmp_path / "run.py").write_text(script)

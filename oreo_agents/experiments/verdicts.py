@@ -1,4 +1,4 @@
-"""From verdicts to a table: runs with Wilson's interval, means over seeds, paired differences.
+"""What is judged, and from verdicts to a table: runs with Wilson's interval, means over seeds, paired differences.
 
 Pure functions of what the stages left; nothing here plays or trains.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from oreo_agents.agents.selection import CONSTRAINED
-from oreo_agents.bench.plan import Verdict
+from oreo_agents.agents.selection import CONSTRAINED, Select, Selection
 from oreo_agents.evaluation.results import Result
 from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson
+from oreo_agents.experiments.stages import Stage
 
 AVERAGED = (
     "invalid_action_rate",
@@ -31,6 +32,29 @@ BASELINES = ("sft", "rejection")
 
 CLOCKS = ("seconds_per_episode", "seconds_per_decision", "stages")
 """What two runs of the same suite may differ in."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement to be made: of which method, trained with which seed, where and how."""
+
+    method: str
+    seed: int
+    test: str
+    select: Select
+    k: int
+    stage: Stage
+    round: int | None = None
+    """Of an iterated method, where it is not the last."""
+
+    @property
+    def label(self) -> str:
+        """The policy and how it chooses."""
+        return (
+            self.method
+            if self.select == "greedy"
+            else f"{self.method} {Selection(self.select, self.k).title}"
+        )
 
 
 def read_runs(verdicts: Sequence[Verdict], folder: Path) -> list[Result]:
@@ -53,12 +77,12 @@ def read_verdict(verdict: Verdict, folder: Path) -> Iterator[Result]:
         yield {**about, **result, "method": verdict.label, "won": won, "games": games, **calibration}
 
 
-def table(runs: Sequence[Result]) -> list[Result]:
+def average_runs(runs: Sequence[Result]) -> list[Result]:
     """One row per test set, step limit, policy and search: the mean over seeds with its bootstrap interval."""
     return [_row(list(group)) for group in _grouped(run for run in runs if run["round"] is None)]
 
 
-def rounds(runs: Sequence[Result]) -> list[Result]:
+def average_rounds(runs: Sequence[Result]) -> list[Result]:
     """Rows of iterated methods, without search: one per round, the last one included."""
     iterated = {run["policy"] for run in runs if run["round"] is not None}
     chosen = [run for run in runs if run["policy"] in iterated and run["select"] == "greedy"]
@@ -67,7 +91,7 @@ def rounds(runs: Sequence[Result]) -> list[Result]:
     return [_row(list(group)) for group in _grouped(sorted(numbered, key=lambda run: run["round"]))]
 
 
-def differences(runs: Sequence[Result]) -> list[dict[str, Any]]:
+def compare_rows(runs: Sequence[Result]) -> list[dict[str, Any]]:
     """Success of one row minus another's on the same games and seeds, with bootstrap over both.
 
     Every row is compared with the baselines, and what is not greedy with the policy alone. Who is told the admissible
@@ -83,11 +107,11 @@ def differences(runs: Sequence[Result]) -> list[dict[str, Any]]:
             how = alone if other == policy else told
             against = rows.get((test, limit, other, how, 1, None))
             if against is not None and against is not group:
-                found.append(_difference(group, against))
+                found.append(_compare_rows(group, against))
     return found
 
 
-def difference(a: Sequence[Result], b: Sequence[Result]) -> Difference:
+def compare_runs(a: Sequence[Result], b: Sequence[Result]) -> Difference:
     """Paired over games and seeds; runs are matched by their seeds.
 
     Raises:
@@ -99,18 +123,18 @@ def difference(a: Sequence[Result], b: Sequence[Result]) -> Difference:
     return paired_difference(_won(a), _won(b))
 
 
-def without_games(runs: Sequence[Result]) -> tuple[list[Result], dict[str, list[str]]]:
+def separate_games(runs: Sequence[Result]) -> tuple[list[Result], dict[str, list[str]]]:
     """The runs without their lists of games, and each test set's list once."""
     games = {run["test"]: run["games"] for run in runs}
     return [{key: value for key, value in run.items() if key != "games"} for run in runs], games
 
 
-def _difference(a: Sequence[Result], b: Sequence[Result]) -> dict[str, Any]:
+def _compare_rows(a: Sequence[Result], b: Sequence[Result]) -> dict[str, Any]:
     seeds = sorted({run["seed"] for run in a} & {run["seed"] for run in b})
     a, b = ([run for run in group if run["seed"] in seeds] for group in (a, b))
     about = {"test": a[0]["test"], "max_steps": a[0]["max_steps"], "a": a[0]["method"], "b": b[0]["method"]}
     about |= {"policies": [a[0]["policy"], b[0]["policy"]]}
-    found = difference(a, b)
+    found = compare_runs(a, b)
     return {**about, "seeds": seeds, "mean": found.mean, "interval95": [found.low, found.high]}
 
 
@@ -130,7 +154,7 @@ def _row(group: Sequence[Result]) -> Result:
         "interval95": [over_all.low, over_all.high] if len(group) > 1 else list(wilson(successes, n)),
         **averaged,
         "mean_steps_success": _mean_steps_success(group),
-        "by_task_type": by_task_type(group),
+        "by_task_type": count_by_task_type(group),
     }
 
 
@@ -140,7 +164,7 @@ def _mean_steps_success(group: Sequence[Result]) -> float:
     return sum(run["mean_steps_success"] * run["successes"] for run in group) / max(won, 1)
 
 
-def by_task_type(group: Sequence[Result]) -> dict[str, dict[str, int]]:
+def count_by_task_type(group: Sequence[Result]) -> dict[str, dict[str, int]]:
     """Episodes and successes of each task type, over several results."""
     counts: dict[str, dict[str, int]] = {}
     for run in group:

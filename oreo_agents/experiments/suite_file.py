@@ -13,8 +13,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from oreo_agents.bench.checks import check
-from oreo_agents.bench.suite import (
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.checks import check_suite
+from oreo_agents.experiments.suite import (
     Demonstrations,
     GameSet,
     Method,
@@ -23,9 +24,8 @@ from oreo_agents.bench.suite import (
     Search,
     Suite,
     Sweep,
-    known,
+    require_known,
 )
-from oreo_agents.errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -39,15 +39,25 @@ def load_suite(name: str) -> Suite:
     Raises:
         ConfigurationError: there is none, or it says something that cannot be.
     """
-    path = _suite_path(name)
+    path = _find_suite(name)
+    return parse_suite(_read_tables(path), path.stem)
+
+
+def _read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a suite's file; those it does not have itself are those of the suite that it names as ``base``."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    return parse(table, path.stem)
+    base = tables.pop("base", None)
+    if base is None:
+        return tables
+    if not isinstance(base, str) or _find_suite(base) == path:
+        raise ConfigurationError(f"{path}: base = {base!r} must name another suite")
+    return {**_read_tables(_find_suite(base)), **tables}
 
 
-def parse(table: Options, name: str) -> Suite:
+def parse_suite(table: Options, name: str) -> Suite:
     """A suite from the values of its file.
 
     Raises:
@@ -70,26 +80,26 @@ def parse(table: Options, name: str) -> Suite:
     if "sweep" in values:
         values["sweep"] = _sweep(values["sweep"])
     suite = _read(Suite, {**values, "name": name, "tests": tests, "methods": methods}, f"suite {name}")
-    check(suite)
+    check_suite(suite)
     return suite
 
 
-def _suite_path(name: str) -> Path:
+def _find_suite(name: str) -> Path:
     if name.endswith(".toml"):
         if not Path(name).is_file():
             raise ConfigurationError(
-                f"there is no suite {name}; give a file, or a name: {', '.join(names())}"
+                f"there is no suite {name}; give a file, or a name: {', '.join(list_suites())}"
             )
         return Path(name)
     for folder in FOLDERS:
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"
     raise ConfigurationError(
-        f"there is no suite {name!r}; choose {', '.join(names())}, or give a file that ends in .toml"
+        f"there is no suite {name!r}; choose {', '.join(list_suites())}, or give a file that ends in .toml"
     )
 
 
-def names() -> list[str]:
+def list_suites() -> list[str]:
     """The suites that come with the package."""
     return sorted({file.stem for folder in FOLDERS for file in folder.glob("*.toml")})
 
@@ -123,7 +133,7 @@ def _read(kind: type[T], table: Any, where: str) -> T:
     hints = get_type_hints(kind)
     values = {}
     for key, value in table.items():
-        known(key, hints, f"{where} has no key")
+        require_known(key, hints, f"{where} has no key")
         if not _fits(value, hints[key]):
             raise ConfigurationError(f"{where}: {key} = {value!r} is of the wrong type")
         values[key] = tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What one sees while a suite runs: the numbers so far, and what is at work. Without a terminal: a line a stage."""
+"""What one sees while an experiment runs: a line a stage; of a suite the numbers so far, and what is at work."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.bench.plan import Verdict
-from oreo_agents.bench.results import read_verdict
-from oreo_agents.stages import Event, Stage
+from oreo_agents.experiments.stages import Event, Report, Stage
+from oreo_agents.experiments.verdicts import Verdict, read_verdict
 
 SHOWN = 3
 """Running stages that fit below the table."""
 
 
-class Screen:
-    """A live table of verdicts on the console.
+def print_stages(console: Console, output: Path) -> Report:
+    """A report that prints what is reused, where it is in the output folder, and how long the rest has taken."""
+
+    def report(stage: Stage, event: Event, seconds: float) -> None:
+        if event == "reused":
+            console.print(Text(f"{stage.name}: reusing {output / stage.name}", style="dim"))
+        elif event == "done":
+            console.print(Text(f"{stage.name}: {seconds:.0f} s"))
+
+    return report
+
+
+class SuiteScreen:
+    """A live table of verdicts on the console; without a terminal a line a stage.
 
     Args:
         verdicts: all that will be made.
@@ -37,7 +48,7 @@ class Screen:
         self.done = 0
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> SuiteScreen:
         if self.console.is_terminal:
             self._live.start()
         return self

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from oreo_agents.bench.reading import load_suite, names, parse
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.suite_file import list_suites, load_suite, parse_suite
 from oreo_agents.training.options import known_as
 
 BASE = {
@@ -29,7 +29,7 @@ def changed(**tables):
 
 
 def test_the_suites_that_come_with_the_package_can_be_read():
-    assert set(names()) == {
+    assert set(list_suites()) == {
         "smoke",
         "alfworld-small",
         "alfworld-generated",
@@ -37,22 +37,25 @@ def test_the_suites_that_come_with_the_package_can_be_read():
         "math-procedural",
         "gsm8k",
         "math500",
+        "whole-path",
+        "whole-path-real",
+        "whole-path-math",
     }
-    for name in names():
+    for name in list_suites():
         suite = load_suite(name)
         assert suite.name == name and suite.summary and {"sft", "rejection", "oreo"} <= set(suite.methods)
 
 
 def test_rooms_to_judge_on_are_left_out_of_training():
-    assert parse(BASE, "s").left_out() == ("11", "17", "8")
-    apart = parse(
+    assert parse_suite(BASE, "s").left_out() == ("11", "17", "8")
+    apart = parse_suite(
         changed(train={"split": "generated"}, test={"rooms": {"split": "train", "rooms": ["11"]}}), "s"
     )
     assert apart.left_out() == ()
 
 
 def test_a_method_has_the_common_options_and_its_own():
-    suite = parse(changed(training={"epochs": 2, "critic_warmup": 0.25, "beta": 0.1}), "s")
+    suite = parse_suite(changed(training={"epochs": 2, "critic_warmup": 0.25, "beta": 0.1}), "s")
     assert suite.options_of(suite.methods["oreo"]) == {"epochs": 2, "critic_warmup": 0.25, "beta": 0.05}
     assert suite.options_of(suite.methods["rejection"]) == {"epochs": 2}  # no critic, no soft return
     assert known_as({"epochs": 2, "beta": 0.1}) == {"num_train_epochs": 2, "beta": 0.1}
@@ -87,28 +90,33 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
         ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),
         ({"demonstrations": {"episodes": 0, "generated": 5}}, r"\[demonstrations\] generated"),
+        ({"methods": {"oreo": {"keep_data": True}}}, "of and keep_data belong to"),
+        (
+            {"environment": "OREO-GSM8K", "train": {"first": 9}, "dev": {"split": "test", "rooms": []}},
+            "first: some of the games",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(change, message):
     with pytest.raises(ConfigurationError, match=message):
-        parse(changed(**change), "s")
+        parse_suite(changed(**change), "s")
 
 
 def test_games_are_generated_for_alfworld_alone():
     suite = changed(demonstrations={"generated": 5})
     suite["test"] = {"rooms": {"split": "train", "rooms": ["2", "13"]}}
-    assert parse(suite, "s").demonstrations.generated == 5
+    assert parse_suite(suite, "s").demonstrations.generated == 5
     suite |= {"environment": "OREO-GSM8K", "test": {"test": {"split": "test"}}}
     suite.pop("dev")
     with pytest.raises(ConfigurationError, match=r"\[demonstrations\] generated"):
-        parse(suite, "s")
+        parse_suite(suite, "s")
 
 
 def test_a_sweep_needs_games_of_its_own():
     suite = changed(sweep={"trials": {"oreo": [{"beta": 1}]}})
     del suite["dev"]
     with pytest.raises(ConfigurationError, match=r"needs \[dev\]"):
-        parse(suite, "s")
+        parse_suite(suite, "s")
 
 
 def test_unknown_suites_and_broken_files(tmp_path):

@@ -7,25 +7,25 @@ from dataclasses import fields
 from oreo_envs.alfworld.generator import rooms
 
 from oreo_agents.agents.selection import SEARCHES
-from oreo_agents.bench.suite import (
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.suite import (
     ENDLESS,
     MATH_SPLITS,
     SCRIPTED,
     SPLITS,
     Options,
     Suite,
+    find_unused_options,
     has_critic,
-    known,
-    trains,
-    unused_options,
+    is_trained,
+    require_known,
 )
-from oreo_agents.environments import ALFWORLD
-from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import OPTIONS, known_as
 
 
-def check(suite: Suite) -> None:
+def check_suite(suite: Suite) -> None:
     """Raise ConfigurationError for anything that cannot be, or would be no honest test."""
     _check_games(suite)
     _check_amounts(suite)
@@ -46,14 +46,14 @@ def _check_games(suite: Suite) -> None:
                 f"{where}: valid_train is a part of the training games, and winning them says nothing: "
                 "use valid_seen, valid_unseen, or rooms left out of train"
             )
-        known(games.split, SPLITS.get(suite.environment, MATH_SPLITS), f"{where}: there is no split")
+        require_known(games.split, SPLITS.get(suite.environment, MATH_SPLITS), f"{where}: there is no split")
     for where, games in judged.items():
         if games.split == suite.train.split and not games.rooms:
             raise ConfigurationError(
                 f"{where}: the games of {games.split} are trained on; use another split, or name the rooms "
                 "that are to be left out of training"
             )
-    if suite.dev and suite.dev.split not in ENDLESS:
+    if suite.dev and (suite.dev.split not in ENDLESS or suite.dev.first):
         for name, games in suite.tests.items():
             if games.split == suite.dev.split and not (games.rooms and suite.dev.rooms):
                 raise ConfigurationError(
@@ -81,6 +81,10 @@ def _check_amounts(suite: Suite) -> None:
             raise ConfigurationError(
                 f"suite {suite.name}: {name} {list(given)} would count the same runs twice"
             )
+    if suite.train.first and suite.environment != ALFWORLD:
+        raise ConfigurationError(
+            "[train] first: some of the games can be chosen in ALFWorld only; give episodes instead"
+        )
     if suite.demonstrations.generated:
         _check_generated(suite)
     _check_options("[sft]", suite.sft, "sft")
@@ -106,13 +110,13 @@ def _check_options(where: str, options: Options, method: str = "") -> None:
     """That they exist and can be so, and that the method they are given to makes use of them."""
     for name, value in known_as(options).items():
         if name not in OPTIONS:
-            known(name, _transformers_options(), f"{where}: OreoConfig has no option")
+            require_known(name, _transformers_options(), f"{where}: OreoConfig has no option")
             continue
         try:
             OPTIONS[name].check(value)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from error
-    if idle := sorted(unused_options(method) & options.keys()):
+    if idle := sorted(find_unused_options(method) & options.keys()):
         raise ConfigurationError(f"{where}: {method} makes no use of {', '.join(idle)}; leave it out")
 
 
@@ -125,34 +129,34 @@ def _transformers_options() -> set[str]:
 def _check_methods(suite: Suite) -> None:
     for name, method in suite.methods.items():
         where = f"[methods.{name}]"
-        known(
+        require_known(
             method.method, {*METHODS, *SCRIPTED, "sft-continued", "iterate"}, f"{where}: there is no method"
         )
         _check_options(where, method.options, method.method)
         if method.method == "sft-continued" and suite.demonstrations.episodes == 0:
             raise ConfigurationError(f"{where}: there are no demonstrations to continue on; leave it out")
-        if not trains(method) and method.options:
+        if not is_trained(method) and method.options:
             raise ConfigurationError(
                 f"{where}: {method.method} takes no options, but {', '.join(method.options)}"
             )
         if method.method == "iterate":
-            known(method.of, suite.methods, f"{where}: of names no method of the suite:")
-            if not trains(suite.methods[method.of]) or suite.methods[method.of].method == "sft-continued":
+            require_known(method.of, suite.methods, f"{where}: of names no method of the suite:")
+            if not is_trained(suite.methods[method.of]) or suite.methods[method.of].method == "sft-continued":
                 raise ConfigurationError(
                     f"{where}: {method.of} cannot be repeated; name a method that is trained"
                 )
-        elif method.of:
-            raise ConfigurationError(f'{where}: of belongs to method = "iterate"')
+        elif method.of or method.keep_data:
+            raise ConfigurationError(f'{where}: of and keep_data belong to method = "iterate"')
 
 
 def _check_search(suite: Suite) -> None:
     search = suite.search
     for name in search.methods or ():
-        known(name, suite.methods, "[search] methods: the suite has no method")
+        require_known(name, suite.methods, "[search] methods: the suite has no method")
     for select in search.selects:
-        known(select, SEARCHES, "[search] selects: there is no search")
+        require_known(select, SEARCHES, "[search] selects: there is no search")
     if search.critic_from is not None:
-        known(search.critic_from, suite.methods, "[search] critic_from: the suite has no method")
+        require_known(search.critic_from, suite.methods, "[search] critic_from: the suite has no method")
         lender = suite.methods[search.critic_from]
         if not has_critic(lender) or suite.options_of(lender).get("critic") == "shared":
             raise ConfigurationError(f"[search] critic_from: {lender.name} has no critic of its own to lend")
@@ -161,8 +165,8 @@ def _check_search(suite: Suite) -> None:
 def _check_sweep(suite: Suite) -> None:
     trials = suite.sweep.trials
     for name, given in trials.items():
-        known(name, suite.methods, "[sweep.trials]: the suite has no method")
-        if not trains(suite.methods[name]):
+        require_known(name, suite.methods, "[sweep.trials]: the suite has no method")
+        if not is_trained(suite.methods[name]):
             raise ConfigurationError(f"[sweep.trials]: {name} is not trained")
         for trial in given:
             _check_options(f"[sweep.trials] {name}", trial, suite.methods[name].method)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from oreo_agents.bench.provenance import commit
+from oreo_agents.experiments.provenance import commit
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

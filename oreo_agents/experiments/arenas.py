@@ -11,9 +11,9 @@ from typing import Any
 from oreo_envs.alfworld.data import ALFWORLD_SPLITS, GameFiles, data_root, find_games, find_split, room_of
 from oreo_envs.errors import DataNotFoundError
 
-from oreo_agents.bench.suite import GameSet, Suite
 from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.suite import GameSet, Suite
 from oreo_agents.recorder import dialect_of
 
 FOLDERS = {"OREO-GSM8K": "gsm8k", "OREO-MATH": "math"}
@@ -21,7 +21,7 @@ FOLDERS = {"OREO-GSM8K": "gsm8k", "OREO-MATH": "math"}
 
 
 @dataclass(frozen=True)
-class Found:
+class Arena:
     """A set of games that is there."""
 
     name: str
@@ -48,16 +48,16 @@ class Found:
 class Arenas:
     """Where a suite trains, chooses settings and judges."""
 
-    train: Found
-    dev: Found | None
-    tests: Mapping[str, Found]
+    train: Arena
+    dev: Arena | None
+    tests: Mapping[str, Arena]
     skipped: Mapping[str, str]
     """Test sets that are not there, and why."""
-    generated: Found | None = None
+    generated: Arena | None = None
     """Where the expert is recorded besides the training games."""
 
 
-def find(suite: Suite, data: Path | None = None) -> Arenas:
+def find_arenas(suite: Suite, data: Path | None = None) -> Arenas:
     """All sets of games of a suite.
 
     Args:
@@ -72,27 +72,27 @@ def find(suite: Suite, data: Path | None = None) -> Arenas:
     tests, skipped = {}, {}
     for name, games in suite.tests.items():
         try:
-            tests[name] = _found(name, suite, games, data)
+            tests[name] = _find_arena(name, suite, games, data)
         except DataNotFoundError as error:
             skipped[name] = str(error)
     if not tests:
         raise DataNotFoundError("no test set is there: " + "; ".join(skipped.values()))
-    train = _found("train", suite, suite.train, data, left_out=suite.left_out())
+    train = _find_arena("train", suite, suite.train, data, left_out=suite.left_out())
     if suite.train.limit:
-        train = some_of(train, suite.train.limit, 0)
-    dev = _found("dev", suite, suite.dev, data) if suite.dev else None
+        train = draw_games(train, suite.train.limit, 0)
+    dev = _find_arena("dev", suite, suite.dev, data) if suite.dev else None
     shown = suite.demonstrations.generated
-    generated = _found("generated", suite, GameSet("generated"), data) if shown else None
+    generated = _find_arena("generated", suite, GameSet("generated"), data) if shown else None
     return Arenas(train, dev, tests, skipped, generated)
 
 
-def some_of(found: Found, n: int, seed: int) -> Found:
+def draw_games(arena: Arena, n: int, seed: int) -> Arena:
     """``n`` games of a set, drawn at random where they are files, as a set of their own.
 
     Raises:
         ConfigurationError: its games cannot be listed.
     """
-    games = found.options.get("games")
+    games = arena.options.get("games")
     if games is None:
         raise ConfigurationError("some of the games can be chosen in ALFWorld only; give episodes instead")
     n = min(n, len(games))
@@ -100,34 +100,38 @@ def some_of(found: Found, n: int, seed: int) -> Found:
         chosen = find_games(games=[games.paths[i] for i in random.Random(seed).sample(range(len(games)), n)])
     else:
         chosen = games[:n]
-    return replace(found, options={**found.options, "games": chosen}, indices=range(n))
+    return replace(arena, options={**arena.options, "games": chosen}, indices=range(n))
 
 
-def _found(name: str, suite: Suite, games: GameSet, data: Path | None, left_out: Sequence[str] = ()) -> Found:
+def _find_arena(
+    name: str, suite: Suite, games: GameSet, data: Path | None, left_out: Sequence[str] = ()
+) -> Arena:
     options = dict(games.options)
     if suite.environment == ALFWORLD:
-        options["games"] = _alfworld(games, data, left_out)
+        options["games"] = _find_alfworld(games, data, left_out)[: games.first]
     else:
         options["split"] = games.split
         if data and suite.environment in FOLDERS:
             options.setdefault("data", data / FOLDERS[suite.environment])
     env = environments(suite.environment, suite.max_steps, **options)()
     sequence = games_of(env)
-    indices = _indices(name, len(sequence), games.limit)
+    indices = _choose_indices(name, min(len(sequence), games.first or len(sequence)), games.limit)
     env.reset(options={"game": indices[0]})
-    return Found(
+    return Arena(
         name, suite.environment, options, indices, content_hash(sequence, indices), dialect_of(env.unwrapped)
     )
 
 
-def _alfworld(games: GameSet, data: Path | None, left_out: Sequence[str]) -> Any:
-    if games.split not in ALFWORLD_SPLITS:
+def _find_alfworld(games: GameSet, data: Path | None, left_out: Sequence[str]) -> Any:
+    """The games of a split, or of the place that is named instead of it."""
+    named = games.options.get("games")
+    if named is None and games.split not in ALFWORLD_SPLITS:
         if games.rooms:
             raise ConfigurationError(
                 f"{games.split} makes its rooms; rooms can be chosen in {ALFWORLD_SPLITS}"
             )
         return find_games(games.split)
-    place = find_split(games.split, data)
+    place = named or find_split(games.split, data)
     if place is None:
         raise DataNotFoundError(
             f"{games.split} is neither a folder nor an archive in {data or data_root()}: "
@@ -146,7 +150,7 @@ def _alfworld(games: GameSet, data: Path | None, left_out: Sequence[str]) -> Any
     return find_games(games=paths)
 
 
-def _indices(name: str, total: int, limit: int | None) -> Sequence[int]:
+def _choose_indices(name: str, total: int, limit: int | None) -> Sequence[int]:
     if limit is None or limit >= total:
         return range(total)
     return sorted(random.Random(name).sample(range(total), limit))

@@ -6,45 +6,20 @@ All offline methods start from one policy of SFT a seed and learn from one set o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from typing import Any
 
-from oreo_agents.agents.selection import Select, Selection
-from oreo_agents.bench import work
-from oreo_agents.bench.games import Arenas, Found, some_of
-from oreo_agents.bench.suite import SCRIPTED, Method, Suite, has_critic
-from oreo_agents.bench.work import Fit, Plays, Trial
-from oreo_agents.demo import STARTING_CHECKPOINT
+from oreo_agents.agents.selection import Select
+from oreo_agents.experiments import steps
+from oreo_agents.experiments.arenas import Arena, Arenas, draw_games
+from oreo_agents.experiments.stages import Stage
+from oreo_agents.experiments.steps import Fit, Plays, Trial
+from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
+from oreo_agents.experiments.verdicts import Verdict
 from oreo_agents.models.checkpoint_files import identity
 from oreo_agents.models.start import FROM_SCRATCH
-from oreo_agents.stages import Stage
 from oreo_agents.training.options import known_as
-
-MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A judgement to be made: of which method, trained with which seed, where and how."""
-
-    method: str
-    seed: int
-    test: str
-    select: Select
-    k: int
-    stage: Stage
-    round: int | None = None
-    """Of an iterated method, where it is not the last."""
-
-    @property
-    def label(self) -> str:
-        """The policy and how it chooses."""
-        return (
-            self.method
-            if self.select == "greedy"
-            else f"{self.method} {Selection(self.select, self.k).title}"
-        )
 
 
 class Plan:
@@ -53,22 +28,27 @@ class Plan:
     Args:
         suite: what to do.
         arenas: its games.
+        methods: only these rows of the table; none: all.
+        progress: let stages show how far they are; for one at a time.
     """
 
-    def __init__(self, suite: Suite, arenas: Arenas) -> None:
+    def __init__(
+        self, suite: Suite, arenas: Arenas, methods: Sequence[str] = (), progress: bool = False
+    ) -> None:
         self.suite, self.arenas = suite, arenas
+        self.methods, self.progress = methods or tuple(suite.methods), progress
         self.model = MODELS.get(suite.model, suite.model)
         self.identity = self.model if self.model in FROM_SCRATCH else identity(self.model)
-        self._rolled: dict[str, Stage] = {}
+        self._made: dict[str, Stage] = {}
 
-    def verdicts(self, methods: Sequence[str] = ()) -> list[Verdict]:
-        """All that is to be judged, or all of some methods."""
-        chosen = [self.suite.methods[name] for name in methods or self.suite.methods]
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """All that is to be judged."""
         return [
             verdict
             for seed in self.suite.seeds
-            for method in chosen
-            for verdict in self._verdicts_of(method, seed)
+            for name in self.methods
+            for verdict in self._verdicts_of(self.suite.methods[name], seed)
         ]
 
     # ------------------------------------------------------------------------------------------- training
@@ -79,21 +59,21 @@ class Plan:
         shown = [("demonstrations", self.arenas.train, amount.episodes)]
         if self.arenas.generated:
             shown.append(("demonstrations-generated", self.arenas.generated, amount.generated))
-        return tuple(self._demonstrated(f"seed-{seed}/{name}", games, n, seed) for name, games, n in shown)
+        return tuple(self._demonstrated(f"seed-{seed}/{name}", arena, n, seed) for name, arena, n in shown)
 
-    def _demonstrated(self, name: str, games: Found, episodes: int | None, seed: int) -> Stage:
+    def _demonstrated(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
         amount = self.suite.demonstrations
         plays = self._plays(episodes, amount.per_game, seed)
-        done = partial(work.demonstrate, games, plays, amount.epsilon)
-        return Stage(name, [games.made_from, asdict(plays), amount.epsilon], done)
+        done = partial(steps.record_demonstrations, arena, plays, amount.epsilon, progress=self.progress)
+        return Stage(name, [arena.made_from, asdict(plays), amount.epsilon], done)
 
     def sft(self, seed: int) -> Stage:
         """The policy that every method starts from; without demonstrations the model as it is."""
         name = f"seed-{seed}/sft"
         if self.suite.demonstrations.episodes == 0:
-            return Stage(name, self.identity, partial(work.adopt, self.model))
+            return Stage(name, self.identity, partial(steps.adopt_model, self.model))
         fit = Fit("sft", known_as(self.suite.sft), seed)
-        done = partial(work.imitate, self.model, fit)
+        done = partial(steps.imitate_expert, self.model, fit, progress=self.progress)
         return Stage(name, [self.identity, asdict(fit)], done, self.demonstrations(seed))
 
     def rollouts(self, seed: int) -> Stage:
@@ -113,9 +93,8 @@ class Plan:
             agent = self._trained(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
             trial = self._trial(f"{name} {i}", "greedy", 1, seed)
             verdicts.append(self._judged(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
-        return Stage(
-            f"sweep/{name}.json", list(map(dict, trials)), partial(work.choose, trials), tuple(verdicts)
-        )
+        done = partial(steps.choose_options, trials)
+        return Stage(f"sweep/{name}.json", list(map(dict, trials)), done, tuple(verdicts))
 
     def agent(self, name: str, seed: int) -> Stage:
         """A trained method."""
@@ -128,31 +107,42 @@ class Plan:
 
     def policy(self, name: str, seed: int, i: int) -> Stage:
         """An iterated method after its i-th round; the first is the method that it repeats."""
-        of = self.suite.methods[self.suite.methods[name].of]
+        method = self.suite.methods[name]
+        of = self.suite.methods[method.of]
         if i == 1:
             return self.agent(of.name, seed)
-        before = self.policy(name, seed, i - 1)
-        data = self._rollouts(f"seed-{seed}/{name}/rollouts-{i}", seed, i, before)
-        return self._fitted(
-            f"seed-{seed}/{name}/policy-{i}", of, seed, before, data, self.choice(of.name), None
-        )
+        place = f"seed-{seed}/{name}/policy-{i}"
+        if place not in self._made:
+            rounds = range(1 if method.keep_data else i, i + 1)
+            data = [self._round(name, seed, earlier) for earlier in rounds]
+            before = self.policy(name, seed, i - 1)
+            self._made[place] = self._fitted(place, of, seed, before, data, self.choice(of.name), None)
+        return self._made[place]
+
+    def _round(self, name: str, seed: int, i: int) -> Stage:
+        """What the policy of the round before has played for an iterated method's i-th."""
+        if i == 1:
+            return self.rollouts(seed)
+        return self._rollouts(f"seed-{seed}/{name}/rollouts-{i}", seed, i, self.policy(name, seed, i - 1))
 
     def _rollouts(self, name: str, seed: int, i: int, policy: Stage) -> Stage:
-        if name in self._rolled:
-            return self._rolled[name]
+        if name in self._made:
+            return self._made[name]
         amount, train = self.suite.rollouts, self.arenas.train
         plays = self._plays(amount.episodes, amount.per_game, seed + 1000 * i)
         if amount.games:
-            train = some_of(train, amount.games, plays.seed)
-        done = partial(work.roll_out, train, plays, amount.patience, amount.temperature)
+            train = draw_games(train, amount.games, plays.seed)
+        done = partial(
+            steps.roll_out_policy, train, plays, amount.patience, amount.temperature, progress=self.progress
+        )
         inputs = [train.made_from, asdict(plays), amount.patience, amount.temperature, amount.games]
-        self._rolled[name] = Stage(name, inputs, done, (policy,))
-        return self._rolled[name]
+        self._made[name] = Stage(name, inputs, done, (policy,))
+        return self._made[name]
 
     def _trained(
         self, name: str, method: Method, seed: int, choice: Stage | None, episodes: int | None
     ) -> Stage:
-        return self._fitted(name, method, seed, self.sft(seed), self.rollouts(seed), choice, episodes)
+        return self._fitted(name, method, seed, self.sft(seed), [self.rollouts(seed)], choice, episodes)
 
     def _fitted(
         self,
@@ -160,7 +150,7 @@ class Plan:
         method: Method,
         seed: int,
         start: Stage,
-        data: Stage,
+        data: Sequence[Stage],
         choice: Stage | None,
         episodes: int | None,
     ) -> Stage:
@@ -169,10 +159,11 @@ class Plan:
         if method.method == "sft-continued":
             fit = Fit("sft", {**self._imitated(), **options}, seed, episodes)
             shown = self.demonstrations(seed)
-            done = partial(work.continue_imitation, fit, len(shown))
-            return Stage(name, asdict(fit), done, (start, data, *shown, *chosen))
+            done = partial(steps.continue_imitation, fit, len(shown), progress=self.progress)
+            return Stage(name, asdict(fit), done, (start, *data, *shown, *chosen))
         fit = Fit(method.method, options, seed, episodes)
-        return Stage(name, asdict(fit), partial(work.train, fit), (start, data, *chosen))
+        done = partial(steps.train_method, fit, len(data), progress=self.progress)
+        return Stage(name, asdict(fit), done, (start, *data, *chosen))
 
     def _imitated(self) -> dict[str, Any]:
         """What counts as imitation for the control, too; its rates are the other methods'."""
@@ -186,28 +177,31 @@ class Plan:
 
     def _verdicts_of(self, method: Method, seed: int) -> Iterator[Verdict]:
         for test in self.arenas.tests:
-            for select, k in self._selections(method):
-                yield self._verdict(method, seed, test, select, k)
             if method.method == "iterate":
                 for i in range(1, method.rounds):
                     yield self._verdict(method, seed, test, "greedy", 1, i)
+            for select, k in self._selections(method):
+                yield self._verdict(method, seed, test, select, k)
 
     def _verdict(
-        self, method: Method, seed: int, test: str, select: str, k: int, i: int | None = None
+        self, method: Method, seed: int, test: str, select: Select, k: int, i: int | None = None
     ) -> Verdict:
-        games, how = self.arenas.tests[test], select if k == 1 else f"{select}-{k}"
-        name = f"seed-{seed}/judged/{test}/{method.name}{f'-round-{i}' if i else ''}-{how}"
-        trial = self._trial(method.name, select, k, seed)
+        """Of an iterated method's i-th round, if it is not the last: then of the method."""
+        how = select if k == 1 else f"{select}-{k}"
+        if method.method == "iterate":  # by the round in any case, so that a further one leaves it as it is
+            how = f"round-{i or method.rounds}-{how}"
+        name = f"seed-{seed}/judged/{test}/{method.name}-{how}"
+        arena, trial = self.arenas.tests[test], self._trial(method.name, select, k, seed)
         if method.method in SCRIPTED:
-            done = partial(work.judge_scripted, games, trial, method.method)
-            stage = Stage(name, [games.made_from, asdict(trial), method.method], done)
+            done = partial(steps.judge_scripted, arena, trial, method.method, progress=self.progress)
+            stage = Stage(name, [arena.made_from, asdict(trial), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
             critic = self._lent(method, seed) if k > 1 else None
-            stage = self._judged(name, games, trial, agent, critic)
+            stage = self._judged(name, arena, trial, agent, critic)
         return Verdict(method.name, seed, test, select, k, stage, i)
 
-    def _selections(self, method: Method) -> Iterator[tuple[str, int]]:
+    def _selections(self, method: Method) -> Iterator[tuple[Select, int]]:
         """Greedy, constrained, and every way and width of search that a method can have."""
         search = self.suite.search
         yield "greedy", 1
@@ -229,12 +223,13 @@ class Plan:
         return None if self._critic(method) or lender is None else self.agent(lender, seed)
 
     def _judged(
-        self, name: str, games: Found, trial: Trial, agent: Stage, critic: Stage | None = None
+        self, name: str, arena: Arena, trial: Trial, agent: Stage, critic: Stage | None = None
     ) -> Stage:
         needs = (agent,) if critic is None else (agent, critic)
-        return Stage(name, [games.made_from, asdict(trial)], partial(work.judge, games, trial), needs)
+        done = partial(steps.judge_agent, arena, trial, progress=self.progress)
+        return Stage(name, [arena.made_from, asdict(trial)], done, needs)
 
-    def _trial(self, label: str, select: str, k: int, seed: int) -> Trial:
+    def _trial(self, label: str, select: Select, k: int, seed: int) -> Trial:
         suite, search = self.suite, self.suite.search
         trial = Trial(label, select, k, suite.step_limits, seed, suite.slots, suite.max_new_tokens)
         if k == 1:

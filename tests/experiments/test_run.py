@@ -12,17 +12,18 @@ import pytest
 from oreo_envs.alfworld.data import room_of
 
 from oreo_agents.agents.oreo import SHIPPED
-from oreo_agents.bench import results
-from oreo_agents.bench.checks import check
-from oreo_agents.bench.games import find
-from oreo_agents.bench.plan import Plan
-from oreo_agents.bench.reading import load_suite
-from oreo_agents.bench.run import bench, plot, show
-from oreo_agents.bench.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.cli import main
+from oreo_agents.commands.bench import draw_plots, show_tables
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.stages import in_order
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.checks import check_suite
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.run import run_plan
+from oreo_agents.experiments.stages import order_stages
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
+from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.experiments.verdicts import CLOCKS
 
 METHODS = ("expert", "sft", "sft-continued", "rejection", "oreo", "iterative-oreo")
 
@@ -46,6 +47,10 @@ def suite():
     )
 
 
+def bench(suite, output, data=None, methods=(), **options):
+    return run_plan(Plan(suite, find_arenas(suite, data), methods), output, **options)
+
+
 @pytest.fixture(scope="module")
 def finished(suite, tmp_path_factory):
     output = tmp_path_factory.mktemp("bench")
@@ -54,7 +59,7 @@ def finished(suite, tmp_path_factory):
 
 def without_clocks(value):
     if isinstance(value, dict):
-        return {k: without_clocks(v) for k, v in value.items() if k not in (*results.CLOCKS, "command")}
+        return {k: without_clocks(v) for k, v in value.items() if k not in (*CLOCKS, "command")}
     return [without_clocks(one) for one in value] if isinstance(value, list) else value
 
 
@@ -111,10 +116,10 @@ def test_tables_and_plots_of_a_result(finished, tmp_path, capsys):
     from rich.console import Console
 
     _, found = finished
-    show(found, Console(width=160))
+    show_tables(found, Console(width=160))
     said = capsys.readouterr().out
     assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "to its policy alone" in said
-    plot(found, tmp_path / "smoke.json")
+    draw_plots(found, tmp_path / "smoke.json")
     drawn = {path.name for path in (tmp_path / "smoke").iterdir()}
     assert drawn == {f"unseen-{kind}.png" for kind in ("success", "budget", "rounds", "calibration")}
 
@@ -140,7 +145,7 @@ def test_another_seed_needs_the_same_sweep(suite, finished):
 
 
 def stages_of(suite, data):
-    return in_order(verdict.stage for verdict in Plan(suite, find(suite, data)).verdicts())
+    return order_stages(verdict.stage for verdict in Plan(suite, find_arenas(suite, data)).verdicts)
 
 
 def test_generated_demonstrations_come_besides_the_others(suite, finished):
@@ -157,8 +162,8 @@ def test_generated_demonstrations_keep_out_of_the_floor_plans_of_new_rooms(suite
     with pytest.raises(
         ConfigurationError, match=r"\[test.rooms\]: games are generated .*rooms 11, too.* 2, 9,"
     ):
-        check(replace(suite, tests=tests))
-    names = find(suite, tmp_path).generated.options["games"].names
+        check_suite(replace(suite, tests=tests))
+    names = find_arenas(suite, tmp_path).generated.options["games"].names
     assert {room_of(names[i]) for i in range(400)}.isdisjoint({"2", "13", "21", "9", "10", "29"})
 
 
@@ -180,9 +185,9 @@ def test_other_options_of_the_environment_are_other_work(suite, tmp_path):
         )
         for dialect in ("move", "put")
     ]
-    plans = [Plan(one, find(one, tmp_path)) for one in worded]
-    names = [{v.stage.name for v in plan.verdicts()} for plan in plans]
-    digests = [{v.stage.digest for v in plan.verdicts()} for plan in plans]
+    plans = [Plan(one, find_arenas(one, tmp_path)) for one in worded]
+    names = [{v.stage.name for v in plan.verdicts} for plan in plans]
+    digests = [{v.stage.digest for v in plan.verdicts} for plan in plans]
     assert names[0] == names[1] and not digests[0] & digests[1]
     assert plans[0].demonstrations(0)[0].digest != plans[1].demonstrations(0)[0].digest
 
@@ -200,10 +205,13 @@ def test_two_runs_in_one_folder_are_refused(suite, tmp_path):
 KILLED = """
 import pickle, sys
 from pathlib import Path
-from oreo_agents.bench.run import bench
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.run import run_plan
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    bench(pickle.loads((folder / "suite").read_bytes()), folder / "out", data=folder, jobs=2)
+    suite = pickle.loads((folder / "suite").read_bytes())
+    run_plan(Plan(suite, find_arenas(suite, folder)), folder / "out", jobs=2)
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from oreo_agents.environments import ALFWORLD
@@ -18,6 +19,9 @@ ENDLESS = ("generated", "generated_unseen")
 """Of these splits, those that have games without end: two drawings from one share none."""
 
 MATH_SPLITS = ("train", "test")
+STARTING_CHECKPOINT = Path(__file__).parents[1] / "assets" / "start"
+MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
+"""Names of models that a suite has, and what ``oreo-agents train --model`` calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,11 @@ class GameSet:
     rooms: tuple[str, ...] = ()
     """Only games in these of ALFWorld's rooms. Rooms to judge on are left out of training."""
     limit: int | None = None
-    """At most so many, the same ones every time."""
+    """At most so many, drawn at random, the same ones every time."""
+    first: int | None = None
+    """Only the first so many: of games that are made on demand these are as good as any."""
     options: Options = field(default_factory=dict)
-    """Of the environment, as for ``gym.make``."""
+    """Of the environment, as for ``gym.make``; in ALFWorld ``games``, a folder or an archive, stands for the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Search:
 
     ks: tuple[int, ...] = (1, 3, 5, 8)
     """Candidates a decision; 1 is the policy alone."""
-    selects: tuple[str, ...] = ("best_of_k",)
+    selects: tuple[Select, ...] = ("best_of_k",)
     """Ways to choose among them, as :class:`oreo_agents.OreoAgent` has them."""
     temperature: float = 0.6
     logprob_weight: float = 0.03
@@ -93,6 +99,8 @@ class Method:
     """What ``iterate`` repeats: a method of this suite."""
     rounds: int = 3
     """Of ``iterate``; the first is the method itself."""
+    keep_data: bool = False
+    """Of ``iterate``: a round learns from the rollouts of all rounds so far, not from the newest alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,7 @@ class Suite:
 
     def options_of(self, method: Method) -> Options:
         """What a method is trained with; those of ``[training]`` that it makes no use of are left out."""
-        unused = unused_options(method.method)
+        unused = find_unused_options(method.method)
         shared = {key: value for key, value in self.training.items() if key not in unused}
         return {**shared, **method.options}
 
@@ -158,18 +166,18 @@ def has_critic(method: Method) -> bool:
     return method.method in METHODS and METHODS[method.method].critic
 
 
-def unused_options(method: str) -> frozenset[str]:
+def find_unused_options(method: str) -> frozenset[str]:
     """Options that change nothing where a method of that kind is trained."""
     trained = "sft" if method == "sft-continued" else method
     return training_options.unused_options(trained) if trained in METHODS else frozenset()
 
 
-def trains(method: Method) -> bool:
+def is_trained(method: Method) -> bool:
     """Whether it has options to be trained with."""
     return method.method not in (*SCRIPTED, "sft", "iterate")
 
 
-def known(name: str, known: Any, complaint: str) -> None:
+def require_known(name: str, known: Any, complaint: str) -> None:
     """Complain about a name that is not among the known ones.
 
     Raises:

@@ -1,1 +1,0 @@
-"""The benchmark: a suite in TOML becomes stages, the stages become one result file with intervals."""

@@ -1,0 +1,137 @@
+"""The demo: the suite ``whole-path``, one of its seeds, on generated rooms, real games or sums."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+from oreo_envs.alfworld.data import GameFiles, find_games, find_split, room_of
+
+from oreo_agents.agents.selection import Selection
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.evaluation.results import Result
+from oreo_agents.experiments.checks import check_suite
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.run import read_results
+from oreo_agents.experiments.suite import GameSet, Suite
+from oreo_agents.experiments.suite_file import load_suite
+
+SCRATCH_EPOCHS = 8
+"""Passes over the demonstrations until a new decoder has converged; the shipped language model takes one."""
+
+EPISODES = 20
+"""So many are kept for looking at."""
+
+TITLES = {
+    "sft": "SFT",
+    "sft-continued": "SFT continued",
+    "rejection": "rejection sampling",
+    "oreo": "OREO",
+}
+
+
+def choose_suite(env_id: str, source: str | None = None) -> tuple[Suite, Path | None]:
+    """The suite that shows an environment, and the folder of its data if that was given.
+
+    Args:
+        env_id: ``OREO-ALFWorld`` or ``OREO-Reasoning``.
+        source: a folder with ALFWorld's ``train`` and ``valid_seen``, or games whose rooms are to be split in two, or
+            a task of reasoning-gym; None for the demo's own.
+
+    Raises:
+        ConfigurationError: there is no demo of that environment, or the games cannot be split.
+        DataNotFoundError: there are no games at ``source``.
+    """
+    if env_id == "OREO-Reasoning":
+        return _choose_task(load_suite("whole-path-math"), source), None
+    if env_id != ALFWORLD:
+        raise ConfigurationError(f"there is no demo of {env_id!r}; choose OREO-ALFWorld or OREO-Reasoning")
+    if source is None:
+        return load_suite("whole-path"), None
+    suite = load_suite("whole-path-real")
+    if find_split("train", source) and find_split("valid_seen", source):
+        return suite, Path(source).expanduser()
+    return _hold_out_rooms(suite, source), None
+
+
+def shape_suite(
+    suite: Suite, *, seed: int = 0, games: int | None = None, from_scratch: bool = False
+) -> Suite:
+    """The suite with one seed and, where asked for, so many games to be judged on or a new decoder."""
+    if games is not None:
+        suite = replace(suite, tests={name: _limit_games(one, games) for name, one in suite.tests.items()})
+    if from_scratch and suite.model == "start":
+        suite = replace(suite, model="scratch", sft={**suite.sft, "epochs": SCRATCH_EPOCHS})
+    suite = replace(suite, seeds=(seed,))
+    check_suite(suite)
+    return suite
+
+
+def title_results(plan: Plan, output: Path) -> list[Result]:
+    """A result a method, with the settings, under the names that the demo has for methods."""
+    settings = json.loads(json.dumps(asdict(plan.suite)))
+    return [
+        {**result, "method": _title(result), "settings": settings} for result in read_results(plan, output)
+    ]
+
+
+def keep_episodes(plan: Plan, output: Path) -> None:
+    """Put the first episodes of the last search into ``episodes``, in the order of their games, to be looked at."""
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.folders import replace_folder
+
+    verdict = plan.verdicts[-1]
+    arena = plan.arenas.tests[verdict.test]
+    there = load_trajectories(output / verdict.stage.name / "episodes")
+    ordered = sorted(there, key=lambda episode: episode.seed or 0)
+
+    def write(folder: Path) -> None:
+        with TrajectoryWriter(folder, dialect=arena.dialect) as writer:
+            for episode in islice(ordered, EPISODES):
+                writer.append(episode)
+
+    replace_folder(output / "episodes", write)
+
+
+def _choose_task(suite: Suite, task: str | None) -> Suite:
+    """The suite on another of reasoning-gym's tasks, as that is by default."""
+    if task is None:
+        return suite
+
+    def change(games: GameSet) -> GameSet:
+        options = {key: value for key, value in games.options.items() if key != "config"}
+        return replace(games, options={**options, "task": task})
+
+    tests = {name: change(games) for name, games in suite.tests.items()}
+    return replace(suite, train=change(suite.train), tests=tests)
+
+
+def _hold_out_rooms(suite: Suite, source: str) -> Suite:
+    """The suite on one set of games: a fifth of its rooms to be judged in, the others to learn in."""
+    found = cast("GameFiles", find_games(games=source))
+    rooms = sorted({room_of(name) for name in found.names})
+    if len(rooms) < 2:
+        raise ConfigurationError(f"all games at {source} are in one room: nothing would be left to judge on")
+    held_out = random.Random("held-out rooms").sample(rooms, max(1, len(rooms) // 5))
+    games = replace(suite.train, options={"games": source})
+    (test,) = suite.tests.values()
+    judged = replace(games, rooms=tuple(held_out), limit=test.limit)
+    return replace(suite, train=games, tests={"rooms_held_out": judged})
+
+
+def _limit_games(games: GameSet, n: int) -> GameSet:
+    return replace(games, first=n) if games.first else replace(games, limit=n)
+
+
+def _title(result: Result) -> str:
+    policy = str(result["policy"])
+    title = TITLES.get(policy, policy)
+    return (
+        title if result["select"] == "greedy" else f"{title} {Selection(result['select'], result['k']).title}"
+    )

@@ -1,0 +1,115 @@
+"""Collect, train, evaluate, repeat: each round plays with the newest policy and learns from what it saw.
+
+The paper's multi-iteration framework (Sec. 4.3): "after each iteration, a new dataset is collected using the updated
+policy". Here the reference of a round is the policy that collected its data, and policy and critic go on from the
+round before. It is a suite with one iterated method, whose start is given.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.evaluation.evaluate import write_json
+from oreo_agents.evaluation.results import Result
+from oreo_agents.experiments.arenas import Arenas
+from oreo_agents.experiments.checks import check_suite
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.run import read_results
+from oreo_agents.experiments.stages import Event, Report, Stage
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
+
+START, ITERATED = "start", "iterated"
+
+
+def iterate_suite(
+    suite: Suite,
+    model: str | Path,
+    method: str = "oreo",
+    iterations: int = 3,
+    *,
+    keep_data: bool = False,
+    rollouts: int | None = None,
+    max_steps: int | None = None,
+) -> Suite:
+    """The games and amounts of a suite for rounds of one method from a policy that is there.
+
+    Args:
+        suite: games, rollouts, passes and rates.
+        model: the policy to start from: an agent's folder, a Hugging Face causal LM, or ``small``, the shipped agent.
+        method: what is repeated.
+        iterations: how often.
+        keep_data: train on the episodes of all rounds so far, not of the newest alone.
+        rollouts: episodes a round; default: the suite's.
+        max_steps: of an episode; default: the suite's.
+
+    Raises:
+        ConfigurationError: the method cannot be repeated.
+    """
+    from oreo_agents.agents.oreo import SHIPPED
+
+    made = replace(
+        suite,
+        name="iterate",
+        model=str(SHIPPED.get(str(model), model)),  # train would take the name for a new decoder
+        demonstrations=Demonstrations(episodes=0),
+        methods={
+            START: Method(START, "sft"),
+            method: Method(method, method),
+            ITERATED: Method(ITERATED, "iterate", of=method, rounds=iterations, keep_data=keep_data),
+        },
+        search=Search(ks=(1,)),
+        step_limits=(max_steps,) if max_steps else suite.step_limits,
+        rollouts=replace(suite.rollouts, episodes=rollouts) if rollouts else suite.rollouts,
+    )
+    check_suite(made)
+    return made
+
+
+def plan_rounds(suite: Suite, arenas: Arenas, progress: bool = False) -> Plan:
+    """The plan of such a suite: the start and every round are judged."""
+    return Plan(suite, arenas, (START, ITERATED), progress)
+
+
+def number_results(plan: Plan, output: Path) -> list[Result]:
+    """A result for the start and for every round that has been judged, named after them."""
+    iterated = plan.suite.methods[ITERATED]
+    return [{**result, "method": _name_round(result, iterated)} for result in read_results(plan, output)]
+
+
+def write_rounds(plan: Plan, output: Path, report: Report) -> Report:
+    """The report, and ``results.json`` is written anew as soon as a round has been judged."""
+    judged = {verdict.stage.name for verdict in plan.verdicts}
+
+    def write(stage: Stage, event: Event, seconds: float) -> None:
+        report(stage, event, seconds)
+        if stage.name in judged and event in ("done", "reused"):
+            write_json(output / "results.json", number_results(plan, output))
+
+    return write
+
+
+def claim_folder(output: Path, plan: Plan) -> None:
+    """Rounds build on each other, so a folder belongs to one loop; only the number of rounds may grow.
+
+    Raises:
+        ConfigurationError: ``output`` holds a run with other settings.
+    """
+    suite, arenas = plan.suite, plan.arenas
+    methods = {**suite.methods, ITERATED: replace(suite.methods[ITERATED], rounds=0)}
+    plain = replace(suite, summary="", model=plan.identity, methods=methods, train=GameSet(), tests={})
+    tests = {name: arena.made_from for name, arena in arenas.tests.items()}
+    settings = {**asdict(plain), "train": arenas.train.made_from, "tests": tests}
+    settings = json.loads(json.dumps(settings, default=str))
+    path = output / "settings.json"
+    if path.is_file() and json.loads(path.read_text()) != settings:
+        raise ConfigurationError(
+            f"{output} holds a run with other settings ({path}): choose another --output"
+        )
+    write_json(path, settings)
+
+
+def _name_round(result: Result, iterated: Method) -> str:
+    return START if result["policy"] == START else f"{iterated.of} {result['round'] or iterated.rounds}"

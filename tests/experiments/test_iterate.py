@@ -1,0 +1,129 @@
+"""The loop: what a round leaves, what a second run reuses, and whose folder it is."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from oreo_agents import load_trajectories
+from oreo_agents.agents.oreo import SHIPPED
+from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.environments import ALFWORLD
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.demo import shape_suite
+from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_results, plan_rounds
+from oreo_agents.experiments.run import require_done, run_plan
+from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.models.agent_folder import load_critic
+
+
+def plan_of(model=SHIPPED["small"], method="oreo", iterations=1, name="whole-path", **options):
+    suite = shape_suite(load_suite(name), games=3)
+    suite = replace(suite, slots=8, training={**suite.training, "epochs": 0.5, "batch_size": 4})
+    suite = iterate_suite(suite, model, method, iterations, rollouts=16, max_steps=15, **options)
+    return plan_rounds(suite, find_arenas(suite))
+
+
+def run(output, *args, **options):
+    """Results, and the stages that were reused."""
+    plan, reused = plan_of(*args, **options), []
+    claim_folder(output, plan)
+    report = lambda stage, event, _: reused.append(stage.name) if event == "reused" else None  # noqa: E731
+    require_done(run_plan(plan, output, report=report))
+    return number_results(plan, output), reused
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """One round."""
+    output = tmp_path_factory.mktemp("iterate")
+    return output, run(output)[0]
+
+
+def test_a_round_leaves_data_policy_and_result(first):
+    output, results = first
+    assert [result["method"] for result in results] == ["start", "oreo 1"]
+    assert len(load_trajectories(output / "seed-0" / "rollouts")) == 16
+    assert load_critic(output / "seed-0" / "oreo") is not None
+
+
+def test_the_start_keeps_its_critic(first):
+    weights = [
+        sorted(folder.rglob("critic/*.safetensors")) for folder in (SHIPPED["small"], first[0] / "seed-0/sft")
+    ]
+    assert weights[0] and [path.read_bytes() for path in weights[0]] == [
+        path.read_bytes() for path in weights[1]
+    ]
+
+
+def test_more_rounds_go_on_from_the_last(first, tmp_path):
+    output, results = shutil.copytree(first[0], tmp_path / "more"), first[1]
+    more, reused = run(output, iterations=2)
+    assert more[:2] == [{**one, "round": more[i]["round"]} for i, one in enumerate(results)]
+    assert more[2]["method"] == "oreo 2"
+    assert len(reused) == 5  # the start, two verdicts, rollouts and policy of the first round
+    assert len(load_trajectories(output / "seed-0" / "iterated" / "rollouts-2")) == 16
+
+
+def test_a_round_may_learn_from_all_rounds_so_far():
+    for keep, data in ((False, ["rollouts-2"]), (True, ["rollouts", "rollouts-2"])):
+        newest = plan_of(iterations=2, keep_data=keep).agent("iterated", 0)
+        names = [need.name.rpartition("/")[2] for need in newest.needs]
+        assert names == ["oreo", *data]
+
+
+def test_many_rounds_are_planned_at_once():
+    assert len(plan_of(iterations=40, keep_data=True).verdicts) == 41
+
+
+def test_the_order_in_which_episodes_were_written_does_not_matter(first, tmp_path):
+    """A loop that is killed in its rollouts and continued has them in another order."""
+    output = shutil.copytree(first[0], tmp_path / "again")
+    rollouts, policy = output / "seed-0" / "rollouts", output / "seed-0" / "oreo"
+    before = list(load_trajectories(rollouts))
+    shutil.rmtree(rollouts)
+    with TrajectoryWriter(rollouts) as writer:
+        for episode in before[::-1]:
+            writer.append(episode)
+    assert [one.seed for one in load_trajectories(rollouts)] == [one.seed for one in before[::-1]]
+    shutil.rmtree(policy)
+    results, reused = run(output)
+    assert "seed-0/rollouts" in reused and "seed-0/oreo" not in reused
+    for path in policy.rglob("*.safetensors"):
+        assert path.read_bytes() == (first[0] / path.relative_to(output)).read_bytes()
+    assert [one["won"] for one in results] == [one["won"] for one in first[1]]
+
+
+def test_the_shipped_agent_can_be_named(first, monkeypatch):
+    monkeypatch.setitem(SHIPPED, "mine", SHIPPED["small"])
+    results, reused = run(first[0], model="mine")
+    assert len(reused) == 5 and [result["method"] for result in results] == ["start", "oreo 1"]
+
+
+def test_a_folder_belongs_to_one_loop(first):
+    with pytest.raises(ConfigurationError, match=r"other settings .*choose another --output"):
+        run(first[0], method="rejection")
+    with pytest.raises(ConfigurationError, match="other settings"):
+        run(first[0], name="whole-path-math")
+
+
+def test_what_cannot_be_repeated_is_refused():
+    with pytest.raises(ConfigurationError, match="sft cannot be repeated"):
+        plan_of(method="sft")
+
+
+def test_the_command_leaves_its_results(first, tmp_path, capsys):
+    from oreo_agents.cli import main
+
+    old = tmp_path / "settings.json"  # of an earlier version
+    old.write_text(json.dumps({"model": "small", "method": "oreo", "env": ALFWORLD}))
+    command = ["iterate", "--model", "small", "--iterations", "1", "--rollouts", "16", "--episodes", "2"]
+    command += ["--max-steps", "12"]
+    assert main([*command, "-o", str(tmp_path)]) == 2
+    assert "other settings" in capsys.readouterr().err
+    assert main([*command, "-o", str(tmp_path / "new")]) == 0
+    results = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert [result["method"] for result in results] == ["start", "oreo 1"]
+    assert "new/seed-0/oreo" in capsys.readouterr().err.replace("\n", "")
