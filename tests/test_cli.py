@@ -33,7 +33,7 @@ def parse(line):
 
 def run_with(monkeypatch, outcome):
     """Exit status of `doctor` when the room behind it does `outcome`."""
-    monkeypatch.setattr(cli, "run_doctor", outcome)
+    monkeypatch.setattr("oreo_agents.cli.doctor.run_doctor", outcome)
     return cli.main(["doctor"])
 
 
@@ -103,7 +103,7 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
 )
 def test_interruption_says_whether_to_go_on(monkeypatch, capsys, line, resumes):
     name = "data_generate" if line.startswith("data") else line.split()[0]
-    monkeypatch.setattr(cli, f"run_{name}", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(f"oreo_agents.cli.{line.split()[0]}.run_{name}", raising(KeyboardInterrupt()))
     assert cli.main(line.split()) == 130
     again = "; run the same command again to resume" if resumes else ""
     assert capsys.readouterr().err == f"interrupted{again}\n"
@@ -156,9 +156,9 @@ def test_a_full_disk_is_one_sentence():
 def working(work, argument="doctor", **options):
     """The command line in a process of its own, with `work` in the place of `doctor`."""
     script = (
-        "import sys; from oreo_agents import cli\n"
-        f"cli.run_doctor = lambda args: {work}\n"
-        f"sys.exit(cli.main([{argument!r}]))"
+        "import sys; from oreo_agents.cli import doctor, main\n"
+        f"doctor.run_doctor = lambda args: {work}\n"
+        f"sys.exit(main([{argument!r}]))"
     )
     return subprocess.run([sys.executable, "-c", script], timeout=30, **options)
 

@@ -14,7 +14,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.card import data_hash
 from oreo_agents.training.config import OreoConfig
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "helpers"
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from episodes import episode
 
 from oreo_agents.dataset import TrajectoryWriter
 
+HELPERS = Path(__file__).parents[1] / "helpers"
+
 
 @pytest.fixture
 def recorded(tmp_path):
@@ -42,7 +44,7 @@ class Terminal:
         self.stream = pyte.ByteStream(self.screen)
         self.resize(columns, rows)
         self.written = b""
-        here = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # for hostile.py
+        here = f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # for hostile.py
         terminal = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": here}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "oreo_agents.cli", *map(str, command)],

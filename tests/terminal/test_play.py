@@ -23,6 +23,8 @@ from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.watch import AgentPlayer
 from oreo_agents.trajectory import Action, Candidate
 
+HELPERS = Path(__file__).parents[1] / "helpers"
+
 
 @pytest.fixture
 def session():
@@ -278,7 +280,7 @@ def test_the_c_locale_gets_plain_ascii(recorded, tmp_path, command):
     options = {"play": ["--env", "hostile:Hostile-v0"], "replay": [recorded]}[command]
     environment = {
         "LC_ALL": "C",
-        "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        "PYTHONPATH": f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
     run = [sys.executable, "-m", "oreo_agents.cli", command, *options]
     done = subprocess.run(run, input=b"map\n", capture_output=True, env={**os.environ, **environment})

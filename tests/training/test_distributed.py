@@ -11,9 +11,9 @@ import torch
 
 from oreo_agents.models.agent_folder import load_critic, load_policy
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[1] / "helpers"
 METHODS = ("oreo", "sft", "kto")
-ASSETS = HERE.parent / "oreo_agents" / "assets" / "accelerate"
+ASSETS = HERE.parents[1] / "oreo_agents" / "assets" / "accelerate"
 CONFIGS = sorted(ASSETS.glob("*.yaml"))
 LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ASSETS / "fsdp2.yaml"))
 LAUNCH = (*LAUNCH, "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "borders" / "golden"
 MODE = os.environ.get("BORDERS", "")
 ELSEWHERE = {"versions", "content_hash", "shards", "entry_point", "vector_entry_point"}
 """What meta.json says of the installation, of modules, and of the files' bytes."""
