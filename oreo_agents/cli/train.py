@@ -22,6 +22,8 @@ from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
 
 if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.terminal.training_progress import TrainingProgress
+    from oreo_agents.training.callbacks import Judging
     from oreo_agents.trajectory import Trajectory
 
 
@@ -64,12 +66,7 @@ def add_train(commands: Commands) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Train on recorded episodes."""
-    from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.evaluation.statistics import wilson
-    from oreo_agents.terminal.training_progress import TrainingProgress
-    from oreo_agents.training.callbacks import Judging
-    from oreo_agents.training.train import train
 
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
@@ -77,23 +74,23 @@ def run_train(args: argparse.Namespace) -> None:
     if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
         raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
     episodes = [episode for path in args.data for episode in load_trajectories(path)]
+
+    from oreo_agents.terminal.training_progress import TrainingProgress
+    from oreo_agents.training.train import train
+
     shown = TrainingProgress(args.method)
-    judging = None
-    if args.eval_every:
-        agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens)
-        how = {"every": args.eval_every, "patience": args.patience, "watch": shown.watch}
-        judging = Judging(_player(args), agent_of, wilson, **how)
-    train(
-        args.method,
-        episodes,
-        args.model,
-        args.output,
-        callbacks=[shown],
-        judging=judging,
-        lora=args.lora,
-        save_every=args.save_every,
-        **{"seed": args.seed, **given},
-    )
+    judging = _judging(args, shown) if args.eval_every else None
+    kept = {"lora": args.lora, "save_every": args.save_every, "seed": args.seed}
+    train(args.method, episodes, args.model, args.output, callbacks=[shown], judging=judging, **kept, **given)
+
+
+def _judging(args: argparse.Namespace, shown: TrainingProgress) -> Judging:
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.statistics import wilson
+    from oreo_agents.training.callbacks import Judging
+
+    agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens)
+    return Judging(_player(args), agent_of, wilson, args.eval_every, args.patience, shown.watch)
 
 
 def _player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
@@ -134,7 +131,7 @@ def _dest(option: Option) -> str:
 
 def _help(option: Option) -> str:
     usual = option.usual
-    if not usual and option.default not in (None, False, -1):
+    if not usual and option.kind is not bool and option.default not in (None, -1):
         usual = option.default if isinstance(option.default, str) else f"{option.default:g}"
     return f"{option.help}; default: {usual}" if usual else option.help
 

@@ -24,8 +24,8 @@ class Objective:
     value: Value | None = None
     """What the critic learns: soft returns (Eq. 8), or an expectile of its own estimates (IQL). None: no critic."""
     states: States = "tokens"
-    """Where it is trained: before every action token, before every action, or before the first one alone; but in the
-    last case, after every action, too."""
+    """Where it is trained: before every action token and after every action, before and after every action, or before
+    the first action alone."""
     items: Items = "episodes"
     """What is drawn at random: episodes, successful ones, pairs of a won and a lost one of the same game, or episodes
     each with one that follows another's prompt (for KTO's reference point only)."""
@@ -36,7 +36,7 @@ class Objective:
 
     @property
     def imitates(self) -> bool:
-        """Every token of a batch weighs the same, outcomes do not matter; in all others every episode does."""
+        """Every token of a batch weighs the same; in all others every episode does."""
         return self.policy_loss == "imitation_loss"
 
     @property
@@ -95,17 +95,22 @@ METHODS: dict[str, Objective] = {
     ),
     "pcl": Objective(
         "multi-step path consistency without stop-gradient (PCL, DQO)",
-        *("path_policy_loss", "soft"),
+        "path_policy_loss",
+        "soft",
         regularised=True,
     ),
     "pcl-one-step": Objective("one-step path consistency", "one_step_policy_loss", "soft", regularised=True),
     "dro": Objective(
         "DRO-V (arXiv 2405.19107): one error an episode, V of the prompt",
-        *("response_policy_loss", "soft", "start"),
+        "response_policy_loss",
+        "soft",
+        "start",
     ),
     "iql": Objective(
         "turn-level implicit Q-learning (arXiv 2110.06169)",
-        *("advantage_weighted_loss", "expectile", "turns"),
+        "advantage_weighted_loss",
+        "expectile",
+        "turns",
         beta=0.3,
     ),
     "dpo": Objective(

@@ -61,6 +61,7 @@ class Option:
     name: str = ""
     kind: type = str
     default: Any = None
+    """These three are the field's; :func:`table_of` fills them in."""
 
     @property
     def flag(self) -> str:
