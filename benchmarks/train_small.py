@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_envs.alfworld.data import find_games
+from oreo_envs.files import write_json
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.bench.games import find
@@ -23,7 +24,7 @@ from oreo_agents.collect import record, record_rollouts
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import environments
-from oreo_agents.evaluation import evaluate, write_json
+from oreo_agents.evaluation import evaluate
 from oreo_agents.train import train
 
 GAMES = slice(900_000)

@@ -18,13 +18,13 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from oreo_envs.files import write_json
 from rich.console import Console
 
 from oreo_agents.bench.provenance import commit
 from oreo_agents.bench.results import by_task_type
 from oreo_agents.demo import setting, whole_path
 from oreo_agents.environments import ALFWORLD
-from oreo_agents.evaluation import write_json
 from oreo_agents.report.tables import to_markdown
 from oreo_agents.statistics import paired_difference, wilson
 

@@ -519,37 +519,37 @@ def add_dataset(commands: Commands) -> None:
 
 def run_dataset_info(args: argparse.Namespace) -> int | None:
     """Summarise a dataset."""
-    from oreo_agents.dataset import commands
+    from oreo_agents.commands import dataset
 
-    return commands.info(args.path, args.card, args.json)
+    return dataset.run_info(args)
 
 
 def run_dataset_verify(args: argparse.Namespace) -> int | None:
     """Check a dataset."""
-    from oreo_agents.dataset import commands
+    from oreo_agents.commands import dataset
 
-    return commands.verify(args.path, not args.files_only, args.split, args.games)
+    return dataset.run_verify(args)
 
 
 def run_dataset_merge(args: argparse.Namespace) -> int | None:
     """Merge datasets."""
-    from oreo_agents.dataset import commands
+    from oreo_agents.commands import dataset
 
-    return commands.merge(args.paths, args.output)
+    return dataset.run_merge(args)
 
 
 def run_dataset_import(args: argparse.Namespace) -> int | None:
     """Import another tool's episodes."""
-    from oreo_agents.dataset import commands
+    from oreo_agents.commands import dataset
 
-    return commands.import_(args.path, args.output, args.format, args.move, args.licence)
+    return dataset.run_import(args)
 
 
 def run_dataset_export(args: argparse.Namespace) -> int | None:
     """Export a dataset."""
-    from oreo_agents.dataset import commands
+    from oreo_agents.commands import dataset
 
-    return commands.export(args.path, args.output, args.format)
+    return dataset.run_export(args)
 
 
 def add_doctor(commands: Commands) -> None:

@@ -36,7 +36,7 @@ from oreo_agents.tokenizer import ENTITY
 if TYPE_CHECKING:
     from oreo_agents.agents import Agent
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
 
 AGENTS = ("expert", "shortest", "random")
 
@@ -198,7 +198,7 @@ def record_rollouts(
         DataNotFoundError: there are no such games.
         GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.rollout import Episode, rollout
 
     _check_amounts(seed, shard, episodes_per_game, limit, max_steps)
@@ -417,7 +417,7 @@ def _introduced(agent: Agent, path: Path) -> dict[str, str]:
         DatasetError: the dataset at ``path`` has another one's episodes under its name.
     """
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.store import meta_so_far
+    from oreo_agents.dataset.meta import meta_so_far
 
     if not isinstance(agent, OreoAgent):
         return {}

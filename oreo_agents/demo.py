@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from oreo_envs.files import lock_folder, remove_path, write_json
 from rich.console import Console
 
 from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, evaluate, write_json
-from oreo_agents.stages import Stage, Stages, identity, remove
+from oreo_agents.evaluation import Result, evaluate
+from oreo_agents.stages import Stage, Stages, identity
 
 if TYPE_CHECKING:
     from oreo_envs.alfworld.data import GameFiles, Games
@@ -179,7 +180,8 @@ def run(args: argparse.Namespace) -> int:
     options = {"eval_games": args.episodes} if args.episodes else {}
     recipe = replace(recipe, seed=args.seed, from_scratch=args.from_scratch or recipe.from_scratch, **options)
     output = Path(args.output or ("runs/demo" if args.env == ALFWORLD else f"runs/demo-{args.env}"))
-    results = whole_path(arena, output, recipe, console)
+    with lock_folder(output):
+        results = whole_path(arena, output, recipe, console)
     success_plot(results, output / "results.png")
     Console().print(
         success_table(results, title=f"{results[0]['arena']}, {results[0]['n']} games, seed {recipe.seed}")
@@ -334,7 +336,7 @@ class Steps:
     def judge(self, method: str, agent: Stage, select: str) -> Stage:
         """Success on the held-out games."""
         from oreo_agents.agents.oreo import OreoAgent
-        from oreo_agents.dataset.store import TrajectoryWriter
+        from oreo_agents.dataset.writer import TrajectoryWriter
 
         recipe = self.recipe
         options: dict[str, Any] = {"select": select, "max_new_tokens": recipe.max_new_tokens}
@@ -352,7 +354,7 @@ class Steps:
             )
             write_json(path, {**result, "arena": self.arena.name, "recipe": asdict(recipe)})
             if select == "best_of_k":
-                remove(self.output / "episodes")  # of other settings, or of an interrupted run
+                remove_path(self.output / "episodes")  # of other settings, or of an interrupted run
                 with TrajectoryWriter(self.output / "episodes", dialect=self.dialect) as writer:
                     for episode in episodes[:20]:
                         writer.append(episode)

@@ -6,8 +6,6 @@ A result is a plain dict (see :func:`summarise`); report/ turns it into tables a
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import random
 import sys
 import time
@@ -18,9 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.files import hash_json, write_json
+
 from oreo_agents.agents import SEARCHES
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.store import TrajectoryWriter, read_meta
+from oreo_agents.dataset.meta import read_meta
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.printable import printable
@@ -215,15 +216,6 @@ def _by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, dict[str, int
     return dict(sorted(counts.items()))
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)
-
-
 def load_agent(name: str, endpoint: str | None = None, model: str | None = None, **options: Any) -> Agent:
     """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``.
 
@@ -339,7 +331,7 @@ def _journal(output: Path | None, label: str, settings: Result) -> Iterator[Traj
         yield None
         return
     path = output.with_suffix(".episodes") / label.replace(" ", "-").replace("/", "-")
-    digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
+    digest = hash_json(settings, sort_keys=True)
     if (path / "meta.json").is_file() and read_meta(path).metadata.get("evaluation") != digest:
         raise ConfigurationError(
             f"{path} holds the episodes of another evaluation (agent, games or options differ): "

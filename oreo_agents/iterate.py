@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import lock_folder, write_json
 from rich.console import Console
 
 from oreo_agents.demo import Arena, Recipe, setting
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, evaluate, write_json
+from oreo_agents.evaluation import Result, evaluate
 from oreo_agents.stages import Stage, Stages, identity
 
 Policy = str | Path | Stage
@@ -161,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
     given = {"rollouts": args.rollouts, "eval_games": args.episodes, "max_steps": args.max_steps}
     recipe = replace(recipe, seed=args.seed, **{k: v for k, v in given.items() if v is not None})
     loop = Loop(args.method, args.iterations, recipe, args.keep_data)
-    results = iterate(args.model, arena, args.output, loop, Console(stderr=True))
+    with lock_folder(args.output):
+        results = iterate(args.model, arena, args.output, loop, Console(stderr=True))
     Console().print(success_table(results, title=f"{arena.name}, {results[0]['n']} games, seed {args.seed}"))
     return 0

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
+from oreo_envs.files import in_use, replace_folder
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -42,7 +43,6 @@ from oreo_agents.adapters import (
     second_adapters,
 )
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.folders import in_use, replace_folder
 from oreo_agents.model_card import model_card
 
 AGENT = "agent.json"

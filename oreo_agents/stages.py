@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
+from oreo_envs.files import hash_file, hash_json, remove_path, write_file
 from rich.console import Console
 
 from oreo_agents.errors import OreoError
@@ -46,8 +46,7 @@ class Stage:
     @cached_property
     def digest(self) -> str:
         """Identifies what the result is made from."""
-        made_from = [self.name, self.inputs, [stage.digest for stage in self.needs]]
-        return hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
+        return hash_json([self.name, self.inputs, [stage.digest for stage in self.needs]])
 
 
 class Stages:
@@ -133,7 +132,7 @@ class Stages:
         interrupted = self._mark(stage).get("digest") == stage.digest
         path = self.path(stage)
         if not interrupted:
-            remove(path)
+            remove_path(path)
         self._write_mark(stage, None, interrupted)
         self.report(stage, "started", 0.0)
         return stage.work, path, *map(self.path, stage.needs)
@@ -152,13 +151,8 @@ class Stages:
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _write_mark(self, stage: Stage, seconds: float | None, interrupted: bool) -> None:
-        path = self._mark_path(stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(
-            json.dumps({"digest": stage.digest, "seconds": seconds, "interrupted": interrupted})
-        )
-        partial.replace(path)
+        mark = {"digest": stage.digest, "seconds": seconds, "interrupted": interrupted}
+        write_file(self._mark_path(stage), json.dumps(mark))
 
     def _print(self, stage: Stage, event: Event, seconds: float) -> None:
         if event == "reused":
@@ -185,21 +179,12 @@ def in_order(stages: Iterable[Stage]) -> list[Stage]:
     return list(ordered.values())
 
 
-def remove(path: Path) -> None:
-    """Delete a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def identity(model: str | Path) -> str:
     """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
     digest = hashlib.sha256()
     files = sorted(Path(model).rglob("*.safetensors"))
     for path in files:
-        with path.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
+        digest.update(bytes.fromhex(hash_file(path)))
     return digest.hexdigest() if files else str(model)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import lock_folder, write_json
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,8 +22,7 @@ from oreo_agents.bench.provenance import provenance
 from oreo_agents.bench.reading import load_suite
 from oreo_agents.bench.screen import Screen
 from oreo_agents.bench.suite import Suite, known
-from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation import Result, write_json
+from oreo_agents.evaluation import Result
 from oreo_agents.stages import Stage, Stages, in_order
 
 OWN = "its policy alone"
@@ -81,7 +79,7 @@ def bench(
     plan = Plan(suite, arenas)
     verdicts = plan.verdicts(methods)
     wanted = [verdict.stage for verdict in verdicts]
-    with _alone(output), Screen(verdicts, output, console) as screen:
+    with lock_folder(output), Screen(verdicts, output, console) as screen:
         stages = Stages(output, console, screen.report)
         failed = stages.run_all(wanted, jobs)
     runs, games = results.without_games(found := results.read_runs(_done(verdicts, failed), output))
@@ -182,21 +180,3 @@ def _sweep(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:
     choices = [stage.name for stage in in_order(wanted) if stage.name.startswith("sweep/")]
     paths = [output / name for name in choices if name.endswith(".json")]
     return {path.stem: json.loads(path.read_text()) for path in paths if path.is_file()}
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Two runs in one folder would write over each other.
-
-    Raises:
-        ConfigurationError: another process is at work there.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"another run is at work in {output}: wait for it, or choose another --output"
-            ) from error
-        yield

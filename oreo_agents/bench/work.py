@@ -14,10 +14,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import write_json
+
 from oreo_agents.bench.games import Found
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
-from oreo_agents.evaluation import Result, evaluate, summarise, write_json
+from oreo_agents.evaluation import Result, evaluate, summarise
 from oreo_agents.trajectory import Trajectory
 
 COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
@@ -198,7 +200,7 @@ def _agent(trial: Trial, path: Path, critic: Path | None) -> Any:
 
 
 def _judge(games: Found, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any]) -> None:
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.report.beliefs import Beliefs
 
     make_env = environments(games.env_id, max(trial.step_limits), **options)

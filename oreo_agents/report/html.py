@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from html import escape
 from importlib.resources import files
 from math import isfinite
 from typing import Any, Protocol
+
+from oreo_envs.files import write_file
 
 from oreo_agents.printable import printable
 from oreo_agents.report.beliefs import Beliefs
@@ -33,13 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     episodes = load_trajectories(args.path)
     page = report_page(str(args.path), episodes, args.limit)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.output.with_name(f".{args.output.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(args.output)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(args.output, page)
     shown = min(len(episodes), args.limit)
     print(f"{args.output}: {len(episodes)} episodes, {shown} of them to look at")
     return 0
