@@ -19,13 +19,12 @@ from oreo_agents.environments import ALFWORLD, environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.printable import printable
 from oreo_agents.recorder import dialect_of, spec_for
-from oreo_agents.rollout import rollout
 from oreo_agents.schedule import EVERY_GAME_ONCE, Schedule
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
 
 AT_ONCE = 64
 """Episodes that a model plays at once."""
@@ -121,7 +120,8 @@ def record(
         DataNotFoundError: there are no such games.
         GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
+    from oreo_agents.rollout import rollout
 
     if max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
@@ -191,7 +191,7 @@ def _introduced(agent: Agent, path: Path) -> dict[str, str]:
         DatasetError: the dataset at ``path`` has another one's episodes under its name.
     """
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.store import meta_so_far
+    from oreo_agents.dataset.meta import meta_so_far
 
     if not isinstance(agent, OreoAgent):
         return {}

@@ -9,7 +9,6 @@ is the command line's business.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -38,9 +37,9 @@ from oreo_envs.alfworld.data import (
     unpack_archive,
 )
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
+from oreo_envs.files import hash_file, in_use, is_unfinished, lock_folder, make_folder
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.folders import in_use
 
 Progress = Callable[[int, int], None]
 """Called with the amount done and the total: bytes of a download, games of a generation."""
@@ -70,7 +69,6 @@ TEXT_GAMES = Release(
 GAMES_FOLDER = "json_2.1.1"
 MARKER = ".oreo-agents.json"
 """Lies in every folder that this module made, and says from what."""
-UNFINISHED = "-unfinished-"
 ATTEMPTS = 4
 TIMEOUT_S = 30.0
 CHUNK = 1 << 18
@@ -88,22 +86,19 @@ def _new_folder(target: Path, sources: Sequence[str]) -> Iterator[Path]:
         OreoError: it cannot be written.
     """
     _check_free(target)
+    made = False
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}{UNFINISHED}"))
+        with make_folder(target) as unfinished:
+            made = True
+            yield unfinished
+            (unfinished / MARKER).write_text(json.dumps({"made_by": "oreo-agents", "from": list(sources)}))
     except OSError as error:
-        raise OreoError(f"{target} cannot be made ({error.strerror}); choose another folder.") from error
-    try:
-        yield unfinished
-        (unfinished / MARKER).write_text(json.dumps({"made_by": "oreo-agents", "from": list(sources)}))
-        unfinished.chmod(0o755)
-        unfinished.rename(target)
-    except OSError as error:
+        if not made:
+            raise OreoError(f"{target} cannot be made ({error.strerror}); choose another folder.") from error
+        _check_free(target)  # another run may have been quicker
         raise OreoError(
             f"{target} cannot be written ({error}); free some space or choose another."
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _check_free(target: Path) -> None:
@@ -135,7 +130,7 @@ def _check_own(root: Path) -> None:
 
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder, save for what an interrupted run left behind."""
-    return [path for path in folder.iterdir() if UNFINISHED not in path.name] if folder.is_dir() else []
+    return [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else []
 
 
 # ---------------------------------------------------------------- download
@@ -175,16 +170,18 @@ def fetch(release: Release, folder: Path, progress: Progress | None = None) -> P
     if complete.exists():
         return complete
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _receive(release, partial, progress)
-        found = _sha256(partial)
-        if found != release.sha256:
-            partial.unlink()
-            raise OreoError(
-                f"{release.url} is not the published file (its sha256 starts with {found[:12]}, not "
-                f"{release.sha256[:12]}); it was deleted: try again, or pass a good archive with --from."
-            )
-        partial.replace(complete)
+        with lock_folder(folder, remedy="pass a local archive with --from"):
+            if complete.exists():  # another run has just fetched it
+                return complete
+            _receive(release, partial, progress)
+            found = hash_file(partial)
+            if found != release.sha256:
+                partial.unlink()
+                raise OreoError(
+                    f"{release.url} is not the published file (its sha256 starts with {found[:12]}, not "
+                    f"{release.sha256[:12]}); it was deleted: try again, or pass a good archive with --from."
+                )
+            partial.replace(complete)
     except OSError as error:
         raise OreoError(
             f"{release.url} cannot be downloaded ({_reason(error)}); run the command again to go on from "
@@ -235,11 +232,6 @@ def _copy(source: BinaryIO, file: BinaryIO, done: int, total: int, progress: Pro
             progress(done, total)
         if done > total:
             return  # more than was published: the checksum will tell
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: OSError) -> str:

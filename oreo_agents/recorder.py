@@ -17,7 +17,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from oreo_agents.dataset.store import TrajectoryWriter, meta_so_far
+from oreo_agents.dataset.meta import meta_so_far
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Action, Trajectory, Turn

@@ -41,3 +41,48 @@ def critic(policy):
     torch.manual_seed(1)
     torch.nn.init.normal_(critic.value_head.weight)
     return critic
+
+
+def make_episode(game="room-1/trial-1", reward=1.0, length=2, agent="expert", **fields):
+    from oreo_agents.trajectory import Trajectory, Turn
+
+    turns = [
+        Turn(
+            f"You see {game} at {i}.",
+            f"go to shelf {i}",
+            0.0,
+            "ok",
+            admissible_commands=("go to shelf 1", "look"),
+        )
+        for i in range(length - 1)
+    ]
+    turns.append(Turn("You are there.", "take mug 1 from shelf 1", reward, "ok"))
+    defaults = {
+        "env_id": "OREO-ALFWorld",
+        "task": "find the mug.",
+        "task_type": "pick",
+        "terminated": reward > 0,
+    }
+    return Trajectory(tuple(turns), game=game, agent=agent, **{**defaults, **fields})
+
+
+@pytest.fixture
+def episode():
+    return make_episode
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A dataset of 40 episodes of 10 games in several shards; the odd games are lost."""
+    from oreo_agents.dataset import TrajectoryWriter
+
+    path = tmp_path / "recorded"
+    with TrajectoryWriter(path, author="me", licence="MIT", dialect="move") as writer:
+        for number in range(40):
+            game = number % 10
+            writer.append(
+                make_episode(f"room-{game}/trial", float(game % 2 == 0), 2 + number % 5, seed=number)
+            )
+            if number % 15 == 14:
+                writer.compact()
+    return path

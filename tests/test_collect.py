@@ -14,8 +14,9 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
+from oreo_agents.cli import main
 from oreo_agents.collect import record
-from oreo_agents.dataset import TrajectoryWriter, commands, load_trajectories
+from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.schedule import Schedule
 from oreo_agents.trajectory import Action
@@ -206,7 +207,7 @@ def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys):
     assert load_trajectories(tmp_path / "d").metas[0].env_spec["kwargs"]["split"] == "generated"
     _some_games(tmp_path).rename(tmp_path / "train")
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
-    assert commands.verify(tmp_path / "d") == 0
+    assert main(["dataset", "verify", str(tmp_path / "d")]) == 0
     with pytest.raises(DatasetError, match="of 'generated', and 'train' is what is played here"):
         recorded(limit=3)
     assert recorded(limit=3, split="generated").already_there == 2

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -16,10 +15,10 @@ from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
 from oreo_agents.data import generate
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import environments
 from oreo_agents.errors import EngineError
-from oreo_agents.evaluation.evaluate import evaluate, pick_games, play, write_json
+from oreo_agents.evaluation.evaluate import evaluate, pick_games, play
 from oreo_agents.evaluation.results import summarise
 from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.models.agent_folder import save_agent
@@ -207,24 +206,6 @@ def test_killed_and_resumed_it_ends_with_the_identical_file(tmp_path):
 def test_scripted_players_take_no_options_of_a_model(capsys, options, said):
     assert main(["eval", "--agent", "expert", "--split", "generated", "-n", "1", *options]) == 2
     assert said in capsys.readouterr().err
-
-
-def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "result.json"
-    write_json(path, {"a": [1, 2]})
-    assert json.loads(path.read_text()) == {"a": [1, 2]}
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-
-    def full(self, data, *args, **kwargs):
-        with self.open("w") as file:
-            file.write(data[:5])
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_json(path, {"b": 3})
-    assert json.loads(path.read_text()) == {"a": [1, 2]}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.verify import replay_environment, verify
+from oreo_agents.dataset.verify import replay_environment, verify_episodes
 from oreo_agents.errors import DatasetError
 from oreo_agents.recorder import RecordTrajectories, RecordVectorTrajectories
 from oreo_agents.trajectory import Action, Candidate
@@ -252,7 +252,7 @@ def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mo
     assert set(dataset.lengths) == {6, 20 % 7 if mode is AutoresetMode.NEXT_STEP else 20 % 6}
     assert [seed for seed in dataset.column("seed") if seed is not None] == [3, 4, 5]
     assert dataset.agreed("dialect") == "move"
-    report = verify(dataset, replay_environment(dataset.agreed("env_spec")))
+    report = verify_episodes(dataset, replay_environment(dataset.agreed("env_spec")))
     assert report.ok, str(report)
 
 
@@ -273,7 +273,7 @@ def test_vectors_of_any_kind_say_how_they_are_worded_and_replay(tmp_path, vector
     envs.close()
     dataset = load_trajectories(tmp_path / "d")
     assert len(dataset) == 2 and dataset.agreed("dialect") == "move"
-    assert verify(dataset, replay_environment(dataset.agreed("env_spec"))).ok
+    assert verify_episodes(dataset, replay_environment(dataset.agreed("env_spec"))).ok
 
 
 def test_other_environments_replay_too(tmp_path):
@@ -284,7 +284,7 @@ def test_other_environments_replay_too(tmp_path):
     env.close()
     dataset = load_trajectories(tmp_path / "d")
     assert len(dataset) == 3 and dataset.agreed("dialect") is None
-    assert verify(dataset, replay_environment(dataset.agreed("env_spec"))).ok
+    assert verify_episodes(dataset, replay_environment(dataset.agreed("env_spec"))).ok
 
 
 def test_options_are_kept_where_no_game_is_named(tmp_path):

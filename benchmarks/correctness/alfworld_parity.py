@@ -34,6 +34,7 @@ from oreo_envs.alfworld.planner import shortest_plan
 from oreo_envs.alfworld.text import placing, reword, split_command
 from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError
+from oreo_envs.files import write_json
 from quick_textworld import remember_parses
 from varied_games import PackagedRules, VariedGames
 
@@ -344,7 +345,7 @@ def main() -> int:
             if options.minutes and time.monotonic() - started > options.minutes * 60:
                 break
     summary = summarise(rows.values(), options)
-    options.output.write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(options.output, summary)
     print(json.dumps(summary, indent=2))
     return 1 if summary["differences"] else 0
 

@@ -12,9 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from oreo_envs.files import write_json
+
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.commands import import_
-from oreo_agents.dataset.verify import replay_environment, verify
+from oreo_agents.dataset.importers import import_dataset
+from oreo_agents.dataset.verify import replay_environment, verify_episodes
 
 RESULTS = Path(__file__).parents[1] / "results" / "import_replay.json"
 FILES = {
@@ -37,16 +39,15 @@ def main():
     for name, format in FILES.items():
         results[name] = replay_file(env, args.episodes / name, format)
         print(name, json.dumps({key: value for key, value in results[name].items() if key != "first"}))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(args.output, results)
 
 
 def replay_file(env, source, format):
     with tempfile.TemporaryDirectory() as folder:
-        import_(source, folder, format, move=True)
+        import_dataset(source, folder, format, move=True)
         dataset = load_trajectories(folder)
         begin = time.perf_counter()
-        report = verify(dataset, env)
+        report = verify_episodes(dataset, env)
         seconds = time.perf_counter() - begin
         rewritten = [episode.metadata.get("rewritten", {}) for episode in dataset]
     return {

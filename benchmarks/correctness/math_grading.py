@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import write_json
 from oreo_envs.math import grade
 from oreo_envs.math.exact import unspelled
 from oreo_envs.math.grading import WORKERS
@@ -133,9 +134,9 @@ def run(data: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Grade every gold answer of GSM8K and MATH.")
     parser.add_argument("--data", type=Path, required=True, help="folder with gsm8k/ and math/")
-    text = json.dumps(run(parser.parse_args().data), indent=2)
-    RESULTS.write_text(text + "\n")
-    print(text)
+    results = run(parser.parse_args().data)
+    write_json(RESULTS, results)
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

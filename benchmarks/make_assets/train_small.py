@@ -18,13 +18,14 @@ from typing import Any
 
 from oreo_agents.bench.games import find
 from oreo_envs.alfworld.data import find_games
+from oreo_envs.files import write_json
 
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
-from oreo_agents.evaluation.evaluate import evaluate, write_json
+from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.schedule import Schedule

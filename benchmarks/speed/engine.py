@@ -24,6 +24,7 @@ import gymnasium as gym
 from oreo_envs.alfworld.data import Games, find_games
 from oreo_envs.alfworld.game import parse_game
 from oreo_envs.alfworld.world import World
+from oreo_envs.files import write_json
 
 RESULTS = Path(__file__).parents[1] / "results" / "alfworld_speed.json"
 ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
@@ -174,8 +175,7 @@ def main() -> int:
         },
         "versions": {name: version(name) for name in ("alfworld", "gymnasium", "textworld")},
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(options.output, result)
     print(json.dumps(result, indent=2))
     return 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pyarrow as pa
+from oreo_envs.files import write_json
 from oreo_envs.spaces import Text
 
 from oreo_agents.agents.scripted import ScriptedAgent
@@ -72,8 +73,7 @@ def main():
         if args.split:
             results["expert"] = measure_expert(Path(folder), args.split)
     print(json.dumps(results, indent=1))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(args.output, results)
 
 
 def prepared_answers(folder):

@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 import transformers
+from oreo_envs.files import write_json
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import ALFWORLD, environments
-from oreo_agents.evaluation.evaluate import write_json
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.language.chat import Chat
 from oreo_agents.models.agent_folder import load_policy

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import torch
+from oreo_envs.files import write_json
 from torch.nn.functional import pad
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -70,7 +71,7 @@ def main():
         sides[side]["times_faster"] = sides[side]["tokens_per_s"] / sides["plain"]["tokens_per_s"]
         sides[side]["memory_share"] = sides[side]["peak_mb"] / sides["plain"]["peak_mb"]
     print(json.dumps(results, indent=1))
-    args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(args.output, results)
     sys.exit(int(not holds(sides)))
 
 

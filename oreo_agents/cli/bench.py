@@ -45,9 +45,9 @@ def add_bench(commands: Commands) -> None:
 
 def run_bench(args: argparse.Namespace) -> int:
     """Run a suite, or go on with it; 1 if a part of it could not be done."""
+    from oreo_envs.files import write_json
     from rich.console import Console
 
-    from oreo_agents.evaluation.evaluate import write_json
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.checks import check_suite
     from oreo_agents.experiments.plan import Plan

@@ -39,36 +39,67 @@ def add_dataset(commands: Commands) -> None:
     export.add_argument("--output", "-o", type=Path, required=True)
 
 
-def run_dataset_info(args: argparse.Namespace) -> int | None:
-    """Summarise a dataset."""
-    from oreo_agents.dataset import commands
+def run_dataset_info(args: argparse.Namespace) -> None:
+    """Print what a dataset contains as Markdown, or as JSON; also write the Markdown to a file."""
+    import json
+    import os
 
-    return commands.info(args.path, args.card, args.json)
+    from oreo_envs.files import write_file
 
+    from oreo_agents.dataset.reader import load_trajectories
+    from oreo_agents.report.dataset_card import describe_dataset, render_card
 
-def run_dataset_verify(args: argparse.Namespace) -> int | None:
-    """Check a dataset."""
-    from oreo_agents.dataset import commands
-
-    return commands.verify(args.path, not args.files_only, args.split, args.games)
-
-
-def run_dataset_merge(args: argparse.Namespace) -> int | None:
-    """Merge datasets."""
-    from oreo_agents.dataset import commands
-
-    return commands.merge(args.paths, args.output)
+    dataset = load_trajectories(args.path)
+    text = render_card(dataset, Path(os.path.abspath(args.path)).name).rstrip()
+    if args.card is not None:
+        write_file(args.card, text + "\n")
+    print(json.dumps(describe_dataset(dataset).as_json(), indent=1) if args.json else text)
 
 
-def run_dataset_import(args: argparse.Namespace) -> int | None:
-    """Import another tool's episodes."""
-    from oreo_agents.dataset import commands
+def run_dataset_verify(args: argparse.Namespace) -> int:
+    """Check that every file is as written and, unless files alone are asked for, that every episode happens again.
 
-    return commands.import_(args.path, args.output, args.format, args.move, args.licence)
+    Returns 1, after naming the first difference, where one does not.
+    """
+    from oreo_agents.dataset.reader import load_trajectories
+    from oreo_agents.dataset.verify import replay_environment, verify_episodes
+    from oreo_agents.printable import printable
+
+    dataset = load_trajectories(args.path)
+    dataset.check_files()
+    print(f"{args.path}: {len(dataset)} episodes, every file as it was written")
+    if args.files_only:
+        return 0
+    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games)
+    try:
+        report = verify_episodes(dataset, env)
+    finally:
+        env.close()
+    print(printable(str(report)))  # it quotes what was recorded
+    return 0 if report.ok else 1
 
 
-def run_dataset_export(args: argparse.Namespace) -> int | None:
-    """Export a dataset."""
-    from oreo_agents.dataset import commands
+def run_dataset_merge(args: argparse.Namespace) -> None:
+    """Write one new dataset with the episodes of several."""
+    from oreo_agents.dataset.reader import merge_datasets
 
-    return commands.export(args.path, args.output, args.format)
+    merged = merge_datasets(args.paths, args.output)
+    print(f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets")
+
+
+def run_dataset_import(args: argparse.Namespace) -> None:
+    """Import the episodes that another tool recorded."""
+    from oreo_agents.dataset.importers import import_dataset
+
+    count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
+    print(f"{args.output}: {count} episodes imported from {args.path}")
+
+
+def run_dataset_export(args: argparse.Namespace) -> None:
+    """Write a dataset in another tool's format."""
+    from oreo_agents.dataset.exporters import export_dataset
+    from oreo_agents.dataset.reader import load_trajectories
+
+    dataset = load_trajectories(args.path)
+    count = export_dataset(dataset, args.output, args.format)
+    print(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")

@@ -26,10 +26,10 @@ def run_demo(args: argparse.Namespace) -> None:
     """Run the demo, or go on with it: record, imitate, roll out, train OREO, compare, one table."""
     import time
 
+    from oreo_envs.files import write_json
     from rich.console import Console
 
     from oreo_agents.environments import ALFWORLD
-    from oreo_agents.evaluation.evaluate import write_json
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +25,7 @@ from oreo_agents.cli.options import (
 from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.results import Result
 
 
@@ -111,10 +109,12 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
 
 def _judge(args: argparse.Namespace) -> Iterator[Result]:
     """One result for each way to choose, written as soon as it is there."""
+    from oreo_envs.files import write_json
+
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import load_agent
     from oreo_agents.environments import environments, source_options
-    from oreo_agents.evaluation.evaluate import evaluate, pick_games, write_json
+    from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.models.checkpoint_files import identity
 
     options = source_options(args.env, args.split, args.games)
@@ -158,13 +158,16 @@ def _journal(
     Raises:
         ConfigurationError: those there are of another evaluation.
     """
-    from oreo_agents.dataset.store import TrajectoryWriter, read_meta
+    from oreo_envs.files import hash_json
+
+    from oreo_agents.dataset.meta import read_meta
+    from oreo_agents.dataset.writer import TrajectoryWriter
 
     if output is None:
         yield None
         return
     path = output.with_suffix(".episodes") / label.replace(" ", "-").replace("/", "-")
-    digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
+    digest = hash_json(settings, sort_keys=True)
     if (path / "meta.json").is_file() and read_meta(path).metadata.get("evaluation") != digest:
         raise ConfigurationError(
             f"{path} holds the episodes of another evaluation (agent, games or options differ): "

@@ -26,19 +26,13 @@ def add_report(commands: Commands) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Write the HTML report."""
-    import os
+    from oreo_envs.files import write_file
 
     from oreo_agents.dataset import load_trajectories
     from oreo_agents.report.html import report_page
 
     episodes = load_trajectories(args.path)
     page = report_page(str(args.path), episodes, args.limit)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.output.with_name(f".{args.output.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(args.output)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(args.output, page)
     shown = min(len(episodes), args.limit)
     print(f"{args.output}: {len(episodes)} episodes, {shown} of them to look at")

@@ -86,7 +86,7 @@ def run_train(args: argparse.Namespace) -> None:
 
 def _judging(args: argparse.Namespace, shown: TrainingProgress) -> Judging:
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.statistics import wilson
+    from oreo_agents.evaluation.statistics import wilson
     from oreo_agents.training.callbacks import Judging
 
     agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens)

@@ -16,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from oreo_envs.files import replace_file
 
-from oreo_agents.dataset.store import replacing
-from oreo_agents.dataset.view import TrajectoryDataset
+from oreo_agents.dataset.meta import disk_errors
+from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 Messages = list[dict[str, str]]
 
 
-def export(dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str) -> int:
+def export_dataset(dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str) -> int:
     """Write episodes in another tool's format; returns how many rows (for minari, episodes) were written.
 
     ======== ============================================================= =============================
@@ -168,7 +169,7 @@ def _write_rows(rows: Iterator[Row], path: Path) -> int:
     first = next(batches, None)
     if first is None:
         raise DatasetError(f"{path}: no episodes to write in this format")
-    with replacing(path) as temporary:
+    with disk_errors(path), replace_file(path) as temporary:
         return _WRITERS[path.suffix](_chain(first, batches), temporary)
 
 

@@ -1,7 +1,7 @@
 """Episodes that others recorded: ETO, AgentTraj and other ShareGPT files, KnowAgent, TALES.
 
 Each reader yields :class:`Trajectory` values as their file tells them; rewards that a file leaves out are
-what its authors say of it. Knows nothing about where episodes go.
+what its authors say of it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.alfworld.text import opening, placed, reword, split_command
-
-from oreo_agents.errors import DatasetError
+from oreo_agents.dataset.schema import to_row, to_table
+from oreo_agents.dataset.wording import reword_to_move
+from oreo_agents.dataset.writer import TrajectoryWriter
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
 PathLike = str | os.PathLike[str]
@@ -92,59 +93,37 @@ IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------- wording
+def import_dataset(
+    source: PathLike, output: PathLike, format: str, move: bool = False, licence: str | None = None
+) -> int:
+    """Import the episodes that another tool recorded, all or none, and return how many.
 
+    Args:
+        source: a file, for tales also a folder.
+        output: folder of the dataset to make or to continue.
+        format: one of :data:`IMPORTERS`.
+        move: reword to the ``move`` games' wording, as ALFWorld 0.4 has it, and record what was rewritten.
+        licence: of the imported episodes, stored in the dataset.
 
-def reword_to_move(trajectory: Trajectory) -> Trajectory:
-    """The same ALFWorld episode as the ``move`` games of ALFWorld 0.4 word it.
-
-    ``put X in/on Y`` becomes ``move X to Y`` in commands and answers; what old collections cut away, the
-    welcome line and "You arrive at X.", comes back. ``metadata["rewritten"]`` lists the turns whose command
-    or observation changed. Token ids of a changed command are dropped, because they spell the old one.
+    Raises:
+        ConfigurationError: there is no such format.
+        DatasetError: ``source`` cannot be read, a record in it is no episode, or ``output`` does not take them.
     """
-    old = [*(turn.observation for turn in trajectory.turns), trajectory.final_observation]
-    actions = [turn.action for turn in trajectory.turns]
-    new = [_opening(old[0]), *map(_answer, actions, old[1:])] if actions else old
-    turns = tuple(_reworded(turn, seen) for turn, seen in zip(trajectory.turns, new, strict=False))
-    changed = {
-        "commands": [i for i, action in enumerate(actions) if turns[i].action != action],
-        "observations": [i for i, seen in enumerate(new) if seen != old[i]],
-    }
-    if not any(changed.values()):
-        return trajectory
-    metadata = {**trajectory.metadata, "rewritten": changed}
-    return replace(trajectory, turns=turns, final_observation=new[-1], metadata=metadata)
-
-
-_SCENE = re.compile(r"(?:-= Welcome to TextWorld, ALFRED! =-\s*)?(.*?)\s*Your task is to: (.*)", re.DOTALL)
-_ARRIVAL = re.compile(r"You arrive at loc \d+\. ")
-
-
-def _opening(observation: str) -> str:
-    found = _SCENE.fullmatch(observation)
-    return opening(found[1], found[2]) if found else observation
-
-
-def _answer(action: str, observation: str) -> str:
-    """What a ``move`` game says where an older one said ``observation``."""
-    command = split_command(action)
-    if command is None:
-        return observation
-    if command.verb == "put" and observation == placed(command.first, command.second, "put"):
-        return placed(command.first, command.second, "move")
-    view = _ARRIVAL.sub("", observation, count=1)
-    if command.verb == "go to" and view.startswith((f"On the {command.first},", f"The {command.first} is ")):
-        return f"You arrive at {command.first}. {view}"
-    return observation
-
-
-def _reworded(turn: Turn, observation: str) -> Turn:
-    action = reword(turn.action, "move")
-    commands = turn.admissible_commands
-    if commands is not None:
-        commands = tuple(sorted(reword(command, "move") for command in commands))
-    turn = replace(turn, observation=observation, admissible_commands=commands)
-    return turn if action == turn.action else replace(turn, action=action, token_ids=None, logprobs=None)
+    if format not in IMPORTERS:
+        known = ", ".join(sorted(IMPORTERS))
+        raise ConfigurationError(f"there is no import format {format!r}; choose one of {known}")
+    episodes: Iterator[Trajectory] = IMPORTERS[format](source)
+    metadata: dict[str, Any] = {"imported_from": Path(source).name, "format": format}
+    if move:
+        episodes = map(reword_to_move, episodes)
+        metadata["reworded"] = "put X in/on Y -> move X to Y, with ALFWorld 0.4's opening and arrivals"
+    imported = to_table([to_row(episode) for episode in episodes])  # all of them, before anything is written
+    if not len(imported):
+        raise DatasetError(f"{source}: holds no episodes")
+    dialect = "move" if move else None
+    with TrajectoryWriter(output, licence=licence, metadata=metadata, dialect=dialect) as writer:
+        writer.append_table(imported)
+    return len(imported)
 
 
 # --------------------------------------------------------------------------------------------- ShareGPT

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 from oreo_envs.errors import OreoError
 
-from oreo_agents.dataset.importers import reword_to_move
+from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.environments import environments, source_options
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
@@ -72,11 +72,11 @@ class Report:
         return "\n".join([head, *map(str, self.first[:1])])
 
 
-def verify(trajectories: Iterable[Trajectory], env: gym.Env) -> Report:
+def verify_episodes(trajectories: Iterable[Trajectory], env: gym.Env) -> Report:
     """Play every episode again in ``env`` and compare opening, answers, rewards, admissibility and outcome.
 
     Imported episodes (``metadata["source"]``) are compared in the wording of the ``move`` games; see
-    :func:`~oreo_agents.dataset.importers.reword_to_move`. What an episode does not tell is not compared.
+    :func:`~oreo_agents.dataset.wording.reword_to_move`. What an episode does not tell is not compared.
 
     Args:
         trajectories: what to check, such as a dataset.
@@ -162,7 +162,7 @@ def replay_environment(
     except ConfigurationError as error:
         raise DatasetError(
             f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "
-            "program registers the environment, oreo_agents.dataset.verify.verify(dataset, env) plays them"
+            "program registers the environment, oreo_agents.dataset.verify.verify_episodes(dataset, env) plays them"
         ) from error
 
 

@@ -5,16 +5,14 @@ A result is a plain dict (see :func:`summarise`); report/ turns it into tables a
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.results import Result, failures, summarise
@@ -129,12 +127,3 @@ def evaluate(
     if result["errors"] and not partly:
         raise EngineError(failures(result))
     return result, trajectories
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)

@@ -82,9 +82,10 @@ def title_results(plan: Plan, output: Path) -> list[Result]:
 
 def keep_episodes(plan: Plan, output: Path) -> None:
     """Put the first episodes of the last search into ``episodes``, in the order of their games, to be looked at."""
+    from oreo_envs.files import replace_folder
+
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.dataset.store import TrajectoryWriter
-    from oreo_agents.folders import replace_folder
+    from oreo_agents.dataset.writer import TrajectoryWriter
 
     verdict = plan.verdicts[-1]
     arena = plan.arenas.tests[verdict.test]

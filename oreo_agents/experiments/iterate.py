@@ -11,8 +11,9 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from oreo_envs.files import write_json
+
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation.evaluate import write_json
 from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments.arenas import Arenas
 from oreo_agents.experiments.checks import check_suite

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from oreo_agents.errors import ConfigurationError, OreoError
+from oreo_envs.files import lock_folder
+
+from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments import verdicts
 from oreo_agents.experiments.arenas import Arenas
@@ -38,7 +38,7 @@ def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_ev
     """
     suite, arenas = plan.suite, plan.arenas
     wanted = [verdict.stage for verdict in plan.verdicts]
-    with _claim_alone(output):
+    with lock_folder(output):
         stages = Stages(output, report)
         failed = stages.run_all(wanted, jobs)
     done = [verdict for verdict in plan.verdicts if verdict.stage.name not in failed]
@@ -88,21 +88,3 @@ def _read_sweep(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:
     choices = [stage.name for stage in order_stages(wanted) if stage.name.startswith("sweep/")]
     paths = [output / name for name in choices if name.endswith(".json")]
     return {path.stem: json.loads(path.read_text()) for path in paths if path.is_file()}
-
-
-@contextmanager
-def _claim_alone(output: Path) -> Iterator[None]:
-    """Two runs in one folder would write over each other.
-
-    Raises:
-        ConfigurationError: another process is at work there.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"another run is at work in {output}: wait for it, or choose another --output"
-            ) from error
-        yield

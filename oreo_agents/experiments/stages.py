@@ -6,10 +6,8 @@ A stage is known by its name, its inputs and the stages it needs: a new one besi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +18,8 @@ from functools import cached_property
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
+
+from oreo_envs.files import hash_json, remove_path, write_file
 
 from oreo_agents.errors import OreoError
 
@@ -44,8 +44,7 @@ class Stage:
     @cached_property
     def digest(self) -> str:
         """Identifies what the result is made from."""
-        made_from = [self.name, self.inputs, [stage.digest for stage in self.needs]]
-        return hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
+        return hash_json([self.name, self.inputs, [stage.digest for stage in self.needs]])
 
 
 Report = Callable[[Stage, Event, float], None]
@@ -135,7 +134,7 @@ class Stages:
         interrupted = self._mark(stage).get("digest") == stage.digest
         path = self.path(stage)
         if not interrupted:
-            remove(path)
+            remove_path(path)
         self._write_mark(stage, None, interrupted)
         self.report(stage, "started", 0.0)
         return stage.work, path, *map(self.path, stage.needs)
@@ -154,13 +153,8 @@ class Stages:
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _write_mark(self, stage: Stage, seconds: float | None, interrupted: bool) -> None:
-        path = self._mark_path(stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(
-            json.dumps({"digest": stage.digest, "seconds": seconds, "interrupted": interrupted})
-        )
-        partial.replace(path)
+        mark = {"digest": stage.digest, "seconds": seconds, "interrupted": interrupted}
+        write_file(self._mark_path(stage), json.dumps(mark))
 
 
 def order_stages(stages: Iterable[Stage]) -> list[Stage]:
@@ -179,14 +173,6 @@ def order_stages(stages: Iterable[Stage]) -> list[Stage]:
     for stage in stages:
         visit(stage)
     return list(ordered.values())
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------ processes

@@ -13,13 +13,15 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import write_json
+
 from oreo_agents.agents.agent import options_for
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.selection import Select
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
-from oreo_agents.evaluation.evaluate import evaluate, write_json
+from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise
 from oreo_agents.experiments.arenas import Arena
 from oreo_agents.schedule import Schedule
@@ -243,7 +245,7 @@ def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Any:
 def _judge(
     arena: Arena, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any], progress: bool
 ) -> None:
-    from oreo_agents.dataset.store import TrajectoryWriter
+    from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
 
     make_env = environments(arena.env_id, max(trial.step_limits), **options)

@@ -14,11 +14,11 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+from oreo_envs.files import in_use, replace_folder
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.errors import CheckpointError
-from oreo_agents.folders import in_use, replace_folder
 from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, minus
 from oreo_agents.models.card import model_card
 from oreo_agents.models.checkpoint_files import (

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.files import hash_file
 from safetensors import SafetensorError
 
 from oreo_agents.errors import CheckpointError
@@ -24,8 +25,7 @@ def identity(model: str | Path) -> str:
     digest = hashlib.sha256()
     files = sorted(Path(model).rglob("*.safetensors"))
     for path in files:
-        with path.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
+        digest.update(bytes.fromhex(hash_file(path)))
     return digest.hexdigest() if files else str(model)
 
 

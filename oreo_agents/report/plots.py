@@ -10,6 +10,8 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import replace_file
+
 from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
 from oreo_agents.report.tables import Result
@@ -140,7 +142,8 @@ def _save(figure, axes, title: str, path: Path) -> Path:
     axes.set_title(title, loc="left", fontsize=11)
     _calm(axes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with replace_file(path) as new:
+        figure.savefig(new)
     return path
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from oreo_envs.files import LOCK, hash_json, lock_folder, write_file
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
@@ -55,6 +55,7 @@ def train(
     Raises:
         CheckpointError: ``model`` is not a checkpoint, the checkpoints are another training's, or ``output`` holds
             something else than an agent.
+        ConfigurationError: another training into ``output`` is at work.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
     import torch
@@ -72,37 +73,48 @@ def train(
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
     config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
-    torch.manual_seed(config.seed)
-    policy, tokenizer = starting_model(model, episodes)
-    critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
-    critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
-    chat = Chat(tokenizer)
-    encoded = [chat.encode(episode) for episode in episodes]
-    trainer = OreoTrainer(
-        with_lora(policy, lora) if lora else policy,
-        tokenizer,
-        config,
-        encoded,
-        critic=critic,
-        callbacks=[*callbacks],
-    )
-    trainer.remove_callback(PrinterCallback)
-    if judging:
-        trainer.add_callback(EvaluateEvery(trainer, judging))
-    checkpoint = None
-    if save_every:
-        in_order = [data_hash([episode]) for episode in encoded]
-        checkpoint = _last_checkpoint(config, [options, lora, identity(model), in_order])
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
-    if config.push_to_hub:
-        trainer.push_to_hub(episodes=len(episodes))
     checkpoints = Path(str(config.output_dir))
-    if save_every and trainer.args.should_save:
-        shutil.rmtree(checkpoints)
-    with suppress(OSError):  # it stays where there are checkpoints in it
-        checkpoints.rmdir()
+    with _hold(checkpoints) if config.process_index == 0 else nullcontext():
+        torch.manual_seed(config.seed)
+        policy, tokenizer = starting_model(model, episodes)
+        critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
+        critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
+        chat = Chat(tokenizer)
+        encoded = [chat.encode(episode) for episode in episodes]
+        trainer = OreoTrainer(
+            with_lora(policy, lora) if lora else policy,
+            tokenizer,
+            config,
+            encoded,
+            critic=critic,
+            callbacks=[*callbacks],
+        )
+        trainer.remove_callback(PrinterCallback)
+        if judging:
+            trainer.add_callback(EvaluateEvery(trainer, judging))
+        checkpoint = None
+        if save_every:
+            in_order = [data_hash([episode]) for episode in encoded]
+            checkpoint = _last_checkpoint(config, [options, lora, identity(model), in_order])
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
+        if config.push_to_hub:
+            trainer.push_to_hub(episodes=len(episodes))
+        if save_every and trainer.args.should_save:
+            shutil.rmtree(checkpoints)
     return trainer
+
+
+@contextmanager
+def _hold(checkpoints: Path) -> Iterator[None]:
+    """Keep other trainings away; afterwards the folder goes, unless there are checkpoints in it."""
+    with lock_folder(checkpoints):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if {entry.name for entry in checkpoints.iterdir()} <= {LOCK}:
+                    shutil.rmtree(checkpoints)
 
 
 def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None:
@@ -110,8 +122,7 @@ def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None
     from transformers.trainer_utils import get_last_checkpoint
 
     folder = Path(str(config.output_dir))
-    digest = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
-    note, last = folder / "made_from.sha256", None
+    digest, note, last = hash_json(made_from), folder / "made_from.sha256", None
     if folder.is_dir() and (last := get_last_checkpoint(str(folder))):
         if not note.is_file() or note.read_text() != digest:
             raise CheckpointError(
@@ -119,8 +130,7 @@ def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None
                 "delete it, or choose another --output"
             )
     elif config.should_save:
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(digest)
+        write_file(note, digest)
     return last
 
 

@@ -3,8 +3,9 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from oreo_agents.cli import main
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
-from oreo_agents.dataset.exporters import EXPORTERS, export, to_messages
+from oreo_agents.dataset.exporters import EXPORTERS, export_dataset, to_messages
 from oreo_agents.dataset.importers import import_sharegpt
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
@@ -64,7 +65,7 @@ def test_messages_alternate_and_end_with_the_agent(played):
 
 
 def test_messages_file_has_what_one_filters_by(played, tmp_path):
-    assert export(played, tmp_path / "m.parquet", "messages") == 9
+    assert export_dataset(played, tmp_path / "m.parquet", "messages") == 9
     table = pq.read_table(tmp_path / "m.parquet")
     assert table.column("messages").to_pylist() == [to_messages(episode) for episode in played]
     assert table.column("game").to_pylist() == played.games.tolist()
@@ -72,13 +73,13 @@ def test_messages_file_has_what_one_filters_by(played, tmp_path):
 
 
 def test_sft_takes_only_won_episodes(played, tmp_path):
-    assert export(played, tmp_path / "s.jsonl", "sft") == 4
+    assert export_dataset(played, tmp_path / "s.jsonl", "sft") == 4
     rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     assert [row["messages"] for row in rows] == [to_messages(e) for e in played if e.success]
 
 
 def test_dpo_pairs_share_game_and_history(played, tmp_path):
-    assert export(played, tmp_path / "d.json", "dpo") == 3  # g1, g2, g5
+    assert export_dataset(played, tmp_path / "d.json", "dpo") == 3  # g1, g2, g5
     first, second, _ = json.loads((tmp_path / "d.json").read_text())
     assert [m["content"] for m in first["prompt"]] == ["g1 []", "a", "g1 ['a']", "b", "g1 ['a', 'b']"]
     assert [m["content"] for m in first["chosen"]] == ["c"]
@@ -88,14 +89,14 @@ def test_dpo_pairs_share_game_and_history(played, tmp_path):
 
 
 def test_kto_labels_every_episode(played, tmp_path):
-    assert export(played, tmp_path / "k.parquet", "kto") == 9
+    assert export_dataset(played, tmp_path / "k.parquet", "kto") == 9
     rows = pq.read_table(tmp_path / "k.parquet").to_pylist()
     assert [row["label"] for row in rows] == played.success.tolist()
     assert [row["prompt"] + row["completion"] for row in rows] == [to_messages(e) for e in played]
 
 
 def test_sharegpt_comes_back(played, tmp_path):
-    export(played, tmp_path / "s.json", "sharegpt")
+    export_dataset(played, tmp_path / "s.json", "sharegpt")
     back = list(import_sharegpt(tmp_path / "s.json"))
     assert [to_messages(e) for e in back] == [to_messages(e) for e in played]
     assert [(e.game, e.agent, e.return_, e.final_observation) for e in back] == [
@@ -108,7 +109,7 @@ def test_sharegpt_comes_back_whatever_is_done_first(tmp_path):
     with TrajectoryWriter(tmp_path / "d") as writer:
         writer.append(corridor("g1", ["OK, I look around", "wait"], True))
         writer.append(corridor("g2", [], False))
-    export(load_trajectories(tmp_path / "d"), tmp_path / "s.jsonl", "sharegpt")
+    export_dataset(load_trajectories(tmp_path / "d"), tmp_path / "s.jsonl", "sharegpt")
     (back,) = import_sharegpt(tmp_path / "s.jsonl")
     assert [turn.action for turn in back.turns] == ["OK, I look around", "wait"]
     assert "instructions" not in back.metadata
@@ -119,7 +120,7 @@ def test_large_files_are_written_in_batches(played, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporters, "_BATCH", 2)
     for name in ("b.parquet", "b.json", "b.jsonl"):
-        assert export(played, tmp_path / name, "messages") == 9
+        assert export_dataset(played, tmp_path / name, "messages") == 9
     assert (
         pq.read_table(tmp_path / "b.parquet").num_rows
         == len(json.loads((tmp_path / "b.json").read_text()))
@@ -130,20 +131,20 @@ def test_large_files_are_written_in_batches(played, tmp_path, monkeypatch):
 def test_nothing_is_overwritten_or_left_half_written(played, tmp_path):
     (tmp_path / "m.parquet").write_text("precious")
     with pytest.raises(DatasetError, match="exists already"):
-        export(played, tmp_path / "m.parquet", "messages")
+        export_dataset(played, tmp_path / "m.parquet", "messages")
     assert (tmp_path / "m.parquet").read_text() == "precious"
     with pytest.raises(DatasetError, match="no episodes"):
-        export(played.filter(success=False), tmp_path / "none.parquet", "sft")
+        export_dataset(played.filter(success=False), tmp_path / "none.parquet", "sft")
     with pytest.raises(DatasetError):
-        export(played, tmp_path / "no-such-folder" / "m.parquet", "messages")
+        export_dataset(played, tmp_path / "no-such-folder" / "m.parquet", "messages")
     assert {file.name for file in tmp_path.iterdir()} == {"played", "m.parquet"}
 
 
 def test_unknown_formats_and_endings(played, tmp_path):
     with pytest.raises(ConfigurationError, match="choose one of dpo, kto, messages, minari"):
-        export(played, tmp_path / "x.parquet", "csv")
+        export_dataset(played, tmp_path / "x.parquet", "csv")
     with pytest.raises(ConfigurationError, match=r"choose \.json, \.jsonl, \.parquet"):
-        export(played, tmp_path / "x.csv", "messages")
+        export_dataset(played, tmp_path / "x.csv", "messages")
 
 
 # ------------------------------------------------------------------------------- the tools themselves
@@ -152,7 +153,7 @@ def test_unknown_formats_and_endings(played, tmp_path):
 def test_minari_loads_it(played, tmp_path, monkeypatch):
     minari = pytest.importorskip("minari", reason="Minari is not installed")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    assert export(played, "oreo/corridor/walker-v0", "minari") == 9
+    assert export_dataset(played, "oreo/corridor/walker-v0", "minari") == 9
     loaded = minari.load_dataset("oreo/corridor/walker-v0")
     assert (loaded.total_episodes, loaded.total_steps) == (9, played.lengths.sum())
     for ours, theirs in zip(played, loaded, strict=True):
@@ -165,13 +166,13 @@ def test_minari_loads_it(played, tmp_path, monkeypatch):
         assert (theirs.terminations[-1], theirs.truncations[-1]) == (ours.terminated, ours.truncated)
         assert json.loads(theirs.infos["admissible_commands"][0]) == ["a"]
     with pytest.raises(DatasetError, match="Minari does not take it"):
-        export(played, "oreo/corridor/walker-v0", "minari")
+        export_dataset(played, "oreo/corridor/walker-v0", "minari")
 
 
 @pytest.mark.parametrize("format", sorted(EXPORTERS))
 def test_datasets_loads_it(played, tmp_path, format):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
-    count = export(played, tmp_path / "rows.parquet", format)
+    count = export_dataset(played, tmp_path / "rows.parquet", format)
     loaded = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path), split="train"
     )
@@ -183,7 +184,7 @@ def test_datasets_loads_it(played, tmp_path, format):
 def test_trl_trains_on_four_rows(played, tmp_path, method):
     trl = pytest.importorskip("trl", reason="TRL is not installed")
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
-    export(played.merge(played), tmp_path / "rows.parquet", method.lower())
+    export_dataset(played.merge(played), tmp_path / "rows.parquet", method.lower())
     rows = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path), split="train"
     )
@@ -230,3 +231,10 @@ def tiny_tokenizer():
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
     )
     return wrapped
+
+
+def test_export_command(recorded, tmp_path, capsys):
+    assert (
+        main(["dataset", "export", str(recorded), "--format", "sft", "-o", str(tmp_path / "rows.jsonl")]) == 0
+    )
+    assert "20 rows (sft)" in capsys.readouterr().out

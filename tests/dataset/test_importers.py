@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.commands import import_
 from oreo_agents.dataset.importers import (
     IMPORTERS,
+    import_dataset,
     import_eto,
     import_knowagent,
     import_sharegpt,
     import_tales,
-    reword_to_move,
 )
+from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -195,20 +196,16 @@ def test_rewording_drops_ids_that_spell_the_old_command():
 
 
 def test_importing_makes_a_dataset_that_tells_its_source(tmp_path, capsys):
-    import_(
-        lines(tmp_path / "k.jsonl", KNOWAGENT, KNOWAGENT),
-        tmp_path / "d",
-        "knowagent",
-        move=True,
-        licence="MIT",
-    )
+    source = lines(tmp_path / "k.jsonl", KNOWAGENT, KNOWAGENT)
+    options = ["--format", "knowagent", "--move", "--licence", "MIT", "-o", str(tmp_path / "d")]
+    assert main(["dataset", "import", str(source), *options]) == 0
     assert "2 episodes imported" in capsys.readouterr().out
     dataset = load_trajectories(tmp_path / "d")
     (meta,) = dataset.metas
     assert (len(dataset), meta.dialect, meta.licence) == (2, "move", "MIT")
     assert meta.metadata["imported_from"] == "k.jsonl" and "move" in meta.metadata["reworded"]
     with pytest.raises(ConfigurationError, match="choose one of agenttraj, eto"):
-        import_(tmp_path / "k.jsonl", tmp_path / "d", "pickle")
+        import_dataset(tmp_path / "k.jsonl", tmp_path / "d", "pickle")
 
 
 @pytest.mark.parametrize("last", ['{"name": 3}', json.dumps({**KNOWAGENT, "name": "\ud800"}), None])
@@ -217,22 +214,22 @@ def test_a_failed_import_writes_nothing(tmp_path, capsys, last):
     source = tmp_path / "bad.jsonl"
     if last:
         source.write_text("\n".join([*[json.dumps(KNOWAGENT)] * 2, last]))
-    import_(good, tmp_path / "there", "knowagent")
+    import_dataset(good, tmp_path / "there", "knowagent")
     before = (tmp_path / "there" / "meta.json").read_bytes()
     for output in ("new", "there"):
         with pytest.raises(DatasetError):
-            import_(source, tmp_path / output, "knowagent", licence="MIT")
+            import_dataset(source, tmp_path / output, "knowagent", licence="MIT")
     assert not (tmp_path / "new").exists()
     assert (tmp_path / "there" / "meta.json").read_bytes() == before
     assert len(load_trajectories(tmp_path / "there")) == 1
-    import_(good, tmp_path / "there", "knowagent")
+    import_dataset(good, tmp_path / "there", "knowagent")
     assert len(load_trajectories(tmp_path / "there")) == 2
 
 
 def test_importing_nothing_is_an_error(tmp_path):
     (tmp_path / "logs").mkdir()
     with pytest.raises(DatasetError, match="logs: holds no episodes"):
-        import_(tmp_path / "logs", tmp_path / "d", "tales")
+        import_dataset(tmp_path / "logs", tmp_path / "d", "tales")
     assert not (tmp_path / "d").exists()
 
 

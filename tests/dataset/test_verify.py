@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from oreo_agents.agents.load import load_agent
+from oreo_agents.cli import main
 from oreo_agents.collect import record
-from oreo_agents.dataset import commands, load_trajectories
-from oreo_agents.dataset.verify import replay_environment, verify
-from oreo_agents.errors import DatasetError
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset import reader as commands
+from oreo_agents.dataset.verify import replay_environment, verify_episodes
 from oreo_agents.schedule import Schedule
 
 SEEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "valid_seen.tar.xz"
@@ -30,13 +31,17 @@ def env():
     env.close()
 
 
+def verify_command(path, *options):
+    return main(["dataset", "verify", str(path), *options])
+
+
 def only(report):
     (difference,) = report.first
     return difference
 
 
 def test_what_was_recorded_happens_again(recorded, env):
-    report = verify(load_trajectories(recorded), env)
+    report = verify_episodes(load_trajectories(recorded), env)
     assert report.ok and (report.episodes, report.agreeing, report.outcomes_agreeing) == (8, 8, 8)
     assert report.turns == load_trajectories(recorded).lengths.sum()
     assert "8 of 8 episodes" in str(report)
@@ -63,7 +68,7 @@ def test_the_first_differing_step_is_named(recorded, env):
         (replace(good, turns=good.turns + good.turns[-1:]), len(good), "observation"),
         (replace(good, game="nowhere"), 0, "game"),
     ]:
-        report = verify([good, bad], env)
+        report = verify_episodes([good, bad], env)
         difference = only(report)
         assert (difference.episode, report.agreeing) == (1, 1)
         assert (difference.step, difference.what) == (step, what)
@@ -71,7 +76,7 @@ def test_the_first_differing_step_is_named(recorded, env):
 
 def test_an_episode_cut_short_has_another_outcome(recorded, env):
     good = load_trajectories(recorded).filter(success=True)[0]
-    report = verify([altered(good, -1, action="look", observation=good.turns[-1].observation)], env)
+    report = verify_episodes([altered(good, -1, action="look", observation=good.turns[-1].observation)], env)
     assert report.outcomes_agreeing == 0 and report.differences["outcome"] == 1
 
 
@@ -99,18 +104,18 @@ def test_imported_episodes_are_compared_in_the_newer_wording(recorded, env):
     ]
     assert any(turn.action.startswith("put ") for turn in turns)
     old = replace(good, turns=tuple(turns), final_observation=old_wording(good.final_observation))
-    assert not verify([old], env).ok
+    assert not verify_episodes([old], env).ok
     imported = replace(old, metadata={"source": "eto"})
-    assert verify([imported], env).ok
+    assert verify_episodes([imported], env).ok
     wrong = altered(imported, 1, observation="On the shelf 99, you see nothing.")
-    assert only(verify([wrong], env)).step == 1
+    assert only(verify_episodes([wrong], env)).step == 1
 
 
 # ------------------------------------------------------------------------------- the commands
 
 
 def test_the_command_finds_the_environment_and_names_the_step(recorded, tmp_path, capsys):
-    assert commands.verify(recorded) == 0
+    assert verify_command(recorded) == 0
     good = load_trajectories(recorded)
     assert good.agreed("dialect") == "move"
     from oreo_agents.dataset import TrajectoryWriter
@@ -119,9 +124,9 @@ def test_the_command_finds_the_environment_and_names_the_step(recorded, tmp_path
         writer.append(good[0])
         writer.append(altered(good[1], 3, observation="A castle."))
     capsys.readouterr()
-    assert commands.verify(tmp_path / "bad") == 1
+    assert verify_command(tmp_path / "bad") == 1
     assert "step 3: observation differs" in capsys.readouterr().out
-    assert commands.verify(tmp_path / "bad", replay=False) == 0
+    assert verify_command(tmp_path / "bad", "--files-only") == 0
 
 
 def test_the_command_escapes_what_was_recorded(recorded, tmp_path, capsys):
@@ -130,37 +135,37 @@ def test_the_command_escapes_what_was_recorded(recorded, tmp_path, capsys):
     good = load_trajectories(recorded)
     with TrajectoryWriter(tmp_path / "d", env_spec=good.agreed("env_spec")) as writer:
         writer.append(altered(good[0], 1, observation="\x1b[2JYou see nothing."))
-    assert commands.verify(tmp_path / "d") == 1
+    assert verify_command(tmp_path / "d") == 1
     assert r"recorded: \x1b[2JYou see nothing." in capsys.readouterr().out
 
 
-def test_the_command_notices_damage_without_replay(recorded, tmp_path):
+def test_the_command_notices_damage_without_replay(recorded, tmp_path, capsys):
     load_trajectories(recorded).save(tmp_path / "d")
     shard = tmp_path / "d" / "shard-00000.parquet"
     content = bytearray(shard.read_bytes())
     content[-1500] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(DatasetError, match="damaged"):
-        commands.verify(tmp_path / "d", replay=False)
+    assert verify_command(tmp_path / "d", "--files-only") == 2
+    assert "damaged" in capsys.readouterr().err
 
 
-def test_an_unknown_environment_is_asked_for(tmp_path, episode):
+def test_an_unknown_environment_is_asked_for(tmp_path, episode, capsys):
     from oreo_agents.dataset import TrajectoryWriter
 
     with TrajectoryWriter(tmp_path / "d") as writer:
         writer.append(episode())
-    with pytest.raises(DatasetError, match="name the games"):
-        commands.verify(tmp_path / "d")
+    assert verify_command(tmp_path / "d") == 2
+    assert "name the games" in capsys.readouterr().err
 
 
-def test_an_environment_that_nobody_registered_is_named(tmp_path, episode):
+def test_an_environment_that_nobody_registered_is_named(tmp_path, episode, capsys):
     from oreo_agents.dataset import TrajectoryWriter
 
     with TrajectoryWriter(tmp_path / "d", env_spec={"id": "Corridor", "kwargs": {"length": 3}}) as writer:
         writer.append(episode())
-    with pytest.raises(DatasetError, match=r"cannot be played again.*'Corridor'.*--files-only"):
-        commands.verify(tmp_path / "d")
-    assert commands.verify(tmp_path / "d", replay=False) == 0
+    assert verify_command(tmp_path / "d") == 2
+    assert re.search(r"cannot be played again.*'Corridor'.*--files-only", capsys.readouterr().err)
+    assert verify_command(tmp_path / "d", "--files-only") == 0
 
 
 @pytest.mark.skipif(not SEEN.is_file(), reason=f"no real games in {SEEN}")

@@ -8,7 +8,7 @@ import pytest
 
 from oreo_agents import load_trajectories
 from oreo_agents.agents.oreo import SHIPPED
-from oreo_agents.dataset.store import TrajectoryWriter
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas

@@ -13,7 +13,6 @@ from oreo_envs.alfworld.data import room_of
 
 from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main
-from oreo_agents.commands.bench import draw_plots, show_tables
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas
@@ -24,6 +23,7 @@ from oreo_agents.experiments.stages import order_stages
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.experiments.verdicts import CLOCKS
+from oreo_agents.report.suites import draw_plots, show_tables
 
 METHODS = ("expert", "sft", "sft-continued", "rejection", "oreo", "iterative-oreo")
 

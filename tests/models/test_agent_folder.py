@@ -7,7 +7,6 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.folders import replace_folder
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head
@@ -70,25 +69,6 @@ def test_saving_again_replaces_the_whole_folder(tmp_path, policy, tokenizer, cri
     save_agent(path, policy, tokenizer, critic)
     save_agent(path, policy, tokenizer)
     assert not (path / "critic").exists()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["agent"]
-
-
-def test_a_save_that_fails_leaves_the_old_folder_as_it_was(tmp_path):
-    path = tmp_path / "agent"
-    replace_folder(path, lambda folder: (folder / "weights").write_text("old"))
-
-    def fails(folder):
-        (folder / "weights").write_text("ne")
-        raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        replace_folder(path, fails)
-    assert [file.name for file in path.iterdir()] == ["weights"]
-    assert (path / "weights").read_text() == "old"
-    replace_folder(
-        path, lambda folder: (folder / "weights").write_text("new")
-    )  # what was left is no obstacle
-    assert (path / "weights").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["agent"]
 
 

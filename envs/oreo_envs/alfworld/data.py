@@ -12,15 +12,16 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Protocol, SupportsIndex, overload, runtime_checkable
 
 from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, Game, game_name, load_game, read_game_file
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
+from oreo_envs.files import hash_file, make_folder, write_file
 
 GAME_FILE = "game.tw-pddl"
 ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
@@ -296,13 +297,8 @@ def _read_index(path: Path) -> dict[str, list[Any]]:
 
 def _write_index(path: Path, index: dict[str, list[Any]]) -> None:
     """Keep the index if the cache folder can be written; it only saves time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(index, file)
-        os.replace(file.name, path)
-    except OSError:
-        return
+    with suppress(OSError):
+        write_file(path, json.dumps(index))
 
 
 # ---------------------------------------------------------------- archives
@@ -320,12 +316,8 @@ def unpack_archive(archive: PathLike) -> Path:
     if folder.is_dir():
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=".unpacking-", ignore_cleanup_errors=True
-        ) as unfinished:
-            _unpack(archive, Path(unfinished))
-            os.rename(unfinished, folder)
+        with make_folder(folder) as unfinished:
+            _unpack(archive, unfinished)
     except (
         tarfile.TarError,
         gzip.BadGzipFile,
@@ -347,8 +339,7 @@ def unpack_archive(archive: PathLike) -> Path:
 
 def _content_hash(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return hash_file(path)[:32]
     except OSError as error:
         raise GameFileError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -12,63 +12,38 @@ that, so that a crash at any point neither loses nor doubles an episode. Knows n
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
-import platform
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata as distribution
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from oreo_envs.files import hash_file, is_unfinished, lock_folder, replace_file
 
-from oreo_agents.dataset.schema import COLUMNS, SCHEMA_VERSION, to_row, to_table
-from oreo_agents.errors import DatasetError
+from oreo_agents.dataset.journal import encode_row, number_of, read_journal, read_pending_rows
+from oreo_agents.dataset.meta import (
+    Meta,
+    ShardInfo,
+    describe_spec,
+    disk_errors,
+    hash_shards,
+    list_versions,
+    read_meta,
+    write_meta,
+)
+from oreo_agents.dataset.schema import to_row, to_table
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory
 
-FORMAT = "oreo-trajectories"
+LOCK = "lock"
 JOURNAL_BYTES = 32 << 20
 """A journal that grows beyond this is compacted into a shard."""
 ROW_GROUP = 64
 """Episodes per Parquet row group: what one random access reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardInfo:
-    """One Parquet file as ``meta.json`` lists it."""
-
-    file: str
-    episodes: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(slots=True)
-class Meta:
-    """The content of ``meta.json``."""
-
-    schema_version: int = SCHEMA_VERSION
-    format: str = FORMAT
-    env_spec: dict[str, Any] | None = None
-    dialect: str | None = None
-    """Wording of ALFWorld's placing command, ``move`` or ``put``; None where that has no meaning."""
-    author: str | None = None
-    licence: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    content_hash: str = ""
-    """sha256 over the shards' sha256, in order."""
-    shards: list[ShardInfo] = field(default_factory=list)
-
-
-# --------------------------------------------------------------------------------------------- writing
 
 
 class TrajectoryWriter:
@@ -105,7 +80,7 @@ class TrajectoryWriter:
     ) -> None:
         self.path = Path(path)
         given = Meta(
-            env_spec=_spec_values(env_spec),
+            env_spec=describe_spec(env_spec),
             dialect=dialect,
             author=author,
             licence=licence,
@@ -113,7 +88,7 @@ class TrajectoryWriter:
         )
         _make_folder(self.path)
         _refuse_foreign_content(self.path)
-        self._lock = _acquire_lock(self.path)
+        self._lock: ExitStack | None = _acquire_lock(self.path)
         self._journal: int | None = None
         try:
             self._meta = _continued(self.path, given)
@@ -131,7 +106,7 @@ class TrajectoryWriter:
             DatasetError: the episode holds values that cannot be stored, or the disk is full;
                 what was written before stays readable.
         """
-        self._append_line(_encode(to_row(trajectory)))
+        self._append_line(encode_row(to_row(trajectory)))
         self._counts[trajectory.game, trajectory.agent] += 1
         if self._journal_bytes > JOURNAL_BYTES:
             self.compact()
@@ -192,7 +167,7 @@ class TrajectoryWriter:
     def _recover_journal(self) -> None:
         """Drop what a crash left: journals already compacted, and the torn last line of the current one."""
         for stale in self.path.glob("journal-*.jsonl"):
-            if _number(stale) < len(self._meta.shards):
+            if number_of(stale) < len(self._meta.shards):
                 stale.unlink()
         _, self._journal_bytes = read_journal(self._journal_path)
         if self._journal_path.exists():
@@ -201,7 +176,7 @@ class TrajectoryWriter:
     def _append_line(self, line: bytes) -> None:
         if self._lock is None:
             raise DatasetError(f"{self.path}: the writer is closed")
-        with _disk_errors(self._journal_path):
+        with disk_errors(self._journal_path):
             if self._journal is None:
                 self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
@@ -214,7 +189,7 @@ class TrajectoryWriter:
     def _add_shard(self, table: pa.Table) -> None:
         shard = _write_shard(self.path / f"shard-{len(self._meta.shards):05d}.parquet", table)
         shards = [*self._meta.shards, shard]
-        meta = replace(self._meta, shards=shards, content_hash=_content_hash(shards))
+        meta = replace(self._meta, shards=shards, content_hash=hash_shards(shards))
         write_meta(self.path, meta)  # from here on the shard counts, and its journal does not
         compacted, self._meta = self._journal_path, meta
         self._close_journal()
@@ -228,118 +203,13 @@ class TrajectoryWriter:
     def _release(self) -> None:
         self._close_journal()
         if self._lock is not None:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
-
-
-# --------------------------------------------------------------------------------------------- reading
-
-
-def read_meta(path: Path) -> Meta:
-    """Parse ``meta.json`` of the dataset at ``path``.
-
-    Raises:
-        DatasetError: there is none, it is damaged, or of another format or schema version.
-    """
-    file = path / "meta.json"
-    try:
-        values = json.loads(file.read_bytes())
-        if values["format"] != FORMAT:
-            raise ValueError(f"format {values['format']!r}")
-        version = values["schema_version"]
-        if version == SCHEMA_VERSION:
-            return _sound(Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]}))
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: not a dataset of recorded episodes ({error.strerror}: meta.json)"
-        ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(f"{file}: damaged or not a dataset of recorded episodes ({error})") from error
-    raise DatasetError(
-        f"{file}: schema version {version}, but this oreo-agents reads version {SCHEMA_VERSION}; "
-        "use the version of oreo-agents that recorded it"
-    )
-
-
-def meta_so_far(path: Path) -> Meta:
-    """What the dataset at ``path`` says of itself; nothing where there is none yet.
-
-    Raises:
-        DatasetError: its ``meta.json`` is damaged, or of another format or schema version.
-    """
-    return read_meta(path) if (path / "meta.json").exists() else Meta()
-
-
-def read_journal(path: Path, skip_damaged: bool = False) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a journal, and the byte at which they end: a torn last line lies behind it.
-
-    Raises:
-        DatasetError: a line before the last is damaged, and ``skip_damaged`` does not ask for a warning.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
-    except FileNotFoundError:
-        return [], 0
-    rows = [_parse(line) for line in lines]
-    for damaged in [number for number, row in enumerate(rows, start=1) if row is None]:
-        message = f"{path}: line {damaged} is damaged"
-        if not skip_damaged:
-            raise DatasetError(f"{message}; load_trajectories(path, skip_damaged=True) reads the rest")
-        warnings.warn(f"{message}, left out", stacklevel=2)
-    return [row for row in rows if row is not None], sum(len(line) + 1 for line in lines)
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def pending_rows(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
-    """Rows that are in a journal and in no shard yet; safe to call while a writer is at work."""
-    # Journals are read before meta.json: one that vanishes in between is then listed there as a shard.
-    journals = sorted(path.glob("journal-*.jsonl"), key=_number)
-    pending = [(_number(journal), read_journal(journal, skip_damaged)[0]) for journal in journals]
-    compacted = len(read_meta(path).shards)
-    return [row for number, rows in pending if number >= compacted for row in rows]
-
-
-# --------------------------------------------------------------------------------------------- details
-
-
-def write_meta(path: Path, meta: Meta) -> None:
-    """Replace ``meta.json`` in one step."""
-    try:
-        content = json.dumps(asdict(meta), indent=1, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: its description cannot be stored as JSON ({error})") from error
-    with replacing(path / "meta.json") as temporary:
-        temporary.write_bytes(content)
-
-
-def _sound(meta: Meta) -> Meta:
-    """``meta`` itself; ValueError where a field could not have been written by :func:`write_meta`."""
-    texts = (meta.dialect, meta.author, meta.licence, meta.content_hash)
-    shards = all(
-        isinstance(shard.file, str)
-        and Path(shard.file).name == shard.file  # never a path out of the folder
-        and isinstance(shard.sha256, str)
-        and type(shard.episodes) is type(shard.bytes) is int
-        and shard.episodes >= 0
-        for shard in meta.shards
-    )
-    described = all(
-        isinstance(values, dict) for values in (meta.versions, meta.metadata, meta.env_spec or {})
-    )
-    if not (shards and described and all(text is None or isinstance(text, str) for text in texts)):
-        raise ValueError("a field has the wrong type")
-    return meta
 
 
 def _continued(path: Path, given: Meta) -> Meta:
     """What the dataset says about itself when a writer opens it with ``given``."""
-    given.versions = _library_versions()
+    given.versions = list_versions()
     if not (path / "meta.json").exists():
         return given
     stored = read_meta(path)
@@ -361,7 +231,7 @@ def _require_dialect(path: Path, stored: str | None, given: str | None) -> None:
 
 def _refuse_foreign_content(path: Path) -> None:
     # a crash before the first meta.json leaves at most the lock and a temporary file
-    foreign = [entry.name for entry in path.iterdir() if entry.name not in ("lock", ".meta.json.tmp")]
+    foreign = [entry.name for entry in path.iterdir() if entry.name != LOCK and not is_unfinished(entry)]
     if foreign and not (path / "meta.json").exists():
         raise DatasetError(
             f"{path}: holds {foreign[0]!r} and no meta.json; record into a new or empty folder"
@@ -377,7 +247,7 @@ def _recorded_episodes(path: Path, meta: Meta) -> Iterator[tuple[str, str]]:
                 f"{path / shard.file}: damaged ({error}); copy the rest with "
                 "load_trajectories(path, skip_damaged=True).save(new_path) and continue there"
             ) from error
-    for row in pending_rows(path):
+    for row in read_pending_rows(path):
         yield row["game"], row["agent"]
 
 
@@ -385,23 +255,8 @@ def _games_and_agents(table: pa.Table) -> Iterator[tuple[str, str]]:
     return zip(table.column("game").to_pylist(), table.column("agent").to_pylist(), strict=True)
 
 
-def _encode(row: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(row, ensure_ascii=False, check_circular=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:  # e.g. a lone surrogate
-        raise DatasetError(f"an episode of {row['game']!r} cannot be stored: {error}") from error
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) and tuple(row) == COLUMNS else None
-
-
 def _write_shard(file: Path, table: pa.Table) -> ShardInfo:
-    with replacing(file) as temporary:
+    with disk_errors(file), replace_file(file) as temporary:
         pq.write_table(
             table,
             temporary,
@@ -410,39 +265,7 @@ def _write_shard(file: Path, table: pa.Table) -> ShardInfo:
             write_page_checksum=True,
             write_statistics=False,
         )
-        return ShardInfo(file.name, table.num_rows, temporary.stat().st_size, file_sha256(temporary))
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``file`` in one step when all went well."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with _disk_errors(file):
-        try:
-            yield temporary
-            _sync(temporary)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _disk_errors(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(
-            f"{file}: cannot write ({error.strerror or error}); every episode before this one is safe: "
-            "free some space or mend the permissions, then open the dataset again"
-        ) from error
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return ShardInfo(file.name, table.num_rows, temporary.stat().st_size, hash_file(temporary))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -460,48 +283,15 @@ def _make_folder(path: Path) -> None:
         ) from error
 
 
-def _acquire_lock(path: Path) -> int | None:
+def _acquire_lock(path: Path) -> ExitStack:
+    held = ExitStack()
     try:
-        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+        held.enter_context(lock_folder(path, LOCK))
+    except ConfigurationError as error:
         raise DatasetError(
             f"{path}: another process or writer is recording into it; wait for it, or record into another "
             "folder and merge"
         ) from error
-    return descriptor
-
-
-def _content_hash(shards: list[ShardInfo]) -> str:
-    return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
-
-
-def _spec_values(spec: Any) -> dict[str, Any] | None:
-    if spec is None or isinstance(spec, dict):
-        return spec
-    try:
-        return json.loads(spec.to_json())
-    except (ValueError, TypeError, AttributeError):  # a callable entry point or a path has no JSON form
-        known = {"id": spec.id, "max_episode_steps": spec.max_episode_steps, "kwargs": spec.kwargs}
-        return json.loads(json.dumps(known, default=str))
-
-
-def _library_versions() -> dict[str, str]:
-    names = ("oreo-agents", "gymnasium", "pyarrow", "alfworld", "textworld")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(name: str) -> str:
-    try:
-        return distribution.version(name)
-    except distribution.PackageNotFoundError:
-        return "absent"
-
-
-def _number(journal: Path) -> int:
-    digits = journal.stem.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else -1
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
+    return held

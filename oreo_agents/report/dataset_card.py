@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from oreo_agents.dataset.store import Meta
-from oreo_agents.dataset.view import TrajectoryDataset
+from oreo_agents.dataset.meta import Meta
+from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.printable import printable
 
@@ -17,7 +17,7 @@ HISTOGRAM_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class EpisodeGroup:
     """Episodes that have something in common."""
 
     name: str
@@ -41,8 +41,8 @@ class DatasetInfo:
     successes: int
     terminated: int
     truncated: int
-    task_types: list[Group]
-    agents: list[Group]
+    task_types: list[EpisodeGroup]
+    agents: list[EpisodeGroup]
     returns: dict[str, int]
     """Episodes by return; in ten bins where there are more than ten returns."""
     lengths: dict[str, int]
@@ -53,7 +53,7 @@ class DatasetInfo:
         return asdict(self)
 
 
-def dataset_info(dataset: TrajectoryDataset) -> DatasetInfo:
+def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
     """Count without reading any episode's text."""
     success, lengths = dataset.success, dataset.lengths
     return DatasetInfo(
@@ -65,12 +65,12 @@ def dataset_info(dataset: TrajectoryDataset) -> DatasetInfo:
         truncated=int(dataset.column("truncated").astype(bool).sum()),
         task_types=_groups(dataset.task_types, success, lengths),
         agents=_groups(dataset.agents, success, lengths),
-        returns=histogram(dataset.returns),
-        lengths=histogram(lengths),
+        returns=count_values(dataset.returns),
+        lengths=count_values(lengths),
     )
 
 
-def histogram(values: np.ndarray) -> dict[str, int]:
+def count_values(values: np.ndarray) -> dict[str, int]:
     """Count by value where there are at most ten of them, else in ten equal bins named ``low to high``."""
     distinct = np.unique(values)
     if len(distinct) <= HISTOGRAM_BINS:
@@ -80,9 +80,9 @@ def histogram(values: np.ndarray) -> dict[str, int]:
     return dict(zip(names, counts.tolist(), strict=True))
 
 
-def dataset_card(dataset: TrajectoryDataset, name: str) -> str:
+def render_card(dataset: TrajectoryDataset, name: str) -> str:
     """A Markdown page that describes a dataset, with the front matter of the Hugging Face Hub."""
-    info = dataset_info(dataset)
+    info = describe_dataset(dataset)
     sections = [
         _front_matter(dataset.metas, name),
         f"# {name}",
@@ -99,10 +99,10 @@ def dataset_card(dataset: TrajectoryDataset, name: str) -> str:
     return printable("\n\n".join(section for section in sections if section) + "\n")
 
 
-def _groups(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[Group]:
+def _groups(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[EpisodeGroup]:
     masks = {name: names == name for name in sorted(set(names), key=str)}
     return [
-        Group(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
+        EpisodeGroup(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
         for name, mask in masks.items()
     ]
 
@@ -129,7 +129,7 @@ def _provenance(meta: Meta) -> str:
     return "\n".join(f"- {what}: {value}" for what, value in told.items() if value)
 
 
-def _group_table(title: str, groups: list[Group]) -> str:
+def _group_table(title: str, groups: list[EpisodeGroup]) -> str:
     lines = [f"| {title} | episodes | won | turns |", "|---|---:|---:|---:|"]
     for group in groups:
         rate = _rate(group.successes, group.episodes)

@@ -6,26 +6,19 @@ Nothing is loaded until asked for: a view is an array of row numbers over memory
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from oreo_envs.files import is_unfinished, lock_folder, make_temporary_folder
 
+from oreo_agents.dataset.journal import read_pending_rows
+from oreo_agents.dataset.meta import Meta, read_meta
 from oreo_agents.dataset.schema import SCHEMA, from_row, to_table
-from oreo_agents.dataset.store import (
-    Meta,
-    ShardInfo,
-    TrajectoryWriter,
-    file_sha256,
-    pending_rows,
-    read_meta,
-)
+from oreo_agents.dataset.shards import JournalShard, Shard, is_damaged, open_shard, read_column
+from oreo_agents.dataset.writer import LOCK, TrajectoryWriter
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -74,6 +67,27 @@ def concatenate(*datasets: TrajectoryDataset) -> TrajectoryDataset:
     return TrajectoryDataset(shards, np.concatenate(rows or [np.arange(0)]), metas)
 
 
+def merge_datasets(
+    paths: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+) -> TrajectoryDataset:
+    """Write one new dataset with the episodes of several, all or none, and return them.
+
+    Raises:
+        DatasetError: a source is damaged, or ``output`` holds something already.
+    """
+    folder = Path(output)
+    _refuse_content(folder)
+    merged = concatenate(*(load_trajectories(path) for path in paths))
+    with make_temporary_folder(folder / "merged") as complete:
+        merged.save(complete)
+        with lock_folder(folder, LOCK):
+            _refuse_content(folder)
+            for file in sorted(complete.iterdir(), key=lambda file: file.name == "meta.json"):
+                if file.name != LOCK:
+                    file.rename(folder / file.name)  # meta.json last: what has none is no dataset
+    return merged
+
+
 class TrajectoryDataset:
     """A sequence of episodes, each read when indexed; a slice or an array of indices gives a view.
 
@@ -120,7 +134,7 @@ class TrajectoryDataset:
             raise DatasetError(f"no column {name!r}; choose one of {', '.join(SCALAR_COLUMNS)}")
         if not self._shards:
             return np.empty(0, dtype=object)
-        return np.concatenate([_column(shard, name) for shard in self._shards])[self._rows]
+        return np.concatenate([read_column(shard, name) for shard in self._shards])[self._rows]
 
     @property
     def success(self) -> np.ndarray:
@@ -307,130 +321,21 @@ class TrajectoryDataset:
         return pa.concat_tables(parts).take(np.argsort(by_shard, kind="stable"))
 
 
-# --------------------------------------------------------------------------------------------- shards
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JournalShard:
-    """Episodes not compacted yet, in memory."""
-
-    rows: pa.Table
-
-    @property
-    def episodes(self) -> int:
-        """Number of episodes."""
-        return self.rows.num_rows
-
-    def table(self, columns: list[str] | None = None) -> pa.Table:
-        """All episodes, or some columns of them."""
-        return self.rows if columns is None else self.rows.select(columns)
-
-    def check(self) -> None:
-        """Nothing to check: every line was parsed."""
-
-    def row(self, index: int) -> dict[str, Any]:
-        """One episode."""
-        return self.rows.slice(index, 1).to_pylist()[0]
-
-
-@dataclass(frozen=True, slots=True)
-class ParquetShard:
-    """One file; ``stamp`` (its modification time) tells a replaced file from the one cached."""
-
-    path: str
-    episodes: int
-    sha256: str
-    stamp: int
-
-    def table(self, columns: list[str] | None = None) -> pa.Table:
-        """All episodes, or some columns of them."""
-        return _reading(self, lambda: _open(self).read(columns=columns))
-
-    def check(self) -> None:
-        """Compare the file's bytes with what was written."""
-        if file_sha256(Path(self.path)) != self.sha256:
-            raise _damaged(self.path, "its bytes are not those that were written")
-
-    def row(self, index: int) -> dict[str, Any]:
-        """One episode; reads its row group."""
-        group = index // _group_size(self)
-        table = _row_group(self, group)
-        return table.slice(index - group * _group_size(self), 1).to_pylist()[0]
-
-
-Shard = JournalShard | ParquetShard
-
-
-@lru_cache(maxsize=256)
-def _open(shard: ParquetShard) -> pq.ParquetFile:
-    file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
-    if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != shard.episodes:
-        raise OSError("it is another Parquet file")
-    return file
-
-
-@lru_cache(maxsize=16)
-def _row_group(shard: ParquetShard, group: int) -> pa.Table:
-    return _reading(shard, lambda: _open(shard).read_row_group(group))
-
-
-def _group_size(shard: ParquetShard) -> int:
-    return _reading(shard, lambda: _open(shard).metadata.row_group(0).num_rows)
-
-
-@lru_cache(maxsize=4096)
-def _column(shard: Shard, name: str) -> np.ndarray:
-    values = shard.table([name]).column(name)
-    if pa.types.is_string(values.type):  # one Python string per distinct value, not per row
-        codes = values.combine_chunks().dictionary_encode()
-        texts = np.array([*codes.dictionary.to_pylist(), None], dtype=object)
-        return texts[codes.indices.fill_null(len(texts) - 1).to_numpy()]
-    if values.null_count:
-        return np.array(values.to_pylist(), dtype=object)
-    return values.to_numpy()
-
-
-def _reading(shard: ParquetShard, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(shard.path, error) from error
-
-
-def _damaged(file: object, why: object) -> DatasetError:
-    return DatasetError(f"{file}: damaged ({why}); load_trajectories(path, skip_damaged=True) reads the rest")
+def _refuse_content(folder: Path) -> None:
+    held = [folder] if folder.is_file() else folder.iterdir() if folder.exists() else ()
+    if any(entry.name != LOCK and not is_unfinished(entry) for entry in held):
+        raise DatasetError(f"{folder}: is there already; merge into a new folder")
 
 
 def _load(path: Path, skip_damaged: bool) -> TrajectoryDataset:
-    pending = pending_rows(path, skip_damaged)
+    pending = read_pending_rows(path, skip_damaged)
     meta = read_meta(path)
     shards: list[Shard] = [
-        _parquet_shard(path, info) for info in meta.shards if not (skip_damaged and _is_damaged(path, info))
+        open_shard(path, info) for info in meta.shards if not (skip_damaged and is_damaged(path, info))
     ]
     if pending:
         shards.append(JournalShard(to_table(pending)))
     return TrajectoryDataset(tuple(shards), np.arange(sum(shard.episodes for shard in shards)), (meta,))
-
-
-def _parquet_shard(path: Path, info: ShardInfo) -> ParquetShard:
-    file = path / info.file
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise _damaged(file, error.strerror) from error
-    if status.st_size != info.bytes:
-        raise _damaged(file, f"{status.st_size} bytes, {info.bytes} were written")
-    return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)
-
-
-def _is_damaged(path: Path, info: ShardInfo) -> bool:
-    try:
-        damaged = file_sha256(path / info.file) != info.sha256
-    except OSError:
-        damaged = True
-    if damaged:
-        warnings.warn(f"{path / info.file}: damaged, {info.episodes} episodes left out", stacklevel=4)
-    return damaged
 
 
 def _offsets(shards: tuple[Shard, ...]) -> np.ndarray:

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from oreo_agents.dataset import TrajectoryWriter, concatenate, load_trajectories, view
+from oreo_agents.cli import main
+from oreo_agents.dataset import TrajectoryWriter, concatenate, load_trajectories, merge_datasets, reader
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -117,7 +118,7 @@ def test_save_writes_the_view(recorded, tmp_path):
 
 
 def test_a_shuffled_view_is_saved_in_few_shards(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(view, "SHARD_EPISODES", 16)
+    monkeypatch.setattr(reader, "SHARD_EPISODES", 16)
     shuffled = load_trajectories(recorded).shuffle(5)
     shuffled.save(tmp_path / "d")
     assert list(load_trajectories(tmp_path / "d")) == list(shuffled)
@@ -196,3 +197,43 @@ def test_a_damaged_dataset_is_not_written_to(recorded):
         TrajectoryWriter(recorded)
     assert (recorded / "shard-00000.parquet").read_bytes() == damaged
     shutil.rmtree(recorded)
+
+
+def test_merging_keeps_all_episodes(recorded, tmp_path, episode, capsys):
+    with TrajectoryWriter(tmp_path / "other") as writer:
+        writer.append(episode("elsewhere"))
+    paths = [str(recorded), str(tmp_path / "other")]
+    assert main(["dataset", "merge", *paths, "-o", str(tmp_path / "merged")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'merged'}: 41 episodes of 2 datasets\n"
+    assert len(load_trajectories(tmp_path / "merged")) == 41
+    with pytest.raises(DatasetError, match="merge into a new folder"):
+        merge_datasets([recorded], tmp_path / "merged")
+
+
+def test_merging_into_this_folder(recorded, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(merge_datasets([recorded], ".")) == 40
+    assert len(load_trajectories(tmp_path / "here")) == 40
+
+
+def test_a_failed_merge_leaves_no_dataset(recorded, tmp_path, episode, monkeypatch):
+    with TrajectoryWriter(tmp_path / "other") as writer:
+        writer.append(episode("elsewhere"))
+    damaged = recorded / "shard-00001.parquet"
+    intact = damaged.read_bytes()
+    damaged.write_bytes(intact[:-8] + b"x" * 8)
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=r"shard-00001\.parquet: damaged"):
+            merge_datasets([tmp_path / "other", recorded], tmp_path / "merged")
+        assert not list((tmp_path / "merged").iterdir())
+    damaged.write_bytes(intact)
+    with monkeypatch.context() as patch:  # a crash leaves a folder that nobody takes for a dataset
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(TrajectoryWriter, "close", lambda writer: writer._release() or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            merge_datasets([tmp_path / "other", recorded], tmp_path / "merged")
+    with pytest.raises(DatasetError, match="no recorded episodes here"):
+        load_trajectories(tmp_path / "merged")
+    assert len(merge_datasets([tmp_path / "other", recorded], tmp_path / "merged")) == 41
+    assert len(load_trajectories(tmp_path / "merged")) == 41

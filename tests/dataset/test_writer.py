@@ -12,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oreo_agents.dataset import TrajectoryWriter, load_trajectories, store
+from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.dataset import writer as writing
+from oreo_agents.dataset.journal import encode_row
+from oreo_agents.dataset.meta import read_meta
 from oreo_agents.dataset.schema import SCHEMA, to_row
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Action, Candidate, Trajectory, Turn
@@ -88,7 +91,7 @@ def test_opening_again_continues_and_knows_what_is_done(tmp_path, episode):
 
 
 def test_the_journal_is_compacted_when_it_grows(tmp_path, episode, monkeypatch):
-    monkeypatch.setattr(store, "JOURNAL_BYTES", 2000)
+    monkeypatch.setattr(writing, "JOURNAL_BYTES", 2000)
     with TrajectoryWriter(tmp_path / "d") as writer:
         for number in range(20):
             writer.append(episode(str(number)))
@@ -115,7 +118,7 @@ def test_the_content_hash_follows_the_content(tmp_path, episode):
     for path, game in (("a", "x"), ("b", "x"), ("c", "y")):
         with TrajectoryWriter(tmp_path / path) as writer:
             writer.append(episode(game))
-        hashes.add(store.read_meta(tmp_path / path).content_hash)
+        hashes.add(read_meta(tmp_path / path).content_hash)
     assert len(hashes) == 2
 
 
@@ -128,9 +131,9 @@ def test_any_parquet_reader_opens_a_shard(recorded):
 
 ENDLESS = """
 import sys
-from oreo_agents.dataset import TrajectoryWriter, store
+from oreo_agents.dataset import TrajectoryWriter, writer as room
 from oreo_agents.trajectory import Trajectory, Turn
-store.JOURNAL_BYTES = 20_000
+room.JOURNAL_BYTES = 20_000
 with TrajectoryWriter(sys.argv[1]) as writer:
     number = 0
     while True:
@@ -197,7 +200,7 @@ def test_a_crash_after_the_shard_and_before_meta_neither_loses_nor_doubles(tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_meta", crash)
+        patch.setattr(writing, "write_meta", crash)
         with pytest.raises(KeyboardInterrupt):
             writer.close()
     assert (tmp_path / "d" / "shard-00000.parquet").exists()
@@ -360,7 +363,7 @@ def test_a_shard_outside_the_folder_is_not_read(recorded):
 def test_rows_with_holes_are_refused_or_read(tmp_path, episode, column):
     row = {**to_row(episode()), column: None}
     with TrajectoryWriter(tmp_path / "d") as writer:
-        writer._append_line(store._encode(row))
+        writer._append_line(encode_row(row))
     try:
         load_trajectories(tmp_path / "d")[0]
     except DatasetError as error:

@@ -1,0 +1,134 @@
+"""What a dataset's episodes lie in: Parquet files, read when asked for and checked, or rows in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from oreo_envs.files import hash_file
+
+from oreo_agents.dataset.meta import ShardInfo
+from oreo_agents.dataset.schema import SCHEMA
+from oreo_agents.errors import DatasetError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JournalShard:
+    """Episodes not compacted yet, in memory."""
+
+    rows: pa.Table
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return self.rows.num_rows
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """All episodes, or some columns of them."""
+        return self.rows if columns is None else self.rows.select(columns)
+
+    def check(self) -> None:
+        """Nothing to check: every line was parsed."""
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One episode."""
+        return self.rows.slice(index, 1).to_pylist()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetShard:
+    """One file; ``stamp`` (its modification time) tells a replaced file from the one cached."""
+
+    path: str
+    episodes: int
+    sha256: str
+    stamp: int
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """All episodes, or some columns of them."""
+        return _reading(self, lambda: _open(self).read(columns=columns))
+
+    def check(self) -> None:
+        """Compare the file's bytes with what was written."""
+        if hash_file(Path(self.path)) != self.sha256:
+            raise _damaged(self.path, "its bytes are not those that were written")
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One episode; reads its row group."""
+        group = index // _group_size(self)
+        table = _row_group(self, group)
+        return table.slice(index - group * _group_size(self), 1).to_pylist()[0]
+
+
+Shard = JournalShard | ParquetShard
+
+
+@lru_cache(maxsize=256)
+def _open(shard: ParquetShard) -> pq.ParquetFile:
+    file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
+    if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != shard.episodes:
+        raise OSError("it is another Parquet file")
+    return file
+
+
+@lru_cache(maxsize=16)
+def _row_group(shard: ParquetShard, group: int) -> pa.Table:
+    return _reading(shard, lambda: _open(shard).read_row_group(group))
+
+
+def _group_size(shard: ParquetShard) -> int:
+    return _reading(shard, lambda: _open(shard).metadata.row_group(0).num_rows)
+
+
+@lru_cache(maxsize=4096)
+def read_column(shard: Shard, name: str) -> np.ndarray:
+    """A per-episode column as an array [episodes]."""
+    values = shard.table([name]).column(name)
+    if pa.types.is_string(values.type):  # one Python string per distinct value, not per row
+        codes = values.combine_chunks().dictionary_encode()
+        texts = np.array([*codes.dictionary.to_pylist(), None], dtype=object)
+        return texts[codes.indices.fill_null(len(texts) - 1).to_numpy()]
+    if values.null_count:
+        return np.array(values.to_pylist(), dtype=object)
+    return values.to_numpy()
+
+
+def _reading(shard: ParquetShard, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(shard.path, error) from error
+
+
+def _damaged(file: object, why: object) -> DatasetError:
+    return DatasetError(f"{file}: damaged ({why}); load_trajectories(path, skip_damaged=True) reads the rest")
+
+
+def open_shard(path: Path, info: ShardInfo) -> ParquetShard:
+    """A shard that ``meta.json`` lists; DatasetError where the file is not of the size that was written."""
+    file = path / info.file
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise _damaged(file, error.strerror) from error
+    if status.st_size != info.bytes:
+        raise _damaged(file, f"{status.st_size} bytes, {info.bytes} were written")
+    return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)
+
+
+def is_damaged(path: Path, info: ShardInfo) -> bool:
+    """Whether a shard's bytes are not those that were written; warns of it."""
+    try:
+        damaged = hash_file(path / info.file) != info.sha256
+    except OSError:
+        damaged = True
+    if damaged:
+        warnings.warn(f"{path / info.file}: damaged, {info.episodes} episodes left out", stacklevel=4)
+    return damaged
