@@ -172,4 +172,4 @@ def test_an_environment_that_nobody_registered_is_named(tmp_path, episode, capsy
 def test_recordings_of_real_games_happen_again(tmp_path):
     agent = load_agent("shortest", epsilon=0.2)
     record(agent, tmp_path / "d", schedule=Schedule(limit=12), games=SEEN, progress=False)
-    assert commands.verify(tmp_path / "d") == 0
+    assert verify_command(tmp_path / "d") == 0
