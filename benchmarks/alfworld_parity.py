@@ -37,7 +37,7 @@ from oreo_envs.errors import GameFileError
 from quick_textworld import remember_parses
 from varied_games import PackagedRules, VariedGames
 
-from oreo_agents.bench.provenance import commit
+from oreo_agents.experiments.provenance import commit
 
 RESULTS = Path(__file__).parent / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"

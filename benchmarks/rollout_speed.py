@@ -27,9 +27,9 @@ import transformers
 from oreo_agents.agents import Agent, Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.chat import Chat
-from oreo_agents.demo import STARTING_CHECKPOINT
 from oreo_agents.environments import ALFWORLD, environments
 from oreo_agents.evaluation import write_json
+from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.models import Critic, best_device, load_policy
 from oreo_agents.rollout import Episode, rollout
 from oreo_agents.trajectory import Action, Trajectory

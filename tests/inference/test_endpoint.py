@@ -14,11 +14,11 @@ import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
 from learning import OPENING, ToyRoom, random_decoder
-from oreo_agents.demo import STARTING_CHECKPOINT
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError, EngineError
 from oreo_agents.evaluation import evaluate
+from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.slots import tree_of
 from oreo_agents.models import Critic, load_policy, save_agent
