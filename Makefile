@@ -41,18 +41,11 @@ bench: $(STAMP)
 	$(MAKE) --keep-going $(addprefix bench-,$(MADE))
 
 $(ALL): $(STAMP)
-bench-smoke bench-math-procedural: bench-%:
+bench-smoke bench-math-procedural bench-whole-path bench-whole-path-math: bench-%:
 	$(BENCH)/run.py --suite $* $(ARGS)
-bench-alfworld-small bench-alfworld-generated: bench-%:
+bench-alfworld-small bench-alfworld-generated bench-whole-path-real: bench-%:
 	$(call need,ALFWORLD_DATA)
 	$(BENCH)/run.py --suite $* --data "$(ALFWORLD_DATA)" $(ARGS)
-bench-whole-path:
-	$(BENCH)/whole_path.py
-bench-whole-path-math:
-	$(BENCH)/whole_path.py --env OREO-Reasoning --seeds 0
-bench-whole-path-real:
-	$(call need,ALFWORLD_DATA)
-	$(BENCH)/whole_path.py --games "$(ALFWORLD_DATA)" --seeds 0
 bench-small:
 	$(call need,ALFWORLD_DATA)
 	$(BENCH)/make_assets/train_small.py --agent small --games "$(ALFWORLD_DATA)"

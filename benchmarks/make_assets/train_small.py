@@ -1,52 +1,32 @@
-"""Train the agent ``small`` that the package carries, on generated rooms alone, and judge it.
+"""Train the agent ``small`` that the package carries, on generated rooms alone, and judge it: suite ``small-agent``.
 
-    python benchmarks/make_assets/train_small.py                # writes runs/small/agent
+    python benchmarks/make_assets/train_small.py                # writes runs/small/seed-0/oreo
     python benchmarks/make_assets/train_small.py --games DIR    # judges it on the games of suite alfworld-small, too
-
-The agent is copied to ``oreo_agents/assets/small``.
 
 Imitation: 60,000 expert episodes in generated rooms, 15 % of the turns slips that are recovered from but not imitated;
 one pass from the demo's language model. Then OREO: one pass over 4,000 episodes that this policy sampled, exploring.
-An hour on one core.
+An hour on one core. The agent is kept as ``oreo_agents/assets/small``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from oreo_agents.bench.games import find
-from oreo_envs.alfworld.data import find_games
 from oreo_envs.files import write_json
+from rich.console import Console
 
-from oreo_agents.agents.load import load_agent
-from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.collect import record
-from oreo_agents.dataset import load_trajectories
-from oreo_agents.environments import environments
-from oreo_agents.evaluation.evaluate import evaluate
-from oreo_agents.experiments.suite import STARTING_CHECKPOINT
+from oreo_agents.agents.oreo import SHIPPED
+from oreo_agents.evaluation.results import Result
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.stages import Stage, Stages
+from oreo_agents.experiments.suite import Demonstrations
 from oreo_agents.experiments.suite_file import load_suite
-from oreo_agents.schedule import Schedule
-from oreo_agents.training.train import train
+from oreo_agents.terminal.suite_progress import print_stages
 
-GAMES = slice(900_000)
-"""The last hundred thousand training games are for choosing settings."""
-
-EPISODES, ROLLOUTS = 60_000, 4_000
-IMITATION = {"learning_rate": 3e-3, "muon": True, "observation_weight": 0.2, "seed": 1}
-OREO = {
-    "learning_rate": 1e-4,
-    "critic_learning_rate": 1e-3,
-    "critic_warmup": 0.25,
-    "alpha": 0.002,
-    "after_action": "answer",
-    "observation_weight": 0.3,
-    "per_device_train_batch_size": 16,
-    "seed": 0,
-}
-SEARCH = {"select": "best_of_k", "k": 5, "temperature": 1.0, "logprob_weight": 0.03}
 RESULTS = Path(__file__).parents[1] / "results" / "small.json"
 
 
@@ -58,45 +38,29 @@ def main() -> None:
     parser.add_argument("--agent", help="judge this one, such as small, and train none")
     parser.add_argument("--output", type=Path, default=Path("runs/small"), help="default: %(default)s")
     args = parser.parse_args()
-    arenas = {"generated_unseen": find_games("generated_unseen")[:200]}
-    if args.games:
-        real = find(load_suite("alfworld-small"), args.games).tests
-        arenas |= {name: found.options["games"] for name, found in real.items()}
-    agent = args.agent or make(args.output)
-    ways: list[dict[str, Any]] = [{"select": "greedy"}, SEARCH]
-    write_json(RESULTS, [judge(agent, name, found, way) for name, found in arenas.items() for way in ways])
-
-
-def make(output: Path) -> Path:
-    """Train it under ``output``; episodes and agents that are there already are used."""
-    played, policy, explored, agent = (
-        output / name for name in ("demonstrations", "policy", "rollouts", "agent")
+    suite = load_suite("small-agent")
+    if args.agent:
+        model = str(SHIPPED.get(args.agent, args.agent))
+        suite = replace(suite, model=model, demonstrations=Demonstrations(episodes=0))
+    plan = Plan(suite, find_arenas(suite, args.games), progress=True)
+    (seed,) = suite.seeds
+    agent = plan.sft(seed) if args.agent else plan.agent("oreo", seed)
+    stages = Stages(args.output, print_stages(Console(stderr=True), args.output))
+    ways = [("greedy", 1), *(("best_of_k", k) for k in suite.search.ks if k > 1)]
+    write_json(
+        RESULTS,
+        [judge(stages, plan, agent, test, select, k) for test in plan.arenas.tests for select, k in ways],
     )
-    games = find_games("generated")[GAMES]
-    expert = load_agent("expert", epsilon=0.15)
-    record(expert, played, schedule=Schedule(seed=1, limit=EPISODES), games=games)
-    if not policy.is_dir():
-        train("sft", list(load_trajectories(played)), STARTING_CHECKPOINT, policy, **IMITATION)
-    player = OreoAgent.from_pretrained(
-        policy, select="sample", temperature=1.4, max_new_tokens=8, name="policy"
-    )
-    schedule = Schedule(seed=3, limit=ROLLOUTS)
-    record(player, explored, schedule=schedule, slots=100, patience=12, games=games)
-    if not agent.is_dir():
-        train("oreo", list(load_trajectories(explored)), policy, agent, **OREO)
-    return agent
 
 
-def judge(agent: str | Path, arena: str, games, way: dict[str, Any]) -> dict:
-    """Success in one set of games, 50 steps."""
-    player = OreoAgent.from_pretrained(agent, max_new_tokens=8, name="small", dtype="float32", **way)
-    label = f"small {way['select']}"
-    result, _ = evaluate(environments(games=games), player, list(range(len(games))), label, 0, 100)
+def judge(stages: Stages, plan: Plan, agent: Stage, test: str, select: str, k: int) -> Result:
+    """Success in one set of games."""
+    trial = plan.trial(f"small {select}", select, k, plan.suite.seeds[0])
+    judged = plan.judgement(f"judged/{test}-{select}-{k}", plan.arenas.tests[test], trial, agent)
+    (result,) = json.loads((stages.run(judged) / "result.json").read_text())["results"]
     low, high = result["wilson95"]
-    print(
-        f"{arena}, {way['select']}: {result['success_rate']:.1%} [{low:.1%}, {high:.1%}] of {result['n']} games"
-    )
-    return {**result, **way, "arena": arena}
+    print(f"{test}, {select}: {result['success_rate']:.1%} [{low:.1%}, {high:.1%}] of {result['n']} games")
+    return {**result, "select": select, "k": k, "arena": test}
 
 
 if __name__ == "__main__":

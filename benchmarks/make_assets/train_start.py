@@ -13,17 +13,24 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from oreo_envs.alfworld.data import find_games
-
-from oreo_agents.agents.load import load_agent
-from oreo_agents.collect import record
-from oreo_agents.dataset import load_trajectories
-from oreo_agents.schedule import Schedule
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.stages import Stages
+from oreo_agents.experiments.steps import read_episodes
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Suite
 from oreo_agents.training.train import train
 from oreo_agents.trajectory import Trajectory
 
-GAMES = slice(900_000)
-"""The last hundred thousand training games are for choosing settings."""
+SEED = 100
+PLAY = Suite(
+    "start",
+    methods={},
+    train=GameSet("generated", first=900_000),  # the last hundred thousand are for choosing settings
+    tests={"generated_unseen": GameSet("generated_unseen")},
+    seeds=(SEED,),
+    step_limits=(30,),
+    demonstrations=Demonstrations(24_000, epsilon=0.5),
+)
 
 
 def main() -> None:
@@ -32,14 +39,12 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("runs/start"), help="default: %(default)s")
     output = parser.parse_args().output
-    games = find_games("generated")[GAMES]
-    schedule = Schedule(seed=100, limit=24_000)
-    record(load_agent("expert", epsilon=0.5), output / "play", schedule=schedule, max_steps=30, games=games)
-    episodes = [everything(episode) for episode in load_trajectories(output / "play")]
-    train("sft", episodes, "small", output / "start", observation_weight=1.0, seed=100)
+    (play,) = Plan(PLAY, find_arenas(PLAY), progress=True).demonstrations(SEED)
+    episodes = [unmark_slips(episode) for episode in read_episodes([Stages(output).run(play)])]
+    train("sft", episodes, "small", output / "start", observation_weight=1.0, seed=SEED)
 
 
-def everything(episode: Trajectory) -> Trajectory:
+def unmark_slips(episode: Trajectory) -> Trajectory:
     """The episode with its slips unmarked, so that they are learnt too."""
     return replace(episode, metadata={})
 

@@ -37,7 +37,7 @@ class Arena:
     @property
     def made_from(self) -> list[Any]:
         """What play on it depends on."""
-        return made_from(self.env_id, self.options, self.sha256)
+        return [*made_from(self.env_id, self.options, self.sha256), len(self.indices)]
 
     def summary(self) -> dict[str, Any]:
         """What a result file tells of it."""
@@ -108,7 +108,8 @@ def _find_arena(
 ) -> Arena:
     options = dict(games.options)
     if suite.environment == ALFWORLD:
-        options["games"] = _find_alfworld(games, data, left_out)[: games.first]
+        found = _find_alfworld(games, data, left_out)
+        options["games"] = found[: games.first] if games.first else found
     else:
         options["split"] = games.split
         if data and suite.environment in FOLDERS:

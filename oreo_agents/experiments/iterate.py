@@ -77,7 +77,11 @@ def plan_rounds(suite: Suite, arenas: Arenas, progress: bool = False) -> Plan:
 def number_results(plan: Plan, output: Path) -> list[Result]:
     """A result for the start and for every round that has been judged, named after them."""
     iterated = plan.suite.methods[ITERATED]
-    return [{**result, "method": _name_round(result, iterated)} for result in read_results(plan, output)]
+    results = []
+    for result in read_results(plan, output):
+        i = 0 if result["policy"] == START else result["round"] or iterated.rounds
+        results.append({**result, "method": f"{iterated.of} {i}" if i else START, "round": i})
+    return results
 
 
 def write_rounds(plan: Plan, output: Path, report: Report) -> Report:
@@ -110,7 +114,3 @@ def claim_folder(output: Path, plan: Plan) -> None:
             f"{output} holds a run with other settings ({path}): choose another --output"
         )
     write_json(path, settings)
-
-
-def _name_round(result: Result, iterated: Method) -> str:
-    return START if result["policy"] == START else f"{iterated.of} {result['round'] or iterated.rounds}"

@@ -91,8 +91,8 @@ class Plan:
         for i, options in enumerate(trials):
             tried = replace(method, options={**method.options, **options})
             agent = self._trained(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
-            trial = self._trial(f"{name} {i}", "greedy", 1, seed)
-            verdicts.append(self._judged(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
+            trial = self.trial(f"{name} {i}", "greedy", 1, seed)
+            verdicts.append(self.judgement(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
         done = partial(steps.choose_options, trials)
         return Stage(f"sweep/{name}.json", list(map(dict, trials)), done, tuple(verdicts))
 
@@ -191,14 +191,14 @@ class Plan:
         if method.method == "iterate":  # by the round in any case, so that a further one leaves it as it is
             how = f"round-{i or method.rounds}-{how}"
         name = f"seed-{seed}/judged/{test}/{method.name}-{how}"
-        arena, trial = self.arenas.tests[test], self._trial(method.name, select, k, seed)
+        arena, trial = self.arenas.tests[test], self.trial(method.name, select, k, seed)
         if method.method in SCRIPTED:
             done = partial(steps.judge_scripted, arena, trial, method.method, progress=self.progress)
             stage = Stage(name, [arena.made_from, asdict(trial), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
             critic = self._lent(method, seed) if k > 1 else None
-            stage = self._judged(name, arena, trial, agent, critic)
+            stage = self.judgement(name, arena, trial, agent, critic)
         return Verdict(method.name, seed, test, select, k, stage, i)
 
     def _selections(self, method: Method) -> Iterator[tuple[Select, int]]:
@@ -222,14 +222,16 @@ class Plan:
         lender = self.suite.search.critic_from
         return None if self._critic(method) or lender is None else self.agent(lender, seed)
 
-    def _judged(
+    def judgement(
         self, name: str, arena: Arena, trial: Trial, agent: Stage, critic: Stage | None = None
     ) -> Stage:
+        """An agent on a set of games, with another agent's critic where one is lent."""
         needs = (agent,) if critic is None else (agent, critic)
         done = partial(steps.judge_agent, arena, trial, progress=self.progress)
         return Stage(name, [arena.made_from, asdict(trial)], done, needs)
 
-    def _trial(self, label: str, select: Select, k: int, seed: int) -> Trial:
+    def trial(self, label: str, select: Select, k: int, seed: int) -> Trial:
+        """How an agent is judged that chooses in such a way among k candidates."""
         suite, search = self.suite, self.suite.search
         trial = Trial(label, select, k, suite.step_limits, seed, suite.slots, suite.max_new_tokens)
         if k == 1:

@@ -8,7 +8,6 @@ from oreo_agents.agents.load import load_agent
 from oreo_agents.cli import main
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset import reader as commands
 from oreo_agents.dataset.verify import replay_environment, verify_episodes
 from oreo_agents.schedule import Schedule
 

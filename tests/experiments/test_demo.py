@@ -49,22 +49,32 @@ GAMES = "3"
 
 
 @pytest.fixture(scope="module")
-def small_suites(tmp_path_factory):
+def suites(tmp_path_factory):
     """A folder of suites in which ``whole-path`` is tiny."""
     folder = tmp_path_factory.mktemp("suites")
     (original,) = [path for path in suite_file.FOLDERS if (path / "whole-path.toml").is_file()][-1:]
     (folder / "whole-path.toml").write_text(TINY.replace('"whole-path"', f'"{original / "whole-path.toml"}"'))
+    return folder
+
+
+def run(suites, output):
+    """``oreo-agents demo``, with the suites of another folder."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(suite_file, "FOLDERS", (folder,))
-        yield folder
+        patched.setattr(suite_file, "FOLDERS", (suites,))
+        assert main(["demo", "--episodes", GAMES, "-o", str(output)]) == 0
+    return json.loads((output / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def finished(small_suites, tmp_path_factory):
-    """One run of the command."""
+def finished(suites, tmp_path_factory):
+    """One run of the command, in a folder where an earlier version has put its stages side by side."""
     output = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "--episodes", GAMES, "-o", str(output)]) == 0
-    return output, json.loads((output / "results.json").read_text())
+    for name in ("sft", "oreo", "episodes"):
+        (output / name).mkdir()
+        (output / name / "agent.json").write_text("{}")
+        (output / f".{name}.stage").write_text('{"digest": "0", "seconds": 1.0, "interrupted": false}')
+    (output / "results.json").write_text('[{"method": "SFT"}]')
+    return output, run(suites, output)
 
 
 def test_every_method_is_judged_on_the_same_games(finished):
@@ -80,20 +90,19 @@ def test_the_games_are_the_first_ones(finished):
     assert results[0]["games"] == list(games_of(environments(split="generated_unseen")()).names[:3])
 
 
-def test_a_second_run_reuses_everything_and_says_so(finished, capsys):
+def test_a_second_run_reuses_everything_and_says_so(finished, suites, capsys):
     output, results = finished
-    assert main(["demo", "--episodes", GAMES, "-o", str(output)]) == 0
-    assert json.loads((output / "results.json").read_text()) == results
+    assert run(suites, output) == results
     assert capsys.readouterr().err.count("reusing") == 6 + 5  # the stages, and a verdict for each method
 
 
-def test_a_changed_suite_redoes_what_depends_on_it(finished, small_suites, capsys):
+def test_a_changed_suite_redoes_what_depends_on_it(finished, suites, capsys):
     output, _ = finished
-    path = small_suites / "whole-path.toml"
+    path = suites / "whole-path.toml"
     before = path.read_text()
     path.write_text(before.replace("ks = [1, 2]", "ks = [1, 3]"))
     try:
-        assert main(["demo", "--episodes", GAMES, "-o", str(output)]) == 0
+        run(suites, output)
     finally:
         path.write_text(before)
     log = capsys.readouterr().err
@@ -119,16 +128,18 @@ def test_the_control_makes_as_many_optimizer_steps_as_oreo(finished):
     assert [card["steps"] for card in cards] == [2, 2]  # half a pass over 16 rollouts in batches of 4
 
 
-def test_the_equal_suite_makes_identical_agents_and_results(finished, tmp_path, small_suites):
+def test_the_equal_suite_makes_identical_agents_and_results(finished, tmp_path, suites):
     """The same command with ``bench`` instead of ``demo``; only the number of games is the suite's own there."""
     output, _ = finished
-    suite = (small_suites / "whole-path.toml").read_text()
+    suite = (suites / "whole-path.toml").read_text()
     (tmp_path / "equal.toml").write_text(
         f'{suite}[test.generated_unseen]\nsplit = "generated_unseen"\nfirst = {GAMES}\n'
     )
     command = ["bench", "--suite", str(tmp_path / "equal.toml"), "--seeds", "0", "-o", str(tmp_path / "out")]
     assert main([*command, "--results", str(tmp_path / "equal.json")]) == 0
-    assert same_files(output, tmp_path / "out", "*.safetensors") == 4 * 1 + 1  # a policy each, OREO's critic
+    assert (
+        same_files(output, tmp_path / "out", "*.safetensors") == 4 + 2
+    )  # policies; the critic's trunk and head
     assert same_files(output, tmp_path / "out", "tokenizer.json") >= 4
     judged = sorted((tmp_path / "out").rglob("result.json"))
     assert len(judged) == 5
@@ -151,17 +162,10 @@ def without_clocks(value):
     return [without_clocks(one) for one in value] if isinstance(value, list) else value
 
 
-def test_a_folder_of_an_earlier_version_is_used_and_nothing_of_it_is_lost(small_suites, tmp_path, capsys):
-    """Its stages lay in the folder itself."""
-    for name in ("sft", "oreo", "episodes"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "meta.json").write_text("{}")
-        (tmp_path / f".{name}.stage").write_text('{"digest": "0", "seconds": 1.0, "interrupted": false}')
-    (tmp_path / "results.json").write_text('[{"method": "SFT"}]')
-    assert main(["demo", "--episodes", "1", "-o", str(tmp_path)]) == 0
-    assert "reusing" not in capsys.readouterr().err
-    assert (tmp_path / "sft" / "meta.json").read_text() == "{}"
-    assert len(load_trajectories(tmp_path / "episodes")) == 1
+def test_what_an_earlier_version_left_is_neither_used_nor_lost(finished):
+    output, results = finished
+    assert (output / "oreo" / "agent.json").read_text() == "{}"
+    assert len(results) == 5 and len(load_trajectories(output / "episodes")) == 3
 
 
 def rooms_of(arena):
@@ -261,6 +265,15 @@ def test_other_problems_and_other_games_are_other_work(tmp_path):
         assert all(mine != theirs for mine, theirs in zip(one, other, strict=True))
     (tmp_path / "1").rename(tmp_path / "moved")
     assert work("OREO-ALFWorld", str(tmp_path / "moved")) == games[0]
+
+
+@pytest.mark.parametrize("name", ["whole-path", "whole-path-math"])
+def test_more_games_to_be_judged_on_are_other_work(name):
+    """The first of them, which stand for all in the hash, are the same."""
+    few, more = (
+        next(iter(find_arenas(shape_suite(load_suite(name), games=n)).tests.values())) for n in (60, 70)
+    )
+    assert few.sha256 == more.sha256 and few.made_from != more.made_from
 
 
 def test_a_new_decoder_learns_for_longer():

@@ -37,6 +37,7 @@ def test_the_suites_that_come_with_the_package_can_be_read():
         "math-procedural",
         "gsm8k",
         "math500",
+        "small-agent",
         "whole-path",
         "whole-path-real",
         "whole-path-math",
