@@ -18,12 +18,12 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from oreo_envs.catalog import DEFAULT_ID, describe
 from rich.console import Console
 
 from oreo_agents.bench.provenance import commit
 from oreo_agents.bench.results import by_task_type
 from oreo_agents.demo import setting, whole_path
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.evaluation import write_json
 from oreo_agents.report.tables import to_markdown
 from oreo_agents.statistics import paired_difference, wilson
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--env", default=ALFWORLD, metavar="ID", help="or OREO-Reasoning")
+    parser.add_argument("--env", default=DEFAULT_ID, metavar="ID", help="or OREO-Reasoning")
     parser.add_argument("--games", help="folder or archive of real games; default: generated ones")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/whole_path"), help="default: %(default)s")
@@ -43,7 +43,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     fields = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
-    name = "math" if args.env != ALFWORLD else "real" if args.games else "generated"
+    names = {"arithmetic": "math", "household": "real" if args.games else "generated"}
+    name = names[describe(args.env).demo]
     arena, recipe = setting(args.env, args.games)
     runs = {}
     for seed in args.seeds:

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits
+
 from oreo_agents.agents import SELECTS
 from oreo_agents.errors import ConfigurationError, OreoError
 from oreo_agents.printable import printable
 
-SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
 GENERATED = "generated where no data is found"
 """Which split ALFWorld plays if none is named."""
 METHODS = (
@@ -104,7 +105,7 @@ def add_demo(commands: Commands) -> None:
     """Options of ``demo``."""
     parser = _command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
     _resumes(parser)
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
+    _add_demonstrated(parser)
     parser.add_argument(
         "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
     )
@@ -297,7 +298,7 @@ def run_record(args: argparse.Namespace) -> int | None:
             select=args.select,
             k=args.k,
             temperature=args.temperature,
-            max_new_tokens=args.max_new_tokens,
+            max_new_tokens=args.max_new_tokens or describe(args.env).max_new_tokens,
         )
         print(record_rollouts(agent, args.output, branches=args.select == "lookahead", **options))
     return None
@@ -367,7 +368,7 @@ def add_train(commands: Commands) -> None:
         help="stop after N of them without a better one; keep the best",
     )
     _add_action_length(judging)
-    _add_game_options(judging, alfworld="generated_unseen")
+    _add_game_options(judging, alfworld=describe(DEFAULT_ID).judging_split or GENERATED)
 
 
 def run_train(args: argparse.Namespace) -> int | None:
@@ -388,7 +389,7 @@ def add_iterate(commands: Commands) -> None:
     parser.add_argument("--iterations", type=_positive, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--rollouts", type=_positive, metavar="N", help="episodes a round")
     parser.add_argument("--keep-data", action="store_true", help="train on the episodes of all rounds so far")
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
+    _add_demonstrated(parser)
     parser.add_argument("--games", metavar="PATH", help="as for demo")
     parser.add_argument("--episodes", type=_positive, metavar="N", help="held-out games to evaluate on")
     parser.add_argument("--max-steps", type=_positive, metavar="N", help="step limit of an episode")
@@ -582,9 +583,15 @@ def _resumes(parser: argparse.ArgumentParser, only_with: str | None = None) -> N
 
 
 def _add_action_length(parser: Options) -> None:
+    usual = f"the environment's, {describe(DEFAULT_ID).max_new_tokens} in ALFWorld"
     parser.add_argument(
-        "--max-new-tokens", type=_positive, default=32, metavar="N", help="of an action; default: %(default)s"
+        "--max-new-tokens", type=_positive, metavar="N", help=f"of an action; default: {usual}"
     )
+
+
+def _add_demonstrated(parser: Options) -> None:
+    this, *others = list_demonstrated()
+    parser.add_argument("--env", default=this, metavar="ID", help=f"this or {', '.join(others)}")
 
 
 def _add_selection(parser: Options, default: str) -> None:
@@ -608,14 +615,14 @@ def _add_temperature(parser: Options) -> None:
 
 
 def _add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENERATED) -> None:
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
+    parser.add_argument("--env", default=DEFAULT_ID, metavar="ID", help="default: %(default)s")
     _add_game_source(parser, alfworld)
     parser.add_argument("--max-steps", type=_positive, default=50, metavar="N", help="default: %(default)s")
     _add_seed(parser, seed)
 
 
 def _add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
-    parser.add_argument("--split", choices=SPLITS, help=f"default: train; in ALFWorld {alfworld}")
+    parser.add_argument("--split", choices=list_splits(), help=f"default: train; in ALFWorld {alfworld}")
     parser.add_argument(
         "--games",
         metavar="PATH",

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from oreo_envs.catalog import DEFAULT_ID, describe
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents import SEARCHES
 from oreo_agents.agents.scripted import follows_plan, planned
-from oreo_agents.environments import ALFWORLD, environments, games_of
+from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.printable import printable
 from oreo_agents.recorder import RecordTrajectories, dialect_of, spec_for
@@ -92,7 +93,7 @@ class Summary:
 def record(
     agent: str,
     path: str | os.PathLike[str],
-    env_id: str = ALFWORLD,
+    env_id: str = DEFAULT_ID,
     *,
     episodes_per_game: int = 1,
     epsilon: float = 0.0,
@@ -162,7 +163,7 @@ def record(
 def record_rollouts(
     agent: Agent,
     path: str | os.PathLike[str],
-    env_id: str = ALFWORLD,
+    env_id: str = DEFAULT_ID,
     *,
     episodes_per_game: int = 1,
     seed: int = 0,
@@ -373,9 +374,7 @@ def _player(agent: str, env_id: str, style: int, random: Random) -> Player:
         return RandomCommands(random)
     if follows_plan(agent, env_id):
         return PlanFollower()
-    from oreo_envs.alfworld.expert import SearchingExpert
-
-    return SearchingExpert(seed=style)
+    return describe(env_id).make_expert(style)
 
 
 def _plan(

@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
+from oreo_envs.catalog import content_hash, describe, list_demonstrated
 from rich.console import Console
 
-from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
+from oreo_agents.environments import environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation import Result, evaluate, write_json
+from oreo_agents.recorder import dialect_of
 from oreo_agents.stages import Stage, Stages, identity, remove
-
-if TYPE_CHECKING:
-    from oreo_envs.alfworld.data import GameFiles, Games
-
-SUMS = {"max_terms": 4, "max_digits": 2}
-PROBLEMS = 100_000
-"""More than a demo uses, so that rollouts meet new ones."""
 
 STARTING_CHECKPOINT = Path(__file__).parent / "assets" / "start"
 
@@ -98,6 +92,10 @@ REASONING = Recipe(
 """For arithmetic a step at a time: no slips to recover from, and problems cannot be predicted."""
 
 
+RECIPES = {"household": Recipe(), "arithmetic": REASONING}
+"""As the catalogue of environments calls them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arena:
     """An environment, and its options where an agent learns and where it is judged, which share no game."""
@@ -108,46 +106,15 @@ class Arena:
     test: Mapping[str, Any]
 
     @classmethod
-    def alfworld(cls, source: Path | None) -> Arena:
-        """Generated rooms; or ALFWorld's ``train`` and ``valid_seen`` under ``source``; or its rooms, split in two.
+    def of(cls, env_id: str, source: str | Path | None = None) -> Arena:
+        """The environment's own games, or those of one place or kind, divided.
 
         Raises:
+            ConfigurationError: they cannot be divided.
             DataNotFoundError: there are no games at ``source``.
-            ConfigurationError: they cannot be split.
         """
-        from oreo_envs.alfworld.data import find_games, find_split, room_of
-
-        if source is None:
-            return cls._of_games("generated_unseen", find_games("generated"), find_games("generated_unseen"))
-        if find_split("train", source) and find_split("valid_seen", source):
-            train, test = (find_games(games=find_split(split, source)) for split in ("train", "valid_seen"))
-            return cls._of_games("ALFWorld valid_seen", train, test)
-        games = cast("GameFiles", find_games(games=source))
-        rooms = sorted({room_of(name) for name in games.names})
-        if len(rooms) < 2:
-            raise ConfigurationError(
-                f"all games at {source} are in one room: nothing would be left to judge on"
-            )
-        held_out = set(random.Random("held-out rooms").sample(rooms, max(1, len(rooms) // 5)))
-        files: dict[bool, list[Path]] = {False: [], True: []}
-        for name, path in zip(games.names, games.paths, strict=True):
-            files[room_of(name) in held_out].append(path)
-        return cls._of_games("rooms held out", find_games(games=files[False]), find_games(games=files[True]))
-
-    @classmethod
-    def _of_games(cls, name: str, train: Games, test: Games) -> Arena:
-        return cls(name, ALFWORLD, {"games": train}, {"games": test})
-
-    @classmethod
-    def reasoning(cls, task: str | None) -> Arena:
-        """Problems of one of reasoning-gym's tasks; by default short sums, which a small decoder can learn.
-
-        Raises:
-            ConfigurationError: there is no such task.
-        """
-        options = {"task": task} if task else {"task": "chain_sum", "config": SUMS}
-        train, test = ({**options, "split": split, "size": PROBLEMS} for split in ("train", "test"))
-        return cls(f"{options['task']}, unseen problems", "OREO-Reasoning", train, test)
+        name, train, test = describe(env_id).games.divide(source)
+        return cls(name, env_id, train, test)
 
     def learnt_on(self) -> list[Any]:
         """What play on the training games depends on."""
@@ -178,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     arena, recipe = setting(args.env, args.games)
     options = {"eval_games": args.episodes} if args.episodes else {}
     recipe = replace(recipe, seed=args.seed, from_scratch=args.from_scratch or recipe.from_scratch, **options)
-    output = Path(args.output or ("runs/demo" if args.env == ALFWORLD else f"runs/demo-{args.env}"))
+    output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
     results = whole_path(arena, output, recipe, console)
     success_plot(results, output / "results.png")
     Console().print(
@@ -197,17 +164,17 @@ def setting(env_id: str, source: str | None) -> tuple[Arena, Recipe]:
     """Where the demo of an environment plays, and how much it does there.
 
     Args:
-        env_id: ``OREO-ALFWorld`` or ``OREO-Reasoning``.
+        env_id: one whose entry in the catalogue names a recipe.
         source: a folder or archive of games, or a task; None for the demo's own.
 
     Raises:
-        ConfigurationError: there is no demo of that environment.
+        ConfigurationError: there is no demo of that environment, or the games cannot be divided.
+        DataNotFoundError: there are no games.
     """
-    if env_id == ALFWORLD:
-        return Arena.alfworld(Path(source) if source else None), Recipe()
-    if env_id == "OREO-Reasoning":
-        return Arena.reasoning(source), REASONING
-    raise ConfigurationError(f"there is no demo of {env_id!r}; choose OREO-ALFWorld or OREO-Reasoning")
+    entry = describe(env_id)
+    if not entry.demo:
+        raise ConfigurationError(f"there is no demo of {env_id!r}; choose {' or '.join(list_demonstrated())}")
+    return Arena.of(env_id, source), RECIPES[entry.demo]
 
 
 def whole_path(arena: Arena, output: Path, recipe: Recipe, console: Console) -> list[Result]:
@@ -245,9 +212,11 @@ class Steps:
 
     def __init__(self, arena: Arena, recipe: Recipe, output: Path) -> None:
         self.arena, self.recipe, self.output = arena, recipe, output
-        self.dialect = "move" if arena.env_id == ALFWORLD else None
         self.make_test_env = environments(arena.env_id, recipe.max_steps, **arena.test)
-        self.games = list(range(min(recipe.eval_games, len(games_of(self.make_test_env())))))
+        env = self.make_test_env()
+        self.games = list(range(min(recipe.eval_games, len(games_of(env)))))
+        env.reset(options={"game": 0})
+        self.dialect = dialect_of(env.unwrapped)
         self.judged_on = arena.judged_on()
 
     def record(self) -> Stage:

@@ -1,14 +1,15 @@
 """The errors of the agent side; they extend the tree in :mod:`oreo_envs.errors`.
 
 OreoError
+├── ConfigurationError        the environment side raises it, too, and defines it
 ├── DatasetError              recorded episodes that cannot be read, or must not be written
 ├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
-├── ConfigurationError        options that contradict each other or name something unknown
 ├── EngineError               text could not be generated: a server out of reach, or one that answers nonsense
 └── TrainingError             training cannot go on
 """
 
-from oreo_envs.errors import OreoError
+from oreo_envs.errors import ConfigurationError as ConfigurationError
+from oreo_envs.errors import OreoError as OreoError
 
 
 class DatasetError(OreoError):
@@ -17,10 +18,6 @@ class DatasetError(OreoError):
 
 class CheckpointError(OreoError):
     """A path does not hold the checkpoint it should."""
-
-
-class ConfigurationError(OreoError):
-    """Options contradict each other, or name something that does not exist."""
 
 
 class EngineError(OreoError):

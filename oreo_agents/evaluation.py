@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.catalog import DEFAULT_ID, describe
+
 from oreo_agents.agents import SEARCHES
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.store import TrajectoryWriter, read_meta
@@ -224,19 +226,26 @@ def write_json(path: str | Path, value: Any) -> None:
     partial.replace(path)
 
 
-def load_agent(name: str, endpoint: str | None = None, model: str | None = None, **options: Any) -> Agent:
+def load_agent(
+    name: str,
+    endpoint: str | None = None,
+    model: str | None = None,
+    env_id: str = DEFAULT_ID,
+    **options: Any,
+) -> Agent:
     """A scripted agent by name (``expert``, ``random``), or the trained one at a path, with its ``options``.
 
     Args:
         name: which.
         endpoint: URL of the OpenAI-compatible server that has the policy; tokenizer and critic are at the path.
         model: what that server calls it; default: ``name``.
+        env_id: what it plays; a scripted one plays each environment in another way.
         options: of :class:`oreo_agents.OreoAgent`.
     """
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
-        return ScriptedAgent(name)
+        return ScriptedAgent(name, env_id)
     from oreo_agents.agents.oreo import OreoAgent
 
     if endpoint is None:
@@ -290,12 +299,13 @@ def _results(args: argparse.Namespace) -> Iterator[Result]:
     games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
     known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
     known |= {"options": options, "seed": args.seed, "max_steps": args.max_steps, "games": games}
+    length = args.max_new_tokens or describe(args.env).max_new_tokens
     results: list[Result] = []
     for select, k in _settings(args):
         make_env = environments(args.env, args.max_steps, branches=select == "lookahead", **options)
-        sampling = {"select": select, "k": k, "max_new_tokens": args.max_new_tokens}
+        sampling = {"select": select, "k": k, "max_new_tokens": length}
         sampling |= {"temperature": args.temperature, "logprob_weight": args.logprob_weight}
-        agent = load_agent(args.agent, args.endpoint, args.model, **sampling, dtype="float32")
+        agent = load_agent(args.agent, args.endpoint, args.model, args.env, **sampling, dtype="float32")
         label = f"{agent.name} {search_title(select, k)}"
         with _journal(args.output, label, {**known, **sampling}) as journal:
             result, _ = evaluate(

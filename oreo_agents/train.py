@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from oreo_agents.environments import ALFWORLD
+from oreo_envs.catalog import describe
+
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 FROM_SCRATCH = {"small": 256, "tiny": 128}
 """Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
-
-UNKNOWN_ENV = ""
-"""What imported episodes have for an environment; they are ALFWorld's."""
 
 SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 """Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
@@ -175,11 +173,11 @@ def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
 
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
-    """A vocabulary learnt from ``episodes``: ALFWorld's shorthand for those of ALFWorld, any text for others."""
+    """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ."""
     from oreo_agents.tokenizer import learn_text_tokenizer, learn_tokenizer
 
-    known = {episode.env_id for episode in episodes}
-    learn = learn_tokenizer if known <= {ALFWORLD, UNKNOWN_ENV} else learn_text_tokenizer
+    suited = {describe(episode.env_id).vocabulary for episode in episodes}
+    learn = learn_tokenizer if suited == {"shorthand"} else learn_text_tokenizer
     return learn(texts_of(episodes))
 
 
@@ -224,17 +222,17 @@ def run(args: argparse.Namespace) -> int:
     episodes = [episode for path in args.data for episode in load_trajectories(path)]
     if args.eval_every:
         given |= {"play": judge(args), "play_every": args.eval_every, "patience": args.patience}
-        given |= {"max_new_tokens": args.max_new_tokens}
+        given |= {"max_new_tokens": args.max_new_tokens or describe(args.env).max_new_tokens}
     train(args.method, episodes, args.model, args.output, **given)
     return 0
 
 
 def judge(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
     """Plays the games that the options name, the same ones every time."""
-    from oreo_agents.environments import ALFWORLD, environments, source_options
+    from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation import pick_games, play
 
-    unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
+    unseen = None if args.games else describe(args.env).judging_split
     options = source_options(args.env, args.split or unseen, args.games)
     make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.eval_episodes, args.seed)

@@ -18,7 +18,9 @@ TINY = Recipe(
 
 def run(output, recipe=TINY, source=None):
     log = io.StringIO()
-    return whole_path(Arena.alfworld(source), output, recipe, Console(file=log, width=200)), log.getvalue()
+    return whole_path(
+        Arena.of("OREO-ALFWorld", source), output, recipe, Console(file=log, width=200)
+    ), log.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_episodes_and_results_are_left_for_other_tools(finished):
 
 
 def test_generated_arenas_share_no_room():
-    arena = Arena.alfworld(None)
+    arena = Arena.of("OREO-ALFWorld")
     rooms = [
         {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names[:600]}
         for games in (arena.train["games"], arena.test["games"])
@@ -78,7 +80,7 @@ def test_a_single_set_of_games_is_split_by_room(tmp_path):
     from oreo_agents.data import generate
 
     generate(tmp_path / "games", count=30)
-    arena = Arena.alfworld(tmp_path / "games")
+    arena = Arena.of("OREO-ALFWorld", tmp_path / "games")
     rooms = [
         {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names}
         for games in (arena.train["games"], arena.test["games"])
@@ -93,7 +95,7 @@ def test_games_in_one_room_cannot_be_split(tmp_path):
     generate(tmp_path / "games", count=30)
     keep = sorted((tmp_path / "games").rglob("game.tw-pddl"))[0]
     with pytest.raises(ConfigurationError, match="one room"):
-        Arena.alfworld(keep)
+        Arena.of("OREO-ALFWorld", keep)
 
 
 def test_missing_games_leave_nothing_behind(tmp_path):
@@ -116,7 +118,7 @@ def test_the_same_stages_work_on_mathematics(tmp_path):
     }
     recipe = replace(REASONING, **sizes)
     path, stages = (
-        Steps(Arena.reasoning(None), recipe, tmp_path),
+        Steps(Arena.of("OREO-Reasoning"), recipe, tmp_path),
         Stages(tmp_path, Console(file=io.StringIO())),
     )
     recorded = path.record()
@@ -134,7 +136,7 @@ def test_the_same_stages_work_on_mathematics(tmp_path):
 
 
 def test_problems_to_judge_on_are_not_those_to_learn_from():
-    arena = Arena.reasoning(None)
+    arena = Arena.of("OREO-Reasoning")
     train, test = (environments(arena.env_id, **options)() for options in (arena.train, arena.test))
     questions = [{problem.question for problem in games_of(env)[:300]} for env in (train, test)]
     assert len(questions[0] & questions[1]) < 0.1 * len(questions[1])  # short sums come twice by chance
@@ -146,15 +148,15 @@ def test_other_problems_and_other_games_are_other_work(tmp_path):
     for seed in (1, 2):
         generate(tmp_path / str(seed), count=12, seed=seed)
     arenas = [
-        *(Arena.reasoning(task) for task in (None, "chain_sum")),
-        *(Arena.alfworld(tmp_path / str(seed)) for seed in (1, 2)),
+        *(Arena.of("OREO-Reasoning", task) for task in (None, "chain_sum")),
+        *(Arena.of("OREO-ALFWorld", tmp_path / str(seed)) for seed in (1, 2)),
     ]
     for one, other in (arenas[:2], arenas[2:]):
         assert one.name == other.name
         assert one.learnt_on() != other.learnt_on() and one.judged_on() != other.judged_on()
     where = arenas[2].learnt_on()
     (tmp_path / "1").rename(tmp_path / "moved")
-    assert Arena.alfworld(tmp_path / "moved").learnt_on() == where
+    assert Arena.of("OREO-ALFWorld", tmp_path / "moved").learnt_on() == where
 
 
 def test_only_two_environments_have_a_demo():

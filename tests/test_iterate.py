@@ -19,7 +19,7 @@ RECIPE = Recipe(rollouts=16, eval_games=3, max_steps=15, slots=8, oreo_epochs=0.
 def run(output, model=SHIPPED["small"], **options):
     log = io.StringIO()
     loop = Loop(**{"iterations": 1, "recipe": RECIPE, **options})
-    results = iterate(model, Arena.alfworld(None), output, loop, Console(file=log, width=200))
+    results = iterate(model, Arena.of("OREO-ALFWorld"), output, loop, Console(file=log, width=200))
     return results, log.getvalue()
 
 
@@ -56,4 +56,6 @@ def test_a_folder_belongs_to_one_loop(first):
     with pytest.raises(ConfigurationError, match=r"other settings .*choose another --output"):
         run(first[0], method="rejection")
     with pytest.raises(ConfigurationError, match="other settings"):
-        iterate(SHIPPED["small"], Arena.reasoning(None), first[0], Loop(recipe=RECIPE), Console(quiet=True))
+        iterate(
+            SHIPPED["small"], Arena.of("OREO-Reasoning"), first[0], Loop(recipe=RECIPE), Console(quiet=True)
+        )

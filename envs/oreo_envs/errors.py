@@ -1,6 +1,7 @@
 """The errors of the environment side, one class per boundary that can break.
 
     OreoError                     everything this project raises on purpose
+    ├── ConfigurationError        options that contradict each other or name something unknown
     ├── DataNotFoundError         no games / problems where they were looked for
     ├── GameFileError             one game file is not what it claims to be
     ├── ProblemFileError          a file of math problems is damaged, or a row of it is not a problem
@@ -12,6 +13,10 @@ Each message names the thing and the remedy; the command line prints it alone an
 
 class OreoError(Exception):
     """Base class of every error raised on purpose by oreo_envs and oreo_agents."""
+
+
+class ConfigurationError(OreoError):
+    """Options contradict each other, or name something that does not exist."""
 
 
 class DataNotFoundError(OreoError):

@@ -6,8 +6,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from oreo_envs.catalog import DEFAULT_ID, describe
+
 from oreo_agents.agents import Decision
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.trajectory import Action
 
@@ -19,11 +20,17 @@ def follows_plan(agent: str, env_id: str) -> bool:
 
     ``shortest`` always asks; ``expert`` asks where it cannot search, as in mathematics.
     """
-    return agent == "shortest" or (agent == "expert" and env_id != ALFWORLD)
+    return agent == "shortest" or (agent == "expert" and describe(env_id).expert is None)
 
 
 def planned(info: Mapping[str, Any]) -> str:
-    """The next action of the environment's own plan; ``look`` where it knows none."""
+    """The next action of the environment's own plan; ``look`` where it knows none.
+
+    Raises:
+        ConfigurationError: the environment tells no plans.
+    """
+    if "expert_plan" not in info:
+        raise ConfigurationError("this environment tells nobody what wins: there is no expert here")
     return next(iter(info["expert_plan"]), "look")
 
 
@@ -33,12 +40,13 @@ class ScriptedAgent:
     Args:
         name: ``expert`` (searches as a player must; where there are no commands to search with, follows the
             environment's plan) or ``random`` (uniform over the admissible commands).
+        env_id: what it plays; says which expert.
     """
 
     tokenizer_fingerprint: str | None = None
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, env_id: str = DEFAULT_ID) -> None:
+        self.name, self.env_id = name, env_id
 
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once."""
@@ -71,12 +79,10 @@ class ScriptedAgent:
                 self._players[slot][1] = action
 
     def _expert(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
-        if "admissible_commands" not in info:
+        if follows_plan(self.name, self.env_id):
             return planned(info)
-        from oreo_envs.alfworld.expert import SearchingExpert
-
         if self._players[slot] is None:
-            expert = SearchingExpert()  # its plain style, the one a policy can imitate
+            expert = describe(self.env_id).make_expert()  # its plain style, the one a policy can imitate
             expert.reset(observation, info)
             self._players[slot] = [expert, ""]
         else:

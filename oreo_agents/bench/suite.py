@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from oreo_agents.environments import ALFWORLD
+from oreo_envs.catalog import DEFAULT_ID
+
 from oreo_agents.errors import ConfigurationError
 
 Options = Mapping[str, Any]
 SCRIPTED = ("expert", "random")
-SPLITS = {ALFWORLD: ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")}
-ENDLESS = ("generated", "generated_unseen")
-"""Of these splits, those that have games without end: two drawings from one share none."""
-
-MATH_SPLITS = ("train", "test")
 ALIASES = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
 
 
@@ -116,7 +112,7 @@ class Suite:
     dev: GameSet | None = None
     """For choosing settings, never for a result."""
     summary: str = ""
-    environment: str = ALFWORLD
+    environment: str = DEFAULT_ID
     model: str = "start"
     """``start`` (the shipped language model), ``scratch`` or ``tiny`` (a new decoder), a path or a Hub name."""
     seeds: tuple[int, ...] = (0, 1, 2)

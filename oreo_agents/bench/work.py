@@ -135,7 +135,7 @@ def judge_scripted(games: Found, trial: Trial, name: str, path: Path) -> None:
     from oreo_agents.agents.scripted import ScriptedAgent, follows_plan
 
     expert = {"expert": True} if follows_plan(name, games.env_id) else {}
-    _judge(games, trial, path, ScriptedAgent(name), {**games.options, **expert})
+    _judge(games, trial, path, ScriptedAgent(name, games.env_id), {**games.options, **expert})
 
 
 def choose(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from oreo_envs.catalog import describe
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -43,9 +44,6 @@ WORDS = {
 }
 ENDLESS = 1_000_000_000
 """Gymnasium's step limit cannot be undone, so the session counts its own."""
-
-HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
-"""Environments that can tell what would win from here."""
 
 LONGEST_PAUSE = 1_000_000_000
 """Seconds; the clock cannot sleep for much longer."""
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def make_env(args: argparse.Namespace) -> gym.Env:
     """The environment that the options name, with hints where it can give them."""
-    hints = {"expert": True} if args.env in HINTING else {}
+    hints = {"expert": True} if describe(args.env).plans else {}
     options = source_options(args.env, args.split, args.games)
     branches = args.agent is not None and args.select == "lookahead"
     return environments(args.env, ENDLESS, branches=branches, **options, **hints)()
@@ -104,9 +102,9 @@ def make_player(args: argparse.Namespace, seed: int) -> AgentPlayer | None:
         return None
     from oreo_agents.evaluation import load_agent
 
-    return AgentPlayer(
-        load_agent(args.agent, select=args.select, k=args.k, temperature=args.temperature), seed
-    )
+    choosing = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    length = describe(args.env).max_new_tokens
+    return AgentPlayer(load_agent(args.agent, env_id=args.env, max_new_tokens=length, **choosing), seed)
 
 
 def play(

@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Protocol, SupportsIndex, overload, runtime_checkable
 
@@ -34,7 +34,7 @@ ENCRYPTED = 1
 PathLike = str | os.PathLike[str]
 
 
-class Entry(NamedTuple):
+class IndexedGame(NamedTuple):
     """What the index tells of a game without parsing it."""
 
     name: str
@@ -66,10 +66,12 @@ class Games(Protocol):
 class GameFiles(Sequence[Game]):
     """Game files in the order of their games' names, read when asked for; the last few games are kept.
 
-    ``names``, ``paths`` and ``task_types`` are known without reading a file.
+    ``names``, ``paths``, ``task_types`` and ``rooms`` are known without reading a file.
     """
 
-    def __init__(self, entries: Sequence[Entry]):
+    made_on_demand = False
+
+    def __init__(self, entries: Sequence[IndexedGame]):
         self.names = tuple(entry.name for entry in entries)
         self.paths = tuple(entry.path for entry in entries)
         self.task_types = tuple(entry.task_type for entry in entries)
@@ -88,8 +90,7 @@ class GameFiles(Sequence[Game]):
     def __getitem__(self, position: slice) -> "GameFiles": ...
     def __getitem__(self, position: SupportsIndex | slice) -> "Game | GameFiles":
         if isinstance(position, slice):
-            entries = zip(self.names, self.paths, self.task_types, strict=True)
-            return GameFiles([Entry(*entry, solvable=True) for entry in list(entries)[position]])
+            return self._only(range(len(self))[position])
         index = range(len(self))[position]
         game = self._cache.get(index)
         if game is None:
@@ -123,6 +124,30 @@ class GameFiles(Sequence[Game]):
     def text(self, index: int) -> bytes:
         """The content of a game file. Raises GameFileError."""
         return read_game_file(self.paths[index])
+
+    @property
+    def rooms(self) -> list[str]:
+        """The room of each game."""
+        return [room_of(name) for name in self.names]
+
+    def choose(self, positions: Iterable[int]) -> "GameFiles":
+        """Some of the games, in the same order.
+
+        Raises:
+            DataNotFoundError: that leaves none.
+        """
+        chosen = self._only(sorted(positions))
+        if not len(chosen):
+            raise DataNotFoundError(f"None of these {len(self)} games is left; choose others.")
+        return chosen
+
+    def choose_rooms(self, rooms: Collection[str], inside: bool = True) -> "GameFiles":
+        """The games in some rooms, or all others. Raises DataNotFoundError if there are none."""
+        return self.choose(i for i, room in enumerate(self.rooms) if (room in rooms) == inside)
+
+    def _only(self, positions: Iterable[int]) -> "GameFiles":
+        known = [(self.names[i], self.paths[i], self.task_types[i]) for i in positions]
+        return GameFiles([IndexedGame(*game, solvable=True) for game in known])
 
     def _position_of(self, path: Path) -> int:
         wanted = _real(path)
@@ -161,8 +186,7 @@ def find_games(
         if isinstance(games, Games):
             return games
         return _open_sources([games] if isinstance(games, str | os.PathLike) else games, include_unsolvable)
-    if split is None:
-        split = "train" if find_split("train") else "generated"
+    split = split or choose_split()
     if split in GENERATED_SPLITS:
         from oreo_envs.alfworld.generator import GeneratedGames
 
@@ -177,6 +201,11 @@ def find_games(
             f"`oreo-agents data`, set ALFWORLD_DATA to their folder, or use split='generated'."
         )
     return _open_sources([source], include_unsolvable)
+
+
+def choose_split() -> str:
+    """The split that is meant where none is named: ``train`` where ALFWorld's data is found, else ``generated``."""
+    return "train" if find_split("train") else "generated"
 
 
 def room_of(name: str) -> str:
@@ -217,14 +246,14 @@ def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> Game
     return GameFiles(sorted(playable, key=lambda entry: (entry.name, str(entry.path))))
 
 
-def _entries(source: Path) -> list[Entry]:
+def _entries(source: Path) -> list[IndexedGame]:
     if source.is_dir():
         return _index_folder(source)
     if source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
         return _index_folder(unpack_archive(source))
     if source.is_file():
         path = _real(source)
-        return [Entry(game_name(path), path, "", True)]
+        return [IndexedGame(game_name(path), path, "", True)]
     raise DataNotFoundError(
         f"{source} does not exist; give a folder, game file or archive of ALFWorld games."
     )
@@ -237,7 +266,7 @@ def _real(path: Path) -> Path:
 # ---------------------------------------------------------------- the index of a folder
 
 
-def _index_folder(folder: Path) -> list[Entry]:
+def _index_folder(folder: Path) -> list[IndexedGame]:
     """List the games of a folder, reading only those that are new or changed since the last time."""
     folder = _real(folder)
     index_file = cache_root() / "index" / (hashlib.sha256(str(folder).encode()).hexdigest()[:32] + ".json")
@@ -249,7 +278,7 @@ def _index_folder(folder: Path) -> list[Entry]:
     if index != known:
         _write_index(index_file, index)
     return [
-        Entry(game_name(folder / relative), folder / relative, task_type, solvable)
+        IndexedGame(game_name(folder / relative), folder / relative, task_type, solvable)
         for relative, (_, _, task_type, solvable) in index.items()
     ]
 

@@ -94,6 +94,12 @@ class ALFWorldEnv(gym.Env[str, str]):
         """The game being played. Raises UnsupportedGameError if only TextWorld can play it."""
         return self.games[self._position()]
 
+    @property
+    def wording(self) -> Dialect:
+        """How commands are worded: as ``dialect`` says, else as the game being played has it."""
+        self._position()
+        return self.dialect or self.world.wording
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:

@@ -574,6 +574,7 @@ class GeneratedGames(Sequence[Game]):
     (1000000, 7)
     """
 
+    made_on_demand = True
     LENGTH = 1_000_000
     KEPT = CACHED_GAMES
 

@@ -58,6 +58,7 @@ class Problems(Sequence[Problem]):
     """A sequence of problems that can grade."""
 
     names: Sequence[str]
+    made_on_demand = True
 
     def __deepcopy__(self, memo: object) -> Problems:
         return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
@@ -100,6 +101,8 @@ class Problems(Sequence[Problem]):
 
 class ReadProblems(Problems):
     """Problems in memory, graded by :func:`oreo_envs.math.grade`."""
+
+    made_on_demand = False
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._problems = tuple(problems)

@@ -1,0 +1,83 @@
+"""Where ALFWorld's games come from, for those who learn on some and are judged on others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from oreo_envs.alfworld.data import (
+    ALFWORLD_SPLITS,
+    GameFiles,
+    Games,
+    choose_split,
+    data_root,
+    find_games,
+    find_split,
+)
+from oreo_envs.alfworld.generator import SPLITS, rooms
+from oreo_envs.catalog import Division, Supply
+from oreo_envs.errors import ConfigurationError, DataNotFoundError
+
+
+class ALFWorldSupply(Supply):
+    """ALFWorld's splits on disk and generated ones; every game plays in a numbered room."""
+
+    def default_split(self) -> str:
+        """``train`` where ALFWorld's data is found, else ``generated``."""
+        return choose_split()
+
+    def options(
+        self,
+        split: str,
+        data: Path | None = None,
+        rooms: Sequence[str] = (),
+        left_out: Sequence[str] = (),
+        given: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The games themselves, found below ``data`` or in ALFWorld's data root; see :meth:`Supply.options`."""
+        return {**(given or {}), "games": _find(split, data, rooms, left_out)}
+
+    def divide(self, source: str | Path | None) -> Division:
+        """Generated rooms; or ``train`` and ``valid_seen`` under ``source``; or its rooms, split in two."""
+        if source is None:
+            return _division("generated_unseen", find_games("generated"), find_games("generated_unseen"))
+        splits = [find_split(split, source) for split in ("train", "valid_seen")]
+        if all(splits):
+            return _division("ALFWorld valid_seen", *(find_games(games=place) for place in splits))
+        games = cast(GameFiles, find_games(games=Path(source)))
+        rooms = sorted(set(games.rooms))
+        if len(rooms) < 2:
+            raise ConfigurationError(
+                f"all games at {source} are in one room: nothing would be left to judge on"
+            )
+        held_out = set(random.Random("held-out rooms").sample(rooms, max(1, len(rooms) // 5)))
+        return _division(
+            "rooms held out", games.choose_rooms(held_out, inside=False), games.choose_rooms(held_out)
+        )
+
+    def rooms_outside(self, split: str) -> frozenset[str]:
+        """The floor plans in which no game of a generated split is made."""
+        return frozenset(str(room.number) for room in rooms() if room.group != SPLITS[split])
+
+
+def _division(name: str, train: Games, test: Games) -> Division:
+    return Division(name, {"games": train}, {"games": test})
+
+
+def _find(split: str, data: Path | None, rooms: Sequence[str], left_out: Sequence[str]) -> Games:
+    if split not in ALFWORLD_SPLITS:
+        if rooms:
+            raise ConfigurationError(f"{split} makes its rooms; rooms can be chosen in {ALFWORLD_SPLITS}")
+        return find_games(split)
+    place = find_split(split, data)
+    if place is None:
+        raise DataNotFoundError(
+            f"{split} is neither a folder nor an archive in {data or data_root()}: "
+            "get the games with `oreo-agents data`, or give their folder with --data"
+        )
+    games = cast(GameFiles, find_games(games=place))
+    if unknown := set(rooms).difference(games.rooms):
+        raise ConfigurationError(f"{place} has no games in rooms {', '.join(sorted(unknown))}")
+    return games.choose_rooms(set(rooms or games.rooms).difference(left_out))
