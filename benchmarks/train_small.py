@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.alfworld.data import find_games
+from oreo_envs.alfworld.sources import find_games
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.bench.games import find

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from oreo_envs.alfworld.data import find_games
+from oreo_envs.alfworld.sources import find_games
 
 from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories

@@ -145,23 +145,23 @@ def add_data(commands: Commands) -> None:
 
 def run_data(args: argparse.Namespace) -> int | None:
     """Put ALFWorld's games where the environments find them."""
-    from oreo_agents import data
+    from oreo_envs.alfworld import install
 
     if args.source:
-        folder = data.unpack(args.source, args.output)
+        folder = install.unpack_games(args.source, args.output)
     else:
         with _progress("downloading") as progress:
-            folder = data.download(args.output, progress)
+            folder = install.download_games(args.output, progress)
     print(f"ALFWorld's games are in {folder}")
     return None
 
 
 def run_data_generate(args: argparse.Namespace) -> int | None:
     """Write new games."""
-    from oreo_agents import data
+    from oreo_envs.alfworld.generator.write import write_games
 
     with _progress("generating") as progress:
-        folder = data.generate(
+        folder = write_games(
             args.output, args.count, args.split, args.seed, args.task, args.room, args.difficulty, progress
         )
     print(f"{args.count} games are in {folder}")
@@ -560,9 +560,9 @@ def add_doctor(commands: Commands) -> None:
 
 def run_doctor(args: argparse.Namespace) -> int | None:
     """Check installation and data."""
-    from oreo_agents import data
+    from oreo_agents.doctor import check_installation
 
-    checks = data.doctor()
+    checks = check_installation()
     for check in checks:
         remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""
         print(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")

@@ -111,7 +111,7 @@ def record(
     Games come in a random order that depends on ``seed`` alone, each once before any comes again.
 
     Args:
-        agent: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.expert.SearchingExpert`, elsewhere the
+        agent: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.experts.searching.SearchingExpert`, elsewhere the
             environment's own solution, such as GSM8K's worked ones), ``shortest`` (the environment's plan, which
             in ALFWorld knows where everything is) or ``random`` (uniform over the admissible commands).
         path: folder of the dataset. A shard of several writes to ``path/part-I-of-N``, and

@@ -77,9 +77,9 @@ def test_generated_arenas_share_no_room():
 
 
 def test_a_single_set_of_games_is_split_by_room(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
-    generate(tmp_path / "games", count=30)
+    write_games(tmp_path / "games", count=30)
     arena = Arena.of("OREO-ALFWorld", tmp_path / "games")
     rooms = [
         {name.split("/")[0].rsplit("-", 1)[-1] for name in games.names}
@@ -90,9 +90,9 @@ def test_a_single_set_of_games_is_split_by_room(tmp_path):
 
 
 def test_games_in_one_room_cannot_be_split(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
-    generate(tmp_path / "games", count=30)
+    write_games(tmp_path / "games", count=30)
     keep = sorted((tmp_path / "games").rglob("game.tw-pddl"))[0]
     with pytest.raises(ConfigurationError, match="one room"):
         Arena.of("OREO-ALFWorld", keep)
@@ -143,10 +143,10 @@ def test_problems_to_judge_on_are_not_those_to_learn_from():
 
 
 def test_other_problems_and_other_games_are_other_work(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
     for seed in (1, 2):
-        generate(tmp_path / str(seed), count=12, seed=seed)
+        write_games(tmp_path / str(seed), count=12, seed=seed)
     arenas = [
         *(Arena.of("OREO-Reasoning", task) for task in (None, "chain_sum")),
         *(Arena.of("OREO-ALFWorld", tmp_path / str(seed)) for seed in (1, 2)),

@@ -132,11 +132,11 @@ def test_where_the_games_of_a_split_lie_below_a_data_folder():
 
 
 def test_rooms_of_alfworlds_games(tmp_path):
-    from oreo_envs.alfworld.data import GameFiles, room_of
+    from oreo_envs.alfworld.games import room_of
+    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.sources import GameFiles
 
-    from oreo_agents.data import generate
-
-    generate(tmp_path / "train", 24)
+    write_games(tmp_path / "train", 24)
     games = describe("OREO-ALFWorld").games
     whole = games.options("train", tmp_path)["games"]
     assert isinstance(whole, GameFiles) and len(whole) == 24

@@ -7,16 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from oreo_envs.alfworld.data import (
-    ALFWORLD_SPLITS,
-    GameFiles,
-    Games,
-    choose_split,
-    data_root,
-    find_games,
-    find_split,
-)
-from oreo_envs.alfworld.generator import SPLITS, rooms
+from oreo_envs.alfworld.games import Games
+from oreo_envs.alfworld.generator.rooms import SPLITS, load_rooms
+from oreo_envs.alfworld.places import ALFWORLD_SPLITS, choose_split, data_root, find_split
+from oreo_envs.alfworld.sources import GameFiles, find_games
 from oreo_envs.catalog import Division, Supply
 from oreo_envs.errors import ConfigurationError, DataNotFoundError
 
@@ -59,7 +53,7 @@ class ALFWorldSupply(Supply):
 
     def rooms_outside(self, split: str) -> frozenset[str]:
         """The floor plans in which no game of a generated split is made."""
-        return frozenset(str(room.number) for room in rooms() if room.group != SPLITS[split])
+        return frozenset(str(room.number) for room in load_rooms() if room.group != SPLITS[split])
 
 
 def _division(name: str, train: Games, test: Games) -> Division:
