@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+from oreo_envs.catalog import DEFAULT_ID
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
-from oreo_agents.environments import ALFWORLD, environments, games_of
+from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.printable import printable
 from oreo_agents.recorder import dialect_of, spec_for
@@ -83,7 +84,7 @@ class Recording:
 def record(
     agent: Agent,
     path: str | os.PathLike[str],
-    env_id: str = ALFWORLD,
+    env_id: str = DEFAULT_ID,
     *,
     schedule: Schedule = EVERY_GAME_ONCE,
     slots: int | None = None,

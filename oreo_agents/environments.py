@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
+from oreo_envs.catalog import DEFAULT_ID, describe
 
 from oreo_agents.errors import ConfigurationError
 
-ALFWORLD = "OREO-ALFWorld"
-
 MakeEnv = Callable[[], gym.Env[str, str]]
-
-_GAMES_ARGUMENT = {
-    "OREO-GSM8K": "data",
-    "OREO-MATH": "data",
-    "OREO-Reasoning": "task",
-    "OREO-TextWorld": "game",
-}
-"""What an environment calls the place or kind of its games, where that is not ``games``."""
 
 _PLACES = ("games", "data")
 """Options that say where games lie, and nothing about them."""
 
-HASHED = 50
-"""Of games that are made when asked for, so many stand for all in the hash."""
-
 
 def environments(
-    env_id: str = ALFWORLD,
+    env_id: str = DEFAULT_ID,
     max_steps: int = 50,
     *,
     patience: int | None = None,
@@ -71,7 +58,7 @@ def environments(
 
 def source_options(env_id: str, split: str | None, games: Any) -> dict[str, Any]:
     """The options of ``env_id`` that ask for a split and for games of one place or kind; None is left out."""
-    named = {"split": split, _GAMES_ARGUMENT.get(env_id, "games"): games}
+    named = {"split": split, describe(env_id).games_argument: games}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -88,32 +75,12 @@ def games_of(env: gym.Env[str, str]) -> Any:
     return games
 
 
-def content_hash(games: Any, indices: Sequence[int]) -> str:
-    """SHA-256 of names and contents; of games made on demand, the first ones stand for all, as one recipe makes them.
-
-    Args:
-        games: the games of an environment.
-        indices: which of them.
-    """
-    from oreo_envs.alfworld.data import GameFiles
-    from oreo_envs.math.tasks import ReadProblems
-
-    if not isinstance(games, GameFiles | ReadProblems):
-        indices = indices[:HASHED]
-    digest = hashlib.sha256()
-    for index in indices:
-        content = games.text(index) if hasattr(games, "text") else repr(games[index])
-        digest.update(hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest())
-        digest.update(games.names[index].encode())
-    return digest.hexdigest()
-
-
 def made_from(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]:
     """What play depends on, as JSON values: the environment, its options and its games, wherever they lie.
 
     Args:
         env_id: a Gymnasium id.
         options: as for ``gym.make(env_id)``.
-        sha256: of the games; see :func:`content_hash`.
+        sha256: of the games; see :func:`oreo_envs.catalog.content_hash`.
     """
     return [env_id, {name: value for name, value in options.items() if name not in _PLACES}, sha256]

@@ -16,10 +16,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from oreo_envs.catalog import describe
 
 from oreo_agents.dataset.meta import meta_so_far
 from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
@@ -270,10 +270,8 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         if hasattr(envs, "envs"):
             return dialect_of(envs.envs[0].unwrapped)
         spec = self.env.spec
-        if spec is None or spec.id != ALFWORLD or spec.kwargs.get("backend", "native") != "native":
-            return None
-        if self._wording is None:
-            self._wording = envs.get_attr("dialect")[0] or envs.get_attr("game")[0].wording
+        if self._wording is None and spec is not None and describe(spec.id).worded:
+            self._wording = envs.get_attr("wording")[0]
         return self._wording
 
     def _finish(self, index: int, terminated: bool, truncated: bool) -> None:
@@ -334,20 +332,19 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     Raises:
         DatasetError: the dataset is of another environment, or of other games and nobody asked for these.
     """
-    from oreo_envs.alfworld.data import find_games
-    from oreo_envs.alfworld.generator import GeneratedGames
-
     stored = meta_so_far(Path(path)).env_spec or {}
     if env.spec is None:
         return None
     if stored.get("id", env.spec.id) != env.spec.id:
         raise DatasetError(f"{path}: is of {stored['id']}, not {env.spec.id}; record into another folder")
-    if env.spec.id != ALFWORLD or any(env.spec.kwargs.get(name) is not None for name in ("split", "games")):
+    entry = describe(env.spec.id)
+    if any(env.spec.kwargs.get(name) is not None for name in ("split", entry.games_argument)):
         return env.spec
-    games = getattr(env.unwrapped, "games", None) or find_games()  # a vector of processes has none here
-    split = games.recipe.split if isinstance(games, GeneratedGames) else "train"
+    split = entry.games.default_split()
+    if split is None:
+        return env.spec
     kept = stored.get("kwargs") or {}
-    before = kept.get("games") or kept.get("split") or split
+    before = kept.get(entry.games_argument) or kept.get("split") or split
     if before != split:
         raise DatasetError(
             f"{path}: is of {before!r}, and {split!r} is what is played here where neither split nor games are "
@@ -359,8 +356,8 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
 
 
 def dialect_of(env: Any) -> str | None:
-    """The wording of an ALFWorld game: the one that was chosen, else the game's own."""
-    return getattr(env, "dialect", None) or getattr(getattr(env, "world", None), "wording", None)
+    """How an environment words commands, where that can differ from game to game; else None."""
+    return getattr(env, "wording", None)
 
 
 def _env_id(env: Any) -> str:

@@ -209,3 +209,33 @@ def test_bad_options_are_refused_before_any_work(line, said, capsys):
 def test_options_arrive_typed():
     args = parse("eval --agent a --k 1 5 16 --select best_of_k --games b --max-steps 40")
     assert (args.k, args.select, str(args.games), args.max_steps) == ([1, 5, 16], ["best_of_k"], "b", 40)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "length"),
+    [
+        ("record", "--env OREO-ALFWorld -n 1 -o d", 32),
+        ("record", "--env OREO-ALFWorld -n 1 -o d --max-new-tokens 9", 9),
+        ("record", "--env OREO-GSM8K -n 1 -o d", 128),
+        ("eval", "--env OREO-Reasoning -n 1", 128),
+        ("eval", "--env OREO-Reasoning -n 1 --max-new-tokens 9", 9),
+        ("eval", "--split generated -n 1", 32),
+        ("play", "--env OREO-Reasoning", 128),
+    ],
+)
+def test_the_length_of_an_action_is_the_environments_unless_given(
+    command, options, length, tmp_path, monkeypatch
+):
+    from oreo_agents.agents.oreo import OreoAgent
+
+    class Asked(Exception):
+        pass
+
+    def load(path, *, max_new_tokens, **options):
+        raise Asked(max_new_tokens)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(OreoAgent, "from_pretrained", load)
+    (tmp_path / "agent").mkdir()
+    with pytest.raises(Asked, match=f"^{length}$"):
+        cli.main([command, "--agent", "agent", *options.split()])

@@ -12,13 +12,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from oreo_envs.alfworld.data import find_games
-from oreo_envs.alfworld.generator import Recipe
+from oreo_envs.alfworld import download
+from oreo_envs.alfworld.download import Release, fetch_file
+from oreo_envs.alfworld.generator.games import Recipe
+from oreo_envs.alfworld.generator.write import write_games
+from oreo_envs.alfworld.install import MARKER, download_games, unpack_games
+from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
 
-from oreo_agents import data
-from oreo_agents.data import MARKER, Release, doctor, download, fetch, generate, unpack
+from oreo_agents.cli.installation import check_installation
 from oreo_agents.errors import ConfigurationError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "alfworld"
@@ -28,7 +31,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data" / "alfworld"
 def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "root"))
-    monkeypatch.setattr(data.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
     return tmp_path / "cache"
 
 
@@ -96,22 +99,22 @@ def server() -> Iterator[Server]:
 
 def test_download_ends_with_playable_splits(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    folder = download(progress=lambda done, total: seen.append((done, total)), release=server.release())
+    folder = download_games(progress=lambda done, total: seen.append((done, total)), release=server.release())
     assert folder == tmp_path / "root" / "json_2.1.1"
     assert [len(find_games(split)) for split in ("train", "valid_seen", "valid_unseen")] == [1, 1, 1]
     assert seen[-1] == (len(server.content), len(server.content))
 
 
 def test_second_download_asks_nothing(server: Server) -> None:
-    download(release=server.release())
+    download_games(release=server.release())
     asked = len(server.requests)
-    download(release=server.release())
+    download_games(release=server.release())
     assert len(server.requests) == asked
 
 
 def test_broken_connections_resume_where_they_ended(server: Server, tmp_path: Path) -> None:
     server.break_after = len(server.content) // 3 + 1
-    archive = fetch(server.release(), tmp_path / "downloads")
+    archive = fetch_file(server.release(), tmp_path / "downloads")
     assert archive.read_bytes() == server.content
     starts = [int(asked.removeprefix("bytes=").removesuffix("-")) for asked in server.requests]
     assert starts == [0, server.break_after, 2 * server.break_after]
@@ -120,10 +123,10 @@ def test_broken_connections_resume_where_they_ended(server: Server, tmp_path: Pa
 def test_a_later_call_resumes_an_abandoned_download(server: Server, tmp_path: Path) -> None:
     server.break_after = 100
     with pytest.raises(OreoError, match="run the command again to go on"):
-        fetch(server.release(), tmp_path / "downloads")
+        fetch_file(server.release(), tmp_path / "downloads")
     left = (tmp_path / "downloads" / "games_tw-pddl.zip.part").stat().st_size
     server.break_after = None
-    assert fetch(server.release(), tmp_path / "downloads").read_bytes() == server.content
+    assert fetch_file(server.release(), tmp_path / "downloads").read_bytes() == server.content
     assert server.requests[-1] == f"bytes={left}-" and left > 0
 
 
@@ -132,13 +135,13 @@ def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> 
     folder = tmp_path / "downloads"
     folder.mkdir()
     (folder / "games_tw-pddl.zip.part").write_bytes(b"rubbish from before")
-    assert fetch(server.release(), folder).read_bytes() == server.content
+    assert fetch_file(server.release(), folder).read_bytes() == server.content
 
 
 def test_wrong_content_is_deleted_and_refused(server: Server, tmp_path: Path) -> None:
     release = Release(server.release().url, len(server.content), "0" * 64)
     with pytest.raises(OreoError, match="not the published file"):
-        download(release=release)
+        download_games(release=release)
     assert not list((tmp_path / "cache").rglob("games_tw-pddl*"))
     assert not (tmp_path / "root").exists()
 
@@ -146,17 +149,17 @@ def test_wrong_content_is_deleted_and_refused(server: Server, tmp_path: Path) ->
 def test_missing_file_and_missing_server_are_one_sentence(server: Server, tmp_path: Path) -> None:
     server.status = 404
     with pytest.raises(OreoError, match=r"HTTP 404.*--from"):
-        fetch(server.release(), tmp_path / "downloads")
+        fetch_file(server.release(), tmp_path / "downloads")
     assert len(server.requests) == 1
     with pytest.raises(OreoError, match="cannot be downloaded"):
-        fetch(Release("http://127.0.0.1:9/x.zip", 5, ""), tmp_path / "downloads")
+        fetch_file(Release("http://127.0.0.1:9/x.zip", 5, ""), tmp_path / "downloads")
 
 
 def test_download_leaves_other_peoples_data_alone(server: Server, tmp_path: Path) -> None:
     theirs = tmp_path / "root" / "json_2.1.1" / "train"
     theirs.mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="did not put there"):
-        download(release=server.release())
+        download_games(release=server.release())
     assert not server.requests and not any(theirs.iterdir())
 
 
@@ -166,17 +169,17 @@ def test_download_leaves_other_peoples_data_alone(server: Server, tmp_path: Path
 def test_unpack_archive_then_another_split(tmp_path: Path) -> None:
     archive = tmp_path / "some.zip"
     archive.write_bytes(games_zip(("train",)))
-    root = unpack(archive)
+    root = unpack_games(archive)
     archive.write_bytes(games_zip(("valid_seen",)))
-    assert unpack(archive) == root
+    assert unpack_games(archive) == root
     assert sorted(path.name for path in root.iterdir()) == ["train", "valid_seen"]
     with pytest.raises(ConfigurationError, match="is there already"):
-        unpack(archive)
+        unpack_games(archive)
 
 
 def test_unpack_folder_copies_rather_than_links(tmp_path: Path) -> None:
-    source = generate(tmp_path / "train", 3)
-    unpack(source, tmp_path / "fresh")
+    source = write_games(tmp_path / "train", 3)
+    unpack_games(source, tmp_path / "fresh")
     copies = sorted((tmp_path / "fresh" / "json_2.1.1" / "train").rglob("game.tw-pddl"))
     assert len(copies) == 3 and all(path.stat().st_nlink == 1 for path in copies)
 
@@ -186,7 +189,7 @@ def test_unpack_folder_of_real_archives(tmp_path: Path) -> None:
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives" / "valid_seen.tar.xz").symlink_to(SHARED / "valid_seen.tar.xz")
     (tmp_path / "archives" / "eto.jsonl.gz").write_bytes(b"")
-    unpack(tmp_path / "archives")
+    unpack_games(tmp_path / "archives")
     assert len(find_games("valid_seen")) == 140
 
 
@@ -194,7 +197,7 @@ def test_unpack_folder_of_real_archives(tmp_path: Path) -> None:
 def test_truncated_archive_leaves_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(games_zip()[:200])
     with pytest.raises(GameFileError, match=name):
-        unpack(tmp_path / name)
+        unpack_games(tmp_path / name)
     assert not (tmp_path / "root").exists()
 
 
@@ -205,18 +208,18 @@ def test_member_outside_its_folder_is_refused(tmp_path: Path) -> None:
         member.size = 2
         tar.addfile(member, io.BytesIO(b"{}"))
     with pytest.raises(GameFileError, match="leave its folder"):
-        unpack(archive)
+        unpack_games(archive)
 
 
 def test_sources_without_games(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataNotFoundError, match="no games"):
-        unpack(tmp_path / "empty")
+        unpack_games(tmp_path / "empty")
     with pytest.raises(DataNotFoundError, match="does not exist"):
-        unpack(tmp_path / "nowhere")
+        unpack_games(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(GameFileError, match="not an archive"):
-        unpack(tmp_path / "notes.txt")
+        unpack_games(tmp_path / "notes.txt")
     assert not (tmp_path / "root").exists()
 
 
@@ -224,7 +227,7 @@ def test_sources_without_games(tmp_path: Path) -> None:
 
 
 def test_generated_folder_plays_and_its_walkthroughs_win(tmp_path: Path) -> None:
-    generate(tmp_path / "new", 12, seed=5, rooms=["kitchen", "bathroom"])
+    write_games(tmp_path / "new", 12, seed=5, rooms=["kitchen", "bathroom"])
     games = find_games(games=tmp_path / "new")
     assert len(games) == 12
     for index in range(12):
@@ -238,7 +241,7 @@ def test_generate_keeps_out_of_used_folders(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(ConfigurationError, match="left as it is"):
-        generate(tmp_path / "mine", 2)
+        write_games(tmp_path / "mine", 2)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
@@ -249,9 +252,9 @@ def test_generate_refuses_a_folder_in_use_before_it_generates(
     monkeypatch.chdir(tmp_path / "here")
     for here in (".", tmp_path / "here"):
         with pytest.raises(ConfigurationError, match="choose a folder inside it"):
-            generate(here, 2, progress=lambda *_: pytest.fail("generated"))
+            write_games(here, 2, progress=lambda *_: pytest.fail("generated"))
     assert list(Path().iterdir()) == []
-    generate("games", 1)
+    write_games("games", 1)
 
 
 def test_interrupted_generation_leaves_nothing(tmp_path: Path) -> None:
@@ -260,7 +263,7 @@ def test_interrupted_generation_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path / "new", 10, progress=interrupt)
+        write_games(tmp_path / "new", 10, progress=interrupt)
     assert not any("new" in path.name for path in tmp_path.iterdir())
 
 
@@ -277,7 +280,7 @@ def test_interrupted_generation_leaves_nothing(tmp_path: Path) -> None:
 )
 def test_impossible_wishes_are_named(tmp_path: Path, options: dict, complaint: str) -> None:
     with pytest.raises(OreoError, match=complaint):
-        generate(tmp_path / "new", **{"count": 2, **options})
+        write_games(tmp_path / "new", **{"count": 2, **options})
     assert not (tmp_path / "new").exists()
 
 
@@ -286,8 +289,8 @@ def test_impossible_wishes_are_named(tmp_path: Path, options: dict, complaint: s
 
 def test_doctor_looks_where_the_environments_look(tmp_path: Path) -> None:
     (tmp_path / "valid_unseen.zip").write_bytes(games_zip(("valid_unseen",)))
-    generate(tmp_path / "train", 2)
-    checks = {check.name: check for check in doctor(tmp_path)}
+    write_games(tmp_path / "train", 2)
+    checks = {check.name: check for check in check_installation(tmp_path)}
     assert checks["train"].finding == f"2 games in {tmp_path / 'train'}"
     assert checks["valid_unseen"].status == "ok"
     assert checks["valid_seen"].status == "note"
@@ -296,20 +299,20 @@ def test_doctor_looks_where_the_environments_look(tmp_path: Path) -> None:
 def test_doctor_goes_on_where_the_cache_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.zip").write_bytes(games_zip(("train",)))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "train.zip"))
-    checks = {check.name: check for check in doctor(tmp_path)}
+    checks = {check.name: check for check in check_installation(tmp_path)}
     assert checks["cache"].status == "note" and "XDG_CACHE_HOME" in checks["cache"].remedy
     assert checks["train"].status == "wrong" and "delete" not in checks["train"].remedy
 
 
 def test_doctor_finds_damage_and_says_how_to_mend_it(tmp_path: Path) -> None:
     (tmp_path / "train.zip").write_bytes(games_zip(("train",)))
-    root = unpack(tmp_path / "train.zip")
-    checks = {check.name: check for check in doctor()}
+    root = unpack_games(tmp_path / "train.zip")
+    checks = {check.name: check for check in check_installation()}
     assert checks["train"].status == checks["engine"].status == checks["gymnasium"].status == "ok"
     assert checks["valid_seen"].status == "note" and "oreo-agents data" in checks["valid_seen"].remedy
     (game,) = (root / "train").rglob("game.tw-pddl")
     game.unlink()
     game.write_text('{"pddl_domain": "trunc')
-    checks = {check.name: check for check in doctor()}
+    checks = {check.name: check for check in check_installation()}
     assert checks["train"].status == "wrong" and str(game) in checks["train"].finding
     assert (root / "train" / MARKER).exists()

@@ -9,11 +9,11 @@ import time
 import gymnasium as gym
 import pytest
 from learning import ToyRoom, Visitor, episode
+from oreo_envs.alfworld.generator.write import write_games
 
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
-from oreo_agents.data import generate
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import environments
@@ -110,7 +110,7 @@ def test_episodes_that_failed_are_no_failures_of_the_policy():
 
 
 def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_them(tmp_path, capsys):
-    damaged = sorted(generate(tmp_path / "games", count=3).rglob("game.tw-pddl"))[1]
+    damaged = sorted(write_games(tmp_path / "games", count=3).rglob("game.tw-pddl"))[1]
     damaged.write_text("{")
     make_env = environments(games=tmp_path / "games", expert=True)
     with pytest.raises(

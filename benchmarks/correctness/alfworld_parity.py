@@ -27,10 +27,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from oreo_envs.alfworld.data import GENERATED_SPLITS, Games, find_games
-from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
-from oreo_envs.alfworld.generator import GeneratedGames
-from oreo_envs.alfworld.planner import shortest_plan
+from oreo_envs.alfworld.experts.planner import shortest_plan
+from oreo_envs.alfworld.game import TASK_TYPES, Game
+from oreo_envs.alfworld.game_file import parse_game
+from oreo_envs.alfworld.games import Games
+from oreo_envs.alfworld.generator.games import GeneratedGames
+from oreo_envs.alfworld.places import GENERATED_SPLITS
+from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.text import placing, reword, split_command
 from oreo_envs.alfworld.world import World, members
 from oreo_envs.errors import GameFileError

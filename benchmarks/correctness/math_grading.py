@@ -24,10 +24,11 @@ from typing import Any
 
 from oreo_envs.files import write_json
 from oreo_envs.math import grade
-from oreo_envs.math.exact import unspelled
-from oreo_envs.math.grading import WORKERS
-from oreo_envs.math.tasks import Problem, load_gsm8k, load_math
-from oreo_envs.math.workers import WorkerFailure
+from oreo_envs.math.grading.exact import unspelled
+from oreo_envs.math.grading.grade import WORKERS
+from oreo_envs.math.grading.workers import WorkerFailure
+from oreo_envs.math.problems.datasets import load_gsm8k, load_math
+from oreo_envs.math.problems.problem import Problem
 
 RESULTS = Path(__file__).parents[1] / "results" / "math_grading.json"
 # Why an answer is not equal to itself, or equals its corrupted copy.
@@ -55,7 +56,7 @@ def symbolic(prediction: str, gold: str) -> bool:
     """Grade by math-verify alone."""
     answers = unspelled(prediction), unspelled(gold)
     try:
-        return WORKERS.call("oreo_envs.math.equivalence:equivalent", *answers, deadline=5.0)
+        return WORKERS.call("oreo_envs.math.grading.equivalence:is_equivalent", *answers, deadline=5.0)
     except WorkerFailure:
         return False
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from oreo_envs.alfworld.data import Games
+from oreo_envs.alfworld.games import Games
 from oreo_envs.alfworld.pddl import PREDICATES, parse_problem
 
 MOVED = ("atlocation", "receptacleatlocation")

@@ -21,8 +21,9 @@ from random import Random
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.alfworld.data import Games, find_games
-from oreo_envs.alfworld.game import parse_game
+from oreo_envs.alfworld.game_file import parse_game
+from oreo_envs.alfworld.games import Games
+from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.files import write_json
 

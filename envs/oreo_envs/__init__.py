@@ -3,15 +3,7 @@
 Importing this package registers the Gymnasium ids and loads neither torch nor textworld.
 """
 
-from gymnasium.envs.registration import register
+from oreo_envs.catalog import CATALOG, add_environment
 
-register(
-    id="OREO-ALFWorld",
-    entry_point="oreo_envs.alfworld.env:ALFWorldEnv",
-    vector_entry_point="oreo_envs.alfworld.vector:ALFWorldVectorEnv",
-    max_episode_steps=50,
-)
-register(id="OREO-TextWorld", entry_point="oreo_envs.textworld:TextWorldEnv", max_episode_steps=100)
-register(id="OREO-GSM8K", entry_point="oreo_envs.math.env:GSM8KEnv", max_episode_steps=50)
-register(id="OREO-MATH", entry_point="oreo_envs.math.env:MATHEnv", max_episode_steps=50)
-register(id="OREO-Reasoning", entry_point="oreo_envs.math.env:ReasoningEnv", max_episode_steps=50)
+for _entry in CATALOG:
+    add_environment(_entry)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from oreo_agents.environments import ALFWORLD
+from oreo_envs.catalog import DEFAULT_ID
+
 from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def load_agent(
     endpoint: str | None = None,
     model: str | None = None,
     *,
-    env_id: str = ALFWORLD,
+    env_id: str = DEFAULT_ID,
     epsilon: float = 0.0,
     **options: Any,
 ) -> Agent:

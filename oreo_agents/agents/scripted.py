@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
+from oreo_envs.catalog import DEFAULT_ID, describe
+
 from oreo_agents.agents.agent import Assignment, Decision
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.trajectory import Action
 
@@ -19,7 +20,7 @@ def follows_plan(agent: str, env_id: str) -> bool:
 
     ``shortest`` always asks; ``expert`` asks where it cannot search, as in mathematics.
     """
-    return agent == "shortest" or (agent == "expert" and env_id != ALFWORLD)
+    return agent == "shortest" or (agent == "expert" and describe(env_id).expert is None)
 
 
 class Player(Protocol):
@@ -43,6 +44,8 @@ class PlanFollower:
 
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The first command of the plan."""
+        if "expert_plan" not in info:
+            raise ConfigurationError("this environment tells nobody what wins: there is no expert here")
         return next(iter(info["expert_plan"]), "look")
 
     def observe(self, action: str, observation: str) -> None:
@@ -74,7 +77,7 @@ class ScriptedAgent:
     """Plays by rule: to demonstrate, and for baselines in the same tables.
 
     Args:
-        name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.expert.SearchingExpert`, in the style of the
+        name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.experts.searching.SearchingExpert`, in the style of the
             assignment; elsewhere the environment's own solution, such as GSM8K's worked ones), ``shortest`` (the
             environment's plan, which in ALFWorld knows where everything is) or ``random`` (uniform over the admissible
             commands).
@@ -86,7 +89,7 @@ class ScriptedAgent:
 
     tokenizer_fingerprint: str | None = None
 
-    def __init__(self, name: str, env_id: str = ALFWORLD) -> None:
+    def __init__(self, name: str, env_id: str = DEFAULT_ID) -> None:
         if name not in SCRIPTED:
             raise ConfigurationError(
                 f"there is no scripted agent {name!r}; choose one of {', '.join(SCRIPTED)}"
@@ -149,6 +152,4 @@ class ScriptedAgent:
             return RandomCommands(Random(assignment.seed))
         if follows_plan(self.name, self.env_id):
             return PlanFollower()
-        from oreo_envs.alfworld.expert import SearchingExpert
-
-        return SearchingExpert(seed=assignment.style)
+        return describe(self.env_id).make_expert(assignment.style)

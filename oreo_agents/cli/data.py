@@ -36,26 +36,24 @@ def add_data(commands: Commands) -> None:
     add_seed(new)
 
 
-def run_data(args: argparse.Namespace) -> int | None:
+def run_data(args: argparse.Namespace) -> None:
     """Put ALFWorld's games where the environments find them."""
-    from oreo_agents import data
+    from oreo_envs.alfworld.install import download_games, unpack_games
 
     if args.source:
-        folder = data.unpack(args.source, args.output)
+        folder = unpack_games(args.source, args.output)
     else:
         with show_progress("downloading") as progress:
-            folder = data.download(args.output, progress)
+            folder = download_games(args.output, progress)
     print(f"ALFWorld's games are in {folder}")
-    return None
 
 
-def run_data_generate(args: argparse.Namespace) -> int | None:
+def run_data_generate(args: argparse.Namespace) -> None:
     """Write new games."""
-    from oreo_agents import data
+    from oreo_envs.alfworld.generator.write import write_games
 
     with show_progress("generating") as progress:
-        folder = data.generate(
+        folder = write_games(
             args.output, args.count, args.split, args.seed, args.task, args.room, args.difficulty, progress
         )
     print(f"{args.count} games are in {folder}")
-    return None

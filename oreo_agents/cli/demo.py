@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_seed, mark_resumable, parse_positive
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_demonstrated,
+    add_seed,
+    mark_resumable,
+    parse_positive,
+)
 
 
 def add_demo(commands: Commands) -> None:
     """Options of ``demo``."""
     parser = add_command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
     mark_resumable(parser)
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
+    add_demonstrated(parser)
     parser.add_argument(
         "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
     )
@@ -26,10 +33,10 @@ def run_demo(args: argparse.Namespace) -> None:
     """Run the demo, or go on with it: record, imitate, roll out, train OREO, compare, one table."""
     import time
 
+    from oreo_envs.catalog import describe
     from oreo_envs.files import write_json
     from rich.console import Console
 
-    from oreo_agents.environments import ALFWORLD
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan
@@ -42,7 +49,7 @@ def run_demo(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     suite, data = demo.choose_suite(args.env, args.games)
     suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch)
-    output = Path(args.output or ("runs/demo" if args.env == ALFWORLD else f"runs/demo-{args.env}"))
+    output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
     plan = Plan(suite, find_arenas(suite, data), progress=True)
     require_done(run_plan(plan, output, report=print_stages(console, output)))
     results = demo.title_results(plan, output)

@@ -12,11 +12,11 @@ def add_doctor(commands: Commands) -> None:
     add_command(commands, "doctor", run_doctor, "check the installation and the game data")
 
 
-def run_doctor(args: argparse.Namespace) -> int | None:
-    """Check installation and data."""
-    from oreo_agents import data
+def run_doctor(args: argparse.Namespace) -> int:
+    """Check installation and data; 1 if something is wrong."""
+    from oreo_agents.cli.installation import check_installation
 
-    checks = data.doctor()
+    checks = check_installation()
     for check in checks:
         remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""
         print(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")

@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.catalog import describe
+
 from oreo_agents.agents.selection import SELECTS, Selection
 from oreo_agents.cli.options import (
     Commands,
@@ -144,8 +146,9 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
 
 def _selections(args: argparse.Namespace) -> Iterator[Selection]:
     """Every ``--select`` with every ``--k`` that makes a difference to it."""
+    length = args.max_new_tokens or describe(args.env).max_new_tokens
     for select in args.select or ["best_of_k" if args.k else "greedy"]:
-        one = Selection(select, 1, args.temperature, args.logprob_weight, args.max_new_tokens)
+        one = Selection(select, 1, args.temperature, args.logprob_weight, length)
         yield from (replace(one, k=k) for k in args.k or [5]) if one.searches else [one]
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_seed, mark_resumable, parse_positive
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_demonstrated,
+    add_seed,
+    mark_resumable,
+    parse_positive,
+)
 from oreo_agents.training.methods import METHODS
 
 
@@ -22,7 +29,7 @@ def add_iterate(commands: Commands) -> None:
     )
     parser.add_argument("--rollouts", type=parse_positive, metavar="N", help="episodes a round")
     parser.add_argument("--keep-data", action="store_true", help="train on the episodes of all rounds so far")
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="this or OREO-Reasoning")
+    add_demonstrated(parser)
     parser.add_argument("--games", metavar="PATH", help="as for demo")
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")
     parser.add_argument("--max-steps", type=parse_positive, metavar="N", help="step limit of an episode")

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits
+
 from oreo_agents.agents.selection import SELECTS
-
-SPLITS = ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
-
 
 GENERATED = "generated where no data is found"
 """Which split ALFWorld plays if none is named."""
@@ -38,14 +37,17 @@ def mark_resumable(parser: argparse.ArgumentParser, only_with: str | None = None
 
 
 def add_action_length(parser: Options) -> None:
-    """``--max-new-tokens``."""
+    """``--max-new-tokens``; None stands for what the catalogue says of the environment."""
+    usual = f"the environment's, {describe(DEFAULT_ID).max_new_tokens} in ALFWorld"
     parser.add_argument(
-        "--max-new-tokens",
-        type=parse_positive,
-        default=32,
-        metavar="N",
-        help="of an action; default: %(default)s",
+        "--max-new-tokens", type=parse_positive, metavar="N", help=f"of an action; default: {usual}"
     )
+
+
+def add_demonstrated(parser: Options) -> None:
+    """``--env``, one of those that have a demo."""
+    this, *others = list_demonstrated()
+    parser.add_argument("--env", default=this, metavar="ID", help=f"this or {', '.join(others)}")
 
 
 def add_selection(parser: Options, default: str) -> None:
@@ -72,7 +74,7 @@ def add_temperature(parser: Options) -> None:
 
 def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENERATED) -> None:
     """``--env``, where its games come from, ``--max-steps`` and ``--seed``."""
-    parser.add_argument("--env", default="OREO-ALFWorld", metavar="ID", help="default: %(default)s")
+    parser.add_argument("--env", default=DEFAULT_ID, metavar="ID", help="default: %(default)s")
     add_game_source(parser, alfworld)
     parser.add_argument(
         "--max-steps", type=parse_positive, default=50, metavar="N", help="default: %(default)s"
@@ -82,7 +84,7 @@ def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENE
 
 def add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
     """``--split`` and ``--games``."""
-    parser.add_argument("--split", choices=SPLITS, help=f"default: train; in ALFWorld {alfworld}")
+    parser.add_argument("--split", choices=list_splits(), help=f"default: train; in ALFWorld {alfworld}")
     parser.add_argument(
         "--games",
         metavar="PATH",

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.catalog import describe
+
 from oreo_agents.cli.options import Commands, add_command, add_game_options, add_selection, parse_nonnegative
 from oreo_agents.errors import ConfigurationError
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 ENDLESS = 1_000_000_000
 """Gymnasium's step limit cannot be undone, so the session counts its own."""
-
-HINTING = ("OREO-ALFWorld", "OREO-GSM8K", "OREO-MATH", "OREO-Reasoning")
-"""Environments that can tell what would win from here."""
 
 SEARCHED = 4_000
 """Games looked at for a task type: all of ALFWorld's train split; of the million generated ones, enough."""
@@ -72,7 +71,7 @@ def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
     from oreo_agents.environments import environments, source_options
 
     told = options_for(agent) if agent else {}
-    told |= {"expert": True} if args.env in HINTING else {}
+    told |= {"expert": True} if describe(args.env).plans else {}
     return environments(args.env, ENDLESS, **source_options(args.env, args.split, args.games), **told)()
 
 
@@ -100,4 +99,6 @@ def choose_agent(args: argparse.Namespace) -> Agent | None:
         return None
     from oreo_agents.agents.load import load_agent
 
-    return load_agent(args.agent, env_id=args.env, select=args.select, k=args.k, temperature=args.temperature)
+    choosing = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    length = describe(args.env).max_new_tokens
+    return load_agent(args.agent, env_id=args.env, max_new_tokens=length, **choosing)

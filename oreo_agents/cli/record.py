@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from oreo_envs.catalog import describe
+
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
@@ -62,10 +64,9 @@ def run_record(args: argparse.Namespace) -> int | None:
         raise ConfigurationError(
             f"--temperature is for agents that sample; {args.agent} does not: leave it out"
         )
+    length = args.max_new_tokens or describe(args.env).max_new_tokens
     sampling = {"select": args.select, "k": args.k, "temperature": args.temperature}
-    agent = load_agent(
-        args.agent, env_id=args.env, epsilon=args.epsilon, max_new_tokens=args.max_new_tokens, **sampling
-    )
+    agent = load_agent(args.agent, env_id=args.env, epsilon=args.epsilon, max_new_tokens=length, **sampling)
     recording = record(
         agent,
         args.output,

@@ -8,7 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.catalog import DEFAULT_ID, describe
+
 from oreo_agents.cli.options import (
+    GENERATED,
     Commands,
     add_action_length,
     add_command,
@@ -61,7 +64,7 @@ def add_train(commands: Commands) -> None:
         help="stop after N of them without a better one; keep the best",
     )
     add_action_length(judging)
-    add_game_options(judging, alfworld="generated_unseen")
+    add_game_options(judging, alfworld=describe(DEFAULT_ID).judging_split or GENERATED)
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -89,16 +92,16 @@ def _judging(args: argparse.Namespace, shown: TrainingProgress) -> Judging:
     from oreo_agents.evaluation.statistics import wilson
     from oreo_agents.training.callbacks import Judging
 
-    agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens)
+    agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens or describe(args.env).max_new_tokens)
     return Judging(_player(args), agent_of, wilson, args.eval_every, args.patience, shown.watch)
 
 
 def _player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
     """Plays the games that the options name, the same ones every time."""
-    from oreo_agents.environments import ALFWORLD, environments, source_options
+    from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import pick_games, play
 
-    unseen = None if args.games or args.env != ALFWORLD else "generated_unseen"
+    unseen = None if args.games else describe(args.env).judging_split
     options = source_options(args.env, args.split or unseen, args.games)
     make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.eval_episodes, args.seed)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
+from oreo_envs.catalog import DEFAULT_ID, describe
 from oreo_envs.errors import OreoError
 
 from oreo_agents.dataset.wording import reword_to_move
@@ -148,15 +149,14 @@ def replay_environment(
         DatasetError: the dataset does not say which one it was, or it cannot be made here.
         DataNotFoundError: its games are not here.
     """
-    spec = env_spec or {"id": "OREO-ALFWorld"}
+    spec = env_spec or {"id": DEFAULT_ID}
     if env_spec is None and split is None and games is None:
         raise DatasetError("the episodes do not tell their environment; name the games they are of")
     kwargs = {name: value for name, value in (spec.get("kwargs") or {}).items() if name not in _VECTOR_ONLY}
     chosen = source_options(spec["id"], split, games)
     if chosen:
         kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
-    if spec["id"] == "OREO-ALFWorld":
-        kwargs["dialect"] = "both"
+    kwargs |= describe(spec["id"]).replay_options
     try:
         return environments(spec["id"], 100_000, **kwargs)()
     except ConfigurationError as error:

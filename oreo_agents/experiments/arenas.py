@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.alfworld.data import ALFWORLD_SPLITS, GameFiles, data_root, find_games, find_split, room_of
+from oreo_envs.catalog import content_hash, describe
 from oreo_envs.errors import DataNotFoundError
 
-from oreo_agents.environments import ALFWORLD, content_hash, environments, games_of, made_from
+from oreo_agents.environments import environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import GameSet, Suite
 from oreo_agents.recorder import dialect_of
-
-FOLDERS = {"OREO-GSM8K": "gsm8k", "OREO-MATH": "math"}
-"""What the place of their problems is called below the data folder."""
 
 
 @dataclass(frozen=True)
@@ -96,24 +93,18 @@ def draw_games(arena: Arena, n: int, seed: int) -> Arena:
     if games is None:
         raise ConfigurationError("some of the games can be chosen in ALFWorld only; give episodes instead")
     n = min(n, len(games))
-    if isinstance(games, GameFiles):
-        chosen = find_games(games=[games.paths[i] for i in random.Random(seed).sample(range(len(games)), n)])
-    else:
-        chosen = games[:n]
+    drawn = random.Random(seed).sample(range(len(games)), n)
+    chosen = games[:n] if games.made_on_demand else games.choose(drawn)
     return replace(arena, options={**arena.options, "games": chosen}, indices=range(n))
 
 
 def _find_arena(
     name: str, suite: Suite, games: GameSet, data: Path | None, left_out: Sequence[str] = ()
 ) -> Arena:
-    options = dict(games.options)
-    if suite.environment == ALFWORLD:
-        found = _find_alfworld(games, data, left_out)
-        options["games"] = found[: games.first] if games.first else found
-    else:
-        options["split"] = games.split
-        if data and suite.environment in FOLDERS:
-            options.setdefault("data", data / FOLDERS[suite.environment])
+    supply = describe(suite.environment).games
+    options = supply.options(games.split, data, games.rooms, left_out, games.options)
+    if games.first and "games" in options:
+        options["games"] = options["games"][: games.first]
     env = environments(suite.environment, suite.max_steps, **options)()
     sequence = games_of(env)
     indices = _choose_indices(name, min(len(sequence), games.first or len(sequence)), games.limit)
@@ -121,34 +112,6 @@ def _find_arena(
     return Arena(
         name, suite.environment, options, indices, content_hash(sequence, indices), dialect_of(env.unwrapped)
     )
-
-
-def _find_alfworld(games: GameSet, data: Path | None, left_out: Sequence[str]) -> Any:
-    """The games of a split, or of the place that is named instead of it."""
-    named = games.options.get("games")
-    if named is None and games.split not in ALFWORLD_SPLITS:
-        if games.rooms:
-            raise ConfigurationError(
-                f"{games.split} makes its rooms; rooms can be chosen in {ALFWORLD_SPLITS}"
-            )
-        return find_games(games.split)
-    place = named or find_split(games.split, data)
-    if place is None:
-        raise DataNotFoundError(
-            f"{games.split} is neither a folder nor an archive in {data or data_root()}: "
-            "get the games with `oreo-agents data`, or give their folder with --data"
-        )
-    found = find_games(games=place)
-    assert isinstance(found, GameFiles)
-    rooms = [room_of(name) for name in found.names]
-    if unknown := set(games.rooms).difference(rooms):
-        raise ConfigurationError(f"{place} has no games in rooms {', '.join(sorted(unknown))}")
-    paths = [
-        path
-        for path, room in zip(found.paths, rooms, strict=True)
-        if room not in left_out and (not games.rooms or room in games.rooms)
-    ]
-    return find_games(games=paths)
 
 
 def _choose_indices(name: str, total: int, limit: int | None) -> Sequence[int]:

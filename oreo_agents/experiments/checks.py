@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from oreo_envs.alfworld.generator import rooms
+from oreo_envs.catalog import describe
 
 from oreo_agents.agents.selection import SEARCHES
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
-    ENDLESS,
-    MATH_SPLITS,
     SCRIPTED,
-    SPLITS,
     Options,
     Suite,
     find_unused_options,
@@ -35,6 +31,7 @@ def check_suite(suite: Suite) -> None:
 
 
 def _check_games(suite: Suite) -> None:
+    entry = describe(suite.environment)
     if not suite.tests:
         raise ConfigurationError(f"suite {suite.name} judges nowhere: add a table [test.NAME]")
     judged = {f"[test.{name}]": games for name, games in suite.tests.items()}
@@ -46,14 +43,14 @@ def _check_games(suite: Suite) -> None:
                 f"{where}: valid_train is a part of the training games, and winning them says nothing: "
                 "use valid_seen, valid_unseen, or rooms left out of train"
             )
-        require_known(games.split, SPLITS.get(suite.environment, MATH_SPLITS), f"{where}: there is no split")
+        require_known(games.split, entry.splits, f"{where}: there is no split")
     for where, games in judged.items():
         if games.split == suite.train.split and not games.rooms:
             raise ConfigurationError(
                 f"{where}: the games of {games.split} are trained on; use another split, or name the rooms "
                 "that are to be left out of training"
             )
-    if suite.dev and (suite.dev.split not in ENDLESS or suite.dev.first):
+    if suite.dev and (suite.dev.split not in entry.endless or suite.dev.first):
         for name, games in suite.tests.items():
             if games.split == suite.dev.split and not (games.rooms and suite.dev.rooms):
                 raise ConfigurationError(
@@ -81,7 +78,7 @@ def _check_amounts(suite: Suite) -> None:
             raise ConfigurationError(
                 f"suite {suite.name}: {name} {list(given)} would count the same runs twice"
             )
-    if suite.train.first and suite.environment != ALFWORLD:
+    if suite.train.first and describe(suite.environment).games_argument != "games":
         raise ConfigurationError(
             "[train] first: some of the games can be chosen in ALFWorld only; give episodes instead"
         )
@@ -92,12 +89,13 @@ def _check_amounts(suite: Suite) -> None:
 
 
 def _check_generated(suite: Suite) -> None:
-    if suite.environment != ALFWORLD or suite.demonstrations.episodes == 0:
+    entry = describe(suite.environment)
+    if "generated" not in entry.splits or suite.demonstrations.episodes == 0:
         raise ConfigurationError(
             "[demonstrations] generated: these come besides the expert's episodes in ALFWorld's training games; "
             "leave it out, or let episodes be above 0"
         )
-    apart = {str(room.number) for room in rooms() if room.group == "unseen"}
+    apart = entry.games.rooms_outside("generated")
     for name, games in suite.tests.items():
         if shared := set(games.rooms) - apart:
             raise ConfigurationError(

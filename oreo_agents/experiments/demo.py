@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
-from oreo_envs.alfworld.data import GameFiles, find_games, find_split, room_of
+from oreo_envs.catalog import describe, list_demonstrated
 
 from oreo_agents.agents.selection import Selection
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments.checks import check_suite
@@ -39,24 +36,24 @@ def choose_suite(env_id: str, source: str | None = None) -> tuple[Suite, Path | 
     """The suite that shows an environment, and the folder of its data if that was given.
 
     Args:
-        env_id: ``OREO-ALFWorld`` or ``OREO-Reasoning``.
-        source: a folder with ALFWorld's ``train`` and ``valid_seen``, or games whose rooms are to be split in two, or
-            a task of reasoning-gym; None for the demo's own.
+        env_id: an environment of which there is a demo.
+        source: a place or kind of games, such as a folder with ALFWorld's ``train`` and ``valid_seen``, any games whose
+            rooms are then divided, or a task of reasoning-gym; None for the demo's own.
 
     Raises:
-        ConfigurationError: there is no demo of that environment, or the games cannot be split.
+        ConfigurationError: there is no demo of that environment, or the games cannot be divided.
         DataNotFoundError: there are no games at ``source``.
     """
-    if env_id == "OREO-Reasoning":
-        return _choose_task(load_suite("whole-path-math"), source), None
-    if env_id != ALFWORLD:
-        raise ConfigurationError(f"there is no demo of {env_id!r}; choose OREO-ALFWorld or OREO-Reasoning")
+    entry = describe(env_id)
+    if not entry.demo:
+        raise ConfigurationError(f"there is no demo of {env_id!r}; choose {' or '.join(list_demonstrated())}")
+    suite = load_suite(entry.demo)
     if source is None:
-        return load_suite("whole-path"), None
-    suite = load_suite("whole-path-real")
-    if find_split("train", source) and find_split("valid_seen", source):
-        return suite, Path(source).expanduser()
-    return _hold_out_rooms(suite, source), None
+        return suite, None
+    division = entry.games.divide(source)
+    (judged,) = suite.tests.values()
+    tests = {division.name: replace(judged, **division.test)}
+    return replace(suite, train=replace(suite.train, **division.train), tests=tests), division.data
 
 
 def shape_suite(
@@ -98,32 +95,6 @@ def keep_episodes(plan: Plan, output: Path) -> None:
                 writer.append(episode)
 
     replace_folder(output / "episodes", write)
-
-
-def _choose_task(suite: Suite, task: str | None) -> Suite:
-    """The suite on another of reasoning-gym's tasks, as that is by default."""
-    if task is None:
-        return suite
-
-    def change(games: GameSet) -> GameSet:
-        options = {key: value for key, value in games.options.items() if key != "config"}
-        return replace(games, options={**options, "task": task})
-
-    tests = {name: change(games) for name, games in suite.tests.items()}
-    return replace(suite, train=change(suite.train), tests=tests)
-
-
-def _hold_out_rooms(suite: Suite, source: str) -> Suite:
-    """The suite on one set of games: a fifth of its rooms to be judged in, the others to learn in."""
-    found = cast("GameFiles", find_games(games=source))
-    rooms = sorted({room_of(name) for name in found.names})
-    if len(rooms) < 2:
-        raise ConfigurationError(f"all games at {source} are in one room: nothing would be left to judge on")
-    held_out = random.Random("held-out rooms").sample(rooms, max(1, len(rooms) // 5))
-    games = replace(suite.train, options={"games": source})
-    (test,) = suite.tests.values()
-    judged = replace(games, rooms=tuple(held_out), limit=test.limit)
-    return replace(suite, train=games, tests={"rooms_held_out": judged})
 
 
 def _limit_games(games: GameSet, n: int) -> GameSet:

@@ -7,19 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.catalog import DEFAULT_ID
+
 from oreo_agents.agents.selection import Select
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training import options as training_options
 from oreo_agents.training.methods import METHODS
 
 Options = Mapping[str, Any]
 SCRIPTED = ("expert", "random")
-SPLITS = {ALFWORLD: ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen")}
-ENDLESS = ("generated", "generated_unseen")
-"""Of these splits, those that have games without end: two drawings from one share none."""
-
-MATH_SPLITS = ("train", "test")
 STARTING_CHECKPOINT = Path(__file__).parents[1] / "assets" / "start"
 MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
 """Names of models that a suite has, and what ``oreo-agents train --model`` calls them."""
@@ -126,7 +122,7 @@ class Suite:
     dev: GameSet | None = None
     """For choosing settings, never for a result."""
     summary: str = ""
-    environment: str = ALFWORLD
+    environment: str = DEFAULT_ID
     model: str = "start"
     """``start`` (the shipped language model), ``scratch`` or ``tiny`` (a new decoder), a path or a Hub name."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from oreo_agents.environments import ALFWORLD
+from oreo_envs.catalog import describe
+
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 FROM_SCRATCH = {"small": 256, "tiny": 128}
 """Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
-
-UNKNOWN_ENV = ""
-"""What imported episodes have for an environment; they are ALFWorld's."""
 
 
 def starting_model(
@@ -49,11 +47,11 @@ def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
 
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
-    """A vocabulary learnt from ``episodes``: ALFWorld's shorthand for those of ALFWorld, any text for others."""
+    """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ."""
     from oreo_agents.language.tokenizer import learn_text_tokenizer, learn_tokenizer
 
-    known = {episode.env_id for episode in episodes}
-    learn = learn_tokenizer if known <= {ALFWORLD, UNKNOWN_ENV} else learn_text_tokenizer
+    suited = {describe(episode.env_id).vocabulary for episode in episodes}
+    learn = learn_tokenizer if suited == {"shorthand"} else learn_text_tokenizer
     return learn(texts_of(episodes))
 
 

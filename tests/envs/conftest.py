@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oreo_envs.alfworld.data import GameFiles, find_games
+from oreo_envs.alfworld.sources import GameFiles, find_games
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "alfworld"
 

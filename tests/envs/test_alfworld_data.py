@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from oreo_envs.alfworld import data
-from oreo_envs.alfworld.data import GameFiles, find_games
-from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld import folder_index, sources
+from oreo_envs.alfworld.generator.games import GeneratedGames
+from oreo_envs.alfworld.sources import GameFiles, find_games
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
 
 GENERATED = GeneratedGames("generated")
@@ -174,7 +174,7 @@ def test_a_broken_index_is_made_anew(folder, cache, content):
 
 def test_an_index_spares_reading_the_files(folder, cache, monkeypatch):
     find_games(games=folder)
-    monkeypatch.setattr(data, "_peek", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(folder_index, "_peek", lambda path: pytest.fail(f"read {path} again"))
     assert len(find_games(games=folder)) == 3
 
 
@@ -222,7 +222,7 @@ def test_a_split_and_games_contradict_each_other(folder):
 
 
 def test_the_cache_is_bounded(folder, monkeypatch):
-    monkeypatch.setattr(data, "CACHED_GAMES", 2)
+    monkeypatch.setattr(sources, "CACHED_GAMES", 2)
     games = find_games(games=folder)
     first = games[0]
     assert [games[1].name, games[2].name] == list(games.names[1:])

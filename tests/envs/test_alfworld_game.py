@@ -7,8 +7,9 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oreo_envs.alfworld.game import MAX_BYTES, TASK_TYPES, load_game, parse_game
-from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.game import TASK_TYPES
+from oreo_envs.alfworld.game_file import MAX_BYTES, load_game, parse_game
+from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import GameFileError, UnsupportedGameError
 

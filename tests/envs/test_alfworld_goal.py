@@ -1,10 +1,10 @@
 from random import Random
 
 import pytest
-from oreo_envs.alfworld.game import parse_game
-from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.experts.planner import shortest_plan
+from oreo_envs.alfworld.game_file import parse_game
+from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.goal import goal_conditions
-from oreo_envs.alfworld.planner import shortest_plan
 from oreo_envs.alfworld.world import World
 
 

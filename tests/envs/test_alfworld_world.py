@@ -4,8 +4,9 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oreo_envs.alfworld.game import EMPTY_HANDS, parse_game
-from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.game import EMPTY_HANDS
+from oreo_envs.alfworld.game_file import parse_game
+from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.world import World
 
 LIGHT_ROOM = """

@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from oreo_envs.alfworld.expert import Belief, SearchingExpert, parse_task
-from oreo_envs.alfworld.game import Game, parse_game
-from oreo_envs.alfworld.generator import GeneratedGames, Recipe
-from oreo_envs.alfworld.planner import shortest_plan
+from oreo_envs.alfworld.experts.belief import Belief, parse_task
+from oreo_envs.alfworld.experts.planner import shortest_plan
+from oreo_envs.alfworld.experts.searching import SearchingExpert
+from oreo_envs.alfworld.game import Game
+from oreo_envs.alfworld.game_file import parse_game
+from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe
 from oreo_envs.alfworld.world import World
 from varied_games import VariedGames
 

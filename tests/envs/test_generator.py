@@ -14,16 +14,11 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from oreo_envs.alfworld.game import TASK_TYPES, Game, parse_game
-from oreo_envs.alfworld.generator import (
-    ROOM_KINDS,
-    SENTENCES,
-    GeneratedGames,
-    Recipe,
-    generate_game,
-    hosted_task_types,
-    rooms,
-)
+from oreo_envs.alfworld.game import TASK_TYPES, Game
+from oreo_envs.alfworld.game_file import parse_game
+from oreo_envs.alfworld.generator.draw import SENTENCES, hosted_task_types
+from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe, generate_game
+from oreo_envs.alfworld.generator.rooms import ROOM_KINDS, load_rooms
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
 
@@ -74,7 +69,7 @@ def test_textworld_loads_them_and_agrees(index: int) -> None:
 
 
 def test_same_index_same_game_in_another_process() -> None:
-    code = "from oreo_envs.alfworld.generator import generate_game as g; print(g(11), end='')"
+    code = "from oreo_envs.alfworld.generator.games import generate_game as g; print(g(11), end='')"
     environment = os.environ | {"PYTHONHASHSEED": "123"}
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert other.stdout == generate_game(11)
@@ -109,14 +104,14 @@ def test_task_types_come_in_equal_shares_and_no_fixed_order() -> None:
 def test_training_and_unseen_rooms_are_disjoint() -> None:
     used = [{room_of(game.name) for game in sample(split)} for split in SPLITS]
     assert not used[0] & used[1]
-    groups = {(room.group, room.kind): 0 for room in rooms()}
-    for room in rooms():
+    groups = {(room.group, room.kind): 0 for room in load_rooms()}
+    for room in load_rooms():
         groups[room.group, room.kind] += 1
     assert all(groups["train", kind] == 24 and groups["unseen", kind] == 6 for kind in ROOM_KINDS)
 
 
 def test_rooms_that_alfworld_keeps_for_valid_unseen_are_never_trained_in() -> None:
-    assert {room.group for room in rooms() if room.number in (10, 219, 308, 424)} == {"unseen"}
+    assert {room.group for room in load_rooms() if room.number in (10, 219, 308, 424)} == {"unseen"}
 
 
 def test_all_wordings_of_the_tasks_occur() -> None:

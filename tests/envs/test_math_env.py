@@ -249,7 +249,7 @@ def test_a_task_with_many_right_answers_takes_them_all():
 
 
 def test_a_hundred_tasks_open_and_grade_their_own_answer():
-    from oreo_envs.math.procedural import score, task_names
+    from oreo_envs.math.problems.procedural import score, task_names
 
     right = []
     for task in task_names():

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from oreo_envs.math import extract_answer, grade
-from oreo_envs.math.exact import compare, unspelled
+from oreo_envs.math.grading.exact import compare, unspelled
 
 
 @pytest.mark.parametrize(

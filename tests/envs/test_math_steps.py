@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oreo_envs.math.steps import GSM8K_DELIMITERS, MATH_DELIMITERS, split_steps, split_token_steps
+from oreo_envs.math.problems.steps import GSM8K_DELIMITERS, MATH_DELIMITERS, split_steps, split_token_steps
 
 
 @pytest.mark.parametrize(

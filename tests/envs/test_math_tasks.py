@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from oreo_envs.errors import DataNotFoundError, OreoError, ProblemFileError
 from oreo_envs.math import extract_answer, grade
-from oreo_envs.math.tasks import load_gsm8k, load_math
+from oreo_envs.math.problems.datasets import load_gsm8k, load_math
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(

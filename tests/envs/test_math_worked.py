@@ -3,8 +3,8 @@
 from fractions import Fraction
 
 import pytest
-from oreo_envs.math.procedural import ProceduralProblems
-from oreo_envs.math.worked import evaluation_steps
+from oreo_envs.math.problems.procedural import ProceduralProblems
+from oreo_envs.math.problems.worked import evaluation_steps
 
 
 @pytest.mark.parametrize(

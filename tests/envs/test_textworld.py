@@ -15,7 +15,7 @@ import oreo_envs  # noqa: F401 (registers the ids)
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
-from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.errors import DataNotFoundError, GameFileError
 from varied_games import PackagedRules, VariedGames
 
@@ -29,7 +29,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WALK = """
 import json, sys
 import alfworld_parity, quick_textworld
-from oreo_envs.alfworld.generator import GeneratedGames
+from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.textworld_backend import TextWorldWorld
 
 if sys.argv[1] == "quick":

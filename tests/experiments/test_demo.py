@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from oreo_envs.alfworld.data import room_of
+from oreo_envs.alfworld.games import room_of
 from oreo_envs.errors import DataNotFoundError
 
 from oreo_agents import load_trajectories
@@ -182,9 +182,9 @@ def test_generated_arenas_share_no_room():
 
 
 def test_a_single_set_of_games_is_split_by_room(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
-    generate(tmp_path / "games", count=30)
+    write_games(tmp_path / "games", count=30)
     arenas = find_demo("OREO-ALFWorld", str(tmp_path / "games"))
     test = arenas.tests["rooms_held_out"]
     assert rooms_of(arenas.train) and rooms_of(test) and rooms_of(arenas.train).isdisjoint(rooms_of(test))
@@ -192,10 +192,10 @@ def test_a_single_set_of_games_is_split_by_room(tmp_path):
 
 
 def test_alfworlds_own_splits_are_used_where_they_are(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
     for split, count in (("train", 6), ("valid_seen", 4)):
-        generate(tmp_path / split, count=count, seed=count)
+        write_games(tmp_path / split, count=count, seed=count)
     arenas = find_demo("OREO-ALFWorld", str(tmp_path))
     assert (len(arenas.train.indices), len(arenas.tests["valid_seen"].indices)) == (6, 4)
     suite, data = choose_suite("OREO-ALFWorld", str(tmp_path))
@@ -203,9 +203,9 @@ def test_alfworlds_own_splits_are_used_where_they_are(tmp_path):
 
 
 def test_games_in_one_room_cannot_be_split(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
-    generate(tmp_path / "games", count=30)
+    write_games(tmp_path / "games", count=30)
     keep = sorted((tmp_path / "games").rglob("game.tw-pddl"))[0]
     with pytest.raises(ConfigurationError, match="one room"):
         choose_suite("OREO-ALFWorld", str(keep))
@@ -251,14 +251,14 @@ def test_problems_to_judge_on_are_not_those_to_learn_from():
 
 
 def test_other_problems_and_other_games_are_other_work(tmp_path):
-    from oreo_agents.data import generate
+    from oreo_envs.alfworld.generator.write import write_games
 
     def work(*choice):
         arenas = find_demo(*choice)
         return [arena.made_from for arena in (arenas.train, *arenas.tests.values())]
 
     for seed in (1, 2):
-        generate(tmp_path / str(seed), count=12, seed=seed)
+        write_games(tmp_path / str(seed), count=12, seed=seed)
     sums = [work("OREO-Reasoning", task) for task in (None, "chain_sum")]
     games = [work("OREO-ALFWorld", str(tmp_path / str(seed))) for seed in (1, 2)]
     for one, other in (sums, games):

@@ -9,7 +9,6 @@ import pytest
 from oreo_agents import load_trajectories
 from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import ALFWORLD
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.demo import shape_suite
@@ -118,7 +117,7 @@ def test_the_command_leaves_its_results(first, tmp_path, capsys):
     from oreo_agents.cli import main
 
     old = tmp_path / "settings.json"  # of an earlier version
-    old.write_text(json.dumps({"model": "small", "method": "oreo", "env": ALFWORLD}))
+    old.write_text(json.dumps({"model": "small", "method": "oreo", "env": "OREO-ALFWorld"}))
     command = ["iterate", "--model", "small", "--iterations", "1", "--rollouts", "16", "--episodes", "2"]
     command += ["--max-steps", "12"]
     assert main([*command, "-o", str(tmp_path)]) == 2

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from oreo_envs.alfworld.data import room_of
+from oreo_envs.alfworld.games import room_of
 
 from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main

@@ -10,8 +10,10 @@ import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from oreo_envs.alfworld import text
-from oreo_envs.alfworld.data import Games, PathLike, find_games
 from oreo_envs.alfworld.game import Game
+from oreo_envs.alfworld.games import Games
+from oreo_envs.alfworld.places import PathLike
+from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.spaces import Text
 
@@ -93,6 +95,12 @@ class ALFWorldEnv(gym.Env[str, str]):
     def game(self) -> Game:
         """The game being played. Raises UnsupportedGameError if only TextWorld can play it."""
         return self.games[self._position()]
+
+    @property
+    def wording(self) -> Dialect:
+        """How commands are worded: as ``dialect`` says, else as the game being played has it."""
+        self._position()
+        return self.dialect or self.world.wording
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -203,11 +211,11 @@ class ALFWorldEnv(gym.Env[str, str]):
             "task_type": world.task_type,
             "game": self._name,
             "action_status": world.action_status,
-            "suggestions": [] if world.action_status == "ok" else suggest(failed, commands),
+            "suggestions": [] if world.action_status == "ok" else suggest_commands(failed, commands),
             "episode_hash": self._hash.hex(),
         }
         if self.expert:
-            from oreo_envs.alfworld.planner import shortest_plan
+            from oreo_envs.alfworld.experts.planner import shortest_plan
 
             info["expert_plan"] = shortest_plan(self._native_world())
         return info
@@ -227,7 +235,7 @@ class ALFWorldEnv(gym.Env[str, str]):
             print(self._transcript, end="\n\n", flush=True)
 
 
-def suggest(command: str, admissible: Sequence[str]) -> list[str]:
+def suggest_commands(command: str, admissible: Sequence[str]) -> list[str]:
     """The admissible commands that a failed one most likely meant, best first; none if nothing is near."""
     return list(_suggest(command[:80], tuple(admissible)))
 

@@ -50,7 +50,7 @@ KINDS = frozenset({"agent", "location", "receptacle", "object", "rtype", "otype"
 Facts = dict[str, list[tuple[str, ...]]]
 
 
-class Problem(NamedTuple):
+class PddlProblem(NamedTuple):
     """A PDDL problem; every name is in lower case, as the planner has it."""
 
     kinds: dict[str, str]
@@ -61,14 +61,14 @@ class Problem(NamedTuple):
     """The tokens of the (:goal ...) section."""
 
 
-def parse_problem(text: str) -> Problem:
+def parse_problem(text: str) -> PddlProblem:
     """Parse a PDDL problem. Raises GameFileError where it is not of the shape ALFWorld writes."""
     if ";" in text:
         text = re.sub(r";[^\n]*", "", text)
     tokens = text.lower().replace("(", " ( ").replace(")", " ) ").split()
     objects, init, goal = _find_sections(tokens)
     kinds = _read_declarations(tokens[objects + 2 : init - 1])
-    return Problem(kinds, _read_facts(tokens[init + 2 : goal - 1], kinds), tokens[goal:-1])
+    return PddlProblem(kinds, _read_facts(tokens[init + 2 : goal - 1], kinds), tokens[goal:-1])
 
 
 def _find_sections(tokens: list[str]) -> list[int]:

@@ -6,8 +6,10 @@ from typing import Any
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from oreo_envs.alfworld.data import Games, PathLike, find_games
 from oreo_envs.alfworld.env import ALFWorldEnv, Backend, Dialect
+from oreo_envs.alfworld.games import Games
+from oreo_envs.alfworld.places import PathLike
+from oreo_envs.alfworld.sources import find_games
 
 
 class ALFWorldVectorEnv(SyncVectorEnv):

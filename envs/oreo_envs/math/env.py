@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 import gymnasium as gym
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from oreo_envs.math.extraction import extract_answer
-from oreo_envs.math.tasks import PathLike, Problem, Problems, Split, load_gsm8k, load_math
+from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.problems.datasets import load_gsm8k, load_math
+from oreo_envs.math.problems.problem import PathLike, Problem, Problems, Split
 from oreo_envs.spaces import Text
 
 Granularity = Literal["step", "response"]
@@ -186,7 +187,7 @@ class GSM8KEnv(MathEnv):
     """Grade-school word problems (Cobbe et al., 2021), each with a worked solution.
 
     Args:
-        data: a JSONL file or folder; None downloads it (:func:`oreo_envs.math.tasks.load_gsm8k`).
+        data: a JSONL file or folder; None downloads it (:func:`oreo_envs.math.problems.datasets.load_gsm8k`).
         split: "train" or "test".
         granularity: as for :class:`MathEnv`.
         expert: as for :class:`MathEnv`.
@@ -256,7 +257,7 @@ class ReasoningEnv(MathEnv):
         expert: bool = False,
         render_mode: str | None = None,
     ):
-        from oreo_envs.math.procedural import ProceduralProblems
+        from oreo_envs.math.problems.procedural import ProceduralProblems
 
         super().__init__(
             ProceduralProblems(task, split, seed, size, config), granularity, expert, render_mode

@@ -1,4 +1,4 @@
-"""Experts: one that searches as a player must, and the shortest plan for one who knows the whole room.
+"""An expert that searches as a player must.
 
 :class:`SearchingExpert` sees only text. It keeps a :class:`Belief` of the room, which every observation
 updates, whoever acted; its next command follows from the task, the belief and its style. So it can take over
@@ -7,210 +7,16 @@ at any point of an episode, and it never raises: what it cannot understand it an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 from typing import Any, Literal
 
-from oreo_envs.alfworld.generator import APPLIANCES, statistics
-from oreo_envs.alfworld.planner import shortest_plan as shortest_plan
-from oreo_envs.alfworld.text import NOTHING_HAPPENS, Wording, placing, split_command
+from oreo_envs.alfworld.experts.belief import Belief, Task, kind_of, number_of, parse_task
+from oreo_envs.alfworld.generator.rooms import load_statistics
+from oreo_envs.alfworld.text import placing
 
 Order = Literal["likely", "listed"]
-
-# ---------------------------------------------------------------- the task
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a task sentence asks for, in the words of the sentence."""
-
-    object: str
-    place: str
-    """A type of receptacle, or of lamp."""
-    verb: str = ""
-    """``clean``, ``heat``, ``cool`` or nothing."""
-    count: int = 1
-    lamp: bool = False
-
-    @property
-    def appliance(self) -> str:
-        """The type of receptacle that ``verb`` needs."""
-        return APPLIANCES.get(self.verb, "").lower()
-
-
-_SENTENCES: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
-    (re.compile(r"put a (?P<state>clean|hot|cool) (?P<object>\w+) in (?P<place>\w+)"), {}),
-    (re.compile(r"(?P<verb>clean|heat|cool) some (?P<object>\w+) and put it in (?P<place>\w+)"), {}),
-    (re.compile(r"(?:find|put) two (?P<object>\w+) (?:and put them )?in (?P<place>\w+)"), {"count": 2}),
-    (re.compile(r"look at (?P<object>\w+) under the (?P<place>\w+)"), {"lamp": True}),
-    (re.compile(r"examine the (?P<object>\w+) with the (?P<place>\w+)"), {"lamp": True}),
-    (re.compile(r"put (?:a|some) (?P<object>\w+) (?:in|on) (?P<place>\w+)"), {}),
-)
-_VERBS = {"clean": "clean", "hot": "heat", "cool": "cool"}
-
-
-def parse_task(sentence: str) -> Task | None:
-    """Understand a task sentence; None if it has none of ALFWorld's forms."""
-    for pattern, more in _SENTENCES:
-        found = pattern.search(sentence)
-        if found:
-            words = found.groupdict()
-            verb = words.get("verb") or _VERBS.get(words.get("state", ""), "")
-            return Task(words["object"], words["place"], verb, **more)
-    return None
-
-
-# ---------------------------------------------------------------- what is believed
-
-_LISTED = re.compile(r"you see (.*?)\.(?:\n|$)")
-_NAME = re.compile(r"a ([a-z]+ \d+)")
-_ON = re.compile(r"On the ([a-z]+ \d+), you see (.*?)\.(?:\s|$)")
-_OPEN = re.compile(r"The ([a-z]+ \d+) is open\. In it, you see (.*?)\.(?:\s|$)")
-_CLOSED = re.compile(r"The ([a-z]+ \d+) is closed\.")
-_FACING = re.compile(r"You are facing the (.*?)\. Next to it")
-_CARRYING = re.compile(r"You are carrying: a ([a-z]+ \d+)\.")
-
-
-def kind_of(name: str) -> str:
-    """The type in a name: ``drawer`` of ``drawer 12``."""
-    return name.rpartition(" ")[0]
-
-
-@dataclass(slots=True)
-class Belief:
-    """What someone who read all observations so far knows of the room."""
-
-    receptacles: list[str] = field(default_factory=list)
-    """In the order of the opening."""
-    contents: dict[str, list[str]] = field(default_factory=dict)
-    """What was last seen in each receptacle that has been seen into."""
-    closed: set[str] = field(default_factory=set)
-    here: set[str] = field(default_factory=set)
-    """Receptacles known to be within reach."""
-    together: dict[str, set[str]] = field(default_factory=dict)
-    """For a receptacle: those known to be reached from the same place, itself included."""
-    held: str = ""
-    done_to: dict[str, set[str]] = field(default_factory=dict)
-    """For ``clean``, ``heat`` and ``cool``: the objects it was done to last."""
-    lit: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
-    """Commands that did nothing since something last changed."""
-    wording: Wording = "move"
-
-    @classmethod
-    def from_opening(cls, opening: str) -> Belief:
-        """Read the list of receptacles."""
-        listed = _LISTED.search(opening)
-        return cls(receptacles=_NAME.findall(listed[1]) if listed else [])
-
-    def update(self, command: str, observation: str) -> None:
-        """Take in what a command led to."""
-        if observation.strip() == NOTHING_HAPPENS:
-            self._fail(command)
-            return
-        parsed = split_command(command)
-        if parsed is not None:
-            act = getattr(self, "_" + parsed.verb.replace(" ", "_"), None)
-            if act is not None:
-                self.failed.clear()
-                act(parsed.first, parsed.second)
-        self._see(observation)
-
-    def _see(self, observation: str) -> None:
-        for pattern in (_ON, _OPEN):
-            for name, listed in pattern.findall(observation):
-                self.contents[name] = _NAME.findall(listed)
-                self.closed.discard(name)
-        self.closed.update(_CLOSED.findall(observation))
-        if facing := _FACING.search(observation):
-            self._meet(re.findall(r"[a-z]+ \d+", facing[1]))
-        if carrying := _CARRYING.search(observation):
-            self.held = carrying[1]
-        if "You are not carrying anything." in observation:
-            self.held = ""
-        if observation.startswith("You arrive at loc "):
-            self.wording = "put"
-
-    def _fail(self, command: str) -> None:
-        self.failed.add(command)
-        parsed = split_command(command)
-        if parsed is None:
-            return
-        if parsed.verb == "go to" and parsed.first in self.receptacles and self.here:
-            self._meet([parsed.first])  # one cannot walk to where one stands
-        elif parsed.verb == "take":
-            self._forget(parsed.first, parsed.second)
-
-    def _meet(self, names: Iterable[str]) -> None:
-        """These are within reach, and so from the same place as whatever else is."""
-        self.here.update(names)
-        for name in list(self.here):
-            self.here |= self.together.get(name, set())
-        for name in self.here:
-            self.together[name] = self.here
-
-    def _forget(self, thing: str, receptacle: str) -> None:
-        if thing in self.contents.get(receptacle, ()):
-            self.contents[receptacle].remove(thing)
-
-    def _go_to(self, receptacle: str, _: str) -> None:
-        self.here = set()
-        self._meet([receptacle])
-
-    def _open(self, receptacle: str, _: str) -> None:
-        self._meet([receptacle])
-        self.closed.discard(receptacle)
-
-    def _close(self, receptacle: str, _: str) -> None:
-        self._meet([receptacle])
-        self.closed.add(receptacle)
-
-    def _take(self, thing: str, receptacle: str) -> None:
-        self._meet([receptacle])
-        self.held = thing
-        self._forget(thing, receptacle)
-
-    def _move(self, thing: str, receptacle: str) -> None:
-        self._meet([receptacle])
-        self.held = ""
-        if thing not in self.contents.setdefault(receptacle, []):
-            self.contents[receptacle].append(thing)
-
-    def _put(self, thing: str, receptacle: str) -> None:
-        self.wording = "put"
-        self._move(thing, receptacle)
-
-    def _clean(self, thing: str, _: str) -> None:
-        self.done_to.setdefault("clean", set()).add(thing)
-
-    def _heat(self, thing: str, _: str) -> None:
-        self.done_to.setdefault("heat", set()).add(thing)
-        self.done_to.get("cool", set()).discard(thing)
-
-    def _cool(self, thing: str, _: str) -> None:
-        self.done_to.setdefault("cool", set()).add(thing)
-        self.done_to.get("heat", set()).discard(thing)
-
-    def _use(self, lamp: str, _: str) -> None:
-        self.lit.add(lamp)
-
-    def where(self, kind: str) -> Iterator[tuple[str, str]]:
-        """(object, receptacle) of every object of a type that was seen lying somewhere, first seen first."""
-        for receptacle, things in self.contents.items():
-            for thing in things:
-                if kind_of(thing) == kind:
-                    yield thing, receptacle
-
-    def of_kind(self, kind: str) -> list[str]:
-        """The receptacles of a type, by number."""
-        return sorted((name for name in self.receptacles if kind_of(name) == kind), key=_number)
-
-
-def _number(name: str) -> int:
-    return int(name.rpartition(" ")[2])
 
 
 # ---------------------------------------------------------------- where things are likely to be
@@ -232,7 +38,7 @@ def _room_kind(receptacles: Iterable[str]) -> str:
 @cache
 def _likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
     """How often an object of a type lies in one receptacle of each type, in rooms of a kind."""
-    objects = {name.lower(): entry for name, entry in statistics()["objects"][room_kind].items()}
+    objects = {name.lower(): entry for name, entry in load_statistics()["objects"][room_kind].items()}
     entry = objects.get(thing, {})
     rates = entry.get("target_place") or entry.get("place", {})
     return {receptacle.lower(): rate for receptacle, rate in rates.items()}
@@ -240,13 +46,13 @@ def _likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
 
 @cache
 def _openable() -> frozenset[str]:
-    return frozenset(name.lower() for name in statistics()["openable"])
+    return frozenset(name.lower() for name in load_statistics()["openable"])
 
 
 @cache
 def _accepts(receptacle: str) -> frozenset[str]:
     """The types of objects that a type of receptacle can hold."""
-    contains = {name.lower(): things for name, things in statistics()["can_contain"].items()}
+    contains = {name.lower(): things for name, things in load_statistics()["can_contain"].items()}
     return frozenset(thing.lower() for thing in contains.get(receptacle, ()))
 
 
@@ -265,7 +71,7 @@ class SearchingExpert:
         order: how to search.
 
     Example:
-        >>> from oreo_envs.alfworld.generator import GeneratedGames
+        >>> from oreo_envs.alfworld.generator.games import GeneratedGames
         >>> from oreo_envs.alfworld.world import World
         >>> world, expert = World(GeneratedGames()[0]), SearchingExpert()
         >>> observation = world.reset()
@@ -404,7 +210,7 @@ class SearchingExpert:
             ranked = list(self._belief.receptacles)
             if self.order == "likely":
                 worth = {place: self._worth(kind, place) for place in dict.fromkeys(map(kind_of, ranked))}
-                ranked.sort(key=lambda name: (-worth[kind_of(name)], kind_of(name), _number(name)))
+                ranked.sort(key=lambda name: (-worth[kind_of(name)], kind_of(name), number_of(name)))
             elif self._style:
                 self._style.shuffle(ranked)
             self._ranks[kind] = ranked

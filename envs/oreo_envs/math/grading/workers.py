@@ -26,7 +26,7 @@ from typing import Any
 STARTUP_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
 PATIENCE = 5
-_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.workers import serve; serve({fd})"
+_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.grading.workers import serve; serve({fd})"
 
 
 class WorkerFailure(Exception):

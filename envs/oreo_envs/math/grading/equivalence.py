@@ -36,7 +36,7 @@ _UNIT = re.compile(
 _EQUATION = re.compile(r"^(?!\w+(?:_\S+| ?\([a-z]\))? ?=)[^=<>]*[a-zA-Z][^=<>]*=")
 
 
-def equivalent(prediction: str, gold: str) -> bool:
+def is_equivalent(prediction: str, gold: str) -> bool:
     """Whether ``prediction`` equals ``gold``; both are the inside of a LaTeX formula."""
     if _EQUATION.search(gold) and "=" not in prediction:
         return False
@@ -54,4 +54,5 @@ def _different_fractions(expected: list[Any], given: list[Any]) -> bool:
     return all(getattr(value, "is_Rational", False) for value in (one, other)) and bool(one != other)
 
 
-equivalent(r"\sqrt{8}", r"2 \sqrt{2}")  # sympy and its parser load much at first use; no deadline counts here
+# sympy and its parser load much at first use; no deadline counts here
+is_equivalent(r"\sqrt{8}", r"2 \sqrt{2}")

@@ -20,12 +20,13 @@ from reasoning_gym.dataset import ProceduralDataset
 from reasoning_gym.factory import DATASETS
 
 from oreo_envs.errors import DataNotFoundError
-from oreo_envs.math.extraction import extract_answer
-from oreo_envs.math.grading import DEADLINE_SECONDS, WORKERS, grade
-from oreo_envs.math.steps import split_steps
-from oreo_envs.math.tasks import SPLITS, Problem, Problems, worked_solution
-from oreo_envs.math.worked import evaluation_steps
-from oreo_envs.math.workers import WorkerFailure
+from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.grading.grade import DEADLINE_SECONDS, WORKERS, grade
+from oreo_envs.math.grading.workers import WorkerFailure
+from oreo_envs.math.problems.datasets import worked_solution
+from oreo_envs.math.problems.problem import SPLITS, Problem, Problems
+from oreo_envs.math.problems.steps import split_steps
+from oreo_envs.math.problems.worked import evaluation_steps
 
 SIZES = {"train": 10_000, "test": 1_000}
 TEST_SEED_OFFSET = 1_000_000_000

@@ -1,7 +1,7 @@
 r"""Problems with their answers: GSM8K and MATH from JSONL files or the Hugging Face Hub.
 
 A set of problems is a sequence; ``names`` are stable (``gsm8k/test/17`` is row 17, counted from 0, of the
-test file) and ``index`` finds them. Knows nothing about episodes; :mod:`oreo_envs.math.procedural` makes
+test file) and ``index`` finds them. Knows nothing about episodes; :mod:`oreo_envs.math.problems.procedural` makes
 problems instead of reading them.
 
 MATH has oddities, handled here. Train rows 5341 and 5343 have no answer, 959 repeats 925, and 2948 is also
@@ -14,92 +14,26 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import operator
-import os
 import re
 import zlib
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from oreo_envs.errors import DataNotFoundError, ProblemFileError
-from oreo_envs.math.extraction import extract_answer
-from oreo_envs.math.grading import grade
-from oreo_envs.math.steps import GSM8K_DELIMITERS, MATH_DELIMITERS, split_steps
+from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.grading.grade import grade
+from oreo_envs.math.problems.problem import SPLITS, PathLike, Problem, Problems, Split
+from oreo_envs.math.problems.steps import GSM8K_DELIMITERS, MATH_DELIMITERS, split_steps
 
-PathLike = str | os.PathLike[str]
-Split = Literal["train", "test"]
-SPLITS = ("train", "test")
 MAX_PROBLEM_CHARS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A question and everything that is known about it."""
-
-    name: str
-    question: str
-    gold: str | None
-    """The reference answer; None where only the task's own scorer knows a right answer when it sees one."""
-    solution: tuple[str, ...]
-    """A worked solution, step by step; only its last step states the answer. Empty if there is no gold."""
-    kind: str
-    """The dataset, subject or procedural task that results are reported by."""
-    level: str = ""
-    subject: str = ""
-
-
-class Problems(Sequence[Problem]):
-    """A sequence of problems that can grade."""
-
-    names: Sequence[str]
-
-    def __deepcopy__(self, memo: object) -> Problems:
-        return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
-
-    def index(self, value: Any, *_: Any) -> int:
-        """The position of a problem, given its name or its position.
-
-        Raises:
-            DataNotFoundError: there is none.
-        """
-        if isinstance(value, str):
-            if value in self._positions:
-                return self._positions[value]
-            raise DataNotFoundError(f"no problem is named {value!r}{self._hint(value)}")
-        position = operator.index(value)
-        if not 0 <= position < len(self):
-            raise DataNotFoundError(f"there is no problem {position}: the positions are 0 to {len(self) - 1}")
-        return position
-
-    def row(self, row: Any) -> int:
-        """The position of a row of the source, counted from 0; rows may have been left out.
-
-        Raises:
-            DataNotFoundError: there is no such row.
-        """
-        return self.index(f"{self.names[0].rpartition('/')[0]}/{operator.index(row)}")
-
-    @abstractmethod
-    def is_right(self, problem: Problem, answer: str) -> bool:
-        """Whether ``answer`` solves ``problem``."""
-
-    @cached_property
-    def _positions(self) -> Mapping[str, int]:
-        return {name: position for position, name in enumerate(self.names)}
-
-    def _hint(self, name: str) -> str:
-        close = get_close_matches(name, self.names, n=1) if len(name) < 200 else []
-        return f"; did you mean {close[0]!r}?" if close else f"; the first is {self.names[0]!r}"
 
 
 class ReadProblems(Problems):
     """Problems in memory, graded by :func:`oreo_envs.math.grade`."""
+
+    made_on_demand = False
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._problems = tuple(problems)

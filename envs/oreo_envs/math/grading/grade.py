@@ -7,9 +7,9 @@ goes to math-verify in a worker process with a hard deadline, so no expression c
 
 from __future__ import annotations
 
-from oreo_envs.math.exact import compare, unspelled
-from oreo_envs.math.extraction import extract_answer
-from oreo_envs.math.workers import WorkerFailure, WorkerPool
+from oreo_envs.math.grading.exact import compare, unspelled
+from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.grading.workers import WorkerFailure, WorkerPool
 
 DEADLINE_SECONDS = 1.0
 MAX_ANSWER_CHARS = 2_000
@@ -51,6 +51,8 @@ def _answer(text: str) -> str:
 
 def _equivalent(given: str, expected: str, deadline: float) -> bool:
     try:
-        return WORKERS.call("oreo_envs.math.equivalence:equivalent", given, expected, deadline=deadline)
+        return WORKERS.call(
+            "oreo_envs.math.grading.equivalence:is_equivalent", given, expected, deadline=deadline
+        )
     except WorkerFailure:
         return False

@@ -1,0 +1,43 @@
+"""Where ALFWorld's data lie on this machine, and what their folders and files are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+GAME_FILE = "game.tw-pddl"
+ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
+GENERATED_SPLITS = ("generated", "generated_unseen")
+ARCHIVE_SUFFIXES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
+PathLike = str | os.PathLike[str]
+
+
+def choose_split() -> str:
+    """The split that is meant where none is named: ``train`` where ALFWorld's data is found, else ``generated``."""
+    return "train" if find_split("train") else "generated"
+
+
+def data_root(root: PathLike | None = None) -> Path:
+    """``root``, else ``$ALFWORLD_DATA``, else alfworld's default cache folder."""
+    return Path(root or os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()
+
+
+def cache_root() -> Path:
+    """The folder for what this package keeps between runs: ``$XDG_CACHE_HOME/oreo-agents``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oreo-agents"
+
+
+def find_split(split: str, root: PathLike | None = None) -> Path | None:
+    """The folder or archive of one of ALFWorld's splits under ``root`` (default: the data root), if there."""
+    root = data_root(root)
+    places = [
+        root / "json_2.1.1" / split,
+        root / split,
+        *(root / (split + suffix) for suffix in ARCHIVE_SUFFIXES),
+    ]
+    return next((place for place in places if place.exists()), None)
+
+
+def resolve_path(path: Path) -> Path:
+    """The path without links."""
+    return Path(os.path.realpath(path))

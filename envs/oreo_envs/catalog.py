@@ -1,0 +1,264 @@
+"""What is special about each environment: one entry for each id, and the only place that says so.
+
+Whoever plays, records, trains or judges asks ``describe(env_id)`` and never compares ids. The entry describes, the
+environment does: what can be asked of an environment that is there is asked of it. An id that is not in the
+catalogue, such as a module's own ``module:Id``, has the defaults of :class:`Entry`.
+
+A new environment is one more entry in :data:`CATALOG`, which also registers its id with Gymnasium:
+
+    Entry(id="OREO-Sums", entry_point="oreo_envs.sums:SumsEnv"),
+
+Importing this module is light: what is heavy is named as ``module:name`` and imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import gymnasium as gym
+
+from oreo_envs.errors import ConfigurationError
+
+DEFAULT_ID = "OREO-ALFWorld"
+"""The environment that is meant where none is named."""
+
+HASHED = 50
+"""Of games that are made on demand, so many stand for all in the hash."""
+
+Vocabulary = Literal["text", "shorthand"]
+
+
+class Division(NamedTuple):
+    """Games to learn on and games to be judged on, which have none in common, as a suite's tables say it."""
+
+    name: str
+    """Of the games that are judged on."""
+    train: Mapping[str, Any]
+    """Of ``[train]``: ``split``, ``rooms``, ``options``."""
+    test: Mapping[str, Any]
+    """Of ``[test.NAME]``."""
+    data: Path | None = None
+    """Where the splits lie, if not where the environment looks by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An environment as the rest of the house has to know it. The defaults fit any text environment."""
+
+    id: str
+    entry_point: str = ""
+    """As for ``gym.register``."""
+    vector_entry_point: str | None = None
+    max_episode_steps: int = 50
+    games_argument: str = "games"
+    """What the environment calls the place or kind of its games."""
+    supply: str = "oreo_envs.catalog:Supply"
+    """The class behind :attr:`games`."""
+    splits: tuple[str, ...] = ("train", "test")
+    endless: tuple[str, ...] = ()
+    """Of these splits, those that have games without end: two drawings from one share none."""
+    judging_split: str | None = None
+    """Judges a policy while it is trained, where no other is named; None: the environment's own default."""
+    folder: str | None = None
+    """What the place of its games is called below a data folder; None: it is not looked for there."""
+    expert: str | None = None
+    """A player that solves games from what can be read; None: the expert follows the environment's own plan."""
+    plans: bool = False
+    """Whether ``expert=True`` adds ``info["expert_plan"]``, actions that win from here."""
+    branches: bool = True
+    """Whether actions can be tried on a copy: ``clone_state()`` and ``restore_state()``."""
+    worded: bool = False
+    """Whether games come in several wordings, and ``env.unwrapped.wording`` tells the present one."""
+    replay_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options with which it takes the actions of any recording of its games."""
+    vocabulary: Vocabulary = "text"
+    """What a decoder built from scratch learns to read: any text, or ALFWorld's sentences in shorthand."""
+    max_new_tokens: int = 32
+    """Tokens after which an action is cut, where nothing else is asked for."""
+    demo: str = ""
+    """The suite that ``oreo-agents demo`` runs on it; empty: there is none."""
+
+    @property
+    def games(self) -> Supply:
+        """Where its games come from."""
+        return _load(self.supply)(self)
+
+    @property
+    def suffix(self) -> str:
+        """What is appended to the names of its runs: nothing for the default environment, else ``-ID``."""
+        return "" if self.id == DEFAULT_ID else f"-{self.id}"
+
+    def make_expert(self, seed: int = 0) -> Any:
+        """A new expert that needs no plan, in the style that ``seed`` stands for.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if self.expert is None:
+            raise ConfigurationError(f"{self.id} has no expert but its own plan: make it with expert=True")
+        return _load(self.expert)(seed=seed)
+
+
+class Supply:
+    """Where the games of an environment come from; the more there is to say, the more a subclass overrides."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    def default_split(self) -> str | None:
+        """The split that is played where neither split nor games are named, if that depends on the data found."""
+        return None
+
+    def options(
+        self,
+        split: str,
+        data: Path | None = None,
+        rooms: Sequence[str] = (),
+        left_out: Sequence[str] = (),
+        given: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The options that make the environment play a split.
+
+        Args:
+            split: one of the entry's.
+            data: folder in which the data of several environments lie; None: where the environment looks by itself.
+            rooms: only games in these rooms.
+            left_out: no games in these.
+            given: other options; a place of the games among them counts.
+
+        Raises:
+            ConfigurationError: a room is unknown.
+            DataNotFoundError: there are no such games.
+        """
+        if rooms:
+            raise ConfigurationError(f"{self.entry.id} has no rooms to choose games by: leave them out")
+        place = {self.entry.games_argument: data / self.entry.folder} if data and self.entry.folder else {}
+        return {**place, **(given or {}), "split": split}
+
+    def divide(self, source: str | Path) -> Division:
+        """Games of one place or kind, divided into those to learn on and those to be judged on.
+
+        Args:
+            source: what the user said of the games, as for the environment's games argument.
+
+        Raises:
+            ConfigurationError: the games cannot be divided.
+            DataNotFoundError: there are none.
+        """
+        raise ConfigurationError(f"{self.entry.id} does not say how to divide its games")
+
+    def rooms_outside(self, split: str) -> frozenset[str]:
+        """The rooms in which no game of a split plays; empty where games have no rooms."""
+        return frozenset()
+
+
+CATALOG = (
+    Entry(
+        id="OREO-ALFWorld",
+        entry_point="oreo_envs.alfworld.env:ALFWorldEnv",
+        vector_entry_point="oreo_envs.alfworld.vector:ALFWorldVectorEnv",
+        supply="oreo_envs.alfworld.supply:ALFWorldSupply",
+        splits=("train", "valid_seen", "valid_unseen", "generated", "generated_unseen"),
+        endless=("generated", "generated_unseen"),
+        judging_split="generated_unseen",
+        expert="oreo_envs.alfworld.experts.searching:SearchingExpert",
+        plans=True,
+        worded=True,
+        replay_options={"dialect": "both"},
+        vocabulary="shorthand",
+        demo="whole-path",
+    ),
+    Entry(
+        id="OREO-TextWorld",
+        entry_point="oreo_envs.textworld:TextWorldEnv",
+        max_episode_steps=100,
+        games_argument="game",
+        branches=False,
+    ),
+    Entry(
+        id="OREO-GSM8K",
+        entry_point="oreo_envs.math.env:GSM8KEnv",
+        games_argument="data",
+        folder="gsm8k",
+        plans=True,
+        max_new_tokens=128,
+    ),
+    Entry(
+        id="OREO-MATH",
+        entry_point="oreo_envs.math.env:MATHEnv",
+        games_argument="data",
+        folder="math",
+        plans=True,
+        max_new_tokens=256,
+    ),
+    Entry(
+        id="OREO-Reasoning",
+        entry_point="oreo_envs.math.env:ReasoningEnv",
+        games_argument="task",
+        supply="oreo_envs.math.problems.supply:ReasoningSupply",
+        plans=True,
+        max_new_tokens=128,
+        demo="whole-path-math",
+    ),
+)
+"""The environments of this package."""
+
+_known: dict[str, Entry] = {}
+
+
+def add_environment(entry: Entry) -> None:
+    """Register an id with Gymnasium, and remember what is special about it."""
+    gym.register(
+        entry.id,
+        entry.entry_point,
+        max_episode_steps=entry.max_episode_steps,
+        vector_entry_point=entry.vector_entry_point,
+    )
+    _known[entry.id] = entry
+
+
+def describe(env_id: str) -> Entry:
+    """What is special about an environment; of one that is not in the catalogue, the defaults.
+
+    Args:
+        env_id: a Gymnasium id, with or without the module that registers it; "" stands for :data:`DEFAULT_ID`.
+    """
+    name = env_id.rpartition(":")[2] or DEFAULT_ID
+    return _known.get(name) or Entry(name)
+
+
+def list_splits() -> tuple[str, ...]:
+    """The splits that some environment knows."""
+    return tuple(dict.fromkeys(split for entry in _known.values() for split in entry.splits))
+
+
+def list_demonstrated() -> tuple[str, ...]:
+    """The ids of which there is a demo."""
+    return tuple(entry.id for entry in _known.values() if entry.demo)
+
+
+def content_hash(games: Any, indices: Sequence[int]) -> str:
+    """SHA-256 of names and contents; of games made on demand, the first ones stand for all, as one recipe makes them.
+
+    Args:
+        games: the games of an environment; those that are read from files say so: ``made_on_demand = False``.
+        indices: which of them.
+    """
+    if getattr(games, "made_on_demand", True):
+        indices = indices[:HASHED]
+    digest = hashlib.sha256()
+    for index in indices:
+        content = games.text(index) if hasattr(games, "text") else repr(games[index])
+        digest.update(hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest())
+        digest.update(games.names[index].encode())
+    return digest.hexdigest()
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""Which answer a solution states, and whether it is right."""

@@ -1,0 +1,1 @@
+"""Math problems: data sets, problems made on demand, and their worked solutions step by step."""
