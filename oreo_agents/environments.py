@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 from oreo_envs.catalog import DEFAULT_ID, describe
 
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import ConfigurationError, DatasetError
 
 MakeEnv = Callable[[], gym.Env[str, str]]
 
@@ -84,3 +84,40 @@ def made_from(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]
         sha256: of the games; see :func:`oreo_envs.catalog.content_hash`.
     """
     return [env_id, {name: value for name, value in options.items() if name not in _PLACES}, sha256]
+
+
+def replay_environment(
+    env_spec: dict[str, Any] | None, split: str | None = None, games: Any = None
+) -> gym.Env:
+    """The environment that a dataset was recorded in, or the same with other games.
+
+    Raises:
+        DatasetError: the dataset does not say which one it was, or it cannot be made here.
+        DataNotFoundError: its games are not here.
+    """
+    spec = env_spec or {"id": DEFAULT_ID}
+    if env_spec is None and split is None and games is None:
+        raise DatasetError("the episodes do not tell their environment; name the games they are of")
+    kwargs = {name: value for name, value in (spec.get("kwargs") or {}).items() if name not in _VECTOR_ONLY}
+    chosen = source_options(spec["id"], split, games)
+    if chosen:
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
+    kwargs |= describe(spec["id"]).replay_options
+    try:
+        return environments(spec["id"], 100_000, **kwargs)()
+    except ConfigurationError as error:
+        raise DatasetError(
+            f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "
+            "program registers the environment, oreo_agents.rollout.verify.verify_episodes(dataset, env) plays them"
+        ) from error
+
+
+_VECTOR_ONLY = {
+    "autoreset_mode",
+    "max_episode_steps",
+    "num_envs",
+    "vector_kwargs",
+    "vectorization_mode",
+    "wrappers",
+}
+"""What ``gym.make_vec`` adds to an environment's own arguments."""

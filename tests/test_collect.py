@@ -15,10 +15,10 @@ from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 from oreo_agents.cli import main
-from oreo_agents.collect import record
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.schedule import Schedule
+from oreo_agents.rollout.record import record
+from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.trajectory import Action
 
 

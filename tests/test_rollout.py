@@ -7,7 +7,7 @@ from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.evaluation.evaluate import play
-from oreo_agents.rollout import rollout
+from oreo_agents.rollout.loop import rollout
 from oreo_agents.trajectory import Action
 
 LIMIT = 5

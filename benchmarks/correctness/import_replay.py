@@ -16,7 +16,8 @@ from oreo_envs.files import write_json
 
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.importers import import_dataset
-from oreo_agents.dataset.verify import replay_environment, verify_episodes
+from oreo_agents.environments import replay_environment
+from oreo_agents.rollout.verify import verify_episodes
 
 RESULTS = Path(__file__).parents[1] / "results" / "import_replay.json"
 FILES = {

@@ -33,7 +33,7 @@ from oreo_agents.language.chat import Chat
 from oreo_agents.models.agent_folder import load_policy
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device
-from oreo_agents.rollout import rollout
+from oreo_agents.rollout.loop import rollout
 from oreo_agents.trajectory import Action, Trajectory
 
 K = 8

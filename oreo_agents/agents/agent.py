@@ -47,7 +47,7 @@ class Decision:
 
 
 class Agent(Protocol):
-    """What :func:`oreo_agents.rollout.rollout` needs: episodes live in numbered slots."""
+    """What :func:`oreo_agents.rollout.loop.rollout` needs: episodes live in numbered slots."""
 
     @property
     def name(self) -> str:

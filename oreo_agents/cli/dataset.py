@@ -62,8 +62,9 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
     Returns 1, after naming the first difference, where one does not.
     """
     from oreo_agents.dataset.reader import load_trajectories
-    from oreo_agents.dataset.verify import replay_environment, verify_episodes
+    from oreo_agents.environments import replay_environment
     from oreo_agents.printable import printable
+    from oreo_agents.rollout.verify import verify_episodes
 
     dataset = load_trajectories(args.path)
     dataset.check_files()

@@ -56,9 +56,9 @@ def run_record(args: argparse.Namespace) -> int | None:
     """Record episodes to disk."""
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import SCRIPTED
-    from oreo_agents.collect import record
     from oreo_agents.environments import source_options
-    from oreo_agents.schedule import Schedule
+    from oreo_agents.rollout.record import record
+    from oreo_agents.rollout.schedule import Schedule
 
     if args.agent in SCRIPTED and args.temperature != 1:
         raise ConfigurationError(

@@ -16,8 +16,8 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.results import Result, failures, summarise
-from oreo_agents.rollout import rollout
-from oreo_agents.schedule import assign_games
+from oreo_agents.rollout.loop import rollout
+from oreo_agents.rollout.schedule import assign_games
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:

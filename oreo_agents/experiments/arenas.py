@@ -14,7 +14,7 @@ from oreo_envs.errors import DataNotFoundError
 from oreo_agents.environments import environments, games_of, made_from
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import GameSet, Suite
-from oreo_agents.recorder import dialect_of
+from oreo_agents.rollout.destination import dialect_of
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from oreo_envs.files import write_json
 from oreo_agents.agents.agent import options_for
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.selection import Select
-from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise
 from oreo_agents.experiments.arenas import Arena
-from oreo_agents.schedule import Schedule
+from oreo_agents.rollout.record import record
+from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.training.options import known_as
 from oreo_agents.trajectory import Trajectory
 
@@ -43,7 +43,7 @@ class Plays:
     max_new_tokens: int = 8
 
     def options(self, games: int) -> dict[str, Any]:
-        """For :func:`oreo_agents.collect.record`, over so many games."""
+        """For :func:`oreo_agents.rollout.record.record`, over so many games."""
         per_game = self.per_game if self.episodes is None else ceil(self.episodes / games)
         schedule = Schedule(per_game, self.seed, limit=self.episodes)
         return {"schedule": schedule, "max_steps": self.max_steps}

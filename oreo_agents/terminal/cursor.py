@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
 
-from oreo_agents.dataset.verify import Difference
+from oreo_agents.rollout.verify import Difference
 from oreo_agents.terminal.views import SideBySide, StepView, difference
 from oreo_agents.trajectory import Trajectory
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.printable import printable
-from oreo_agents.recorder import dialect_of, spec_for
+from oreo_agents.rollout.destination import dialect_of, spec_for
 from oreo_agents.terminal.map import map_table, seen
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.session import Session

@@ -11,7 +11,8 @@ import gymnasium as gym
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from oreo_agents.dataset.verify import Difference, replay, replay_environment
+from oreo_agents.environments import replay_environment
+from oreo_agents.rollout.verify import Difference, replay
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.views import SideBySide, Transcript
 from oreo_agents.trajectory import Trajectory

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.recorder import EpisodeBuilder
+from oreo_agents.rollout.episode import EpisodeBuilder
 from oreo_agents.trajectory import Trajectory
 
 HUMAN = "human"

@@ -16,9 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.dataset.verify import Difference
 from oreo_agents.evaluation.beliefs import advantage, merged_candidates, probability, reason, values
 from oreo_agents.printable import printable
+from oreo_agents.rollout.verify import Difference
 from oreo_agents.trajectory import Trajectory, Turn, outcome
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"

@@ -19,7 +19,7 @@ from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.models.critic import Critic
-from oreo_agents.rollout import rollout
+from oreo_agents.rollout.loop import rollout
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import Tree
 from oreo_agents.models.critic import Critic
-from oreo_agents.rollout import rollout
+from oreo_agents.rollout.loop import rollout
 from oreo_agents.training.forward import PolicyAndCritic
 
 STORIES = (

@@ -6,10 +6,11 @@ import pytest
 
 from oreo_agents.agents.load import load_agent
 from oreo_agents.cli import main
-from oreo_agents.collect import record
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.verify import replay_environment, verify_episodes
-from oreo_agents.schedule import Schedule
+from oreo_agents.environments import replay_environment
+from oreo_agents.rollout.record import record
+from oreo_agents.rollout.schedule import Schedule
+from oreo_agents.rollout.verify import verify_episodes
 
 SEEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "valid_seen.tar.xz"
 

@@ -11,12 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe
 from oreo_envs.errors import OreoError
 
 from oreo_agents.dataset.wording import reword_to_move
-from oreo_agents.environments import environments, source_options
-from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -138,43 +135,6 @@ def _compared(
     yield "admissible_commands", commands, offered
     yield "admissibility", turn.action_status, status
     yield "reward", turn.reward, reward
-
-
-def replay_environment(
-    env_spec: dict[str, Any] | None, split: str | None = None, games: Any = None
-) -> gym.Env:
-    """The environment that a dataset was recorded in, or the same with other games.
-
-    Raises:
-        DatasetError: the dataset does not say which one it was, or it cannot be made here.
-        DataNotFoundError: its games are not here.
-    """
-    spec = env_spec or {"id": DEFAULT_ID}
-    if env_spec is None and split is None and games is None:
-        raise DatasetError("the episodes do not tell their environment; name the games they are of")
-    kwargs = {name: value for name, value in (spec.get("kwargs") or {}).items() if name not in _VECTOR_ONLY}
-    chosen = source_options(spec["id"], split, games)
-    if chosen:
-        kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
-    kwargs |= describe(spec["id"]).replay_options
-    try:
-        return environments(spec["id"], 100_000, **kwargs)()
-    except ConfigurationError as error:
-        raise DatasetError(
-            f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "
-            "program registers the environment, oreo_agents.dataset.verify.verify_episodes(dataset, env) plays them"
-        ) from error
-
-
-_VECTOR_ONLY = {
-    "autoreset_mode",
-    "max_episode_steps",
-    "num_envs",
-    "vector_kwargs",
-    "vectorization_mode",
-    "wrappers",
-}
-"""What ``gym.make_vec`` adds to an environment's own arguments."""
 
 
 def _options(trajectory: Trajectory) -> dict[str, Any] | None:

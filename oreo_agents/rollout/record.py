@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
 from oreo_agents.environments import environments, games_of
-from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import printable
-from oreo_agents.recorder import dialect_of, spec_for
-from oreo_agents.schedule import EVERY_GAME_ONCE, Schedule
+from oreo_agents.rollout.destination import _introduced, _lacking, _part, dialect_of, spec_for
+from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def record(
         GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
     from oreo_agents.dataset.writer import TrajectoryWriter
-    from oreo_agents.rollout import rollout
+    from oreo_agents.rollout.loop import rollout
 
     if max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
@@ -169,43 +168,6 @@ class _OneWording(gym.Wrapper):
         return opening
 
 
-def _lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:
-    """What of a plan is still to be played: many at once do not end in order, so an interruption leaves gaps."""
-    from oreo_agents.dataset import load_trajectories
-
-    there = load_trajectories(writer.path)
-    known = set(zip(there.games, there.agents, there.column("seed"), strict=True))
-    counts = Counter(episode.game for episode in plan)
-    counts.subtract({game: writer.count(str(game), agent) for game in counts})
-    lacking = []
-    for episode in reversed(plan):
-        if counts[episode.game] > 0 and (episode.game, agent, episode.seed) not in known:
-            counts[episode.game] -= 1
-            lacking.append(episode)
-    return lacking[::-1]
-
-
-def _introduced(agent: Agent, path: Path) -> dict[str, str]:
-    """What a dataset notes of a model that plays for it: its name does not tell it from others of that name.
-
-    Raises:
-        DatasetError: the dataset at ``path`` has another one's episodes under its name.
-    """
-    from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.meta import meta_so_far
-
-    if not isinstance(agent, OreoAgent):
-        return {}
-    role, who = f"player {agent.name}", _description(agent)
-    known = meta_so_far(path).metadata.get(role, who)
-    if known != who:
-        raise DatasetError(
-            f"{path}: holds episodes of another {agent.name!r} ({known}; this one: {who}); "
-            "record into another folder"
-        )
-    return {role: who}
-
-
 def _description(agent: OreoAgent) -> str:
     """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""
     from oreo_agents.inference.endpoint import Endpoint
@@ -237,18 +199,6 @@ def _require_commands(agent: Agent, env: gym.Env, info: Mapping[str, Any]) -> No
         raise ConfigurationError(
             f"random and epsilon choose among admissible commands; {type(env.unwrapped).__name__} lists none"
         )
-
-
-def _part(path: Path, shard: tuple[int, int]) -> Path:
-    """Where a shard is recorded; DatasetError where readers of ``path`` would not see all that is there then."""
-    index, count = shard
-    if count > 1 and (path / "meta.json").exists():
-        raise DatasetError(f"{path}: is a dataset without shards; record shards into another folder")
-    if count == 1 and (part := next(path.glob("part-*-of-*/meta.json"), None)):
-        raise DatasetError(
-            f"{path}: holds shards ({part.parent.name}); continue one of them, or record into another folder"
-        )
-    return path if count == 1 else path / f"part-{index}-of-{count}"
 
 
 def _shown(waiting: Sequence[Assignment], recording: Recording, progress: bool) -> Iterable[Assignment]:

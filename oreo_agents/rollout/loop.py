@@ -12,7 +12,7 @@ import gymnasium as gym
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
-from oreo_agents.recorder import EpisodeBuilder
+from oreo_agents.rollout.episode import EpisodeBuilder
 from oreo_agents.trajectory import Trajectory
 
 

@@ -1,0 +1,139 @@
+"""Where episodes are recorded to: which dataset, what it says of its environment and player, and what it lacks."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from oreo_envs.catalog import describe
+
+from oreo_agents.agents.agent import Agent, Assignment
+from oreo_agents.dataset.meta import meta_so_far
+from oreo_agents.dataset.writer import TrajectoryWriter
+from oreo_agents.errors import DatasetError
+from oreo_agents.rollout.record import _description
+
+if TYPE_CHECKING:
+    pass
+
+
+class _Seeds:
+    """Draws a seed where none was given; the draws follow from the last given one."""
+
+    def __init__(self) -> None:
+        self._generator = np.random.default_rng()
+
+    def next(self, seed: int | None) -> int:
+        if seed is not None:
+            self._generator = np.random.default_rng(seed)
+            return seed
+        return int(self._generator.integers(2**31))
+
+    def spread(self, seed: int | Sequence[int | None] | None, count: int) -> list[int]:
+        """One seed per environment, as Gymnasium's vector environments derive them."""
+        if seed is None:
+            return [self.next(None) for _ in range(count)]
+        if isinstance(seed, (int, np.integer)):
+            self.next(int(seed))
+            return [int(seed) + index for index in range(count)]
+        return [self.next(one) for one in seed]
+
+
+def _writer(
+    env: Any, path: str | os.PathLike[str], author: str | None, licence: str | None
+) -> TrajectoryWriter:
+    return TrajectoryWriter(path, env_spec=spec_for(path, env), author=author, licence=licence)
+
+
+def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
+    """``env.spec`` as the dataset at ``path`` keeps it: a split that nobody asked for depends on the data found, and
+    is named in it.
+
+    Raises:
+        DatasetError: the dataset is of another environment, or of other games and nobody asked for these.
+    """
+    stored = meta_so_far(Path(path)).env_spec or {}
+    if env.spec is None:
+        return None
+    if stored.get("id", env.spec.id) != env.spec.id:
+        raise DatasetError(f"{path}: is of {stored['id']}, not {env.spec.id}; record into another folder")
+    entry = describe(env.spec.id)
+    if any(env.spec.kwargs.get(name) is not None for name in ("split", entry.games_argument)):
+        return env.spec
+    split = entry.games.default_split()
+    if split is None:
+        return env.spec
+    kept = stored.get("kwargs") or {}
+    before = kept.get(entry.games_argument) or kept.get("split") or split
+    if before != split:
+        raise DatasetError(
+            f"{path}: is of {before!r}, and {split!r} is what is played here where neither split nor games are "
+            "named: name them, or record into another folder"
+        )
+    spec = copy.copy(env.spec)
+    spec.kwargs = {**spec.kwargs, "split": split}
+    return spec
+
+
+def dialect_of(env: Any) -> str | None:
+    """How an environment words commands, where that can differ from game to game; else None."""
+    return getattr(env, "wording", None)
+
+
+def _env_id(env: Any) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def _lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:
+    """What of a plan is still to be played: many at once do not end in order, so an interruption leaves gaps."""
+    from oreo_agents.dataset import load_trajectories
+
+    there = load_trajectories(writer.path)
+    known = set(zip(there.games, there.agents, there.column("seed"), strict=True))
+    counts = Counter(episode.game for episode in plan)
+    counts.subtract({game: writer.count(str(game), agent) for game in counts})
+    lacking = []
+    for episode in reversed(plan):
+        if counts[episode.game] > 0 and (episode.game, agent, episode.seed) not in known:
+            counts[episode.game] -= 1
+            lacking.append(episode)
+    return lacking[::-1]
+
+
+def _introduced(agent: Agent, path: Path) -> dict[str, str]:
+    """What a dataset notes of a model that plays for it: its name does not tell it from others of that name.
+
+    Raises:
+        DatasetError: the dataset at ``path`` has another one's episodes under its name.
+    """
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.dataset.meta import meta_so_far
+
+    if not isinstance(agent, OreoAgent):
+        return {}
+    role, who = f"player {agent.name}", _description(agent)
+    known = meta_so_far(path).metadata.get(role, who)
+    if known != who:
+        raise DatasetError(
+            f"{path}: holds episodes of another {agent.name!r} ({known}; this one: {who}); "
+            "record into another folder"
+        )
+    return {role: who}
+
+
+def _part(path: Path, shard: tuple[int, int]) -> Path:
+    """Where a shard is recorded; DatasetError where readers of ``path`` would not see all that is there then."""
+    index, count = shard
+    if count > 1 and (path / "meta.json").exists():
+        raise DatasetError(f"{path}: is a dataset without shards; record shards into another folder")
+    if count == 1 and (part := next(path.glob("part-*-of-*/meta.json"), None)):
+        raise DatasetError(
+            f"{path}: holds shards ({part.parent.name}); continue one of them, or record into another folder"
+        )
+    return path if count == 1 else path / f"part-{index}-of-{count}"
