@@ -25,7 +25,7 @@ from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Stage, Stages
 from oreo_agents.experiments.suite import Demonstrations
 from oreo_agents.experiments.suite_file import load_suite
-from oreo_agents.terminal.suite_progress import print_stages
+from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
 RESULTS = Path(__file__).parents[1] / "results" / "small.json"
 
@@ -42,7 +42,7 @@ def main() -> None:
     if args.agent:
         model = str(SHIPPED.get(args.agent, args.agent))
         suite = replace(suite, model=model, demonstrations=Demonstrations(episodes=0))
-    plan = Plan(suite, find_arenas(suite, args.games), progress=True)
+    plan = Plan(suite, find_arenas(suite, args.games), views=SHOWN)
     (seed,) = suite.seeds
     agent = plan.sft(seed) if args.agent else plan.agent("oreo", seed)
     stages = Stages(args.output, print_stages(Console(stderr=True), args.output))

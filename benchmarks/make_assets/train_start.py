@@ -18,6 +18,7 @@ from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Stages
 from oreo_agents.experiments.steps import read_episodes
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Suite
+from oreo_agents.terminal.suite_progress import SHOWN
 from oreo_agents.training.train import train
 from oreo_agents.trajectory import Trajectory
 
@@ -39,7 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("runs/start"), help="default: %(default)s")
     output = parser.parse_args().output
-    (play,) = Plan(PLAY, find_arenas(PLAY), progress=True).demonstrations(SEED)
+    (play,) = Plan(PLAY, find_arenas(PLAY), views=SHOWN).demonstrations(SEED)
     episodes = [unmark_slips(episode) for episode in read_episodes([Stages(output).run(play)])]
     train("sft", episodes, "small", output / "start", observation_weight=1.0, seed=SEED)
 

@@ -78,7 +78,7 @@ def main():
 
 def prepared_answers(folder):
     """Observations and infos of a long generated episode."""
-    once = {"schedule": Schedule(limit=1), "max_steps": STEPS, "progress": False}
+    once = {"schedule": Schedule(limit=1), "max_steps": STEPS}
     record(ScriptedAgent("random"), folder / "source", split="generated", **once)
     (episode,) = load_trajectories(folder / "source")
     return [
@@ -165,7 +165,7 @@ def measure_large(folder, episodes):
 
 def measure_expert(folder, split):
     begin = time.perf_counter()
-    recording = record(ScriptedAgent("expert"), folder / "expert", split=split, progress=False)
+    recording = record(ScriptedAgent("expert"), folder / "expert", split=split)
     return {
         "split": split,
         "episodes": recording.episodes,

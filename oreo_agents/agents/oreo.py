@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -163,6 +164,25 @@ class OreoAgent:
         if isinstance(self.policy, Endpoint):
             raise ConfigurationError(f"the policy at {self.policy.url} is not here to be saved")
         save_agent(path, self.policy, self.chat.tokenizer, self.critic)
+
+    def describe(self) -> str:
+        """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""
+        served = isinstance(self.policy, Endpoint)
+        models: list[Any] = [
+            None if served else self.policy,
+            self.critic if self.selection.searches else None,
+        ]
+        digest = hashlib.sha256()
+        for model in filter(None, models):
+            for weights in model.parameters():
+                digest.update(weights.detach().cpu().float().contiguous().numpy())
+        told = [f"weights {digest.hexdigest()[:16]}"]
+        if isinstance(self.policy, Endpoint):
+            told.append(f"model {self.policy.model}")
+        how = self.selection
+        told += [f"select {how.select}", f"k {how.candidates}", f"temperature {how.temperature}"]
+        told += [f"logprob_weight {how.logprob_weight}", f"max_new_tokens {how.max_new_tokens}"]
+        return ", ".join(told)
 
     def reset(self, seed: int = 0) -> None:
         """Start a single episode."""

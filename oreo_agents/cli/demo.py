@@ -43,14 +43,14 @@ def run_demo(args: argparse.Namespace) -> None:
     from oreo_agents.experiments.run import require_done, run_plan
     from oreo_agents.report.plots import success_plot
     from oreo_agents.report.tables import success_table
-    from oreo_agents.terminal.suite_progress import print_stages
+    from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     start = time.monotonic()
     console = Console(stderr=True)
     suite, data = demo.choose_suite(args.env, args.games)
     suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch)
     output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
-    plan = Plan(suite, find_arenas(suite, data), progress=True)
+    plan = Plan(suite, find_arenas(suite, data), views=SHOWN)
     require_done(run_plan(plan, output, report=print_stages(console, output)))
     results = demo.title_results(plan, output)
     write_json(output / "results.json", results)

@@ -118,6 +118,7 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.models.checkpoint_files import identity
+    from oreo_agents.terminal.live import watch
 
     options = source_options(args.env, args.split, args.games)
     games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
@@ -133,7 +134,7 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
         label = f"{agent.name} {selection.title}"
         with _journal(args.output, label, {**known, **chooses, "options": {**options, **needed}}) as journal:
             result, _ = evaluate(
-                make_env, agent, games, label, args.seed, args.num_envs, journal=journal, partly=True
+                make_env, agent, games, label, args.seed, args.num_envs, watch, journal, partly=True
             )
         results.append({**result, **chooses, "split": args.split, "max_steps": args.max_steps})
         if args.output:

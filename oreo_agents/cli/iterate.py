@@ -45,7 +45,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.run import require_done, run_plan
     from oreo_agents.report.tables import success_table
-    from oreo_agents.terminal.suite_progress import print_stages
+    from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     console = Console(stderr=True)
     suite, data = demo.choose_suite(args.env, args.games)
@@ -59,7 +59,7 @@ def run_iterate(args: argparse.Namespace) -> None:
         rollouts=args.rollouts,
         max_steps=args.max_steps,
     )
-    plan = iterate.plan_rounds(suite, find_arenas(suite, data), progress=True)
+    plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN)
     iterate.claim_folder(args.output, plan)
     report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
     require_done(run_plan(plan, args.output, report=report))

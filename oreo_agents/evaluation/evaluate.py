@@ -16,7 +16,7 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.results import Result, failures, summarise
-from oreo_agents.rollout.loop import rollout
+from oreo_agents.rollout.loop import Watch, look_away, rollout
 from oreo_agents.rollout.schedule import assign_games
 from oreo_agents.trajectory import Trajectory
 
@@ -40,7 +40,8 @@ def play(
     games: Sequence[int],
     seed: int = 0,
     slots: int = 64,
-    progress: str = "",
+    watch: Watch = look_away,
+    name: str = "",
     journal: TrajectoryWriter | None = None,
 ) -> list[Trajectory]:
     """One episode on each of ``games``, in their order; each has ``metadata["seconds"]``, its share of wall time.
@@ -51,7 +52,8 @@ def play(
         games: indices; one that stands twice is played twice, with other randomness.
         seed: of environment and agent.
         slots: episodes at once.
-        progress: name of a live view; none if empty.
+        watch: shows how it goes.
+        name: under which name.
         journal: keeps finished episodes; those it has are not played again. Episodes that failed for reasons
             outside the policy are not kept, so that the next run tries them again.
     """
@@ -59,11 +61,7 @@ def play(
     kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
     waiting = [episode for episode in episodes if episode.seed not in kept]
     played = _timed(make_env, agent, waiting, slots)
-    if progress:
-        from oreo_agents.terminal.live import watch
-
-        played = watch(played, len(waiting), progress)
-    for trajectory in played:
+    for trajectory in watch(played, len(waiting), name):
         kept[trajectory.seed] = trajectory
         if journal is not None and not trajectory.metadata.get("failed"):
             journal.append(trajectory)
@@ -113,7 +111,7 @@ def evaluate(
     method: str,
     seed: int = 0,
     slots: int = 64,
-    progress: bool = True,
+    watch: Watch = look_away,
     journal: TrajectoryWriter | None = None,
     partly: bool = False,
 ) -> tuple[Result, list[Trajectory]]:
@@ -122,7 +120,7 @@ def evaluate(
     Raises:
         EngineError: episodes could not be played for reasons outside the policy; with ``partly`` only if all of them.
     """
-    trajectories = play(make_env, agent, games, seed, slots, method if progress else "", journal)
+    trajectories = play(make_env, agent, games, seed, slots, watch, method, journal)
     result = summarise(trajectories, method)
     if result["errors"] and not partly:
         raise EngineError(failures(result))

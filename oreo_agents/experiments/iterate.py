@@ -20,6 +20,7 @@ from oreo_agents.experiments.checks import check_suite
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import read_results
 from oreo_agents.experiments.stages import Event, Report, Stage
+from oreo_agents.experiments.steps import SILENT, Views
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
 
 START, ITERATED = "start", "iterated"
@@ -69,9 +70,9 @@ def iterate_suite(
     return made
 
 
-def plan_rounds(suite: Suite, arenas: Arenas, progress: bool = False) -> Plan:
+def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT) -> Plan:
     """The plan of such a suite: the start and every round are judged."""
-    return Plan(suite, arenas, (START, ITERATED), progress)
+    return Plan(suite, arenas, (START, ITERATED), views)
 
 
 def number_results(plan: Plan, output: Path) -> list[Result]:

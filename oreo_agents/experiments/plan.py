@@ -14,7 +14,7 @@ from oreo_agents.agents.selection import Select
 from oreo_agents.experiments import steps
 from oreo_agents.experiments.arenas import Arena, Arenas, draw_games
 from oreo_agents.experiments.stages import Stage
-from oreo_agents.experiments.steps import Fit, Plays, Trial
+from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
 from oreo_agents.experiments.verdicts import Verdict
 from oreo_agents.models.checkpoint_files import identity
@@ -29,14 +29,14 @@ class Plan:
         suite: what to do.
         arenas: its games.
         methods: only these rows of the table; none: all.
-        progress: let stages show how far they are; for one at a time.
+        views: let stages show how far they are; for one at a time.
     """
 
     def __init__(
-        self, suite: Suite, arenas: Arenas, methods: Sequence[str] = (), progress: bool = False
+        self, suite: Suite, arenas: Arenas, methods: Sequence[str] = (), views: Views = SILENT
     ) -> None:
         self.suite, self.arenas = suite, arenas
-        self.methods, self.progress = methods or tuple(suite.methods), progress
+        self.methods, self.views = methods or tuple(suite.methods), views
         self.model = MODELS.get(suite.model, suite.model)
         self.identity = self.model if self.model in FROM_SCRATCH else identity(self.model)
         self._made: dict[str, Stage] = {}
@@ -64,7 +64,7 @@ class Plan:
     def _demonstrated(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
         amount = self.suite.demonstrations
         plays = self._plays(episodes, amount.per_game, seed)
-        done = partial(steps.record_demonstrations, arena, plays, amount.epsilon, progress=self.progress)
+        done = partial(steps.record_demonstrations, arena, plays, amount.epsilon, views=self.views)
         return Stage(name, [arena.made_from, asdict(plays), amount.epsilon], done)
 
     def sft(self, seed: int) -> Stage:
@@ -73,7 +73,7 @@ class Plan:
         if self.suite.demonstrations.episodes == 0:
             return Stage(name, self.identity, partial(steps.adopt_model, self.model))
         fit = Fit("sft", known_as(self.suite.sft), seed)
-        done = partial(steps.imitate_expert, self.model, fit, progress=self.progress)
+        done = partial(steps.imitate_expert, self.model, fit, views=self.views)
         return Stage(name, [self.identity, asdict(fit)], done, self.demonstrations(seed))
 
     def rollouts(self, seed: int) -> Stage:
@@ -133,7 +133,7 @@ class Plan:
         if amount.games:
             train = draw_games(train, amount.games, plays.seed)
         done = partial(
-            steps.roll_out_policy, train, plays, amount.patience, amount.temperature, progress=self.progress
+            steps.roll_out_policy, train, plays, amount.patience, amount.temperature, views=self.views
         )
         inputs = [train.made_from, asdict(plays), amount.patience, amount.temperature, amount.games]
         self._made[name] = Stage(name, inputs, done, (policy,))
@@ -159,10 +159,10 @@ class Plan:
         if method.method == "sft-continued":
             fit = Fit("sft", {**self._imitated(), **options}, seed, episodes)
             shown = self.demonstrations(seed)
-            done = partial(steps.continue_imitation, fit, len(shown), progress=self.progress)
+            done = partial(steps.continue_imitation, fit, len(shown), views=self.views)
             return Stage(name, asdict(fit), done, (start, *data, *shown, *chosen))
         fit = Fit(method.method, options, seed, episodes)
-        done = partial(steps.train_method, fit, len(data), progress=self.progress)
+        done = partial(steps.train_method, fit, len(data), views=self.views)
         return Stage(name, asdict(fit), done, (start, *data, *chosen))
 
     def _imitated(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class Plan:
         name = f"seed-{seed}/judged/{test}/{method.name}-{how}"
         arena, trial = self.arenas.tests[test], self.trial(method.name, select, k, seed)
         if method.method in SCRIPTED:
-            done = partial(steps.judge_scripted, arena, trial, method.method, progress=self.progress)
+            done = partial(steps.judge_scripted, arena, trial, method.method, views=self.views)
             stage = Stage(name, [arena.made_from, asdict(trial), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
@@ -227,7 +227,7 @@ class Plan:
     ) -> Stage:
         """An agent on a set of games, with another agent's critic where one is lent."""
         needs = (agent,) if critic is None else (agent, critic)
-        done = partial(steps.judge_agent, arena, trial, progress=self.progress)
+        done = partial(steps.judge_agent, arena, trial, views=self.views)
         return Stage(name, [arena.made_from, asdict(trial)], done, needs)
 
     def trial(self, label: str, select: Select, k: int, seed: int) -> Trial:

@@ -7,11 +7,11 @@ interrupted and continued give the agent that they would have given.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oreo_envs.files import write_json
 
@@ -23,10 +23,14 @@ from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise
 from oreo_agents.experiments.arenas import Arena
+from oreo_agents.rollout.loop import Watch, look_away
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.training.options import known_as
 from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
 
 COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
 
@@ -75,13 +79,26 @@ class Trial:
     logprob_weight: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What shows how long work goes on. Stages may run in other processes, so these are functions of modules."""
+
+    watch: Watch = look_away
+    """Of episodes that are played."""
+    follow_training: Callable[[str], TrainerCallback] | None = None
+    """Makes transformers' callback for a training, from the method's name."""
+
+
+SILENT = Views()
+
+
 def record_demonstrations(
-    arena: Arena, plays: Plays, epsilon: float, path: Path, *, progress: bool = False
+    arena: Arena, plays: Plays, epsilon: float, path: Path, *, views: Views = SILENT
 ) -> None:
     """The expert's episodes."""
     expert = load_agent("expert", env_id=arena.env_id, epsilon=epsilon)
     options = plays.options(len(arena.indices))
-    record(expert, path, arena.env_id, progress=progress, **options, **arena.options)
+    record(expert, path, arena.env_id, watch=views.watch, **options, **arena.options)
 
 
 def adopt_model(model: str, path: Path) -> None:
@@ -92,13 +109,13 @@ def adopt_model(model: str, path: Path) -> None:
     save_agent(path, policy, tokenizer, load_critic(model, policy), method="none")
 
 
-def imitate_expert(model: str, fit: Fit, path: Path, *data: Path, progress: bool = False) -> None:
+def imitate_expert(model: str, fit: Fit, path: Path, *data: Path, views: Views = SILENT) -> None:
     """The start of all methods: a model that imitates the expert."""
-    _train(fit, path, model, data, fit.options, progress)
+    _train(fit, path, model, data, fit.options, views)
 
 
 def continue_imitation(
-    fit: Fit, shown: int, path: Path, start: Path, rollouts: Path, *needs: Path, progress: bool = False
+    fit: Fit, shown: int, path: Path, start: Path, rollouts: Path, *needs: Path, views: Views = SILENT
 ) -> None:
     """As many more optimizer steps on the demonstrations as another method makes on the rollouts.
 
@@ -109,19 +126,17 @@ def continue_imitation(
         start: it starts from this agent.
         rollouts: the other method learns from these.
         needs: see ``shown``.
-        progress: show it.
+        views: show how it goes.
     """
     demonstrations, choice = needs[:shown], next(iter(needs[shown:]), None)
     options = {**fit.options, **_read_choice(choice)}
     episodes = len(load_trajectories(rollouts))
     updates = count_updates(options, min(episodes, fit.episodes or episodes))
     whole = replace(fit, episodes=None)
-    _train(whole, path, start, demonstrations, {**options, "max_steps": updates}, progress)
+    _train(whole, path, start, demonstrations, {**options, "max_steps": updates}, views)
 
 
-def train_method(
-    fit: Fit, rounds: int, path: Path, start: Path, *needs: Path, progress: bool = False
-) -> None:
+def train_method(fit: Fit, rounds: int, path: Path, start: Path, *needs: Path, views: Views = SILENT) -> None:
     """A method on rollouts, with the options that a sweep has chosen if there was one.
 
     Args:
@@ -130,10 +145,10 @@ def train_method(
         path: of the new agent.
         start: it starts from this agent.
         needs: see ``rounds``.
-        progress: show it.
+        views: show how it goes.
     """
     rollouts, choice = needs[:rounds], next(iter(needs[rounds:]), None)
-    _train(fit, path, start, rollouts, {**fit.options, **_read_choice(choice)}, progress)
+    _train(fit, path, start, rollouts, {**fit.options, **_read_choice(choice)}, views)
 
 
 def roll_out_policy(
@@ -144,7 +159,7 @@ def roll_out_policy(
     path: Path,
     policy: Path,
     *,
-    progress: bool = False,
+    views: Views = SILENT,
 ) -> None:
     """A policy's own sampled episodes, on training games."""
     from oreo_agents.agents.oreo import OreoAgent
@@ -153,24 +168,24 @@ def roll_out_policy(
         policy, select="sample", temperature=temperature, max_new_tokens=plays.max_new_tokens, name="policy"
     )
     options = {**plays.options(len(arena.indices)), "slots": plays.slots, "patience": patience}
-    record(agent, path, arena.env_id, progress=progress, **options, **arena.options)
+    record(agent, path, arena.env_id, watch=views.watch, **options, **arena.options)
 
 
 def judge_agent(
-    arena: Arena, trial: Trial, path: Path, agent: Path, critic: Path | None = None, *, progress: bool = False
+    arena: Arena, trial: Trial, path: Path, agent: Path, critic: Path | None = None, *, views: Views = SILENT
 ) -> None:
     """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
     branches = trial.select == "lookahead"
     options = {**arena.options, "branches": branches}
-    _judge(arena, trial, path, _load_agent(trial, agent, critic), options, progress)
+    _judge(arena, trial, path, _load_agent(trial, agent, critic), options, views)
 
 
-def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, progress: bool = False) -> None:
+def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, views: Views = SILENT) -> None:
     """A scripted player's success on a set of games."""
     from oreo_agents.agents.scripted import ScriptedAgent
 
     agent = ScriptedAgent(name, arena.env_id)
-    _judge(arena, trial, path, agent, {**arena.options, **options_for(agent)}, progress)
+    _judge(arena, trial, path, agent, {**arena.options, **options_for(agent)}, views)
 
 
 def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:
@@ -208,12 +223,13 @@ def _train(
     start: str | Path,
     data: Sequence[Path],
     options: Mapping[str, Any],
-    progress: bool,
+    views: Views,
 ) -> None:
     from oreo_agents.training.train import train
 
     episodes = read_episodes(data)[: fit.episodes]
-    train(fit.method, episodes, start, path, progress=progress, **{"seed": fit.seed, **options})
+    callbacks = [views.follow_training(fit.method)] if views.follow_training else []
+    train(fit.method, episodes, start, path, callbacks=callbacks, **{"seed": fit.seed, **options})
 
 
 def read_episodes(data: Sequence[Path]) -> list[Trajectory]:
@@ -243,7 +259,7 @@ def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Any:
 
 
 def _judge(
-    arena: Arena, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any], progress: bool
+    arena: Arena, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any], views: Views
 ) -> None:
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
@@ -251,7 +267,7 @@ def _judge(
     make_env = environments(arena.env_id, max(trial.step_limits), **options)
     with TrajectoryWriter(path / "episodes", dialect=arena.dialect) as journal:
         _, episodes = evaluate(
-            make_env, agent, arena.indices, trial.label, trial.seed, trial.slots, progress, journal
+            make_env, agent, arena.indices, trial.label, trial.seed, trial.slots, views.watch, journal
         )
     beliefs = Beliefs()
     for episode in episodes:

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
@@ -17,19 +17,16 @@ from oreo_agents.agents.agent import Agent, Assignment
 from oreo_agents.dataset.meta import meta_so_far
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import DatasetError
-from oreo_agents.rollout.record import _description
-
-if TYPE_CHECKING:
-    pass
 
 
-class _Seeds:
+class SeedSource:
     """Draws a seed where none was given; the draws follow from the last given one."""
 
     def __init__(self) -> None:
         self._generator = np.random.default_rng()
 
     def next(self, seed: int | None) -> int:
+        """The seed that was given, or one that is drawn."""
         if seed is not None:
             self._generator = np.random.default_rng(seed)
             return seed
@@ -45,9 +42,10 @@ class _Seeds:
         return [self.next(one) for one in seed]
 
 
-def _writer(
+def open_writer(
     env: Any, path: str | os.PathLike[str], author: str | None, licence: str | None
 ) -> TrajectoryWriter:
+    """A writer of episodes in ``env``; see :class:`~oreo_agents.dataset.TrajectoryWriter` for the errors."""
     return TrajectoryWriter(path, env_spec=spec_for(path, env), author=author, licence=licence)
 
 
@@ -86,11 +84,12 @@ def dialect_of(env: Any) -> str | None:
     return getattr(env, "wording", None)
 
 
-def _env_id(env: Any) -> str:
+def name_environment(env: Any) -> str:
+    """Its id, or its class where it has none."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
-def _lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:
+def list_lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:
     """What of a plan is still to be played: many at once do not end in order, so an interruption leaves gaps."""
     from oreo_agents.dataset import load_trajectories
 
@@ -106,7 +105,7 @@ def _lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -
     return lacking[::-1]
 
 
-def _introduced(agent: Agent, path: Path) -> dict[str, str]:
+def introduce_player(agent: Agent, path: Path) -> dict[str, str]:
     """What a dataset notes of a model that plays for it: its name does not tell it from others of that name.
 
     Raises:
@@ -117,7 +116,7 @@ def _introduced(agent: Agent, path: Path) -> dict[str, str]:
 
     if not isinstance(agent, OreoAgent):
         return {}
-    role, who = f"player {agent.name}", _description(agent)
+    role, who = f"player {agent.name}", agent.describe()
     known = meta_so_far(path).metadata.get(role, who)
     if known != who:
         raise DatasetError(
@@ -127,7 +126,7 @@ def _introduced(agent: Agent, path: Path) -> dict[str, str]:
     return {role: who}
 
 
-def _part(path: Path, shard: tuple[int, int]) -> Path:
+def place_shard(path: Path, shard: tuple[int, int]) -> Path:
     """Where a shard is recorded; DatasetError where readers of ``path`` would not see all that is there then."""
     index, count = shard
     if count > 1 and (path / "meta.json").exists():

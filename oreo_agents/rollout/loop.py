@@ -15,6 +15,14 @@ from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.rollout.episode import EpisodeBuilder
 from oreo_agents.trajectory import Trajectory
 
+Watch = Callable[[Iterable[Trajectory], int, str], Iterable[Trajectory]]
+"""Passes episodes on as they end, of which there will be so many, and shows how it goes under some name."""
+
+
+def look_away(played: Iterable[Trajectory], total: int, name: str) -> Iterable[Trajectory]:
+    """Show nothing."""
+    return played
+
 
 class _Running:
     """One slot's episode while it lasts."""

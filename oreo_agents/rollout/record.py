@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 from oreo_envs.catalog import DEFAULT_ID
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import printable
-from oreo_agents.rollout.destination import _introduced, _lacking, _part, dialect_of, spec_for
+from oreo_agents.rollout.destination import dialect_of, introduce_player, list_lacking, place_shard, spec_for
+from oreo_agents.rollout.loop import Watch, look_away, rollout
 from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule
 from oreo_agents.trajectory import Trajectory
-
-if TYPE_CHECKING:
-    from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.writer import TrajectoryWriter
 
 AT_ONCE = 64
 """Episodes that a model plays at once."""
@@ -51,19 +48,10 @@ class Recording:
         """Won episodes of those played now."""
         return self.successes / self.episodes if self.episodes else 0.0
 
-    @property
-    def speed(self) -> float:
-        """Episodes per second."""
-        return self.episodes / max(self.seconds, 1e-9)
-
-    def notes(self) -> str:
-        """Success rate and speed."""
-        return f"{self.success_rate:.1%} won  {self.speed:.1f} episodes/s"
-
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
-            f"({self.speed:.0f}/s), {self.success_rate:.1%} won, "
+            f"({self.episodes / max(self.seconds, 1e-9):.0f}/s), {self.success_rate:.1%} won, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
             + (f"; {self.failed} could not be played: {printable(self.reason)}" if self.failed else "")
         )
@@ -88,7 +76,7 @@ def record(
     schedule: Schedule = EVERY_GAME_ONCE,
     slots: int | None = None,
     max_steps: int = 50,
-    progress: bool = True,
+    watch: Watch = look_away,
     author: str | None = None,
     licence: str | None = None,
     **options: Any,
@@ -107,7 +95,7 @@ def record(
         slots: episodes at once. By default a model, whose actions have token ids, plays 64; others play one after the
             other, and are recorded in the order of the schedule.
         max_steps: step limit of an episode.
-        progress: show a progress bar with success rate and episodes per second.
+        watch: shows how it goes, such as :func:`oreo_agents.terminal.live.watch`.
         author: stored in the dataset.
         licence: stored in the dataset.
         options: of the environment, as for :func:`oreo_agents.environments.environments`: ``split``, ``games``,
@@ -120,29 +108,26 @@ def record(
         DataNotFoundError: there are no such games.
         GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
-    from oreo_agents.dataset.writer import TrajectoryWriter
-    from oreo_agents.rollout.loop import rollout
-
     if max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
     make_env = environments(env_id, max_steps, **{**options, **options_for(agent)})
     env = make_env()
     plan = schedule.assign(games_of(env).names)
-    recording = Recording(_part(Path(path), schedule.shard))
-    _require_commands(agent, env, _opened(env, plan))
+    recording = Recording(place_shard(Path(path), schedule.shard))
+    _require_commands(agent, env, _open_first(env, plan))
     description: dict[str, Any] = {
         "env_spec": spec_for(recording.path, env),
         "author": author,
         "licence": licence,
     }
-    description |= {"metadata": _introduced(agent, recording.path), "dialect": dialect_of(env.unwrapped)}
+    description |= {"metadata": introduce_player(agent, recording.path), "dialect": dialect_of(env.unwrapped)}
     slots = slots or (1 if agent.tokenizer_fingerprint is None else AT_ONCE)
     with TrajectoryWriter(recording.path, **description) as writer:
-        waiting = _lacking(plan, writer, agent.name)
+        waiting = list_lacking(plan, writer, agent.name)
         recording.already_there = len(plan) - len(waiting)
         played = rollout(lambda: _OneWording(make_env(), writer), waiting, agent, slots)
         start = time.perf_counter()
-        for _, trajectory in zip(_shown(waiting, recording, progress), played, strict=True):
+        for trajectory in watch(played, len(waiting), "recording"):
             if trajectory.metadata.get("failed"):  # no word on the policy; the next run tries it again
                 recording.fail(trajectory.metadata["ended"])
                 continue
@@ -168,22 +153,7 @@ class _OneWording(gym.Wrapper):
         return opening
 
 
-def _description(agent: OreoAgent) -> str:
-    """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""
-    from oreo_agents.inference.endpoint import Endpoint
-
-    served = isinstance(agent.policy, Endpoint)
-    models: list[Any] = [None if served else agent.policy, agent.critic if agent.selection.searches else None]
-    digest = hashlib.sha256()
-    for model in filter(None, models):
-        for weights in model.parameters():
-            digest.update(weights.detach().cpu().float().contiguous().numpy())
-    told = [f"weights {digest.hexdigest()[:16]}", *([f"model {agent.policy.model}"] if served else [])]
-    options = ("select", "k", "temperature", "logprob_weight", "max_new_tokens")
-    return ", ".join([*told, *(f"{option} {getattr(agent.selection, option)}" for option in options)])
-
-
-def _opened(env: gym.Env, plan: Sequence[Assignment]) -> dict[str, Any]:
+def _open_first(env: gym.Env, plan: Sequence[Assignment]) -> dict[str, Any]:
     """The info of the first game of a plan whose file is sound; GameFileError where none is."""
     broken = GameFileError()
     for episode in plan:
@@ -199,12 +169,3 @@ def _require_commands(agent: Agent, env: gym.Env, info: Mapping[str, Any]) -> No
         raise ConfigurationError(
             f"random and epsilon choose among admissible commands; {type(env.unwrapped).__name__} lists none"
         )
-
-
-def _shown(waiting: Sequence[Assignment], recording: Recording, progress: bool) -> Iterable[Assignment]:
-    """The episodes to play, while a progress bar shows what ``recording`` says."""
-    if not progress:
-        return waiting
-    from oreo_agents.terminal.progress import track
-
-    return track(waiting, len(waiting), "recording", recording.notes)

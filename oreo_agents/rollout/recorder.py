@@ -12,7 +12,7 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
-from oreo_agents.rollout.destination import _env_id, _Seeds, _writer, dialect_of
+from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
 from oreo_agents.rollout.episode import EpisodeBuilder
 from oreo_agents.rollout.vector_recorder import RecordVectorTrajectories
 
@@ -60,9 +60,9 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, **{"path": str(path), **described})  # type: ignore[arg-type]
         super().__init__(env)
         self.agent, self.tokenizer = agent, tokenizer
-        self.writer = _writer(env, path, author, licence)
-        self._env_id = _env_id(env)
-        self._seeds = _Seeds()
+        self.writer = open_writer(env, path, author, licence)
+        self._env_id = name_environment(env)
+        self._seeds = SeedSource()
         self._episode: EpisodeBuilder | None = None
 
     def reset(

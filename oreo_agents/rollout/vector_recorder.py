@@ -11,7 +11,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from oreo_envs.catalog import describe
 
-from oreo_agents.rollout.destination import _env_id, _Seeds, _writer, dialect_of
+from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
 from oreo_agents.rollout.episode import EpisodeBuilder
 
 
@@ -35,9 +35,9 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, **{"path": str(path), **described})  # type: ignore[arg-type]
         super().__init__(env)
         self.agent, self.tokenizer = agent, tokenizer
-        self.writer = _writer(env, path, author, licence)
-        self._env_id = _env_id(env)
-        self._seeds = _Seeds()
+        self.writer = open_writer(env, path, author, licence)
+        self._env_id = name_environment(env)
+        self._seeds = SeedSource()
         self._mode = AutoresetMode((env.metadata or {}).get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._wording: str | None = None
         self._episodes: list[EpisodeBuilder | None] = [None] * env.num_envs

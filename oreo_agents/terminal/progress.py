@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -17,8 +16,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
-
-T = TypeVar("T")
 
 
 class _Notes(ProgressColumn):
@@ -54,12 +51,3 @@ def progress_bar(below: Callable[[], Iterable[RenderableType]] = tuple) -> Progr
         _Notes(),
     )
     return _Bar(*columns, below=below, console=console, disable=not console.is_terminal)
-
-
-def track(items: Iterable[T], total: int, name: str, notes: Callable[[], str]) -> Iterator[T]:
-    """Yield ``items`` under a progress bar; ``notes()`` gives the text at its end."""
-    with progress_bar() as bar:
-        task = bar.add_task(name, total=total)
-        for item in items:
-            yield item
-            bar.update(task, advance=1, notes=notes())

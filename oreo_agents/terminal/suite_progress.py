@@ -12,9 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from oreo_agents.experiments.stages import Event, Report, Stage
+from oreo_agents.experiments.steps import Views
 from oreo_agents.experiments.verdicts import Verdict, read_verdict
+from oreo_agents.terminal.live import watch
+from oreo_agents.terminal.training_progress import TrainingProgress
 
-SHOWN = 3
+SHOWN = Views(watch, TrainingProgress)
+"""Bars for all that takes long."""
+
+AT_WORK = 3
 """Running stages that fit below the table."""
 
 
@@ -80,7 +86,7 @@ class SuiteScreen:
         for label in dict.fromkeys(label for label, _ in self.rates):
             table.add_row(Text(label), *(self._cell(label, test) for test in self.tests))
         now = time.monotonic()
-        working = [f"{name}  {now - begun:.0f} s" for name, begun in list(self.running.items())[:SHOWN]]
+        working = [f"{name}  {now - begun:.0f} s" for name, begun in list(self.running.items())[:AT_WORK]]
         return Group(table, *(Text(line, style="dim") for line in working))
 
     def _take(self, verdict: Verdict) -> float:

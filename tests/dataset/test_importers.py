@@ -1,8 +1,8 @@
 import gzip
 import json
-from pathlib import Path
 
 import pytest
+import shared_data
 
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
@@ -18,7 +18,7 @@ from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld"
+DATA = shared_data.ALFWORLD
 with_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no collected episodes in {DATA}")
 
 ETO = {

@@ -1,10 +1,10 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import shared_data
 from oreo_envs.alfworld.sources import GameFiles, find_games
 
-REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "alfworld"
+REAL_DATA = shared_data.ALFWORLD
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -232,7 +232,7 @@ def test_peft_reads_the_critic_too(agent_folder, chat):
 
 def test_training_goes_on_from_a_saved_lora_critic(agent_folder, tmp_path):
     _, folder = agent_folder
-    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "progress": False, "learning_rate": 1e-3}
+    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "learning_rate": 1e-3}
     trainer = train("oreo", EPISODES, folder, tmp_path / "next", lora=2, critic="lora", **options)
     policy, _ = load_policy(tmp_path / "next")
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -321,7 +321,7 @@ def test_the_card_counts_parameters(agent_folder, adapted):
 
 def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path):
     """By playing, with its adapters."""
-    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "progress": False, "learning_rate": 1e-2}
+    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "learning_rate": 1e-2}
     decided = []
 
     def play(agent):

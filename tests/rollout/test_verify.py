@@ -1,8 +1,8 @@
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import shared_data
 
 from oreo_agents.agents.load import load_agent
 from oreo_agents.cli import main
@@ -12,13 +12,13 @@ from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.rollout.verify import verify_episodes
 
-SEEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "valid_seen.tar.xz"
+SEEN = shared_data.ALFWORLD / "valid_seen.tar.xz"
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     path = tmp_path_factory.mktemp("verify") / "d"
-    options = {"split": "generated", "progress": False}
+    options = {"split": "generated"}
     record(load_agent("expert", epsilon=0.3), path, schedule=Schedule(limit=6), **options)
     record(load_agent("random"), path, schedule=Schedule(limit=2), max_steps=30, **options)
     return path
@@ -171,5 +171,5 @@ def test_an_environment_that_nobody_registered_is_named(tmp_path, episode, capsy
 @pytest.mark.skipif(not SEEN.is_file(), reason=f"no real games in {SEEN}")
 def test_recordings_of_real_games_happen_again(tmp_path):
     agent = load_agent("shortest", epsilon=0.2)
-    record(agent, tmp_path / "d", schedule=Schedule(limit=12), games=SEEN, progress=False)
+    record(agent, tmp_path / "d", schedule=Schedule(limit=12), games=SEEN)
     assert verify_command(tmp_path / "d") == 0

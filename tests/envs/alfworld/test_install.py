@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import shared_data
 from oreo_envs.alfworld import download
 from oreo_envs.alfworld.download import Release, fetch_file
 from oreo_envs.alfworld.generator.games import Recipe
@@ -24,7 +25,7 @@ from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
 from oreo_agents.cli.installation import check_installation
 from oreo_agents.errors import ConfigurationError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "alfworld"
+SHARED = shared_data.ALFWORLD
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,12 @@ from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.load import load_agent
-from oreo_agents import collect
-from oreo_agents.agents import Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 from oreo_agents.cli import main
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.rollout import record as collect
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.trajectory import Action
@@ -28,7 +27,7 @@ def run(path, agent="expert", env_id="OREO-ALFWorld", epsilon=0.0, **options):
     """Record ``agent``, a scripted one where it is a name; options of the schedule are known by their names."""
     if isinstance(agent, str):
         agent = load_agent(agent, env_id=env_id, epsilon=epsilon)
-    options = {"split": "generated", "limit": 12, "progress": False, **options}
+    options = {"split": "generated", "limit": 12, **options}
     when = {name: options.pop(name) for name in Schedule.__dataclass_fields__ if name in options}
     return record(agent, path, env_id, schedule=Schedule(**when), **options)
 
@@ -98,9 +97,7 @@ def test_an_interrupted_episode_is_played_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_damaged_game_stops_nobody(tmp_path, slots):
     games = _some_games(tmp_path)
-    recorded = partial(
-        record, ScriptedAgent("expert"), tmp_path / "d", games=games, slots=slots, max_steps=5, progress=False
-    )
+    recorded = partial(record, ScriptedAgent("expert"), tmp_path / "d", games=games, slots=slots, max_steps=5)
     files = sorted(games.rglob("game.tw-pddl"))
     for damaged in files[1:]:  # whatever the order, some come before the sound one
         damaged.write_text("{")
@@ -201,7 +198,7 @@ def test_a_split_that_nobody_asked_for_is_kept(tmp_path, monkeypatch, capsys):
     """Which one that is depends on the data that is found."""
 
     def recorded(limit=None, name="d", **options):
-        options = {"schedule": Schedule(limit=limit), "progress": False, **options}
+        options = {"schedule": Schedule(limit=limit), **options}
         return record(ScriptedAgent("expert"), tmp_path / name, **options)
 
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "nowhere"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+import shared_data
 from oreo_envs.alfworld.experts.belief import Belief, parse_task
 from oreo_envs.alfworld.experts.planner import shortest_plan
 from oreo_envs.alfworld.experts.searching import SearchingExpert
@@ -18,7 +19,7 @@ from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe
 from oreo_envs.alfworld.world import World
 from varied_games import VariedGames
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "alfworld"
+SHARED = shared_data.ALFWORLD
 real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real games are not here")
 
 

@@ -1,15 +1,15 @@
 import gzip
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import shared_data
 from oreo_envs.errors import DataNotFoundError, OreoError, ProblemFileError
 from oreo_envs.math import extract_answer, grade
 from oreo_envs.math.problems.datasets import load_gsm8k, load_math
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = shared_data.DATA
 needs_data = pytest.mark.skipif(
     not (DATA / "gsm8k").is_dir(), reason="needs GSM8K and MATH in ../shared/data beside the repository"
 )

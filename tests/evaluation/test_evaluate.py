@@ -46,7 +46,7 @@ def test_play_keeps_the_order_of_the_games(slots):
 
 def test_evaluate_counts_what_happened():
     """A visitor of desks 1 and 2 wins two rooms of three: at once, in two steps, never (four steps)."""
-    result, episodes = evaluate(rooms, Visitor((1, 2)), list(range(6)), "visits", slots=2, progress=False)
+    result, episodes = evaluate(rooms, Visitor((1, 2)), list(range(6)), "visits", slots=2)
     assert [len(episode) for episode in episodes] == [1, 2, 4, 1, 2, 4]
     assert result["won"] == [True, True, False, True, True, False]
     assert (result["method"], result["n"], result["successes"]) == ("visits", 6, 4)
@@ -116,7 +116,7 @@ def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_th
     with pytest.raises(
         EngineError, match=r"1 of 3 games could not be played, the first of them .*trial_g000001: "
     ):
-        evaluate(make_env, ScriptedAgent("expert"), range(3), "expert", progress=False)
+        evaluate(make_env, ScriptedAgent("expert"), range(3), "expert")
     command = f"eval --agent expert --games {tmp_path / 'games'} -o {tmp_path / 'r.json'}"
     assert main(command.split()) == 0
     name = f"{damaged.parent.parent.name}/{damaged.parent.name}"
@@ -145,9 +145,9 @@ def test_finished_episodes_are_kept_and_not_played_again(tmp_path):
             ]
 
     games = list(range(8))
-    whole, _ = evaluate(rooms, Visitor(), games, "visits", slots=2, progress=False)
+    whole, _ = evaluate(rooms, Visitor(), games, "visits", slots=2)
     with TrajectoryWriter(tmp_path / "episodes") as journal, pytest.raises(KeyboardInterrupt):
-        evaluate(rooms, Dying(), games, "visits", slots=2, progress=False, journal=journal)
+        evaluate(rooms, Dying(), games, "visits", slots=2, journal=journal)
     diary = []
     with TrajectoryWriter(tmp_path / "episodes") as journal:
         before = len(journal)
@@ -157,7 +157,6 @@ def test_finished_episodes_are_kept_and_not_played_again(tmp_path):
             games,
             "visits",
             slots=2,
-            progress=False,
             journal=journal,
         )
     assert 0 < before < 7 and len(diary) == 8 - before and 1 in diary

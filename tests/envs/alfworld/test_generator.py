@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+import shared_data
 from oreo_envs.alfworld.game import TASK_TYPES, Game
 from oreo_envs.alfworld.game_file import parse_game
 from oreo_envs.alfworld.generator.draw import SENTENCES, hosted_task_types
@@ -22,7 +23,7 @@ from oreo_envs.alfworld.generator.rooms import ROOM_KINDS, load_rooms
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
 
-TRAIN = Path(__file__).parents[3] / "shared" / "data" / "alfworld" / "train.tar.xz"
+TRAIN = shared_data.ALFWORLD / "train.tar.xz"
 SPLITS = ("generated", "generated_unseen")
 
 
