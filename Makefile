@@ -35,6 +35,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(STAMP)
 	@printf 'not made: %s\n' $(filter-out $(addprefix bench-,$(MADE)),$(ALL)) "alfworld-paper gsm8k math500 (they want a GPU)"

@@ -50,7 +50,7 @@ def run_data(args: argparse.Namespace) -> None:
 
 def run_data_generate(args: argparse.Namespace) -> None:
     """Write new games."""
-    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.install import write_games
 
     with show_progress("generating") as progress:
         folder = write_games(

@@ -133,7 +133,7 @@ def test_where_the_games_of_a_split_lie_below_a_data_folder():
 
 def test_rooms_of_alfworlds_games(tmp_path):
     from oreo_envs.alfworld.games import room_of
-    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.install import write_games
     from oreo_envs.alfworld.sources import GameFiles
 
     write_games(tmp_path / "train", 24)

@@ -9,7 +9,7 @@ import time
 import gymnasium as gym
 import pytest
 from learning import ToyRoom, Visitor, episode
-from oreo_envs.alfworld.generator.write import write_games
+from oreo_envs.alfworld.install import write_games
 
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.scripted import ScriptedAgent

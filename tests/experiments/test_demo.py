@@ -182,7 +182,7 @@ def test_generated_arenas_share_no_room():
 
 
 def test_a_single_set_of_games_is_split_by_room(tmp_path):
-    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.install import write_games
 
     write_games(tmp_path / "games", count=30)
     arenas = find_demo("OREO-ALFWorld", str(tmp_path / "games"))
@@ -192,7 +192,7 @@ def test_a_single_set_of_games_is_split_by_room(tmp_path):
 
 
 def test_alfworlds_own_splits_are_used_where_they_are(tmp_path):
-    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.install import write_games
 
     for split, count in (("train", 6), ("valid_seen", 4)):
         write_games(tmp_path / split, count=count, seed=count)
@@ -203,7 +203,7 @@ def test_alfworlds_own_splits_are_used_where_they_are(tmp_path):
 
 
 def test_games_in_one_room_cannot_be_split(tmp_path):
-    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.install import write_games
 
     write_games(tmp_path / "games", count=30)
     keep = sorted((tmp_path / "games").rglob("game.tw-pddl"))[0]
@@ -251,7 +251,7 @@ def test_problems_to_judge_on_are_not_those_to_learn_from():
 
 
 def test_other_problems_and_other_games_are_other_work(tmp_path):
-    from oreo_envs.alfworld.generator.write import write_games
+    from oreo_envs.alfworld.install import write_games
 
     def work(*choice):
         arenas = find_demo(*choice)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from oreo_envs.alfworld.games import Games
-from oreo_envs.alfworld.generator.rooms import SPLITS, load_rooms
 from oreo_envs.alfworld.places import ALFWORLD_SPLITS, choose_split, data_root, find_split
+from oreo_envs.alfworld.rooms import SPLITS, load_rooms
 from oreo_envs.alfworld.sources import GameFiles, find_games
 from oreo_envs.catalog import Division, Supply
 from oreo_envs.errors import ConfigurationError, DataNotFoundError

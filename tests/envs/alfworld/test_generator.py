@@ -19,7 +19,7 @@ from oreo_envs.alfworld.game import TASK_TYPES, Game
 from oreo_envs.alfworld.game_file import parse_game
 from oreo_envs.alfworld.generator.draw import SENTENCES, hosted_task_types
 from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe, generate_game
-from oreo_envs.alfworld.generator.rooms import ROOM_KINDS, load_rooms
+from oreo_envs.alfworld.rooms import ROOM_KINDS, load_rooms
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
 

@@ -16,8 +16,7 @@ import shared_data
 from oreo_envs.alfworld import download
 from oreo_envs.alfworld.download import Release, fetch_file
 from oreo_envs.alfworld.generator.games import Recipe
-from oreo_envs.alfworld.generator.write import write_games
-from oreo_envs.alfworld.install import MARKER, download_games, unpack_games
+from oreo_envs.alfworld.install import MARKER, download_games, unpack_games, write_games
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from oreo_envs.alfworld.generator.rooms import APPLIANCES
+from oreo_envs.alfworld.rooms import APPLIANCES
 from oreo_envs.alfworld.text import NOTHING_HAPPENS, Wording, split_command
 
 

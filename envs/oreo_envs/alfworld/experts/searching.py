@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Literal
 
 from oreo_envs.alfworld.experts.belief import Belief, Task, kind_of, number_of, parse_task
-from oreo_envs.alfworld.generator.rooms import load_statistics
+from oreo_envs.alfworld.rooms import load_statistics
 from oreo_envs.alfworld.text import placing
 
 Order = Literal["likely", "listed"]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from oreo_envs.alfworld.experts.planner import TREATMENTS
 from oreo_envs.alfworld.game import TASK_TYPES
-from oreo_envs.alfworld.generator.rooms import APPLIANCES, SPLITS, Fixture, Room, load_rooms, load_statistics
+from oreo_envs.alfworld.rooms import APPLIANCES, SPLITS, Fixture, Room, load_rooms, load_statistics
 
 Difficulty = Literal["easy", "normal", "hard"]
 

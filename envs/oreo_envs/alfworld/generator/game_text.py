@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from oreo_envs.alfworld.generator.draw import Draft, DraftGoal
-from oreo_envs.alfworld.generator.rooms import Room, load_statistics, read_asset
+from oreo_envs.alfworld.rooms import Room, load_statistics, read_asset
 
 
 def _pddl(id: str) -> str:

@@ -24,7 +24,7 @@ from oreo_envs.alfworld.game_file import parse_game
 from oreo_envs.alfworld.games import CACHED_GAMES
 from oreo_envs.alfworld.generator.draw import Difficulty, Draft, draw_game, hosted_task_types, weigh_goals
 from oreo_envs.alfworld.generator.game_text import format_game
-from oreo_envs.alfworld.generator.rooms import ROOM_KINDS, SPLITS
+from oreo_envs.alfworld.rooms import ROOM_KINDS, SPLITS
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
 
