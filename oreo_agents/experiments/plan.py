@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 from oreo_agents.agents.selection import Select
 from oreo_agents.experiments import steps
@@ -212,7 +212,7 @@ class Plan:
         if search.methods is not None and method.name not in search.methods:
             return
         if self._critic(method) or search.critic_from:
-            yield from ((select, k) for select in search.selects for k in search.ks if k > 1)
+            yield from ((cast(Select, name), k) for name in search.selects for k in search.ks if k > 1)
 
     def _critic(self, method: Method) -> bool:
         """Whether it has a critic of its own."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from oreo_envs.catalog import DEFAULT_ID
 
-from oreo_agents.agents.selection import Select
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training import options as training_options
 from oreo_agents.training.methods import METHODS
@@ -70,7 +69,7 @@ class Search:
 
     ks: tuple[int, ...] = (1, 3, 5, 8)
     """Candidates a decision; 1 is the policy alone."""
-    selects: tuple[Select, ...] = ("best_of_k",)
+    selects: tuple[str, ...] = ("best_of_k",)
     """Ways to choose among them, as :class:`oreo_agents.OreoAgent` has them."""
     temperature: float = 0.6
     logprob_weight: float = 0.03
