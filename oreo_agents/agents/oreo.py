@@ -93,7 +93,7 @@ class OreoAgent:
         max_new_tokens: int = 32,
         name: str = "oreo",
     ) -> None:
-        self.selection = Selection(select, k, temperature, logprob_weight, max_new_tokens)
+        self.selection = Selection(select, k, max_new_tokens, temperature, logprob_weight)
         if self.selection.needs_critic and critic is None:
             raise ConfigurationError(
                 f"{select} needs a critic; this agent has none (train one with --method oreo)"

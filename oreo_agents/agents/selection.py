@@ -34,9 +34,9 @@ class Selection:
 
     select: Select = "greedy"
     k: int = 5
+    max_new_tokens: int = 32
     temperature: float = 1.0
     logprob_weight: float = 0.0
-    max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
         if self.select not in SELECTS:

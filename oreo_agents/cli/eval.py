@@ -149,7 +149,7 @@ def _selections(args: argparse.Namespace) -> Iterator[Selection]:
     """Every ``--select`` with every ``--k`` that makes a difference to it."""
     length = args.max_new_tokens or describe(args.env).max_new_tokens
     for select in args.select or ["best_of_k" if args.k else "greedy"]:
-        one = Selection(select, 1, args.temperature, args.logprob_weight, length)
+        one = Selection(select, 1, length, args.temperature, args.logprob_weight)
         yield from (replace(one, k=k) for k in args.k or [5]) if one.searches else [one]
 
 

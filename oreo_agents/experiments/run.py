@@ -70,9 +70,9 @@ def read_results(plan: Plan, output: Path) -> list[Result]:
 
 def require_done(found: Result) -> None:
     """Raise OreoError with the first cause if a part of a plan could not be done."""
-    for name, reason in found["failed"].items():
+    for reason in found["failed"].values():
         if not reason.startswith("needs "):
-            raise OreoError(f"{name}: {reason}")
+            raise OreoError(reason)
 
 
 def _describe_games(arenas: Arenas, suite: Suite, games: dict[str, list[str]]) -> dict[str, Any]:
