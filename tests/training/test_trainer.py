@@ -438,7 +438,7 @@ def test_train_writes_an_agent(start, tmp_path, policy):
 
 
 def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenizer, monkeypatch):
-    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "progress": False}
+    options = {"max_steps": 1, "bf16": False, "use_cpu": True}
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
     for output in (tmp_path / "home", tmp_path / "home" / "thesis.txt"):
