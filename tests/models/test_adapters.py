@@ -11,7 +11,9 @@ from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
+from oreo_agents.statistics import wilson
 from oreo_agents.training.batches import collate
+from oreo_agents.training.callbacks import Judging
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.reference import Reference
 from oreo_agents.training.train import train
@@ -329,7 +331,8 @@ def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path
         decided.append(agent.act(EPISODES[0].turns[0].observation, {}))
         return EPISODES
 
-    trainer = train("sft", EPISODES, agent_folder[1], tmp_path / "sft", play=play, lora=2, **options)
+    judging = Judging(play, OreoAgent, wilson)
+    trainer = train("sft", EPISODES, agent_folder[1], tmp_path / "sft", judging=judging, lora=2, **options)
     assert decided and [line["eval_success"] for line in trainer.state.log_history if "eval_success" in line]
 
 
