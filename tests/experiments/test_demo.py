@@ -8,6 +8,7 @@ from oreo_envs.alfworld.games import room_of
 from oreo_envs.errors import DataNotFoundError
 
 from oreo_agents import load_trajectories
+from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
@@ -20,30 +21,30 @@ from oreo_agents.experiments.suite import Demonstrations, Rollouts
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.experiments.verdicts import CLOCKS
 
-TINY = """
+TINY = f"""
 base = "whole-path"
-step_limits = [15]
+model = "{SHIPPED["small"]}"
+step_limits = [12]
 slots = 8
 
 [demonstrations]
-episodes = 12
+episodes = 4
 epsilon = 0.15
 [sft]
-max_steps = 1
-learning_rate = 2e-3
-muon = true
+learning_rate = 1e-5
 [rollouts]
-episodes = 16
+episodes = 8
 patience = 4
+temperature = 1.9
 [training]
 epochs = 0.5
-batch_size = 4
+batch_size = 2
 learning_rate = 1e-4
 critic_learning_rate = 1e-3
 [search]
 ks = [1, 2]
 """
-"""From the shipped start, with enough steps that some episodes are won and some lost."""
+"""From an agent that can win; sampled a little wildly it also loses."""
 
 GAMES = "3"
 
@@ -125,7 +126,7 @@ def test_the_control_makes_as_many_optimizer_steps_as_oreo(finished):
         json.loads((output / "seed-0" / name / "agent.json").read_text())
         for name in ("sft-continued", "oreo")
     ]
-    assert [card["steps"] for card in cards] == [2, 2]  # half a pass over 16 rollouts in batches of 4
+    assert [card["steps"] for card in cards] == [2, 2]  # half a pass over 8 rollouts in batches of 2
 
 
 def test_the_equal_suite_makes_identical_agents_and_results(finished, tmp_path, suites):
