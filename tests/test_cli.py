@@ -209,3 +209,16 @@ def test_bad_options_are_refused_before_any_work(line, said, capsys):
 def test_options_arrive_typed():
     args = parse("eval --agent a --k 1 5 16 --select best_of_k --games b --max-steps 40")
     assert (args.k, args.select, str(args.games), args.max_steps) == ([1, 5, 16], ["best_of_k"], "b", 40)
+
+
+@pytest.mark.parametrize("command", ["demo", "iterate --model small"])
+def test_two_runs_in_one_folder_are_refused(tmp_path, capsys, command):
+    from oreo_envs.files import lock_folder
+
+    with lock_folder(tmp_path / "run"):
+        assert cli.main([*command.split(), "--output", str(tmp_path / "run")]) == 2
+    run = tmp_path / "run"
+    assert (
+        f"another run is at work in {run}: wait for it, or choose another --output" in capsys.readouterr().err
+    )
+    assert [entry.name for entry in run.iterdir()] == [".lock"]
