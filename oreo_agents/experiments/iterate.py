@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from oreo_envs.files import write_json
+from oreo_envs.files import lock_folder, write_json
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import Result
@@ -101,7 +101,7 @@ def claim_folder(output: Path, plan: Plan) -> None:
     """Rounds build on each other, so a folder belongs to one loop; only the number of rounds may grow.
 
     Raises:
-        ConfigurationError: ``output`` holds a run with other settings.
+        ConfigurationError: ``output`` holds a run with other settings, or another run is at work there.
     """
     suite, arenas = plan.suite, plan.arenas
     methods = {**suite.methods, ITERATED: replace(suite.methods[ITERATED], rounds=0)}
@@ -110,8 +110,9 @@ def claim_folder(output: Path, plan: Plan) -> None:
     settings = {**asdict(plain), "train": arenas.train.made_from, "tests": tests}
     settings = json.loads(json.dumps(settings, default=str))
     path = output / "settings.json"
-    if path.is_file() and json.loads(path.read_text()) != settings:
-        raise ConfigurationError(
-            f"{output} holds a run with other settings ({path}): choose another --output"
-        )
-    write_json(path, settings)
+    with lock_folder(output):
+        if path.is_file() and json.loads(path.read_text()) != settings:
+            raise ConfigurationError(
+                f"{output} holds a run with other settings ({path}): choose another --output"
+            )
+        write_json(path, settings)

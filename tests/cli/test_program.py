@@ -239,3 +239,16 @@ def test_the_length_of_an_action_is_the_environments_unless_given(
     (tmp_path / "agent").mkdir()
     with pytest.raises(Asked, match=f"^{length}$"):
         cli.main([command, "--agent", "agent", *options.split()])
+
+
+@pytest.mark.parametrize("command", ["demo", "iterate --model small"])
+def test_two_runs_in_one_folder_are_refused(tmp_path, capsys, command):
+    from oreo_envs.files import lock_folder
+
+    with lock_folder(tmp_path / "run"):
+        assert cli.main([*command.split(), "--output", str(tmp_path / "run")]) == 2
+    run = tmp_path / "run"
+    assert (
+        f"another run is at work in {run}: wait for it, or choose another --output" in capsys.readouterr().err
+    )
+    assert [entry.name for entry in run.iterdir()] == [".lock"]

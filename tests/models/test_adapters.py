@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 from learning import EPISODES
-from oreo_agents.statistics import wilson
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.evaluation.statistics import wilson
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora

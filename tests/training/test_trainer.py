@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from learning import EPISODES, LOSING, OPENING, WINNING, episode
+from oreo_envs.files import lock_folder
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
@@ -456,6 +457,18 @@ def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenize
     with pytest.raises(CheckpointError, match="the folder you are in"):
         train("sft", EPISODES, start, ".", **options)
     assert {path.name for path in tmp_path.iterdir()} == {"start", "home", "new", "link"}
+
+
+def test_two_trainings_do_not_share_a_folder(start, tmp_path):
+    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "progress": False}
+    refused = pytest.raises(ConfigurationError, match=r"at work in .*new\.checkpoints: wait for it")
+    with lock_folder(tmp_path / "new.checkpoints"), refused:
+        train("sft", EPISODES, start, tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+    train("sft", EPISODES, start, tmp_path / "new", **options)
+    with pytest.raises(DatasetError):  # what ends before it begins leaves nothing
+        train("sft", [], "tiny", tmp_path / "other", **options)
+    assert {path.name for path in tmp_path.iterdir()} == {"start", "new"}
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):

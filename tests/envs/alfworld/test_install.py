@@ -20,6 +20,7 @@ from oreo_envs.alfworld.install import MARKER, download_games, unpack_games, wri
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
+from oreo_envs.files import lock_folder
 
 from oreo_agents.cli.installation import check_installation
 from oreo_agents.errors import ConfigurationError
@@ -153,6 +154,24 @@ def test_missing_file_and_missing_server_are_one_sentence(server: Server, tmp_pa
     assert len(server.requests) == 1
     with pytest.raises(OreoError, match="cannot be downloaded"):
         fetch_file(Release("http://127.0.0.1:9/x.zip", 5, ""), tmp_path / "downloads")
+
+
+def test_two_downloads_of_one_file_do_not_mix(server: Server, tmp_path: Path) -> None:
+    refused = pytest.raises(ConfigurationError, match="wait for it, or pass a local archive with --from")
+    with lock_folder(tmp_path / "downloads"), refused:
+        fetch(server.release(), tmp_path / "downloads")
+    assert not server.requests
+    assert fetch(server.release(), tmp_path / "downloads").read_bytes() == server.content
+
+
+def test_a_folder_that_another_run_has_just_made_is_named(tmp_path: Path) -> None:
+    def overtake(done: int, total: int) -> None:
+        if done == 1:
+            generate(tmp_path / "new", 1)
+
+    with pytest.raises(ConfigurationError, match=r"new is there already \(made earlier\)"):
+        generate(tmp_path / "new", 2, progress=overtake)
+    assert len(find_games(games=tmp_path / "new")) == 1
 
 
 def test_download_leaves_other_peoples_data_alone(server: Server, tmp_path: Path) -> None:
