@@ -159,18 +159,18 @@ def test_missing_file_and_missing_server_are_one_sentence(server: Server, tmp_pa
 def test_two_downloads_of_one_file_do_not_mix(server: Server, tmp_path: Path) -> None:
     refused = pytest.raises(ConfigurationError, match="wait for it, or pass a local archive with --from")
     with lock_folder(tmp_path / "downloads"), refused:
-        fetch(server.release(), tmp_path / "downloads")
+        fetch_file(server.release(), tmp_path / "downloads")
     assert not server.requests
-    assert fetch(server.release(), tmp_path / "downloads").read_bytes() == server.content
+    assert fetch_file(server.release(), tmp_path / "downloads").read_bytes() == server.content
 
 
 def test_a_folder_that_another_run_has_just_made_is_named(tmp_path: Path) -> None:
     def overtake(done: int, total: int) -> None:
         if done == 1:
-            generate(tmp_path / "new", 1)
+            write_games(tmp_path / "new", 1)
 
     with pytest.raises(ConfigurationError, match=r"new is there already \(made earlier\)"):
-        generate(tmp_path / "new", 2, progress=overtake)
+        write_games(tmp_path / "new", 2, progress=overtake)
     assert len(find_games(games=tmp_path / "new")) == 1
 
 
