@@ -12,7 +12,7 @@ import oreo_envs as oreo_envs
 if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.rollout.recorder import RecordTrajectories
+    from oreo_agents.rollout.wrapper import RecordTrajectories
     from oreo_agents.training.config import OreoConfig
     from oreo_agents.training.trainer import OreoTrainer
     from oreo_agents.trajectory import Action, Trajectory, Turn
@@ -22,7 +22,7 @@ _HOMES = {
     "OreoAgent": "oreo_agents.agents.oreo",
     "OreoConfig": "oreo_agents.training.config",
     "OreoTrainer": "oreo_agents.training.trainer",
-    "RecordTrajectories": "oreo_agents.rollout.recorder",
+    "RecordTrajectories": "oreo_agents.rollout.wrapper",
     "Trajectory": "oreo_agents.trajectory",
     "Turn": "oreo_agents.trajectory",
     "load_trajectories": "oreo_agents.dataset",

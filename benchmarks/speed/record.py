@@ -23,8 +23,8 @@ from oreo_envs.spaces import Text
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.rollout.record import record
-from oreo_agents.rollout.recorder import RecordTrajectories
 from oreo_agents.rollout.schedule import Schedule
+from oreo_agents.rollout.wrapper import RecordTrajectories
 
 RESULTS = Path(__file__).parents[1] / "results" / "record_speed.json"
 STEPS = 17  # mean length of a realistic ALFWorld episode

@@ -12,7 +12,7 @@ from torch import Tensor
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Infos, Prompts, Propose
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.cached import CachedPolicy
+from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.trajectory import Action, Candidate
 

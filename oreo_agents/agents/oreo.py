@@ -27,10 +27,11 @@ from oreo_agents.agents.selection import (
 from oreo_agents.agents.solve import SolveSteps
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference import Engine
-from oreo_agents.inference.cached import CachedCritic, CachedPolicy
+from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
+from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Chat
 from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, fast_bf16

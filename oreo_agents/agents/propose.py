@@ -17,9 +17,9 @@ from torch import Tensor
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.selection import Selection
 from oreo_agents.inference import Engine
-from oreo_agents.inference.cached import CachedCritic
+from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Chat
 from oreo_agents.trajectory import Action, Candidate
 
 if TYPE_CHECKING:

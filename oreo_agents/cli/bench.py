@@ -49,10 +49,10 @@ def run_bench(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from oreo_agents.experiments.arenas import find_arenas
-    from oreo_agents.experiments.checks import check_suite
     from oreo_agents.experiments.plan import Plan
     from oreo_agents.experiments.run import run_plan
     from oreo_agents.experiments.suite import require_known
+    from oreo_agents.experiments.suite_checks import check_suite
     from oreo_agents.experiments.suite_file import load_suite
     from oreo_agents.report.suites import draw_plots, show_tables
     from oreo_agents.terminal.suite_progress import SuiteScreen

@@ -117,7 +117,7 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
     from oreo_agents.agents.load import load_agent
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
-    from oreo_agents.models.checkpoint_files import identity
+    from oreo_agents.models.model_files import identity
     from oreo_agents.terminal.live import watch
 
     options = source_options(args.env, args.split, args.games)

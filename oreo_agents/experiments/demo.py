@@ -12,10 +12,10 @@ from oreo_envs.catalog import describe, list_demonstrated
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import Result
-from oreo_agents.experiments.checks import check_suite
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import read_results
 from oreo_agents.experiments.suite import GameSet, Suite
+from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
 
 SCRATCH_EPOCHS = 8

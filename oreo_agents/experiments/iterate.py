@@ -16,12 +16,12 @@ from oreo_envs.files import lock_folder, write_json
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments.arenas import Arenas
-from oreo_agents.experiments.checks import check_suite
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import read_results
 from oreo_agents.experiments.stages import Event, Report, Stage
 from oreo_agents.experiments.steps import SILENT, Views
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
+from oreo_agents.experiments.suite_checks import check_suite
 
 START, ITERATED = "start", "iterated"
 

@@ -17,7 +17,7 @@ from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
 from oreo_agents.experiments.verdicts import Verdict
-from oreo_agents.models.checkpoint_files import identity
+from oreo_agents.models.model_files import identity
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import known_as
 

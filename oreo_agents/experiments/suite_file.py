@@ -14,7 +14,6 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.experiments.checks import check_suite
 from oreo_agents.experiments.suite import (
     Demonstrations,
     GameSet,
@@ -26,6 +25,7 @@ from oreo_agents.experiments.suite import (
     Sweep,
     require_known,
 )
+from oreo_agents.experiments.suite_checks import check_suite
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from oreo_agents.errors import EngineError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Chat
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from oreo_agents.inference.cached import CachedCritic, CachedPolicy
+from oreo_agents.inference.critic import CachedCritic
+from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.search import Solution, Step
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Chat
 from oreo_agents.models.critic import Critic
 
 

@@ -21,7 +21,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, minus
 from oreo_agents.models.card import model_card
-from oreo_agents.models.checkpoint_files import (
+from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import trunk_of
+from oreo_agents.models.model_files import (
     AGENT,
     load,
     local_folder,
@@ -29,8 +31,6 @@ from oreo_agents.models.checkpoint_files import (
     weights_below,
     without_bars,
 )
-from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import trunk_of
 
 
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.prompt import EncodedEpisode
 
 HEADER = """---
 library_name: oreo_agents

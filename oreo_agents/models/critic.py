@@ -12,8 +12,8 @@ from transformers import AutoModel, PreTrainedModel
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import CONFIG, load_adapters, save_adapters, second_adapters
-from oreo_agents.models.checkpoint_files import as_checkpoint_error, load, weights_below
 from oreo_agents.models.decoder import trunk_of
+from oreo_agents.models.model_files import as_checkpoint_error, load, weights_below
 
 
 class Critic(nn.Module):

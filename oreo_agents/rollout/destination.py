@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from oreo_envs.catalog import describe
 
-from oreo_agents.agents.agent import Agent, Assignment
+from oreo_agents.agents.agent import Agent
 from oreo_agents.dataset.meta import meta_so_far
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import DatasetError
@@ -87,22 +86,6 @@ def dialect_of(env: Any) -> str | None:
 def name_environment(env: Any) -> str:
     """Its id, or its class where it has none."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-
-
-def list_lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:
-    """What of a plan is still to be played: many at once do not end in order, so an interruption leaves gaps."""
-    from oreo_agents.dataset import load_trajectories
-
-    there = load_trajectories(writer.path)
-    known = set(zip(there.games, there.agents, there.column("seed"), strict=True))
-    counts = Counter(episode.game for episode in plan)
-    counts.subtract({game: writer.count(str(game), agent) for game in counts})
-    lacking = []
-    for episode in reversed(plan):
-        if counts[episode.game] > 0 and (episode.game, agent, episode.seed) not in known:
-            counts[episode.game] -= 1
-            lacking.append(episode)
-    return lacking[::-1]
 
 
 def introduce_player(agent: Agent, path: Path) -> dict[str, str]:

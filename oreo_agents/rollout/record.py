@@ -18,9 +18,9 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import printable
-from oreo_agents.rollout.destination import dialect_of, introduce_player, list_lacking, place_shard, spec_for
+from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
 from oreo_agents.rollout.loop import Watch, look_away, rollout
-from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule
+from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking
 from oreo_agents.trajectory import Trajectory
 
 AT_ONCE = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +12,7 @@ from itertools import islice
 import numpy as np
 
 from oreo_agents.agents.agent import Assignment
+from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError
 
 UNLIMITED = 100_000
@@ -83,3 +85,19 @@ EVERY_GAME_ONCE = Schedule()
 def assign_games(games: Sequence[int], seed: int) -> list[Assignment]:
     """One episode on each of ``games``, in their order; a game that stands twice is played with other randomness."""
     return [Assignment(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
+
+
+def list_lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:
+    """What of a plan is still to be played: many at once do not end in order, so an interruption leaves gaps."""
+    from oreo_agents.dataset import load_trajectories
+
+    there = load_trajectories(writer.path)
+    known = set(zip(there.games, there.agents, there.column("seed"), strict=True))
+    counts = Counter(episode.game for episode in plan)
+    counts.subtract({game: writer.count(str(game), agent) for game in counts})
+    lacking = []
+    for episode in reversed(plan):
+        if counts[episode.game] > 0 and (episode.game, agent, episode.seed) not in known:
+            counts[episode.game] -= 1
+            lacking.append(episode)
+    return lacking[::-1]

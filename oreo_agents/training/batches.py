@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.prompt import EncodedEpisode
 
 Item = EncodedEpisode | tuple[EncodedEpisode, EncodedEpisode]
 MicroBatch = dict[str, Tensor]

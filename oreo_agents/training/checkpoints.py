@@ -20,8 +20,8 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import load_critic, load_policy, merged, save_agent
 from oreo_agents.models.card import data_hash
-from oreo_agents.models.checkpoint_files import weights_below
 from oreo_agents.models.critic import Critic
+from oreo_agents.models.model_files import weights_below
 from oreo_agents.training.batches import Item, as_episodes
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic

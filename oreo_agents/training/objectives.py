@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.prompt import EncodedEpisode
 from oreo_agents.training import losses
 from oreo_agents.training.batches import Item, MicroBatch, as_episodes, preference_pairs, with_mismatches
 from oreo_agents.training.methods import Items, Objective, States

@@ -61,10 +61,10 @@ def train(
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.language.chat import Chat
+    from oreo_agents.language.prompt import Chat
     from oreo_agents.models.agent_folder import agent_folder, load_critic
     from oreo_agents.models.card import data_hash
-    from oreo_agents.models.checkpoint_files import identity
+    from oreo_agents.models.model_files import identity
     from oreo_agents.training.callbacks import EvaluateEvery
     from oreo_agents.training.config import OreoConfig
     from oreo_agents.training.trainer import OreoTrainer

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from oreo_agents.errors import ConfigurationError, TrainingError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.prompt import EncodedEpisode
 from oreo_agents.models.adapters import has_adapters, require_adapters_alone, twin
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
@@ -58,7 +58,7 @@ class OreoTrainer(AgentTrainer):
         policy: causal LM to train, in place; may carry PEFT adapters.
         tokenizer: saved beside it.
         args: options.
-        train_dataset: episodes from :meth:`oreo_agents.language.chat.Chat.encode`.
+        train_dataset: episodes from :meth:`oreo_agents.language.prompt.Chat.encode`.
         critic: starts from this; None means a new one with V = 0, of the kind that ``args.critic`` says.
         callbacks: as in Trainer.
 

@@ -16,7 +16,7 @@ from oreo_agents.agents.selection import Selection
 from oreo_agents.environments import environments
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import summarise
-from oreo_agents.inference.cached import CachedCritic
+from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of

@@ -16,11 +16,11 @@ from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas
-from oreo_agents.experiments.checks import check_suite
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import run_plan
 from oreo_agents.experiments.stages import order_stages
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
+from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.experiments.verdicts import CLOCKS
 from oreo_agents.report.suites import draw_plots, show_tables

@@ -12,7 +12,7 @@ from learning import EPISODES, random_decoder
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Chat
 from oreo_agents.language.tokenizer import learn_tokenizer
 from oreo_agents.models.agent_folder import load_policy, save_agent
 from oreo_agents.models.start import texts_of

@@ -13,7 +13,7 @@ from accelerate import DistributedType, PartialState
 from learning import EPISODES, random_decoder
 from torch.distributed.fsdp import FSDPModule
 
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Chat
 from oreo_agents.language.tokenizer import learn_tokenizer
 from oreo_agents.models.start import texts_of
 from oreo_agents.training.config import OreoConfig

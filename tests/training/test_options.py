@@ -15,7 +15,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from oreo_agents import cli
 from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.experiments.checks import check_suite
+from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import parse_suite
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.training.config import OreoConfig

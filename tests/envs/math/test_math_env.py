@@ -279,7 +279,7 @@ def test_unknown_tasks_and_options_are_named():
 
 def test_worked_solutions_are_recorded_as_episodes(env, tmp_path):
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.rollout.recorder import RecordTrajectories
+    from oreo_agents.rollout.wrapper import RecordTrajectories
 
     recorder = RecordTrajectories(env, tmp_path / "episodes", agent="worked solutions")
     for name in env.unwrapped.games.names:

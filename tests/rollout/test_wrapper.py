@@ -9,9 +9,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import replay_environment
 from oreo_agents.errors import DatasetError
-from oreo_agents.rollout.recorder import RecordTrajectories
-from oreo_agents.rollout.vector_recorder import RecordVectorTrajectories
+from oreo_agents.rollout.vector_wrapper import RecordVectorTrajectories
 from oreo_agents.rollout.verify import verify_episodes
+from oreo_agents.rollout.wrapper import RecordTrajectories
 from oreo_agents.trajectory import Action, Candidate
 
 

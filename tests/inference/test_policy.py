@@ -4,7 +4,8 @@ import pytest
 import torch
 from learning import random_decoder
 
-from oreo_agents.inference.cached import CachedCritic, CachedPolicy
+from oreo_agents.inference.critic import CachedCritic
+from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.sampling import pick
 from oreo_agents.inference.tree import Tree

@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 
 from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
 from oreo_agents.rollout.episode import EpisodeBuilder
-from oreo_agents.rollout.vector_recorder import RecordVectorTrajectories
+from oreo_agents.rollout.vector_wrapper import RecordVectorTrajectories
 
 
 class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
