@@ -1,7 +1,6 @@
-"""Proposing actions with a policy and judging them with a critic, each over its own cache of slots.
+"""Proposing actions with a policy, over a cache of slots: read the prompt, grow K candidates as a tree, keep the chosen one.
 
-Both walk in step: read the prompt, look at K candidates as a tree, keep the chosen one. Tokens in, tokens out;
-knows nothing about text or environments.
+Tokens in, tokens out; knows nothing about text or environments. :mod:`oreo_agents.inference.critic` walks in step.
 """
 
 from __future__ import annotations
