@@ -19,11 +19,11 @@ from rich.text import Text
 from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.printable import printable
 from oreo_agents.rollout.destination import dialect_of, spec_for
+from oreo_agents.terminal.agent_player import AgentPlayer
 from oreo_agents.terminal.map import map_table, seen
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.views import decision, plain
-from oreo_agents.terminal.watch import AgentPlayer
 from oreo_agents.trajectory import steps
 
 WORDS = {
