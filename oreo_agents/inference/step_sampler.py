@@ -1,4 +1,4 @@
-"""Steps of a solution from a policy, with values from a critic: what :mod:`oreo_agents.inference.solutions` searches over.
+"""Steps of a solution from a policy, with values from a critic; :mod:`oreo_agents.inference.solutions` searches them.
 
 Every step is one turn of the conversation, as in the math environments with ``granularity="step"``: the policy is
 shown the problem, then after each of its own steps the environment's answer.
