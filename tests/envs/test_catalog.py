@@ -152,8 +152,13 @@ def test_rooms_of_alfworlds_games(tmp_path):
         games.options("train", tmp_path, left_out=rooms)
     apart = games.rooms_outside("generated")
     assert len(apart) == 24 and not apart & set(rooms)
-    learnt, judged = games.divide(tmp_path / "train")[1:]
-    assert not set(learnt["games"].rooms) & set(judged["games"].rooms)
+    division = games.divide(tmp_path / "train")
+    named = division.test["rooms"]
+    learnt, judged = (
+        games.options("train", given=half["options"], **chosen)["games"]
+        for half, chosen in ((division.train, {"left_out": named}), (division.test, {"rooms": named}))
+    )
+    assert set(judged.rooms) == set(named) and not set(learnt.rooms) & set(judged.rooms)
 
 
 def test_files_are_hashed_whole_and_games_made_on_demand_by_their_first():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from learning import EPISODES
 
-from oreo_agents import cli
+from oreo_agents.cli.program import build_parser
 from oreo_agents.training import losses, objectives
 from oreo_agents.training.batches import collate
 from oreo_agents.training.config import OreoConfig
@@ -16,7 +16,7 @@ from oreo_agents.training.trainer import OreoTrainer
 
 
 def choices(command, argument):
-    (commands,) = (action for action in cli.build_parser()._actions if isinstance(action.choices, dict))
+    (commands,) = (action for action in build_parser()._actions if isinstance(action.choices, dict))
     (found,) = (one for one in commands.choices[command]._actions if argument in one.option_strings)
     return tuple(found.choices)
 

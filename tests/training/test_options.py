@@ -12,7 +12,7 @@ import pytest
 from learning import EPISODES
 from transformers import HfArgumentParser, TrainingArguments
 
-from oreo_agents import cli
+from oreo_agents.cli.program import build_parser
 from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite_checks import check_suite
@@ -52,7 +52,7 @@ def as_words(option, value):
 
 
 def parsed(*words, method="oreo"):
-    return cli.build_parser().parse_args(["train", "--data", "d", "-o", "m", "--method", method, *words])
+    return build_parser().parse_args(["train", "--data", "d", "-o", "m", "--method", method, *words])
 
 
 @described
@@ -78,7 +78,7 @@ def test_a_new_option_takes_one_field(tmp_path):
     assert given_options(parser.parse_args(["--dropout", "0.2"]), table) == {"dropout": 0.2}
     assert "share of the states that are dropped; default: 0.1" in " ".join(parser.format_help().split())
     with pytest.raises(ConfigurationError, match=r"dropout is 2, it must be between 0 and 1"):
-        table["dropout"].check_suite(2)
+        table["dropout"].check(2)
     assert "dropout" in unused_options("sft", table) and "dropout" not in unused_options("oreo", table)
     assert table["dropout"].card
 

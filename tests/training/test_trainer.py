@@ -460,7 +460,7 @@ def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenize
 
 
 def test_two_trainings_do_not_share_a_folder(start, tmp_path):
-    options = {"max_steps": 1, "bf16": False, "use_cpu": True, "progress": False}
+    options = {"max_steps": 1, "bf16": False, "use_cpu": True}
     refused = pytest.raises(ConfigurationError, match=r"at work in .*new\.checkpoints: wait for it")
     with lock_folder(tmp_path / "new.checkpoints"), refused:
         train("sft", EPISODES, start, tmp_path / "new", **options)
