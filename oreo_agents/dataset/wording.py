@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from oreo_envs.alfworld.text import opening, placed, reword, split_command
+from oreo_envs.alfworld.text import confirm_put, describe_opening, reword_command, split_command
 
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -37,7 +37,7 @@ _ARRIVAL = re.compile(r"You arrive at loc \d+\. ")
 
 def _opening(observation: str) -> str:
     found = _SCENE.fullmatch(observation)
-    return opening(found[1], found[2]) if found else observation
+    return describe_opening(found[1], found[2]) if found else observation
 
 
 def _answer(action: str, observation: str) -> str:
@@ -45,8 +45,8 @@ def _answer(action: str, observation: str) -> str:
     command = split_command(action)
     if command is None:
         return observation
-    if command.verb == "put" and observation == placed(command.first, command.second, "put"):
-        return placed(command.first, command.second, "move")
+    if command.verb == "put" and observation == confirm_put(command.first, command.second, "put"):
+        return confirm_put(command.first, command.second, "move")
     view = _ARRIVAL.sub("", observation, count=1)
     if command.verb == "go to" and view.startswith((f"On the {command.first},", f"The {command.first} is ")):
         return f"You arrive at {command.first}. {view}"
@@ -54,9 +54,9 @@ def _answer(action: str, observation: str) -> str:
 
 
 def _reworded(turn: Turn, observation: str) -> Turn:
-    action = reword(turn.action, "move")
+    action = reword_command(turn.action, "move")
     commands = turn.admissible_commands
     if commands is not None:
-        commands = tuple(sorted(reword(command, "move") for command in commands))
+        commands = tuple(sorted(reword_command(command, "move") for command in commands))
     turn = replace(turn, observation=observation, admissible_commands=commands)
     return turn if action == turn.action else replace(turn, action=action, token_ids=None, logprobs=None)
