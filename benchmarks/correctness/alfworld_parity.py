@@ -41,7 +41,7 @@ from oreo_envs.files import write_json
 from quick_textworld import remember_parses
 from varied_games import PackagedRules, VariedGames
 
-from oreo_agents.experiments.provenance import commit
+from oreo_agents.experiments.provenance import find_commit
 
 RESULTS = Path(__file__).parents[1] / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
@@ -337,7 +337,7 @@ def main() -> int:
     places = choose_in_turn(groups, options.count, options.seed)
     todo = [(name, index) for name, index in places if fingerprint(groups[name], index) not in equal]
     print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}", flush=True)
-    started, same = time.monotonic(), {"commit": commit(), "walk": options.steps, "seed": options.seed}
+    started, same = time.monotonic(), {"commit": find_commit(), "walk": options.steps, "seed": options.seed}
     options.log.parent.mkdir(parents=True, exist_ok=True)
     with options.log.open("a") as file:
         for row in run(groups, todo, options.steps, options.seed, options.jobs):

@@ -12,7 +12,7 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Infos, Prompts
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.search import MAX_STEPS, Rule, Solution, Step, solve
+from oreo_agents.inference.search import MAX_STEPS, Rule, Solution, Step, search_solutions
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.prompt import Chat
 from oreo_agents.trajectory import Action, Candidate
@@ -73,7 +73,9 @@ class SolveSteps:
         if not plan:
             sampler = self.sampler(told, rng.getrandbits(48))
             room = sampler.steps_within(self.max_length)
-            found = solve(sampler, self.rule, self.k, _answer, min(MAX_STEPS, room), self.logprob_weight)
+            found = search_solutions(
+                sampler, self.rule, self.k, _find_answer, min(MAX_STEPS, room), self.logprob_weight
+            )
             plan += found.best.steps
             costs = (sampler.prompt_tokens, sampler.generated_tokens, sampler.critic_tokens)
             firsts = {solution.steps[0].text: solution.steps[0].value for solution in found.solutions}
@@ -83,5 +85,5 @@ class SolveSteps:
         return Decision(Action(step.text, step.tokens, value=step.value, candidates=considered), *costs)
 
 
-def _answer(solution: Solution) -> str | None:
+def _find_answer(solution: Solution) -> str | None:
     return extract_answer(solution.steps[-1].text) if solution.final else None

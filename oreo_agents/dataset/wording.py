@@ -19,8 +19,8 @@ def reword_to_move(trajectory: Trajectory) -> Trajectory:
     """
     old = [*(turn.observation for turn in trajectory.turns), trajectory.final_observation]
     actions = [turn.action for turn in trajectory.turns]
-    new = [_opening(old[0]), *map(_answer, actions, old[1:])] if actions else old
-    turns = tuple(_reworded(turn, seen) for turn, seen in zip(trajectory.turns, new, strict=False))
+    new = [_reword_opening(old[0]), *map(_reword_reply, actions, old[1:])] if actions else old
+    turns = tuple(_reword_turn(turn, seen) for turn, seen in zip(trajectory.turns, new, strict=False))
     changed = {
         "commands": [i for i, action in enumerate(actions) if turns[i].action != action],
         "observations": [i for i, seen in enumerate(new) if seen != old[i]],
@@ -35,12 +35,12 @@ _SCENE = re.compile(r"(?:-= Welcome to TextWorld, ALFRED! =-\s*)?(.*?)\s*Your ta
 _ARRIVAL = re.compile(r"You arrive at loc \d+\. ")
 
 
-def _opening(observation: str) -> str:
+def _reword_opening(observation: str) -> str:
     found = _SCENE.fullmatch(observation)
     return describe_opening(found[1], found[2]) if found else observation
 
 
-def _answer(action: str, observation: str) -> str:
+def _reword_reply(action: str, observation: str) -> str:
     """What a ``move`` game says where an older one said ``observation``."""
     command = split_command(action)
     if command is None:
@@ -53,7 +53,7 @@ def _answer(action: str, observation: str) -> str:
     return observation
 
 
-def _reworded(turn: Turn, observation: str) -> Turn:
+def _reword_turn(turn: Turn, observation: str) -> Turn:
     action = reword_command(turn.action, "move")
     commands = turn.admissible_commands
     if commands is not None:

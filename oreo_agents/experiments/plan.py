@@ -17,7 +17,7 @@ from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
 from oreo_agents.experiments.verdicts import Verdict
-from oreo_agents.models.model_files import identity
+from oreo_agents.models.model_files import identify_model
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import known_as
 
@@ -38,7 +38,7 @@ class Plan:
         self.suite, self.arenas = suite, arenas
         self.methods, self.views = methods or tuple(suite.methods), views
         self.model = MODELS.get(suite.model, suite.model)
-        self.identity = self.model if self.model in FROM_SCRATCH else identity(self.model)
+        self.identity = self.model if self.model in FROM_SCRATCH else identify_model(self.model)
         self._made: dict[str, Stage] = {}
 
     @cached_property
