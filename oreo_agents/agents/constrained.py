@@ -34,7 +34,7 @@ class Constrained(Propose):
         read, lanes = [0] * len(slots), torch.zeros(len(slots), dtype=torch.long)
         if self.judge or scored.values is not None:
             proposals = scored.only(finalists)
-            verdict = self._judged(slots, prompts, infos, proposals)
+            verdict = self._judge_proposals(slots, prompts, infos, proposals)
             assert verdict.values is not None
             lanes = self._best(proposals, verdict.values)
             rows = zip(finalists.tolist(), verdict.values.tolist(), strict=True)

@@ -23,7 +23,7 @@ class LookAhead(Propose):
     begin, after the environment's answer.
     """
 
-    def _judged(
+    def _judge_proposals(
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals
     ) -> _Judgement:
         assert self.judge is not None
@@ -35,7 +35,7 @@ class LookAhead(Propose):
             {text: branch.step(text) for text in dict.fromkeys(row)}
             for branch, row in zip(branches, texts, strict=True)
         ]
-        led = [
+        reached = [
             [leads[text] for text in row] or [branch] * self.k
             for branch, leads, row in zip(branches, tried, texts, strict=True)
         ]
@@ -46,12 +46,12 @@ class LookAhead(Propose):
         ahead = proposals.answered(
             [
                 [self.chat.reply(branch.observation)[:room] for branch in row]
-                for row, room in zip(led, rooms, strict=True)
+                for row, room in zip(reached, rooms, strict=True)
             ]
         )
         values = self.judge.values(slots, prompts, ahead)
-        rewards = values.new_tensor([[branch.reward for branch in row] for row in led])
-        ended = torch.tensor([[branch.ended for branch in row] for row in led], device=values.device)
+        rewards = values.new_tensor([[branch.reward for branch in row] for row in reached])
+        ended = torch.tensor([[branch.ended for branch in row] for row in reached], device=values.device)
         return _Judgement(
             rewards + values.masked_fill(ended, 0.0),
             replace(ahead, counts=proposals.counts),  # the answer is read again when it is really given

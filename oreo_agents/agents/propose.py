@@ -94,7 +94,7 @@ class Propose:
     ) -> list[Decision]:
         """One decision for each slot."""
         proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.selection.temperature)
-        verdict = self._judged(slots, prompts, infos, proposals)
+        verdict = self._judge_proposals(slots, prompts, infos, proposals)
         lanes = self._best(proposals, verdict.values)
         self.engine.keep(slots, proposals, lanes)
         if self.judge:
@@ -108,7 +108,7 @@ class Propose:
             decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
         return decisions
 
-    def _judged(
+    def _judge_proposals(
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals
     ) -> _Judgement:
         """V after each candidate."""

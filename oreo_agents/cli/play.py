@@ -70,10 +70,10 @@ def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
     from oreo_agents.agents.agent import options_for
     from oreo_agents.environments import prepare_environments, source_options
 
-    told = options_for(agent) if agent else {}
-    told |= {"expert": True} if describe(args.env).plans else {}
+    needs = options_for(agent) if agent else {}
+    needs |= {"expert": True} if describe(args.env).plans else {}
     return prepare_environments(
-        args.env, ENDLESS, **source_options(args.env, args.split, args.games), **told
+        args.env, ENDLESS, **source_options(args.env, args.split, args.games), **needs
     )()
 
 

@@ -81,19 +81,23 @@ def run_train(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.training_progress import TrainingProgress
     from oreo_agents.training.train import train
 
-    shown = TrainingProgress(args.method)
-    judging = _make_judging(args, shown) if args.eval_every else None
+    progress = TrainingProgress(args.method)
+    judging = _make_judging(args, progress) if args.eval_every else None
     kept = {"lora": args.lora, "save_every": args.save_every, "seed": args.seed}
-    train(args.method, episodes, args.model, args.output, callbacks=[shown], judging=judging, **kept, **given)
+    train(
+        args.method, episodes, args.model, args.output, callbacks=[progress], judging=judging, **kept, **given
+    )
 
 
-def _make_judging(args: argparse.Namespace, shown: TrainingProgress) -> Judging:
+def _make_judging(args: argparse.Namespace, progress: TrainingProgress) -> Judging:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.evaluation.statistics import wilson_interval
     from oreo_agents.training.callbacks import Judging
 
     agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens or describe(args.env).max_new_tokens)
-    return Judging(_make_player(args), agent_of, wilson_interval, args.eval_every, args.patience, shown.watch)
+    return Judging(
+        _make_player(args), agent_of, wilson_interval, args.eval_every, args.patience, progress.watch
+    )
 
 
 def _make_player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:

@@ -78,8 +78,8 @@ def find_arenas(suite: Suite, data: Path | None = None) -> Arenas:
     if suite.train.limit:
         train = draw_games(train, suite.train.limit, 0)
     dev = _find_arena("dev", suite, suite.dev, data) if suite.dev else None
-    shown = suite.demonstrations.generated
-    generated = _find_arena("generated", suite, GameSet("generated"), data) if shown else None
+    amount = suite.demonstrations.generated
+    generated = _find_arena("generated", suite, GameSet("generated"), data) if amount else None
     return Arenas(train, dev, tests, skipped, generated)
 
 

@@ -88,7 +88,7 @@ class Stages:
         What needs a stage that failed is not done; everything else is.
         """
         waiting = [stage for stage in order_stages(stages) if not self._reusable(stage)]
-        undone = {stage.name for stage in waiting}
+        unfinished = {stage.name for stage in waiting}
         failed: dict[str, str] = {}
         with _start_workers(jobs) as submit:
             running: dict[Future[float], Stage] = {}
@@ -96,7 +96,9 @@ class Stages:
                 for stage in [stage for stage in waiting if any(need.name in failed for need in stage.needs)]:
                     waiting.remove(stage)
                     failed[stage.name] = f"needs {next(n.name for n in stage.needs if n.name in failed)}"
-                ready = [stage for stage in waiting if all(need.name not in undone for need in stage.needs)]
+                ready = [
+                    stage for stage in waiting if all(need.name not in unfinished for need in stage.needs)
+                ]
                 for stage in ready[: jobs - len(running)]:
                     waiting.remove(stage)
                     running[submit(_time_work, *self._begin(stage))] = stage
@@ -104,7 +106,7 @@ class Stages:
                     stage = running.pop(future)
                     try:
                         self._finish(stage, future.result())
-                        undone.remove(stage.name)
+                        unfinished.remove(stage.name)
                     except OreoError as error:
                         failed[stage.name] = str(error)
                         self.report(stage, "failed", 0.0)

@@ -92,7 +92,8 @@ class Critic(nn.Module):
 
         Args:
             path: the folder.
-            policy: whose trunk is saved elsewhere, with adapters merged; see :func:`~oreo_agents.models.agent_folder.copy_without_adapters`.
+            policy: whose trunk is saved elsewhere, with adapters merged; see
+                :func:`oreo_agents.models.agent_folder.copy_without_adapters`.
             state_dict: weights to write instead of the module's, gathered from the shards of several processes.
         """
         weights = self.state_dict() if state_dict is None else state_dict
@@ -126,7 +127,10 @@ class Critic(nn.Module):
             if policy and CONFIG in files:
                 critic = cls(load_adapters(trunk_of(policy), path))
             else:
-                is_shared = policy and files == {head.name}
-                critic = cls.shared(policy) if is_shared else cls(load_pretrained(AutoModel, path))
+                critic = (
+                    cls.shared(policy)
+                    if policy and files == {head.name}
+                    else cls(load_pretrained(AutoModel, path))
+                )
             critic.value_head.load_state_dict(load_file(head))
         return critic

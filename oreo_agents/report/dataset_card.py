@@ -117,7 +117,7 @@ def _front_matter(metas: tuple[Meta, ...], name: str) -> str:
 
 def _format_provenance(meta: Meta) -> str:
     content = f"`{meta.content_hash[:16]}` (schema {meta.schema_version})" if meta.content_hash else None
-    told = {
+    facts = {
         "environment": (meta.env_spec or {}).get("id"),
         "wording": meta.dialect,
         "author": meta.author,
@@ -126,7 +126,7 @@ def _format_provenance(meta: Meta) -> str:
         "made with": ", ".join(f"{library} {version}" for library, version in meta.versions.items()),
         **meta.metadata,
     }
-    return "\n".join(f"- {what}: {value}" for what, value in told.items() if value)
+    return "\n".join(f"- {what}: {value}" for what, value in facts.items() if value)
 
 
 def _group_table(title: str, groups: list[EpisodeGroup]) -> str:

@@ -46,13 +46,13 @@ def report_page(title: str, episodes: Episodes, limit: int = 500) -> str:
         episodes: read once each, in order.
         limit: at most so many can be looked at, evenly spread; all of them count in rates and plots.
     """
-    summary, beliefs, shown = Summary(), Beliefs(), []
+    summary, beliefs, entries = Summary(), Beliefs(), []
     wanted = set(_pick_evenly(len(episodes), limit))
     for number, trajectory in enumerate(episodes):
         summary.add(trajectory)
         beliefs.add(trajectory)
         if number in wanted:
-            shown.append(episode_json(trajectory, number + 1))
+            entries.append(episode_json(trajectory, number + 1))
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src {_hash_source(style)}; script-src {_hash_source(script)}; "
@@ -66,7 +66,7 @@ def report_page(title: str, episodes: Episodes, limit: int = 500) -> str:
         *summary.table(),
         *_render_plots(beliefs),
         BROWSER,
-        f'</main><script type="application/json" id="episodes">{_embed_json(shown)}</script>',
+        f'</main><script type="application/json" id="episodes">{_embed_json(entries)}</script>',
         f"<script>{script}</script></body></html>",
     ]
     return "\n".join(parts)

@@ -86,14 +86,14 @@ def _make_line(text: str, style: str = "") -> Text:
 
 def watch_episodes(played: Iterable[Trajectory], total: int, name: str) -> Iterator[Trajectory]:
     """Yield episodes as they end, under a live view of them."""
-    tally, told = Tally(), time.monotonic()
+    tally, last_line = Tally(), time.monotonic()
     with progress_bar(tally.lines) as bar:
         task = bar.add_task(name, total=total)
         for trajectory in played:
             tally.add(trajectory)
             bar.update(task, advance=1)
-            if bar.disable and time.monotonic() - told > QUIET:
-                told = time.monotonic()
+            if bar.disable and time.monotonic() - last_line > QUIET:
+                last_line = time.monotonic()
                 count = f"{tally.played.total()}/{total}"
                 bar.console.print(
                     make_text(f"{name} {count}  {tally.success()}  {tally.rates()}"), soft_wrap=True

@@ -147,7 +147,7 @@ class AgentTrainer(Trainer):
         The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
         ``lora`` stays a set of adapters over that policy.
         """
-        weights = self._gathered() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
+        weights = self._gather_weights() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
         if not self.is_world_process_zero():
             return
         policy, critic = self.policy, self.critic
@@ -200,7 +200,7 @@ class AgentTrainer(Trainer):
         if self.args.hub_strategy != HubStrategy.END:
             self.push_to_hub(f"Training in progress, step {self.state.global_step}")
 
-    def _gathered(self) -> dict[str, Tensor]:
+    def _gather_weights(self) -> dict[str, Tensor]:
         """The whole weights of a model sharded over processes; every process must ask."""
         if has_adapters(self.policy):
             raise ConfigurationError(

@@ -64,13 +64,14 @@ class PolicyAndCritic(nn.Module):
             action_mask: ``[B, T]`` bool; entries elsewhere are zero in the result.
             reference: the frozen start, for log-ratio and KL.
             token_mask: ``[B, T]`` bool, what is not padding; None: nothing is.
-            divergence: which KL over the whole vocabulary; see :func:`~oreo_agents.training.token_statistics.project_tokens`.
+            divergence: which KL over the whole vocabulary; see
+                :func:`oreo_agents.training.token_statistics.project_tokens`.
             head_alone: values on the policy's trunk move only their head.
             observed: ``[B, T]`` bool, tokens that the critic's trunk predicts, too, through the reference's head.
 
         Returns:
             ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
-            are zero at padding; with ``observed`` also ``foreseen``, the log-probabilities of those tokens.
+            are zero at padding; with ``observed`` also ``observed_logp``, the log-probabilities of those tokens.
         """
         tokens = torch.ones_like(action_mask) if token_mask is None else token_mask
         actions = action_mask & tokens
@@ -100,8 +101,8 @@ class PolicyAndCritic(nn.Module):
             columns["values"] = _scatter_values(self.critic.read(states), tokens)
             if observed is not None and ref_head is not None:
                 before = pad(observed[:, 1:], (0, 1))[tokens]
-                foreseen = project_tokens(ref_head, states[before], input_ids[observed], self.head_chunk)
-                columns["foreseen"] = _scatter_values(foreseen.logp, observed)
+                predictions = project_tokens(ref_head, states[before], input_ids[observed], self.head_chunk)
+                columns["observed_logp"] = _scatter_values(predictions.logp, observed)
         return columns
 
 

@@ -161,7 +161,7 @@ class OreoTrainer(AgentTrainer):
         )  # gradients are averaged over processes
         loss_sum = torch.zeros((), device=self.args.device)
         for i, micro in enumerate(micros):
-            with self._synchronising(model, last=i + 1 == len(micros)):
+            with self._synchronise_last(model, last=i + 1 == len(micros)):
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, micro) * (self._weight(micro) * share)
                 self._refuse_nan(loss)
@@ -185,7 +185,7 @@ class OreoTrainer(AgentTrainer):
             )
 
     @contextmanager
-    def _synchronising(self, model: nn.Module, last: bool) -> Iterator[None]:
+    def _synchronise_last(self, model: nn.Module, last: bool) -> Iterator[None]:
         """Processes exchange gradients with the last micro-batch only."""
         if last:
             yield
@@ -234,8 +234,8 @@ class OreoTrainer(AgentTrainer):
             states = critic_states(objective, inputs)
             metrics.record_critic(self._meters, inputs, out, states, args.beta)
             loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
-            if "foreseen" in out:
-                loss_o = -masked_mean(out["foreseen"], observed_tokens(inputs))
+            if "observed_logp" in out:
+                loss_o = -masked_mean(out["observed_logp"], observed_tokens(inputs))
                 self._meters.add("observation_loss", loss_o, rows)
                 loss = loss + args.observation_weight * loss_o
         return (loss, out) if return_outputs else loss

@@ -37,7 +37,7 @@ def run(policy, critic, micro, reference, layout="right"):
     out = both(*inputs, observed=observed_tokens(micro))
     generator = torch.Generator().manual_seed(3)
     weights = torch.rand(micro["input_ids"].shape, generator=generator) * micro["token_mask"]
-    ((out["rho"] + out["kl"] + out["values"] ** 2 + out["foreseen"]) * weights).sum().backward()
+    ((out["rho"] + out["kl"] + out["values"] ** 2 + out["observed_logp"]) * weights).sum().backward()
     return out, {name: p.grad.clone() for name, p in both.named_parameters() if p.grad is not None}
 
 

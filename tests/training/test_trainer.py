@@ -586,7 +586,7 @@ OPTIONS = {
     "average of critics, adapted alpha": {"target_decay": 0.9, "kl_target": 0.01},
     "packed, remembered reference": {"layout": "packed", "cache_reference": True},
     "accumulated gradients": {"gradient_accumulation_steps": 2},
-    "observations foreseen": {"observation_weight": 0.3},
+    "observations predicted": {"observation_weight": 0.3},
 }
 
 

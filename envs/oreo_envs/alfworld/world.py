@@ -355,19 +355,19 @@ class World:
     def clean_with(self, held: int, receptacle: int) -> str:
         """Clean the held object."""
         self.clean |= 1 << held
-        return self._used("clean", held, receptacle)
+        return self._describe_use("clean", held, receptacle)
 
     def heat_with(self, held: int, receptacle: int) -> str:
         """Heat the held object; it is no longer cool."""
         self.hot |= 1 << held
         self.cool &= ~(1 << held)
-        return self._used("heat", held, receptacle)
+        return self._describe_use("heat", held, receptacle)
 
     def cool_with(self, held: int, receptacle: int) -> str:
         """Cool the held object; it is no longer hot."""
         self.cool |= 1 << held
         self.hot &= ~(1 << held)
-        return self._used("cool", held, receptacle)
+        return self._describe_use("cool", held, receptacle)
 
     def use(self, lamp: int, _: int) -> str:
         """Switch a lamp; ALFWorld only ever says that it turns on."""
@@ -379,7 +379,7 @@ class World:
         self.sliced |= 1 << target
         return f"You sliced the {self.game.objects[target].name} with the {self.game.objects[knife].name}."
 
-    def _used(self, verb: str, held: int, receptacle: int) -> str:
+    def _describe_use(self, verb: str, held: int, receptacle: int) -> str:
         game = self.game
         return f"You {verb} the {game.objects[held].name} using the {game.receptacles[receptacle].name}."
 
