@@ -6,7 +6,7 @@ def tokenizer():
     """A tokenizer learnt from the three episodes in learning.py."""
     from learning import EPISODES
 
-    from oreo_agents.language.tokenizer import learn_tokenizer
+    from oreo_agents.language.learnt_tokenizer import learn_tokenizer
     from oreo_agents.models.start import texts_of
 
     return learn_tokenizer(texts_of(EPISODES))

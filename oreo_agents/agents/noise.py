@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.language.tokenizer import ENTITY
+from oreo_agents.language.learnt_tokenizer import ENTITY
 from oreo_agents.trajectory import Action
 
 _NAME = re.compile(ENTITY)

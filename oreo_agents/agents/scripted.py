@@ -77,8 +77,8 @@ class ScriptedAgent:
     """Plays by rule: to demonstrate, and for baselines in the same tables.
 
     Args:
-        name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.experts.searching.SearchingExpert`, in the style of the
-            assignment; elsewhere the environment's own solution, such as GSM8K's worked ones), ``shortest`` (the
+        name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.experts.searching_expert.SearchingExpert`, in the style
+            of the assignment; elsewhere the environment's own solution, such as GSM8K's worked ones), ``shortest`` (the
             environment's plan, which in ALFWorld knows where everything is) or ``random`` (uniform over the admissible
             commands).
         env_id: where it plays.

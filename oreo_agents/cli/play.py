@@ -45,9 +45,9 @@ def run_play(args: argparse.Namespace) -> None:
 
     from rich.console import Console
 
+    from oreo_agents.terminal.agent_player import AgentPlayer
     from oreo_agents.terminal.play import keep_episode, make_reader, open_recording, play_session
     from oreo_agents.terminal.session import Session
-    from oreo_agents.terminal.watch import AgentPlayer
 
     agent = choose_agent(args)
     env = make_env(args, agent)

@@ -1,4 +1,4 @@
-"""Proposing actions with a policy, over a cache of slots: read the prompt, grow K candidates as a tree, keep the chosen one.
+"""Proposing actions with a policy, over a cache of slots: read the prompt, grow K candidates, keep the chosen one.
 
 Tokens in, tokens out; knows nothing about text or environments. :mod:`oreo_agents.inference.critic` walks in step.
 """

@@ -1,4 +1,4 @@
-"""Steps of a solution from a policy, with values from a critic: what :mod:`oreo_agents.inference.search` searches over.
+"""Steps of a solution from a policy, with values from a critic; :mod:`oreo_agents.inference.solutions` searches them.
 
 Every step is one turn of the conversation, as in the math environments with ``granularity="step"``: the policy is
 shown the problem, then after each of its own steps the environment's answer.
@@ -14,13 +14,13 @@ from transformers import PreTrainedModel
 
 from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.policy import CachedPolicy
-from oreo_agents.inference.search import Solution, Step
+from oreo_agents.inference.solutions import Solution, Step
 from oreo_agents.language.prompt import Chat
 from oreo_agents.models.critic import Critic
 
 
 class StepSampler:
-    """Samples next steps of one problem; an :class:`~oreo_agents.inference.search.Expander`.
+    """Samples next steps of one problem; an :class:`~oreo_agents.inference.solutions.Expander`.
 
     All partial solutions of a round are read in one batch, their samples share what they begin with, and V is read
     after the whole step, end of turn included; on the policy's trunk that takes the steps' last tokens alone.

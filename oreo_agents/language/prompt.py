@@ -4,7 +4,7 @@ An episode becomes tokens piece by piece - opening, action, reply, action, ... -
 appended. What a model sampled is kept as the ids it sampled; text is never tokenized a second time.
 
 Three formats, chosen from the tokenizer: a chat template (instruction-tuned models), the ``<act>`` token of
-a tokenizer learnt by :mod:`oreo_agents.language.tokenizer`, or plain ``> command`` lines (base models).
+a tokenizer learnt by :mod:`oreo_agents.language.learnt_tokenizer`, or plain ``> command`` lines (base models).
 Knows nothing about models.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.tokenizer import ACT
+from oreo_agents.language.learnt_tokenizer import ACT
 from oreo_agents.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:

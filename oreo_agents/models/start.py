@@ -48,7 +48,7 @@ def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
     """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ."""
-    from oreo_agents.language.tokenizer import learn_text_tokenizer, learn_tokenizer
+    from oreo_agents.language.learnt_tokenizer import learn_text_tokenizer, learn_tokenizer
 
     suited = {describe(episode.env_id).vocabulary for episode in episodes}
     learn = learn_tokenizer if suited == {"shorthand"} else learn_text_tokenizer

@@ -19,11 +19,11 @@ from rich.text import Text
 from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, spec_for
+from oreo_agents.terminal.agent_player import AgentPlayer
 from oreo_agents.terminal.map import map_table, read_map
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.views import make_text, render_decision
-from oreo_agents.terminal.watch import AgentPlayer
 from oreo_agents.trajectory import format_steps
 
 WORDS = {

@@ -1,6 +1,6 @@
 import gymnasium as gym
 import pytest
-from oreo_envs.alfworld.experts.searching import SearchingExpert
+from oreo_envs.alfworld.experts.searching_expert import SearchingExpert
 
 import oreo_agents  # noqa: F401 (registers the environments)
 from oreo_agents.agents.agent import Assignment, options_for

@@ -257,7 +257,7 @@ def llama(tmp_path_factory):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from oreo_agents.environments import prepare_environments
-    from oreo_agents.language.tokenizer import learn_text_tokenizer
+    from oreo_agents.language.learnt_tokenizer import learn_text_tokenizer
 
     env = prepare_environments(split="generated")()
     tokenizer = learn_text_tokenizer([env.reset(options={"game": i})[0] for i in range(40)], 600)

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from oreo_agents.errors import DatasetError
+from oreo_agents.language.learnt_tokenizer import learn_tokenizer
 from oreo_agents.language.prompt import Chat
-from oreo_agents.language.tokenizer import learn_tokenizer
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"

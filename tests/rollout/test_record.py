@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from oreo_envs.alfworld.experts.searching import SearchingExpert
+from oreo_envs.alfworld.experts.searching_expert import SearchingExpert
 from oreo_envs.alfworld.generator.games import generate_game
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.errors import GameFileError

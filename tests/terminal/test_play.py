@@ -17,10 +17,10 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.cli import program as cli
 from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.terminal.agent_player import AgentPlayer
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.play import watch_agent
 from oreo_agents.terminal.session import Session
-from oreo_agents.terminal.watch import AgentPlayer
 from oreo_agents.trajectory import Action, Candidate
 
 HELPERS = Path(__file__).parents[1] / "helpers"

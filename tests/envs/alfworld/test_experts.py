@@ -12,7 +12,7 @@ import pytest
 import shared_data
 from oreo_envs.alfworld.experts.belief import Belief, parse_task
 from oreo_envs.alfworld.experts.planner import shortest_plan
-from oreo_envs.alfworld.experts.searching import SearchingExpert
+from oreo_envs.alfworld.experts.searching_expert import SearchingExpert
 from oreo_envs.alfworld.game import Game
 from oreo_envs.alfworld.game_file import parse_game
 from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe

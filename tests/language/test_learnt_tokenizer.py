@@ -6,7 +6,7 @@ import pytest
 from learning import EPISODES, OPENING
 from transformers import AutoTokenizer
 
-from oreo_agents.language.tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten_text
+from oreo_agents.language.learnt_tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten_text
 
 COMMANDS = (
     "go to desk 2",

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from oreo_agents.inference.search import (
+from oreo_agents.inference.solutions import (
     Solution,
     Step,
     beam_search,
