@@ -17,7 +17,7 @@ _PLACES = ("games", "data")
 """Options that say where games lie, and nothing about them."""
 
 
-def environments(
+def prepare_environments(
     env_id: str = DEFAULT_ID,
     max_steps: int = 50,
     *,
@@ -75,7 +75,7 @@ def games_of(env: gym.Env[str, str]) -> Any:
     return games
 
 
-def made_from(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]:
+def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]:
     """What play depends on, as JSON values: the environment, its options and its games, wherever they lie.
 
     Args:
@@ -104,7 +104,7 @@ def replay_environment(
         kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
     kwargs |= describe(spec["id"]).replay_options
     try:
-        return environments(spec["id"], 100_000, **kwargs)()
+        return prepare_environments(spec["id"], 100_000, **kwargs)()
     except ConfigurationError as error:
         raise DatasetError(
             f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "

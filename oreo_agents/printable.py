@@ -9,18 +9,18 @@ UNSAFE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories of controls, invisible formatting, surrogates, private use and line separators."""
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """``text`` with a visible ``\\x1b``-like escape for each character that a terminal would obey.
 
-    >>> printable("red: \\x1b[31m")
+    >>> make_printable("red: \\x1b[31m")
     'red: \\\\x1b[31m'
     """
     if text.isprintable():
         return text
-    return "".join(_visible(character) for character in text.expandtabs(4))
+    return "".join(_escape_character(character) for character in text.expandtabs(4))
 
 
-def _visible(character: str) -> str:
+def _escape_character(character: str) -> str:
     if character in KEPT or unicodedata.category(character) not in UNSAFE:
         return character
     return character.encode("unicode_escape").decode("ascii")

@@ -119,15 +119,15 @@ class Trajectory:
         return tuple(reversed(out))
 
 
-def outcome(trajectory: Trajectory) -> str:
+def describe_outcome(trajectory: Trajectory) -> str:
     """How the episode ended, in words."""
     if trajectory.success:
-        return f"won in {steps(len(trajectory))}"
+        return f"won in {format_steps(len(trajectory))}"
     if trajectory.truncated:
-        return f"not won: step limit after {steps(len(trajectory))}"
-    return "lost" if trajectory.terminated else f"abandoned after {steps(len(trajectory))}"
+        return f"not won: step limit after {format_steps(len(trajectory))}"
+    return "lost" if trajectory.terminated else f"abandoned after {format_steps(len(trajectory))}"
 
 
-def steps(count: int) -> str:
+def format_steps(count: int) -> str:
     """``1 step``, ``2 steps``."""
     return f"{count} step{'' if count == 1 else 's'}"

@@ -5,6 +5,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,29 @@ from importlinter.cli import lint_imports
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("alfworld", "matplotlib", "prompt_toolkit", "pyarrow", "rich", "textworld", "torch", "transformers")
 AGENT_MODULES = sorted((ROOT / "oreo_agents").rglob("*.py"))
+MODULES = [*AGENT_MODULES, *sorted((ROOT / "envs" / "oreo_envs").rglob("*.py"))]
+ONE_WORD = {"describe", "evaluate", "grade", "main", "record", "replay", "rollout", "train"}
+"""Functions whose name is the verb of the field, or their command's, and says all."""
+STILL_ONE_WORD = {
+    "oreo_agents/cli/eval.py",
+    "oreo_agents/evaluation/evaluate.py",
+    "oreo_agents/evaluation/results.py",
+    "oreo_agents/experiments/demo.py",
+    "oreo_agents/experiments/steps.py",
+    "oreo_agents/experiments/verdicts.py",
+    "oreo_agents/report/plots.py",
+    "oreo_agents/report/suites.py",
+    "oreo_agents/report/tables.py",
+}
+"""Files that the rule has not reached; none is added."""
+
+
+def definitions(kind):
+    """Where each class or function of the modules' top level is defined: name and file."""
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, kind):
+                yield node.name.strip("_"), str(path.relative_to(ROOT))
 
 
 def loaded_by(statement):
@@ -39,6 +63,22 @@ def test_rooms_import_one_way(monkeypatch, capfd):
 def test_arguments_are_parsed_in_the_command_line_alone():
     parsing = [path for path in AGENT_MODULES if "argparse" in path.read_text(encoding="utf-8")]
     assert {path.parent.name for path in parsing} == {"cli"}
+
+
+def test_a_class_name_means_one_thing():
+    homes = defaultdict(list)
+    for name, path in definitions(ast.ClassDef):
+        homes[name].append(path)
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+def test_functions_are_named_with_a_verb_and_a_noun():
+    """A special name like ``__getattr__`` is the language's."""
+    functions = {(name, path) for name, path in definitions(ast.FunctionDef) if name != "getattr"}
+    one_word = {(name, path) for name, path in functions if "_" not in name}
+    odd = {(name, path) for name, path in one_word if name not in ONE_WORD}
+    assert {path for _, path in odd} == STILL_ONE_WORD, odd
+    assert {name for name, _ in one_word} >= ONE_WORD
 
 
 @pytest.mark.parametrize("name", ["oreo_agents", "oreo_envs"])

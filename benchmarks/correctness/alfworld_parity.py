@@ -34,14 +34,14 @@ from oreo_envs.alfworld.games import Games
 from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.places import GENERATED_SPLITS
 from oreo_envs.alfworld.sources import find_games
-from oreo_envs.alfworld.text import placing, reword, split_command
-from oreo_envs.alfworld.world import World, members
+from oreo_envs.alfworld.text import format_put, reword_command, split_command
+from oreo_envs.alfworld.world import World, list_bits
 from oreo_envs.errors import GameFileError
 from oreo_envs.files import write_json
 from quick_textworld import remember_parses
 from varied_games import PackagedRules, VariedGames
 
-from oreo_agents.experiments.provenance import commit
+from oreo_agents.experiments.provenance import find_commit
 
 RESULTS = Path(__file__).parents[1] / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"
@@ -97,7 +97,7 @@ class CommandSource:
             f"examine {thing}",
             f"take {thing} from {random.choice(self.game.receptacles or self.game.objects).name}",
             f"use {thing}",
-            reword(command, "put" if self.game.wording == "move" else "move"),
+            reword_command(command, "put" if self.game.wording == "move" else "move"),
         ]
         if parsed and parsed.first:
             changes.append(command.replace(parsed.first, thing, 1))
@@ -107,7 +107,7 @@ class CommandSource:
 def slicing_errand(game: Game, random: Random) -> list[str]:
     """Fetch a knife, slice something, and warm, cool and wash the slice, examining it each time."""
     inside = [
-        (found, place) for place in game.receptacles for found in members(game.start.inside[place.index])
+        (found, place) for place in game.receptacles for found in list_bits(game.start.inside[place.index])
     ]
     knives = [pair for pair in inside if game.knives >> pair[0] & 1]
     targets = [pair for pair in inside if game.abilities["sliceable"] >> pair[0] & 1]
@@ -121,7 +121,7 @@ def slicing_errand(game: Game, random: Random) -> list[str]:
         f"take {tool} from {drawer.name}",
         f"go to {table.name}",
     ]
-    errand += [f"open {table.name}", f"slice {slice} with {tool}", placing(tool, table.name, game.wording)]
+    errand += [f"open {table.name}", f"slice {slice} with {tool}", format_put(tool, table.name, game.wording)]
     errand += [f"take {slice} from {table.name}", f"examine {slice}"]
     appliances = {"microwavetype": "heat", "fridgetype": "cool", "sinkbasintype": "clean"}
     stations = [place for place in game.receptacles if place.type in appliances]
@@ -337,7 +337,7 @@ def main() -> int:
     places = choose_in_turn(groups, options.count, options.seed)
     todo = [(name, index) for name, index in places if fingerprint(groups[name], index) not in equal]
     print(f"{len(rows)} games compared before, {len(todo)} to go; log: {options.log}", flush=True)
-    started, same = time.monotonic(), {"commit": commit(), "walk": options.steps, "seed": options.seed}
+    started, same = time.monotonic(), {"commit": find_commit(), "walk": options.steps, "seed": options.seed}
     options.log.parent.mkdir(parents=True, exist_ok=True)
     with options.log.open("a") as file:
         for row in run(groups, todo, options.steps, options.seed, options.jobs):

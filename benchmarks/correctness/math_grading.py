@@ -24,7 +24,7 @@ from typing import Any
 
 from oreo_envs.files import write_json
 from oreo_envs.math import grade
-from oreo_envs.math.grading.exact import unspelled
+from oreo_envs.math.grading.exact import normalise_spelling
 from oreo_envs.math.grading.grade import WORKERS
 from oreo_envs.math.grading.workers import WorkerFailure
 from oreo_envs.math.problems.datasets import load_gsm8k, load_math
@@ -54,7 +54,7 @@ Pair = tuple[Problem, str]
 
 def symbolic(prediction: str, gold: str) -> bool:
     """Grade by math-verify alone."""
-    answers = unspelled(prediction), unspelled(gold)
+    answers = normalise_spelling(prediction), normalise_spelling(gold)
     try:
         return WORKERS.call("oreo_envs.math.grading.equivalence:is_equivalent", *answers, deadline=5.0)
     except WorkerFailure:

@@ -86,7 +86,7 @@ class Entry:
     @property
     def games(self) -> Supply:
         """Where its games come from."""
-        return _load(self.supply)(self)
+        return _import_attribute(self.supply)(self)
 
     @property
     def suffix(self) -> str:
@@ -101,7 +101,7 @@ class Entry:
         """
         if self.expert is None:
             raise ConfigurationError(f"{self.id} has no expert but its own plan: make it with expert=True")
-        return _load(self.expert)(seed=seed)
+        return _import_attribute(self.expert)(seed=seed)
 
 
 class Supply:
@@ -259,6 +259,6 @@ def content_hash(games: Any, indices: Sequence[int]) -> str:
     return digest.hexdigest()
 
 
-def _load(name: str) -> Any:
+def _import_attribute(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)

@@ -46,11 +46,11 @@ def replace_file(path: PathLike) -> Iterator[Path]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         yield path
         return
-    path = _follow(path)
+    path = _follow_link(path)
     new = _name_beside(path, "new")
     try:
         yield new
-        _sync(new)
+        _sync_file(new)
         if path.exists():
             shutil.copymode(path, new)
         os.replace(new, path)
@@ -106,7 +106,7 @@ def make_temporary_folder(path: Path) -> Iterator[Path]:
 
 def replace_folder(path: PathLike, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a new folder, which then takes the place of ``path``; see :func:`put_folder`."""
-    path = _follow(path)
+    path = _follow_link(path)
     with make_temporary_folder(path) as new:
         write(new)
         put_folder(new, path)
@@ -216,7 +216,7 @@ def _name_beside(path: Path, what: str) -> Path:
     It ends as ``path`` does, because there are writers that go by the ending.
     """
     _clear_beside(path)
-    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    owner = f"{_name_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{owner}.{what}{path.suffix}")
 
 
@@ -225,7 +225,11 @@ def _clear_beside(path: Path) -> None:
     with suppress(OSError), os.scandir(path.parent) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(f".{path.name}.")]
         for found in filter(None, map(_BESIDE.fullmatch, names)):
-            if found["name"] != path.name or found["host"] != _host() or _is_alive(int(found["process"])):
+            if (
+                found["name"] != path.name
+                or found["host"] != _name_host()
+                or _is_alive(int(found["process"]))
+            ):
                 continue
             left = path.with_name(found.string)
             if found["what"] == "old" and not path.exists():
@@ -235,7 +239,7 @@ def _clear_beside(path: Path) -> None:
 
 
 @cache
-def _host() -> str:
+def _name_host() -> str:
     """Where a process number means something: the machine, or the container on it."""
     place = platform.node()
     with suppress(OSError):
@@ -255,7 +259,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _follow(path: PathLike) -> Path:
+def _follow_link(path: PathLike) -> Path:
     path = Path(path)
     return path.resolve() if path.is_symlink() else path
 
@@ -263,7 +267,7 @@ def _follow(path: PathLike) -> Path:
 # ---------------------------------------------------------------- down to the disk
 
 
-def _sync(file: Path) -> None:
+def _sync_file(file: Path) -> None:
     descriptor = os.open(file, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -275,12 +279,12 @@ def _sync_entries(folder: Path) -> None:
     """What is in a folder under which name; some file systems cannot be asked for that."""
     if os.name != "nt":
         with suppress(OSError):
-            _sync(folder)
+            _sync_file(folder)
 
 
 def _sync_tree(folder: Path) -> None:
     for place, _, names in os.walk(folder):
         for name in names:
             if (file := Path(place, name)).is_file():
-                _sync(file)
+                _sync_file(file)
         _sync_entries(Path(place))

@@ -35,9 +35,13 @@ def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str]
         pass
     else:
         raise AssertionError("a step before the first reset() must raise gymnasium.error.ResetNeeded")
-    episode = _play(env, actions, seed)
-    assert episode == _play(env, actions, seed), "a second episode with the same seed and actions differs"
-    assert episode == _play(make(), actions, seed), "a new environment with the same seed and actions differs"
+    episode = _play_actions(env, actions, seed)
+    assert episode == _play_actions(env, actions, seed), (
+        "a second episode with the same seed and actions differs"
+    )
+    assert episode == _play_actions(make(), actions, seed), (
+        "a new environment with the same seed and actions differs"
+    )
     env.close()
 
 
@@ -48,7 +52,7 @@ def _check_gymnasium(env: gym.Env[str, str]) -> None:
     env.close()
 
 
-def _play(env: gym.Env[str, str], actions: Sequence[str], seed: int) -> list[Any]:
+def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int) -> list[Any]:
     observation, info = env.reset(seed=seed)
     assert isinstance(observation, str), f"reset() observed a {type(observation).__name__}, not a str"
     keys = set(info)

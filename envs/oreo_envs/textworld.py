@@ -40,7 +40,7 @@ class TextWorldEnv(gym.Env[str, str]):
         self.render_mode = render_mode
         self.observation_space = Text()
         self.action_space = Text()
-        self._game = _start(self.path)
+        self._game = _start_game(self.path)
         self._ended = True
         self._transcript: str | None = None
 
@@ -99,7 +99,7 @@ class TextWorldEnv(gym.Env[str, str]):
             print(transcript, end="\n\n", flush=True)
 
 
-def _start(path: str) -> Any:
+def _start_game(path: str) -> Any:
     try:
         import textworld
 

@@ -27,14 +27,14 @@ class Constrained(Propose):
     ) -> list[Decision]:
         """One decision for each slot."""
         engine = cast(CachedPolicy, self.engine)
-        commands = [_admissible(info) for info in infos]
+        commands = [_require_commands(info) for info in infos]
         scored = engine.score(slots, prompts, [[*map(self.chat.action_ids, listed)] for listed in commands])
         finalists = self._likeliest(scored, [*map(len, commands)])
         values: list[dict[int, float]] = [{} for _ in slots]
         read, lanes = [0] * len(slots), torch.zeros(len(slots), dtype=torch.long)
         if self.judge or scored.values is not None:
             proposals = scored.only(finalists)
-            verdict = self._judged(slots, prompts, infos, proposals)
+            verdict = self._judge_proposals(slots, prompts, infos, proposals)
             assert verdict.values is not None
             lanes = self._best(proposals, verdict.values)
             rows = zip(finalists.tolist(), verdict.values.tolist(), strict=True)
@@ -76,7 +76,7 @@ class Constrained(Propose):
         return Action(commands[taken], *scored[taken], values.get(taken), considered)
 
 
-def _admissible(info: Mapping[str, Any]) -> list[str]:
+def _require_commands(info: Mapping[str, Any]) -> list[str]:
     commands = list(info.get("admissible_commands") or ())
     if not commands:
         raise ConfigurationError(

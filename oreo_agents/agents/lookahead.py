@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from oreo_agents.agents.propose import Infos, Prompts, Propose, _read, _Verdict
+from oreo_agents.agents.propose import Infos, Prompts, Propose, _count_read_tokens, _Judgement
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 
@@ -23,9 +23,11 @@ class LookAhead(Propose):
     begin, after the environment's answer.
     """
 
-    def _judged(self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals) -> _Verdict:
+    def _judge_proposals(
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals
+    ) -> _Judgement:
         assert self.judge is not None
-        branches = [_branch(info) for info in infos]
+        branches = [_require_branch(info) for info in infos]
         texts = [[self.chat.action_text(ids) for ids, _ in row] for row in proposals.listed()]
         for row in proposals.errors:
             texts[row] = []
@@ -33,7 +35,7 @@ class LookAhead(Propose):
             {text: branch.step(text) for text in dict.fromkeys(row)}
             for branch, row in zip(branches, texts, strict=True)
         ]
-        led = [
+        reached = [
             [leads[text] for text in row] or [branch] * self.k
             for branch, leads, row in zip(branches, tried, texts, strict=True)
         ]
@@ -44,21 +46,21 @@ class LookAhead(Propose):
         ahead = proposals.answered(
             [
                 [self.chat.reply(branch.observation)[:room] for branch in row]
-                for row, room in zip(led, rooms, strict=True)
+                for row, room in zip(reached, rooms, strict=True)
             ]
         )
         values = self.judge.values(slots, prompts, ahead)
-        rewards = values.new_tensor([[branch.reward for branch in row] for row in led])
-        ended = torch.tensor([[branch.ended for branch in row] for row in led], device=values.device)
-        return _Verdict(
+        rewards = values.new_tensor([[branch.reward for branch in row] for row in reached])
+        ended = torch.tensor([[branch.ended for branch in row] for row in reached], device=values.device)
+        return _Judgement(
             rewards + values.masked_fill(ended, 0.0),
             replace(ahead, counts=proposals.counts),  # the answer is read again when it is really given
-            _read(prompts, ahead),
+            _count_read_tokens(prompts, ahead),
             list(map(len, tried)),
         )
 
 
-def _branch(info: Mapping[str, Any]) -> Branch:
+def _require_branch(info: Mapping[str, Any]) -> Branch:
     if "branch" not in info:
         raise ConfigurationError(
             "lookahead tries actions on info['branch'], and this environment offers none: wrap it in "

@@ -105,12 +105,12 @@ class Noise:
 
     def _near_misses(self, admissible: Sequence[str]) -> list[str]:
         """Commands that do nothing now: with a wrong name, about things elsewhere, or a number too high."""
-        wrong = self._misnamed(8) + _beyond_the_last(admissible)
+        wrong = self._swap_names(8) + _beyond_the_last(admissible)
         return [miss for miss in wrong if miss not in admissible] + sorted(
             self._offered.difference(admissible)
         )
 
-    def _misnamed(self, n: int) -> list[str]:
+    def _swap_names(self, n: int) -> list[str]:
         """Commands of this episode, any verb as likely as another, with one name exchanged for another."""
         by_verb: dict[str, list[str]] = {}
         for command in sorted(self._offered):

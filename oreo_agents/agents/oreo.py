@@ -177,13 +177,13 @@ class OreoAgent:
         for model in filter(None, models):
             for weights in model.parameters():
                 digest.update(weights.detach().cpu().float().contiguous().numpy())
-        told = [f"weights {digest.hexdigest()[:16]}"]
+        facts = [f"weights {digest.hexdigest()[:16]}"]
         if isinstance(self.policy, Endpoint):
-            told.append(f"model {self.policy.model}")
+            facts.append(f"model {self.policy.model}")
         how = self.selection
-        told += [f"select {how.select}", f"k {how.candidates}", f"temperature {how.temperature}"]
-        told += [f"logprob_weight {how.logprob_weight}", f"max_new_tokens {how.max_new_tokens}"]
-        return ", ".join(told)
+        facts += [f"select {how.select}", f"k {how.candidates}", f"temperature {how.temperature}"]
+        facts += [f"logprob_weight {how.logprob_weight}", f"max_new_tokens {how.max_new_tokens}"]
+        return ", ".join(facts)
 
     def reset(self, seed: int = 0) -> None:
         """Start a single episode."""
@@ -255,7 +255,7 @@ class OreoAgent:
         if isinstance(self.policy, Endpoint):
             device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
             remote = EndpointPolicy(self.policy, self.chat, slots, selection.max_new_tokens, device)
-            return self._proposing(remote, slots, selection.searches)
+            return self._make_proposer(remote, slots, selection.searches)
         if selection.select in RULES:
             return SolveSteps(self._sampler, self.chat, selection, slots, self.max_length)
         alone = (
@@ -270,21 +270,21 @@ class OreoAgent:
             selection.max_new_tokens,
             critic=self.critic if own else None,
         )
-        return self._proposing(engine, slots, selection.searches and not own)
+        return self._make_proposer(engine, slots, selection.searches and not own)
 
-    def _proposing(self, engine: Engine, slots: int, judging: bool) -> Decider:
+    def _make_proposer(self, engine: Engine, slots: int, judging: bool) -> Decider:
         """One candidate or the best of several; ``judging``: by a critic with a cache of its own."""
         judge = CachedCritic(self.critic, slots, self.max_length) if judging and self.critic else None
         decider = _PROPOSING.get(self.selection.select, Propose)
         return decider(engine, judge, self.chat, self.selection)
 
-    def _sampler(self, told: Sequence[int], seed: int) -> StepSampler:
+    def _sampler(self, conversation: Sequence[int], seed: int) -> StepSampler:
         """Of the steps of one solution."""
         return StepSampler(
             cast(PreTrainedModel, self.policy),
             None if self.selection.select == "majority_vote" else self.critic,
             self.chat,
-            told,
+            conversation,
             is_final=lambda step: extract_answer(step) is not None,
             temperature=self.selection.temperature,
             max_new_tokens=self.selection.max_new_tokens,

@@ -45,7 +45,7 @@ class Decider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Judgement:
     """What the critic thinks of K candidates of B slots, and what that took."""
 
     values: Tensor | None
@@ -94,7 +94,7 @@ class Propose:
     ) -> list[Decision]:
         """One decision for each slot."""
         proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.selection.temperature)
-        verdict = self._judged(slots, prompts, infos, proposals)
+        verdict = self._judge_proposals(slots, prompts, infos, proposals)
         lanes = self._best(proposals, verdict.values)
         self.engine.keep(slots, proposals, lanes)
         if self.judge:
@@ -108,16 +108,18 @@ class Propose:
             decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
         return decisions
 
-    def _judged(self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals) -> _Verdict:
+    def _judge_proposals(
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals
+    ) -> _Judgement:
         """V after each candidate."""
         nothing = [0] * len(slots)
         if self.judge:
             values = self.judge.values(slots, prompts, proposals)
-            return _Verdict(values, proposals, _read(prompts, proposals), nothing)
+            return _Judgement(values, proposals, _count_read_tokens(prompts, proposals), nothing)
         if proposals.values is None:
-            return _Verdict(None, proposals, nothing, nothing)
+            return _Judgement(None, proposals, nothing, nothing)
         ends = [len({ids for ids, _ in row}) for row in proposals.listed()]
-        return _Verdict(proposals.values, proposals, ends, nothing)
+        return _Judgement(proposals.values, proposals, ends, nothing)
 
     def _best(self, proposals: Proposals, values: Tensor | None) -> Tensor:
         """The lane of the best candidate, ``[B]``."""
@@ -163,6 +165,6 @@ class Propose:
         return Decision(action, len(prompt), generated, critic_tokens)
 
 
-def _read(prompts: Prompts, candidates: Proposals) -> list[int]:
+def _count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:
     """Tokens that a critic with a cache of its own reads, per slot."""
     return [len(prompt) + n for prompt, n in zip(prompts, candidates.counts.sum(1).tolist(), strict=True)]

@@ -12,7 +12,7 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Infos, Prompts
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.solutions import MAX_STEPS, Rule, Solution, Step, solve
+from oreo_agents.inference.solutions import MAX_STEPS, Rule, Solution, Step, search_solutions
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.prompt import Chat
 from oreo_agents.trajectory import Action, Candidate
@@ -41,18 +41,18 @@ class SolveSteps:
         self.sampler, self.chat, self.max_length = sampler, chat, max_length
         self.rule, self.k = cast(Rule, selection.select), selection.k
         self.logprob_weight = selection.logprob_weight
-        self._told: list[list[int]] = [[] for _ in range(slots)]
+        self._conversations: list[list[int]] = [[] for _ in range(slots)]
         self._plans: list[list[Step]] = [[] for _ in range(slots)]
 
     def clear(self, slots: Sequence[int]) -> None:
         """Forget the episodes in ``slots``."""
         for slot in slots:
-            self._told[slot], self._plans[slot] = [], []
+            self._conversations[slot], self._plans[slot] = [], []
 
     def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
         """Append tokens that were not decided here; plans made before are void."""
         for slot, chunk in zip(slots, chunks, strict=True):
-            self._told[slot] += chunk
+            self._conversations[slot] += chunk
             self._plans[slot] = []
 
     def decide(
@@ -67,21 +67,23 @@ class SolveSteps:
         return [self._decide(*row) for row in zip(slots, prompts, rngs, strict=True)]
 
     def _decide(self, slot: int, prompt: Sequence[int], rng: Random) -> Decision:
-        told, plan = self._told[slot], self._plans[slot]
-        told += prompt
+        conversation, plan = self._conversations[slot], self._plans[slot]
+        conversation += prompt
         costs, considered = (0, 0, 0), tuple[Candidate, ...]()
         if not plan:
-            sampler = self.sampler(told, rng.getrandbits(48))
+            sampler = self.sampler(conversation, rng.getrandbits(48))
             room = sampler.steps_within(self.max_length)
-            found = solve(sampler, self.rule, self.k, _answer, min(MAX_STEPS, room), self.logprob_weight)
+            found = search_solutions(
+                sampler, self.rule, self.k, _find_answer, min(MAX_STEPS, room), self.logprob_weight
+            )
             plan += found.best.steps
             costs = (sampler.prompt_tokens, sampler.generated_tokens, sampler.critic_tokens)
             firsts = {solution.steps[0].text: solution.steps[0].value for solution in found.solutions}
             considered = tuple(Candidate(text, value=value) for text, value in firsts.items())
         step = plan.pop(0)
-        told += step.tokens
+        conversation += step.tokens
         return Decision(Action(step.text, step.tokens, value=step.value, candidates=considered), *costs)
 
 
-def _answer(solution: Solution) -> str | None:
+def _find_answer(solution: Solution) -> str | None:
     return extract_answer(solution.steps[-1].text) if solution.final else None

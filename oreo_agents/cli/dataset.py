@@ -63,7 +63,7 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
     """
     from oreo_agents.dataset.reader import load_trajectories
     from oreo_agents.environments import replay_environment
-    from oreo_agents.printable import printable
+    from oreo_agents.printable import make_printable
     from oreo_agents.rollout.verify import verify_episodes
 
     dataset = load_trajectories(args.path)
@@ -76,7 +76,7 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
         report = verify_episodes(dataset, env)
     finally:
         env.close()
-    print(printable(str(report)))  # it quotes what was recorded
+    print(make_printable(str(report)))  # it quotes what was recorded
     return 0 if report.ok else 1
 
 

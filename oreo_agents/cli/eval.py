@@ -84,7 +84,7 @@ def run_eval(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from oreo_agents.evaluation.results import failures
-    from oreo_agents.printable import printable
+    from oreo_agents.printable import make_printable
     from oreo_agents.report.plots import budget_plot
     from oreo_agents.report.tables import success_table
 
@@ -95,7 +95,7 @@ def run_eval(args: argparse.Namespace) -> None:
     Console().print(success_table(results))
     for result in results:
         if result["errors"]:
-            print(printable(f"{result['method']}: {failures(result)}"), file=sys.stderr)
+            print(make_printable(f"{result['method']}: {failures(result)}"), file=sys.stderr)
 
 
 def _refuse_idle_options(args: argparse.Namespace) -> None:
@@ -115,26 +115,31 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
 
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import load_agent
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import prepare_environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
-    from oreo_agents.models.model_files import identity
-    from oreo_agents.terminal.live import watch
+    from oreo_agents.models.model_files import identify_model
+    from oreo_agents.terminal.live import watch_episodes
 
     options = source_options(args.env, args.split, args.games)
-    games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
-    known = {"agent": identity(args.agent), "endpoint": args.endpoint, "model": args.model, "env": args.env}
+    games = pick_games(prepare_environments(args.env, args.max_steps, **options), args.episodes, args.seed)
+    known = {
+        "agent": identify_model(args.agent),
+        "endpoint": args.endpoint,
+        "model": args.model,
+        "env": args.env,
+    }
     known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
     results: list[Result] = []
     for selection in _selections(args):
         chooses = asdict(selection)
         agent = load_agent(args.agent, args.endpoint, args.model, env_id=args.env, **chooses, dtype="float32")
         needed = options_for(agent)
-        make_env = environments(args.env, args.max_steps, **options, **needed)
+        make_env = prepare_environments(args.env, args.max_steps, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {selection.title}"
         with _journal(args.output, label, {**known, **chooses, "options": {**options, **needed}}) as journal:
             result, _ = evaluate(
-                make_env, agent, games, label, args.seed, args.num_envs, watch, journal, partly=True
+                make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
             )
         results.append({**result, **chooses, "split": args.split, "max_steps": args.max_steps})
         if args.output:

@@ -78,7 +78,7 @@ def _check_split(root: Path, split: str) -> Check:
         return Check(split, "note", f"no games in {root}", remedy)
     try:
         games = find_games(games=place)
-        for index in _spread(len(games), 20):
+        for index in _pick_evenly(len(games), 20):
             games[index]
     except (DataNotFoundError, GameFileError) as error:
         return Check(split, "wrong", str(error), f"delete {place} and run oreo-agents data again")
@@ -87,7 +87,7 @@ def _check_split(root: Path, split: str) -> Check:
     return Check(split, "ok", f"{len(games):,} games in {place}")
 
 
-def _spread(length: int, count: int) -> Iterable[int]:
+def _pick_evenly(length: int, count: int) -> Iterable[int]:
     return range(0, length, max(1, length // count))
 
 

@@ -46,7 +46,7 @@ def run_play(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from oreo_agents.terminal.agent_player import AgentPlayer
-    from oreo_agents.terminal.play import keep, play, reader, recording
+    from oreo_agents.terminal.play import keep_episode, make_reader, open_recording, play_session
     from oreo_agents.terminal.session import Session
 
     agent = choose_agent(args)
@@ -55,12 +55,12 @@ def run_play(args: argparse.Namespace) -> None:
     try:
         session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
         console = Console(highlight=False)
-        with recording(args.record, session) as writer:
+        with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
             try:
-                play(session, console, reader(session, console), player, args.pause)
+                play_session(session, console, make_reader(session, console), player, args.pause)
             finally:
-                keep(session, writer, player, console)
+                keep_episode(session, writer, player, console)
     finally:
         env.close()
 
@@ -68,11 +68,13 @@ def run_play(args: argparse.Namespace) -> None:
 def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
     """The environment that the options name, with what the agent needs, and hints where it can give them."""
     from oreo_agents.agents.agent import options_for
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import prepare_environments, source_options
 
-    told = options_for(agent) if agent else {}
-    told |= {"expert": True} if describe(args.env).plans else {}
-    return environments(args.env, ENDLESS, **source_options(args.env, args.split, args.games), **told)()
+    needs = options_for(agent) if agent else {}
+    needs |= {"expert": True} if describe(args.env).plans else {}
+    return prepare_environments(
+        args.env, ENDLESS, **source_options(args.env, args.split, args.games), **needs
+    )()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:

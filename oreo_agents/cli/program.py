@@ -28,7 +28,7 @@ from oreo_agents.cli.replay import add_replay
 from oreo_agents.cli.report import add_report
 from oreo_agents.cli.train import add_train
 from oreo_agents.errors import OreoError
-from oreo_agents.printable import printable
+from oreo_agents.printable import make_printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,25 +36,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         try:
-            return _run(build_parser().parse_args(argv))
+            return _run_command(build_parser().parse_args(argv))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, say `head`, has seen enough
         return _fall_silent()
     except OSError as error:
         _fall_silent()
-        return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        return _report_error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except SystemExit as exit_:
         if isinstance(exit_.__context__, BrokenPipeError):  # how rich says the same
             return _fall_silent()
         raise
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run_command(args: argparse.Namespace) -> int:
     try:
         return args.run(args) or 0
     except OreoError as error:
-        return _fail(str(error))
+        return _report_error(str(error))
     except KeyboardInterrupt:
         again = "; run the same command again to resume" if args.resumes(args) else ""
         print(f"interrupted{again}", file=sys.stderr)
@@ -130,6 +130,6 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _fail(message: str) -> int:
-    print(f"error: {printable(message)}", file=sys.stderr)  # it may quote a file's or a game's text
+def _report_error(message: str) -> int:
+    print(f"error: {make_printable(message)}", file=sys.stderr)  # it may quote a file's or a game's text
     return 2

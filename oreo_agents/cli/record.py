@@ -59,7 +59,7 @@ def run_record(args: argparse.Namespace) -> int | None:
     from oreo_agents.environments import source_options
     from oreo_agents.rollout.record import record
     from oreo_agents.rollout.schedule import Schedule
-    from oreo_agents.terminal.live import watch
+    from oreo_agents.terminal.live import watch_episodes
 
     if args.agent in SCRIPTED and args.temperature != 1:
         raise ConfigurationError(
@@ -75,7 +75,7 @@ def run_record(args: argparse.Namespace) -> int | None:
         schedule=Schedule(args.per_game, args.seed, args.shard, args.episodes),
         max_steps=args.max_steps,
         patience=args.patience,
-        watch=watch,
+        watch=watch_episodes,
         **source_options(args.env, args.split, args.games),
     )
     print(recording)

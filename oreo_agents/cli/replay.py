@@ -32,18 +32,18 @@ def add_replay(commands: Commands) -> None:
 def run_replay(args: argparse.Namespace) -> int:
     """Show recorded episodes; without a terminal, print them."""
     from oreo_agents.terminal.cursor import Cursor
-    from oreo_agents.terminal.replay import print_all, runs_by_game, verifier
-    from oreo_agents.terminal.screen import show
+    from oreo_agents.terminal.replay import open_verifier, print_all, runs_by_game
+    from oreo_agents.terminal.screen import show_screen
 
     cursor = Cursor(select_episodes(args), runs_by_game(args.compare))
     cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
-    with verifier(cursor.episodes, args.verify) as found:
+    with open_verifier(cursor.episodes, args.verify) as found:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             cursor.check = found.result if found else None
             return print_all(cursor, single=args.episode is not None)
         cursor.check = found.so_far if found else None
         cursor.playing, cursor.speed = args.speed is not None, args.speed or cursor.speed
-        show(cursor)
+        show_screen(cursor)
     return 0
 
 
@@ -54,7 +54,7 @@ def select_episodes(args: argparse.Namespace) -> Any:
         DatasetError: there are none.
     """
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.terminal.replay import contains
+    from oreo_agents.terminal.replay import contains_text
 
     conditions: dict[str, Any] = {"length": lambda lengths: lengths >= args.min_steps}
     if args.failed:
@@ -63,7 +63,7 @@ def select_episodes(args: argparse.Namespace) -> Any:
         conditions["predicate"] = lambda episode: args.task_type in episode.task_type
     episodes = load_trajectories(args.path).filter(**conditions)
     if args.search:
-        episodes = episodes.filter(lambda episode: contains(episode, args.search))
+        episodes = episodes.filter(lambda episode: contains_text(episode, args.search))
     if not len(episodes):
         raise DatasetError(f"{args.path}: no episode meets the conditions; drop one of the filters")
     return episodes

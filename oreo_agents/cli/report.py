@@ -34,5 +34,5 @@ def run_report(args: argparse.Namespace) -> None:
     episodes = load_trajectories(args.path)
     page = report_page(str(args.path), episodes, args.limit)
     write_file(args.output, page)
-    shown = min(len(episodes), args.limit)
-    print(f"{args.output}: {len(episodes)} episodes, {shown} of them to look at")
+    count = min(len(episodes), args.limit)
+    print(f"{args.output}: {len(episodes)} episodes, {count} of them to look at")

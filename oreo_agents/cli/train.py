@@ -81,29 +81,33 @@ def run_train(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.training_progress import TrainingProgress
     from oreo_agents.training.train import train
 
-    shown = TrainingProgress(args.method)
-    judging = _judging(args, shown) if args.eval_every else None
+    progress = TrainingProgress(args.method)
+    judging = _make_judging(args, progress) if args.eval_every else None
     kept = {"lora": args.lora, "save_every": args.save_every, "seed": args.seed}
-    train(args.method, episodes, args.model, args.output, callbacks=[shown], judging=judging, **kept, **given)
+    train(
+        args.method, episodes, args.model, args.output, callbacks=[progress], judging=judging, **kept, **given
+    )
 
 
-def _judging(args: argparse.Namespace, shown: TrainingProgress) -> Judging:
+def _make_judging(args: argparse.Namespace, progress: TrainingProgress) -> Judging:
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.evaluation.statistics import wilson
+    from oreo_agents.evaluation.statistics import wilson_interval
     from oreo_agents.training.callbacks import Judging
 
     agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens or describe(args.env).max_new_tokens)
-    return Judging(_player(args), agent_of, wilson, args.eval_every, args.patience, shown.watch)
+    return Judging(
+        _make_player(args), agent_of, wilson_interval, args.eval_every, args.patience, progress.watch
+    )
 
 
-def _player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
+def _make_player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
     """Plays the games that the options name, the same ones every time."""
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import prepare_environments, source_options
     from oreo_agents.evaluation.evaluate import pick_games, play
 
     unseen = None if args.games else describe(args.env).judging_split
     options = source_options(args.env, args.split or unseen, args.games)
-    make_env = environments(args.env, args.max_steps, **options)
+    make_env = prepare_environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.eval_episodes, args.seed)
     return lambda agent: play(make_env, agent, games, args.seed)
 
@@ -119,36 +123,40 @@ def add_training_options(parser: argparse.ArgumentParser, table: Mapping[str, Op
             if option.either not in places:
                 places[option.either] = place.add_mutually_exclusive_group()
             place = places[option.either]
-        place.add_argument(option.flag, help=_help(option).replace("%", "%%"), **_form(option))
+        place.add_argument(
+            option.flag, help=_format_help(option).replace("%", "%%"), **_describe_argument(option)
+        )
 
 
 def given_options(args: argparse.Namespace, table: Mapping[str, Option] = OPTIONS) -> dict[str, Any]:
     """The values of the arguments that were given, under the names of OreoConfig's fields."""
-    values = {name: getattr(args, _dest(option)) for name, option in table.items() if option.group}
+    values = {
+        name: getattr(args, _name_destination(option)) for name, option in table.items() if option.group
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _dest(option: Option) -> str:
+def _name_destination(option: Option) -> str:
     return option.flag.removeprefix("--").replace("-", "_")
 
 
-def _help(option: Option) -> str:
+def _format_help(option: Option) -> str:
     usual = option.usual
     if not usual and option.kind is not bool and option.default not in (None, -1):
         usual = option.default if isinstance(option.default, str) else f"{option.default:g}"
     return f"{option.help}; default: {usual}" if usual else option.help
 
 
-def _form(option: Option) -> dict[str, Any]:
+def _describe_argument(option: Option) -> dict[str, Any]:
     """What argparse must know to read it."""
     if option.kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     if option.choices:
         return {"choices": option.choices}
-    return {"type": _reader(option), "metavar": {int: "N", float: "X"}.get(option.kind, "TEXT")}
+    return {"type": _make_reader(option), "metavar": {int: "N", float: "X"}.get(option.kind, "TEXT")}
 
 
-def _reader(option: Option) -> Callable[[str], Any]:
+def _make_reader(option: Option) -> Callable[[str], Any]:
     """From text to a value that is allowed."""
 
     def read(text: str) -> Any:

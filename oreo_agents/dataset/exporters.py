@@ -64,7 +64,7 @@ def export_dataset(dataset: TrajectoryDataset, output: str | os.PathLike[str], f
 
 def to_messages(trajectory: Trajectory) -> Messages:
     """The episode as chat messages: the ``user`` says what is seen, the ``assistant`` what is done."""
-    return _messages(trajectory.turns)
+    return _make_messages(trajectory.turns)
 
 
 def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
@@ -102,7 +102,7 @@ def dpo_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
         outcomes[game][not won].append(index)
     for won_ones, lost_ones in outcomes.values():
         for won_one, lost_one in zip(won_ones, lost_ones, strict=False):
-            yield from _pair(dataset[won_one].turns, dataset[lost_one].turns)
+            yield from _pair_turns(dataset[won_one].turns, dataset[lost_one].turns)
 
 
 def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
@@ -135,7 +135,7 @@ EXPORTERS: dict[str, Callable[[TrajectoryDataset], Iterator[Row]]] = {
 }
 
 
-def _messages(turns: Iterable[Turn]) -> Messages:
+def _make_messages(turns: Iterable[Turn]) -> Messages:
     return [
         {"role": role, "content": text}
         for turn in turns
@@ -143,14 +143,14 @@ def _messages(turns: Iterable[Turn]) -> Messages:
     ]
 
 
-def _pair(won: Sequence[Turn], lost: Sequence[Turn]) -> Iterator[Row]:
-    ways = zip(_messages(won), _messages(lost), strict=False)
+def _pair_turns(won: Sequence[Turn], lost: Sequence[Turn]) -> Iterator[Row]:
+    ways = zip(_make_messages(won), _make_messages(lost), strict=False)
     parting = next((i for i, (ours, theirs) in enumerate(ways) if ours != theirs), 0)
     if parting % 2:  # an action, so the observation before it is shared
         yield {
-            "prompt": _messages(won)[:parting],
-            "chosen": _messages(won)[parting:],
-            "rejected": _messages(lost)[parting:],
+            "prompt": _make_messages(won)[:parting],
+            "chosen": _make_messages(won)[parting:],
+            "rejected": _make_messages(lost)[parting:],
         }
 
 
@@ -170,10 +170,10 @@ def _write_rows(rows: Iterator[Row], path: Path) -> int:
     if first is None:
         raise DatasetError(f"{path}: no episodes to write in this format")
     with disk_errors(path), replace_file(path) as temporary:
-        return _WRITERS[path.suffix](_chain(first, batches), temporary)
+        return _WRITERS[path.suffix](_prepend_rows(first, batches), temporary)
 
 
-def _chain(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:
+def _prepend_rows(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:
     yield first
     yield from rest
 
@@ -230,7 +230,7 @@ def _export_minari(dataset: TrajectoryDataset, dataset_id: str) -> int:
     playable = dataset.filter(length=lambda turns: turns > 0)
     if not len(playable):
         raise DatasetError(f"{dataset_id}: no episodes to write in this format")
-    longest, characters = _extent(playable)
+    longest, characters = _measure_texts(playable)
     space = gym.spaces.Text(max_length=longest, min_length=0, charset=characters)
     author = next((meta.author for meta in dataset.metas if meta.author), None)
     buffers = [EpisodeBuffer(**_minari_episode(i, episode)) for i, episode in enumerate(playable)]
@@ -272,7 +272,7 @@ def _minari_episode(number: int, episode: Trajectory) -> Row:
     }
 
 
-def _extent(dataset: TrajectoryDataset) -> tuple[int, str]:
+def _measure_texts(dataset: TrajectoryDataset) -> tuple[int, str]:
     """The longest text, and the characters of all of them."""
     longest, characters = 1, set("a")
     for episode in dataset:

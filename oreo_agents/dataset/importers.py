@@ -38,9 +38,9 @@ def import_sharegpt(path: PathLike, agent: str = "") -> Iterator[Trajectory]:
     Raises:
         DatasetError: the file cannot be read, or a record in it is no such conversation.
     """
-    for where, record in _records(Path(path)):
+    for where, record in _read_records(Path(path)):
         with _Blaming(where):
-            yield _conversation(record, agent)
+            yield _parse_conversation(record, agent)
 
 
 def import_eto(path: PathLike) -> Iterator[Trajectory]:
@@ -56,9 +56,9 @@ def import_knowagent(path: PathLike) -> Iterator[Trajectory]:
     Raises:
         DatasetError: the file cannot be read, or a record in it is no such transcript.
     """
-    for where, record in _records(Path(path)):
+    for where, record in _read_records(Path(path)):
         with _Blaming(where):
-            yield _transcript(record)
+            yield _parse_transcript(record)
 
 
 def import_tales(path: PathLike) -> Iterator[Trajectory]:
@@ -73,15 +73,15 @@ def import_tales(path: PathLike) -> Iterator[Trajectory]:
     files = sorted(folder.rglob("*.jsonl")) if folder.is_dir() else [folder]
     for file in files:
         steps: list[dict[str, Any]] = []
-        for where, step in _records(file):
+        for where, step in _read_records(file):
             with _Blaming(where):
                 if _RESTART in step["Observation"] and steps:
-                    yield _tales_episode(steps, file)
+                    yield _parse_tales_episode(steps, file)
                     steps = []
                 steps.append(step)
         if steps:
             with _Blaming(str(file)):
-                yield _tales_episode(steps, file)
+                yield _parse_tales_episode(steps, file)
 
 
 IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {
@@ -134,19 +134,19 @@ _SPEAKERS = ({"human", "user"}, {"gpt", "assistant"})
 _TASK = re.compile(r"Your task is to: (.*)")
 
 
-def _conversation(record: dict[str, Any], agent: str) -> Trajectory:
+def _parse_conversation(record: dict[str, Any], agent: str) -> Trajectory:
     messages = record["conversations"]
     start = 2 if len(messages) > 2 and _is_preamble(messages[1]) else 0
     seen = [message["value"] for message in messages[start::2]]
     said = [message["value"] for message in messages[start + 1 :: 2]]
     if not said or any(message["from"] not in _SPEAKERS[i % 2] for i, message in enumerate(messages)):
         raise ValueError("human and agent do not take turns")
-    thoughts, actions = zip(*map(_thought_and_action, said), strict=True)
-    observations, offered = zip(*map(_observation_and_offer, seen), strict=True)
+    thoughts, actions = zip(*map(_split_thought, said), strict=True)
+    observations, offered = zip(*map(_split_offer, seen), strict=True)
     metadata = {"source": "sharegpt"}
     if start:
         metadata["instructions"] = messages[0]["value"]
-    return _episode(
+    return _build_episode(
         observations=list(observations),
         actions=list(actions),
         rewards=[0.0] * (len(actions) - 1) + [float(record.get("reward", 1.0))],
@@ -164,12 +164,12 @@ def _is_preamble(message: dict[str, Any]) -> bool:
     return message["value"].strip().upper().startswith("OK") if loss is None else loss is False
 
 
-def _thought_and_action(text: str) -> tuple[str, str]:
+def _split_thought(text: str) -> tuple[str, str]:
     found = _THOUGHT.fullmatch(text.strip())
     return (found[1] or "", found[2].strip()) if found else ("", text)
 
 
-def _observation_and_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
+def _split_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
     found = _OFFERED.search(text)
     if found is None:
         return text, None
@@ -179,7 +179,7 @@ def _observation_and_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
 # --------------------------------------------------------------------------------------------- KnowAgent
 
 
-def _transcript(record: dict[str, Any]) -> Trajectory:
+def _parse_transcript(record: dict[str, Any]) -> Trajectory:
     begin, *rest = record["traj"].rstrip("\n").split("\n> ")
     observations, actions, thoughts, thinking = [begin], [], [], []
     for entry in rest:
@@ -191,7 +191,7 @@ def _transcript(record: dict[str, Any]) -> Trajectory:
         observations.append(answer.strip())
         thoughts.append("\n".join(thinking))
         thinking = []
-    return _episode(
+    return _build_episode(
         observations=observations,
         actions=actions,
         rewards=[0.0] * (len(actions) - 1) + [float(record["result"])] * bool(actions),
@@ -208,11 +208,11 @@ def _transcript(record: dict[str, Any]) -> Trajectory:
 _RESTART = "-= Restarting =-\n"
 
 
-def _tales_episode(steps: list[dict[str, Any]], file: Path) -> Trajectory:
+def _parse_tales_episode(steps: list[dict[str, Any]], file: Path) -> Trajectory:
     scores = [0.0, *(float(step["Score"]) for step in steps)]
     observations = [step["Observation"].rpartition(_RESTART)[2] for step in steps] + [steps[-1]["Feedback"]]
     won = scores[-1] >= float(steps[-1]["Max Score"])
-    episode = _episode(
+    episode = _build_episode(
         observations=observations,
         actions=[step["Action"] for step in steps],
         rewards=[after - before for before, after in pairwise(scores)],
@@ -228,7 +228,7 @@ def _tales_episode(steps: list[dict[str, Any]], file: Path) -> Trajectory:
 # --------------------------------------------------------------------------------------------- details
 
 
-def _episode(
+def _build_episode(
     observations: list[str],
     actions: list[str],
     rewards: list[float],
@@ -257,7 +257,7 @@ def _episode(
     )
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, record) of a JSON array or of JSON lines."""
     text = _read_text(path)
     if not text.strip():

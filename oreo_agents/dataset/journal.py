@@ -22,7 +22,7 @@ def read_journal(path: Path, skip_damaged: bool = False) -> tuple[list[dict[str,
         lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
     except FileNotFoundError:
         return [], 0
-    rows = [_parse(line) for line in lines]
+    rows = [_parse_row(line) for line in lines]
     for damaged in [number for number, row in enumerate(rows, start=1) if row is None]:
         message = f"{path}: line {damaged} is damaged"
         if not skip_damaged:
@@ -48,7 +48,7 @@ def encode_row(row: dict[str, Any]) -> bytes:
         raise DatasetError(f"an episode of {row['game']!r} cannot be stored: {error}") from error
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse_row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

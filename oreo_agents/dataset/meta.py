@@ -61,7 +61,9 @@ def read_meta(path: Path) -> Meta:
             raise ValueError(f"format {values['format']!r}")
         version = values["schema_version"]
         if version == SCHEMA_VERSION:
-            return _sound(Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]}))
+            return _require_sound(
+                Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]})
+            )
     except OSError as error:
         raise DatasetError(
             f"{path}: not a dataset of recorded episodes ({error.strerror}: meta.json)"
@@ -105,7 +107,7 @@ def disk_errors(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _sound(meta: Meta) -> Meta:
+def _require_sound(meta: Meta) -> Meta:
     """``meta`` itself; ValueError where a field could not have been written by :func:`write_meta`."""
     texts = (meta.dialect, meta.author, meta.licence, meta.content_hash)
     shards = all(
@@ -143,10 +145,10 @@ def describe_spec(spec: Any) -> dict[str, Any] | None:
 def list_versions() -> dict[str, str]:
     """Of Python, and of the libraries that episodes depend on."""
     names = ("oreo-agents", "gymnasium", "pyarrow", "alfworld", "textworld")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: _find_version(name) for name in names}}
 
 
-def _version(name: str) -> str:
+def _find_version(name: str) -> str:
     try:
         return distribution.version(name)
     except distribution.PackageNotFoundError:

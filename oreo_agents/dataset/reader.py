@@ -49,13 +49,13 @@ def load_trajectories(path: str | os.PathLike[str], skip_damaged: bool = False) 
             f"{folder}: no recorded episodes here (no meta.json in it or its subfolders); "
             "record some with: oreo-agents record"
         )
-    return concatenate(*(_load(meta.parent, skip_damaged) for meta in found))
+    return concatenate_datasets(*(_load_dataset(meta.parent, skip_damaged) for meta in found))
 
 
-def concatenate(*datasets: TrajectoryDataset) -> TrajectoryDataset:
+def concatenate_datasets(*datasets: TrajectoryDataset) -> TrajectoryDataset:
     """The episodes of all ``datasets``, in order; nothing is copied."""
     shards = tuple(dict.fromkeys(shard for dataset in datasets for shard in dataset._shards))
-    first_row = dict(zip(shards, _offsets(shards), strict=False))
+    first_row = dict(zip(shards, _compute_offsets(shards), strict=False))
     rows = [
         np.concatenate(
             [np.arange(first_row[shard], first_row[shard] + shard.episodes) for shard in dataset._shards]
@@ -77,7 +77,7 @@ def merge_datasets(
     """
     folder = Path(output)
     _refuse_content(folder)
-    merged = concatenate(*(load_trajectories(path) for path in paths))
+    merged = concatenate_datasets(*(load_trajectories(path) for path in paths))
     with make_temporary_folder(folder / "merged") as complete:
         merged.save(complete)
         with lock_folder(folder, LOCK):
@@ -105,7 +105,7 @@ class TrajectoryDataset:
     def __init__(self, shards: tuple[Shard, ...], rows: np.ndarray, metas: tuple[Meta, ...]) -> None:
         """``rows`` number the episodes across ``shards``; use :func:`load_trajectories` instead."""
         self._shards, self._rows, self.metas = shards, rows, metas
-        self._first_rows = _offsets(shards)
+        self._first_rows = _compute_offsets(shards)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -182,7 +182,7 @@ class TrajectoryDataset:
         """
         keep = np.ones(len(self), dtype=bool)
         for name, condition in conditions.items():
-            keep &= _meets(self.column(name.rstrip("_")), condition)
+            keep &= _meets_condition(self.column(name.rstrip("_")), condition)
         chosen = self[keep]
         if predicate is None:
             return chosen
@@ -203,7 +203,7 @@ class TrajectoryDataset:
             )
         count = min(max(round(fraction * len(distinct)), 1), len(distinct) - 1)
         order = np.random.default_rng(seed).permutation(len(distinct))[:count]
-        first = _among(games, [distinct[number] for number in order])
+        first = _is_among(games, [distinct[number] for number in order])
         return self[first], self[~first]
 
     def shuffle(self, seed: int = 0) -> TrajectoryDataset:
@@ -247,8 +247,8 @@ class TrajectoryDataset:
         raise DatasetError(f"cannot sample by {by!r}; choose uniform, success, return or length")
 
     def merge(self, *others: TrajectoryDataset) -> TrajectoryDataset:
-        """These episodes followed by those of ``others``; see :func:`concatenate`."""
-        return concatenate(self, *others)
+        """These episodes followed by those of ``others``; see :func:`concatenate_datasets`."""
+        return concatenate_datasets(self, *others)
 
     # ---------------------------------------------------------------- whole datasets
 
@@ -327,7 +327,7 @@ def _refuse_content(folder: Path) -> None:
         raise DatasetError(f"{folder}: is there already; merge into a new folder")
 
 
-def _load(path: Path, skip_damaged: bool) -> TrajectoryDataset:
+def _load_dataset(path: Path, skip_damaged: bool) -> TrajectoryDataset:
     pending = read_pending_rows(path, skip_damaged)
     meta = read_meta(path)
     shards: list[Shard] = [
@@ -338,20 +338,20 @@ def _load(path: Path, skip_damaged: bool) -> TrajectoryDataset:
     return TrajectoryDataset(tuple(shards), np.arange(sum(shard.episodes for shard in shards)), (meta,))
 
 
-def _offsets(shards: tuple[Shard, ...]) -> np.ndarray:
+def _compute_offsets(shards: tuple[Shard, ...]) -> np.ndarray:
     return np.cumsum([0, *(shard.episodes for shard in shards)])[: len(shards)]
 
 
-def _among(values: np.ndarray, allowed: Collection[Any]) -> np.ndarray:
+def _is_among(values: np.ndarray, allowed: Collection[Any]) -> np.ndarray:
     members = allowed if isinstance(allowed, range) else set(allowed)  # np.isin is slow on texts
     return np.fromiter((value in members for value in values.tolist()), dtype=bool, count=len(values))
 
 
-def _meets(values: np.ndarray, condition: Condition) -> np.ndarray:
+def _meets_condition(values: np.ndarray, condition: Condition) -> np.ndarray:
     if callable(condition):
         return np.asarray(condition(values), dtype=bool)
     if isinstance(condition, Collection) and not isinstance(condition, str):
-        return _among(values, condition)
+        return _is_among(values, condition)
     return np.asarray(values == condition, dtype=bool)
 
 

@@ -59,38 +59,38 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
         DatasetError: a field holds something that could not be read back, such as an action that is no text.
     """
     try:
-        return _row(trajectory)
+        return _make_row(trajectory)
     except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
             f"an episode of {trajectory.game or 'an unnamed game'} cannot be stored: {error}"
         ) from error
 
 
-def _row(trajectory: Trajectory) -> dict[str, Any]:
+def _make_row(trajectory: Trajectory) -> dict[str, Any]:
     turns = trajectory.turns
     return {
-        "env_id": _text(trajectory.env_id),
-        "game": _text(trajectory.game),
-        "task": _text(trajectory.task),
-        "task_type": _text(trajectory.task_type),
-        "seed": _optional(_integer, trajectory.seed),
-        "agent": _text(trajectory.agent),
-        "tokenizer": _optional(_text, trajectory.tokenizer),
+        "env_id": _check_text(trajectory.env_id),
+        "game": _check_text(trajectory.game),
+        "task": _check_text(trajectory.task),
+        "task_type": _check_text(trajectory.task_type),
+        "seed": _convert_optional(_to_integer, trajectory.seed),
+        "agent": _check_text(trajectory.agent),
+        "tokenizer": _convert_optional(_check_text, trajectory.tokenizer),
         "terminated": bool(trajectory.terminated),
         "truncated": bool(trajectory.truncated),
         "return": float(trajectory.return_),
         "length": len(turns),
         "success": bool(trajectory.success),
-        "observations": _texts([turn.observation for turn in turns]),
-        "actions": _texts([turn.action for turn in turns]),
-        "rewards": _floats([turn.reward for turn in turns]),
-        "action_statuses": [_optional(_text, turn.action_status) for turn in turns],
-        "token_ids": [_optional(_integers, turn.token_ids) for turn in turns],
-        "logprobs": [_optional(_floats, turn.logprobs) for turn in turns],
-        "values": [_optional(float, turn.value) for turn in turns],
-        "candidates": [[_candidate_row(candidate) for candidate in turn.candidates] for turn in turns],
-        "admissible_commands": [_optional(_texts, turn.admissible_commands) for turn in turns],
-        "final_observation": _text(trajectory.final_observation),
+        "observations": _check_texts([turn.observation for turn in turns]),
+        "actions": _check_texts([turn.action for turn in turns]),
+        "rewards": _to_floats([turn.reward for turn in turns]),
+        "action_statuses": [_convert_optional(_check_text, turn.action_status) for turn in turns],
+        "token_ids": [_convert_optional(_to_integers, turn.token_ids) for turn in turns],
+        "logprobs": [_convert_optional(_to_floats, turn.logprobs) for turn in turns],
+        "values": [_convert_optional(float, turn.value) for turn in turns],
+        "candidates": [[_make_candidate_row(candidate) for candidate in turn.candidates] for turn in turns],
+        "admissible_commands": [_convert_optional(_check_texts, turn.admissible_commands) for turn in turns],
+        "final_observation": _check_text(trajectory.final_observation),
         "metadata": json.dumps(dict(trajectory.metadata), ensure_ascii=False),
     }
 
@@ -102,14 +102,14 @@ def from_row(row: Mapping[str, Any]) -> Trajectory:
         DatasetError: the row was made by something else.
     """
     try:
-        return _trajectory(row)
+        return _make_trajectory(row)
     except (TypeError, ValueError, KeyError, RecursionError) as error:
         raise DatasetError(f"a row that is no recorded episode: {error!r}") from error
 
 
-def _trajectory(row: Mapping[str, Any]) -> Trajectory:
+def _make_trajectory(row: Mapping[str, Any]) -> Trajectory:
     return Trajectory(
-        turns=tuple(map(_turn, *(row[name] for name in _TURN_COLUMNS))),
+        turns=tuple(map(_make_turn, *(row[name] for name in _TURN_COLUMNS))),
         env_id=row["env_id"],
         game=row["game"],
         task=row["task"],
@@ -149,7 +149,7 @@ _TURN_COLUMNS = (
 )
 
 
-def _turn(
+def _make_turn(
     observation: str,
     action: str,
     reward: float,
@@ -173,40 +173,40 @@ def _turn(
     )
 
 
-def _candidate_row(candidate: Candidate) -> dict[str, Any]:
+def _make_candidate_row(candidate: Candidate) -> dict[str, Any]:
     return {
-        "action": _text(candidate.action),
-        "logprob": _optional(float, candidate.logprob),
-        "value": _optional(float, candidate.value),
+        "action": _check_text(candidate.action),
+        "logprob": _convert_optional(float, candidate.logprob),
+        "value": _convert_optional(float, candidate.value),
     }
 
 
 # A value of the wrong type must fail here, in append: once in the journal it would block its compaction.
 
 
-def _optional(convert: Callable[[Any], Any], value: Any) -> Any:
+def _convert_optional(convert: Callable[[Any], Any], value: Any) -> Any:
     return None if value is None else convert(value)
 
 
-def _text(value: str) -> str:
+def _check_text(value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, found {value!r}")
     return value
 
 
-def _texts(values: Iterable[str]) -> list[str]:
+def _check_texts(values: Iterable[str]) -> list[str]:
     texts = list(values)
     "".join(texts)  # raises TypeError on anything but text
     return texts
 
 
-def _integer(value: int) -> int:
-    return _integers([value])[0]
+def _to_integer(value: int) -> int:
+    return _to_integers([value])[0]
 
 
-def _integers(values: Iterable[int]) -> list[int]:
+def _to_integers(values: Iterable[int]) -> list[int]:
     return array("q", values).tolist()
 
 
-def _floats(values: Iterable[float]) -> list[float]:
+def _to_floats(values: Iterable[float]) -> list[float]:
     return array("d", values).tolist()

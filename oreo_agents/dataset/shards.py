@@ -53,12 +53,12 @@ class ParquetShard:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All episodes, or some columns of them."""
-        return _reading(self, lambda: _open(self).read(columns=columns))
+        return _call_reader(self, lambda: _open_file(self).read(columns=columns))
 
     def check(self) -> None:
         """Compare the file's bytes with what was written."""
         if hash_file(Path(self.path)) != self.sha256:
-            raise _damaged(self.path, "its bytes are not those that were written")
+            raise _make_error(self.path, "its bytes are not those that were written")
 
     def row(self, index: int) -> dict[str, Any]:
         """One episode; reads its row group."""
@@ -71,7 +71,7 @@ Shard = JournalShard | ParquetShard
 
 
 @lru_cache(maxsize=256)
-def _open(shard: ParquetShard) -> pq.ParquetFile:
+def _open_file(shard: ParquetShard) -> pq.ParquetFile:
     file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
     if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != shard.episodes:
         raise OSError("it is another Parquet file")
@@ -80,11 +80,11 @@ def _open(shard: ParquetShard) -> pq.ParquetFile:
 
 @lru_cache(maxsize=16)
 def _row_group(shard: ParquetShard, group: int) -> pa.Table:
-    return _reading(shard, lambda: _open(shard).read_row_group(group))
+    return _call_reader(shard, lambda: _open_file(shard).read_row_group(group))
 
 
 def _group_size(shard: ParquetShard) -> int:
-    return _reading(shard, lambda: _open(shard).metadata.row_group(0).num_rows)
+    return _call_reader(shard, lambda: _open_file(shard).metadata.row_group(0).num_rows)
 
 
 @lru_cache(maxsize=4096)
@@ -100,14 +100,14 @@ def read_column(shard: Shard, name: str) -> np.ndarray:
     return values.to_numpy()
 
 
-def _reading(shard: ParquetShard, read: Callable[[], Any]) -> Any:
+def _call_reader(shard: ParquetShard, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(shard.path, error) from error
+        raise _make_error(shard.path, error) from error
 
 
-def _damaged(file: object, why: object) -> DatasetError:
+def _make_error(file: object, why: object) -> DatasetError:
     return DatasetError(f"{file}: damaged ({why}); load_trajectories(path, skip_damaged=True) reads the rest")
 
 
@@ -117,9 +117,9 @@ def open_shard(path: Path, info: ShardInfo) -> ParquetShard:
     try:
         status = file.stat()
     except OSError as error:
-        raise _damaged(file, error.strerror) from error
+        raise _make_error(file, error.strerror) from error
     if status.st_size != info.bytes:
-        raise _damaged(file, f"{status.st_size} bytes, {info.bytes} were written")
+        raise _make_error(file, f"{status.st_size} bytes, {info.bytes} were written")
     return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)
 
 

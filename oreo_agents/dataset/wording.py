@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from oreo_envs.alfworld.text import opening, placed, reword, split_command
+from oreo_envs.alfworld.text import confirm_put, describe_opening, reword_command, split_command
 
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -19,8 +19,8 @@ def reword_to_move(trajectory: Trajectory) -> Trajectory:
     """
     old = [*(turn.observation for turn in trajectory.turns), trajectory.final_observation]
     actions = [turn.action for turn in trajectory.turns]
-    new = [_opening(old[0]), *map(_answer, actions, old[1:])] if actions else old
-    turns = tuple(_reworded(turn, seen) for turn, seen in zip(trajectory.turns, new, strict=False))
+    new = [_reword_opening(old[0]), *map(_reword_reply, actions, old[1:])] if actions else old
+    turns = tuple(_reword_turn(turn, seen) for turn, seen in zip(trajectory.turns, new, strict=False))
     changed = {
         "commands": [i for i, action in enumerate(actions) if turns[i].action != action],
         "observations": [i for i, seen in enumerate(new) if seen != old[i]],
@@ -35,28 +35,28 @@ _SCENE = re.compile(r"(?:-= Welcome to TextWorld, ALFRED! =-\s*)?(.*?)\s*Your ta
 _ARRIVAL = re.compile(r"You arrive at loc \d+\. ")
 
 
-def _opening(observation: str) -> str:
+def _reword_opening(observation: str) -> str:
     found = _SCENE.fullmatch(observation)
-    return opening(found[1], found[2]) if found else observation
+    return describe_opening(found[1], found[2]) if found else observation
 
 
-def _answer(action: str, observation: str) -> str:
+def _reword_reply(action: str, observation: str) -> str:
     """What a ``move`` game says where an older one said ``observation``."""
     command = split_command(action)
     if command is None:
         return observation
-    if command.verb == "put" and observation == placed(command.first, command.second, "put"):
-        return placed(command.first, command.second, "move")
+    if command.verb == "put" and observation == confirm_put(command.first, command.second, "put"):
+        return confirm_put(command.first, command.second, "move")
     view = _ARRIVAL.sub("", observation, count=1)
     if command.verb == "go to" and view.startswith((f"On the {command.first},", f"The {command.first} is ")):
         return f"You arrive at {command.first}. {view}"
     return observation
 
 
-def _reworded(turn: Turn, observation: str) -> Turn:
-    action = reword(turn.action, "move")
+def _reword_turn(turn: Turn, observation: str) -> Turn:
+    action = reword_command(turn.action, "move")
     commands = turn.admissible_commands
     if commands is not None:
-        commands = tuple(sorted(reword(command, "move") for command in commands))
+        commands = tuple(sorted(reword_command(command, "move") for command in commands))
     turn = replace(turn, observation=observation, admissible_commands=commands)
     return turn if action == turn.action else replace(turn, action=action, token_ids=None, logprobs=None)

@@ -91,7 +91,7 @@ class TrajectoryWriter:
         self._lock: ExitStack | None = _acquire_lock(self.path)
         self._journal: int | None = None
         try:
-            self._meta = _continued(self.path, given)
+            self._meta = _continue_meta(self.path, given)
             write_meta(self.path, self._meta)
             self._recover_journal()
             self._counts = Counter(_recorded_episodes(self.path, self._meta))
@@ -207,7 +207,7 @@ class TrajectoryWriter:
             self._lock = None
 
 
-def _continued(path: Path, given: Meta) -> Meta:
+def _continue_meta(path: Path, given: Meta) -> Meta:
     """What the dataset says about itself when a writer opens it with ``given``."""
     given.versions = list_versions()
     if not (path / "meta.json").exists():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import ceil, exp, isfinite
 from statistics import mean
 
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 BINS = 10
@@ -33,7 +33,7 @@ class Bin:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share won."""
-        return wilson(self.won, self.episodes)
+        return wilson_interval(self.won, self.episodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,10 @@ class Beliefs:
         """V along the episodes that were won, or along the others."""
         chosen = [values for success, values in self.episodes if success == won]
         longest = max((step for _, values in self.episodes for step, _ in values), default=0)
-        return list(_moments(chosen, ceil(longest / COLUMNS))) if chosen else []
+        return list(_average_moments(chosen, ceil(longest / COLUMNS))) if chosen else []
 
 
-def _moments(episodes: Iterable[list[tuple[int, float]]], width: int) -> Iterator[Moment]:
+def _average_moments(episodes: Iterable[list[tuple[int, float]]], width: int) -> Iterator[Moment]:
     columns: dict[int, list[float]] = {}
     for values in episodes:
         own: dict[int, list[float]] = {}
@@ -108,10 +108,16 @@ def _moments(episodes: Iterable[list[tuple[int, float]]], width: int) -> Iterato
     for column, several in sorted(columns.items()):
         several.sort()
         middle = column * width + (width + 1) / 2
-        yield Moment(middle, _quantile(several, 0.25), mean(several), _quantile(several, 0.75), len(several))
+        yield Moment(
+            middle,
+            _interpolate_quantile(several, 0.25),
+            mean(several),
+            _interpolate_quantile(several, 0.75),
+            len(several),
+        )
 
 
-def _quantile(ordered: list[float], share: float) -> float:
+def _interpolate_quantile(ordered: list[float], share: float) -> float:
     """Linear interpolation between the neighbours, as numpy's default."""
     place = share * (len(ordered) - 1)
     below = int(place)
@@ -119,12 +125,12 @@ def _quantile(ordered: list[float], share: float) -> float:
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-def values(trajectory: Trajectory) -> list[float | None]:
+def list_values(trajectory: Trajectory) -> list[float | None]:
     """V after each turn's action, None where no critic looked."""
     return [turn.value for turn in trajectory.turns]
 
 
-def advantage(trajectory: Trajectory, step: int) -> float | None:
+def compute_advantage(trajectory: Trajectory, step: int) -> float | None:
     """How much more is expected after this action than before it; None for the first turn or without V.
 
     V_t, read after the action, foretells this turn's reward and all later ones. Before the action that much was
@@ -136,25 +142,27 @@ def advantage(trajectory: Trajectory, step: int) -> float | None:
     return None if now.value is None or before.value is None else now.value - before.value + before.reward
 
 
-def probability(logprob: float | None) -> float | None:
+def to_probability(logprob: float | None) -> float | None:
     """Of an action, from the sum of its tokens' log-probabilities."""
     return None if logprob is None else exp(min(logprob, 0.0))
 
 
-def merged_candidates(turn: Turn) -> list[tuple[Candidate, int]]:
+def merge_candidates(turn: Turn) -> list[tuple[Candidate, int]]:
     """Each action that was proposed, with how often, best value first."""
     best: dict[str, Candidate] = {}
     for candidate in turn.candidates:
-        if candidate.action not in best or _key(candidate) > _key(best[candidate.action]):
+        if candidate.action not in best or _rank_candidate(candidate) > _rank_candidate(
+            best[candidate.action]
+        ):
             best[candidate.action] = candidate
     counts = Counter(candidate.action for candidate in turn.candidates)
-    ranked = sorted(best.values(), key=_key, reverse=True)
+    ranked = sorted(best.values(), key=_rank_candidate, reverse=True)
     return [(candidate, counts[candidate.action]) for candidate in ranked]
 
 
-def reason(turn: Turn) -> str:
+def explain_choice(turn: Turn) -> str:
     """Why the chosen candidate won, e.g. ``highest V by 0.12``."""
-    values = {candidate.action: candidate.value for candidate, _ in merged_candidates(turn)}
+    values = {candidate.action: candidate.value for candidate, _ in merge_candidates(turn)}
     chosen = values.pop(turn.action, None)
     if chosen is None:
         return ""
@@ -167,5 +175,5 @@ def reason(turn: Turn) -> str:
     )
 
 
-def _key(candidate: Candidate) -> float:
+def _rank_candidate(candidate: Candidate) -> float:
     return float("-inf") if candidate.value is None else candidate.value

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from oreo_agents.errors import ConfigurationError, EngineError
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.trajectory import Trajectory
 
 Result = dict[str, Any]
@@ -55,7 +55,7 @@ def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
         "n": n,
         "successes": sum(won),
         "success_rate": sum(won) / n,
-        "wilson95": list(wilson(sum(won), n)),
+        "wilson95": list(wilson_interval(sum(won), n)),
         "by_task_type": _by_task_type(played),
         "invalid_action_rate": sum(status not in (None, "ok") for status in statuses) / max(len(statuses), 1),
         "mean_steps": cost["steps"],

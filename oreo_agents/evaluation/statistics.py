@@ -21,12 +21,12 @@ class Difference(NamedTuple):
     high: float
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval (1927) for a proportion, as two fractions between 0 and 1.
 
     Without observations nothing is known and the interval is (0, 1).
 
-    >>> tuple(round(bound, 4) for bound in wilson(81, 263))
+    >>> tuple(round(bound, 4) for bound in wilson_interval(81, 263))
     (0.2553, 0.3662)
     """
     if not 0 <= successes <= n:

@@ -11,7 +11,7 @@ from typing import Any
 from oreo_envs.catalog import content_hash, describe
 from oreo_envs.errors import DataNotFoundError
 
-from oreo_agents.environments import environments, games_of, made_from
+from oreo_agents.environments import games_of, identify_play, prepare_environments
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import GameSet, Suite
 from oreo_agents.rollout.destination import dialect_of
@@ -34,7 +34,7 @@ class Arena:
     @property
     def made_from(self) -> list[Any]:
         """What play on it depends on."""
-        return [*made_from(self.env_id, self.options, self.sha256), len(self.indices)]
+        return [*identify_play(self.env_id, self.options, self.sha256), len(self.indices)]
 
     def summary(self) -> dict[str, Any]:
         """What a result file tells of it."""
@@ -78,8 +78,8 @@ def find_arenas(suite: Suite, data: Path | None = None) -> Arenas:
     if suite.train.limit:
         train = draw_games(train, suite.train.limit, 0)
     dev = _find_arena("dev", suite, suite.dev, data) if suite.dev else None
-    shown = suite.demonstrations.generated
-    generated = _find_arena("generated", suite, GameSet("generated"), data) if shown else None
+    amount = suite.demonstrations.generated
+    generated = _find_arena("generated", suite, GameSet("generated"), data) if amount else None
     return Arenas(train, dev, tests, skipped, generated)
 
 
@@ -105,7 +105,7 @@ def _find_arena(
     options = supply.options(games.split, data, games.rooms, left_out, games.options)
     if games.first and "games" in options:
         options["games"] = options["games"][: games.first]
-    env = environments(suite.environment, suite.max_steps, **options)()
+    env = prepare_environments(suite.environment, suite.max_steps, **options)()
     sequence = games_of(env)
     indices = _choose_indices(name, min(len(sequence), games.first or len(sequence)), games.limit)
     env.reset(options={"game": indices[0]})

@@ -17,7 +17,7 @@ from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
 from oreo_agents.experiments.verdicts import Verdict
-from oreo_agents.models.model_files import identity
+from oreo_agents.models.model_files import identify_model
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import known_as
 
@@ -38,7 +38,7 @@ class Plan:
         self.suite, self.arenas = suite, arenas
         self.methods, self.views = methods or tuple(suite.methods), views
         self.model = MODELS.get(suite.model, suite.model)
-        self.identity = self.model if self.model in FROM_SCRATCH else identity(self.model)
+        self.identity = self.model if self.model in FROM_SCRATCH else identify_model(self.model)
         self._made: dict[str, Stage] = {}
 
     @cached_property
@@ -56,12 +56,14 @@ class Plan:
     def demonstrations(self, seed: int) -> tuple[Stage, ...]:
         """The expert on training games, and on generated ones."""
         amount = self.suite.demonstrations
-        shown = [("demonstrations", self.arenas.train, amount.episodes)]
+        sets = [("demonstrations", self.arenas.train, amount.episodes)]
         if self.arenas.generated:
-            shown.append(("demonstrations-generated", self.arenas.generated, amount.generated))
-        return tuple(self._demonstrated(f"seed-{seed}/{name}", arena, n, seed) for name, arena, n in shown)
+            sets.append(("demonstrations-generated", self.arenas.generated, amount.generated))
+        return tuple(
+            self._demonstration_stage(f"seed-{seed}/{name}", arena, n, seed) for name, arena, n in sets
+        )
 
-    def _demonstrated(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
+    def _demonstration_stage(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
         amount = self.suite.demonstrations
         plays = self._plays(episodes, amount.per_game, seed)
         done = partial(steps.record_demonstrations, arena, plays, amount.epsilon, views=self.views)
@@ -90,7 +92,7 @@ class Plan:
         verdicts = []
         for i, options in enumerate(trials):
             tried = replace(method, options={**method.options, **options})
-            agent = self._trained(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
+            agent = self._train_stage(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
             trial = self.trial(f"{name} {i}", "greedy", 1, seed)
             verdicts.append(self.judgement(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
         done = partial(steps.choose_options, trials)
@@ -103,7 +105,7 @@ class Plan:
             return self.sft(seed)
         if method.method == "iterate":
             return self.policy(name, seed, method.rounds)
-        return self._trained(f"seed-{seed}/{name}", method, seed, self.choice(name), None)
+        return self._train_stage(f"seed-{seed}/{name}", method, seed, self.choice(name), None)
 
     def policy(self, name: str, seed: int, i: int) -> Stage:
         """An iterated method after its i-th round; the first is the method that it repeats."""
@@ -116,7 +118,7 @@ class Plan:
             rounds = range(1 if method.keep_data else i, i + 1)
             data = [self._round(name, seed, earlier) for earlier in rounds]
             before = self.policy(name, seed, i - 1)
-            self._made[place] = self._fitted(place, of, seed, before, data, self.choice(of.name), None)
+            self._made[place] = self._fit_stage(place, of, seed, before, data, self.choice(of.name), None)
         return self._made[place]
 
     def _round(self, name: str, seed: int, i: int) -> Stage:
@@ -139,12 +141,12 @@ class Plan:
         self._made[name] = Stage(name, inputs, done, (policy,))
         return self._made[name]
 
-    def _trained(
+    def _train_stage(
         self, name: str, method: Method, seed: int, choice: Stage | None, episodes: int | None
     ) -> Stage:
-        return self._fitted(name, method, seed, self.sft(seed), [self.rollouts(seed)], choice, episodes)
+        return self._fit_stage(name, method, seed, self.sft(seed), [self.rollouts(seed)], choice, episodes)
 
-    def _fitted(
+    def _fit_stage(
         self,
         name: str,
         method: Method,
@@ -157,15 +159,15 @@ class Plan:
         options = known_as(self.suite.options_of(method))
         chosen = () if choice is None else (choice,)
         if method.method == "sft-continued":
-            fit = Fit("sft", {**self._imitated(), **options}, seed, episodes)
-            shown = self.demonstrations(seed)
-            done = partial(steps.continue_imitation, fit, len(shown), views=self.views)
-            return Stage(name, asdict(fit), done, (start, *data, *shown, *chosen))
+            fit = Fit("sft", {**self._imitation_options(), **options}, seed, episodes)
+            demonstrations = self.demonstrations(seed)
+            done = partial(steps.continue_imitation, fit, len(demonstrations), views=self.views)
+            return Stage(name, asdict(fit), done, (start, *data, *demonstrations, *chosen))
         fit = Fit(method.method, options, seed, episodes)
         done = partial(steps.train_method, fit, len(data), views=self.views)
         return Stage(name, asdict(fit), done, (start, *data, *chosen))
 
-    def _imitated(self) -> dict[str, Any]:
+    def _imitation_options(self) -> dict[str, Any]:
         """What counts as imitation for the control, too; its rates are the other methods'."""
         return {key: value for key, value in self.suite.sft.items() if key == "observation_weight"}
 
@@ -197,7 +199,7 @@ class Plan:
             stage = Stage(name, [arena.made_from, asdict(trial), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
-            critic = self._lent(method, seed) if k > 1 else None
+            critic = self._critic_lender(method, seed) if k > 1 else None
             stage = self.judgement(name, arena, trial, agent, critic)
         return Verdict(method.name, seed, test, select, k, stage, i)
 
@@ -218,7 +220,7 @@ class Plan:
         """Whether it has a critic of its own."""
         return has_critic(self.suite.methods[method.of] if method.method == "iterate" else method)
 
-    def _lent(self, method: Method, seed: int) -> Stage | None:
+    def _critic_lender(self, method: Method, seed: int) -> Stage | None:
         lender = self.suite.search.critic_from
         return None if self._critic(method) or lender is None else self.agent(lender, seed)
 

@@ -17,33 +17,38 @@ PROGRAM = (".", ":(exclude)benchmarks/results")
 """What a result is made by. One that is made again, as by ``make bench``, does not change the next."""
 
 
-def provenance() -> dict[str, Any]:
+def collect_provenance() -> dict[str, Any]:
     """``command``, ``commit``, ``versions`` and ``machine``."""
-    return {"command": command(), "commit": commit(), "versions": versions(), "machine": machine()}
+    return {
+        "command": format_command(),
+        "commit": find_commit(),
+        "versions": list_packages(),
+        "machine": describe_machine(),
+    }
 
 
-def command() -> str:
+def format_command() -> str:
     """What was typed, more or less."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def commit(root: Path = CHECKOUT) -> str | None:
+def find_commit(root: Path = CHECKOUT) -> str | None:
     """The checkout's commit, with a mark where files differ from it, results apart; None where this is no checkout."""
     if not (root / ".git").exists():
         return None
     try:
-        head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
-        same = _git(root, "diff", "--quiet", "HEAD", "--", *PROGRAM).returncode == 0
+        head = _run_git(root, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
+        same = _run_git(root, "diff", "--quiet", "HEAD", "--", *PROGRAM).returncode == 0
     except FileNotFoundError:
         return None
     return f"{head}{'' if same else '-dirty'}" if head else None
 
 
-def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def _run_git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
 
 
-def versions() -> dict[str, str]:
+def list_packages() -> dict[str, str]:
     """Of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -54,20 +59,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Processor, cores, and the GPU if there is one."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _cpu(), "cores": _cores(), "gpu": gpu, "system": platform.platform()}
+    return {"cpu": _name_processor(), "cores": _count_cores(), "gpu": gpu, "system": platform.platform()}
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     """Those that this process may use, where the system tells (Linux); otherwise all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cpu() -> str:
+def _name_processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

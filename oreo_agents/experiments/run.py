@@ -15,7 +15,7 @@ from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments import verdicts
 from oreo_agents.experiments.arenas import Arenas
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.provenance import provenance
+from oreo_agents.experiments.provenance import collect_provenance
 from oreo_agents.experiments.stages import Report, Stage, Stages, ignore_events, order_stages
 from oreo_agents.experiments.suite import Suite
 
@@ -47,7 +47,7 @@ def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_ev
     return {
         "suite": suite.name,
         "summary": suite.summary,
-        **provenance(),
+        **collect_provenance(),
         "settings": json.loads(json.dumps(asdict(suite))),
         "model": {"name": suite.model, "identity": plan.identity},
         "data": _describe_games(arenas, suite, games),

@@ -79,7 +79,7 @@ class Stages:
         """
         for one in order_stages([stage]):
             if not self._reusable(one):
-                self._finish(one, _timed(*self._begin(one)))
+                self._finish(one, _time_work(*self._begin(one)))
         return self.path(stage)
 
     def run_all(self, stages: Iterable[Stage], jobs: int = 1) -> dict[str, str]:
@@ -88,23 +88,25 @@ class Stages:
         What needs a stage that failed is not done; everything else is.
         """
         waiting = [stage for stage in order_stages(stages) if not self._reusable(stage)]
-        undone = {stage.name for stage in waiting}
+        unfinished = {stage.name for stage in waiting}
         failed: dict[str, str] = {}
-        with _workers(jobs) as submit:
+        with _start_workers(jobs) as submit:
             running: dict[Future[float], Stage] = {}
             while waiting or running:
                 for stage in [stage for stage in waiting if any(need.name in failed for need in stage.needs)]:
                     waiting.remove(stage)
                     failed[stage.name] = f"needs {next(n.name for n in stage.needs if n.name in failed)}"
-                ready = [stage for stage in waiting if all(need.name not in undone for need in stage.needs)]
+                ready = [
+                    stage for stage in waiting if all(need.name not in unfinished for need in stage.needs)
+                ]
                 for stage in ready[: jobs - len(running)]:
                     waiting.remove(stage)
-                    running[submit(_timed, *self._begin(stage))] = stage
+                    running[submit(_time_work, *self._begin(stage))] = stage
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stage = running.pop(future)
                     try:
                         self._finish(stage, future.result())
-                        undone.remove(stage.name)
+                        unfinished.remove(stage.name)
                     except OreoError as error:
                         failed[stage.name] = str(error)
                         self.report(stage, "failed", 0.0)
@@ -178,7 +180,7 @@ def order_stages(stages: Iterable[Stage]) -> list[Stage]:
 # ------------------------------------------------------------------------------------------------ processes
 
 
-def _timed(work: Callable[..., Any], *paths: Path) -> float:
+def _time_work(work: Callable[..., Any], *paths: Path) -> float:
     start = time.monotonic()
     work(*paths)
     return time.monotonic() - start
@@ -188,10 +190,10 @@ Submit = Callable[..., "Future[float]"]
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Submit]:
+def _start_workers(jobs: int) -> Iterator[Submit]:
     """Calls functions in ``jobs`` processes that share the cores; one job is done in this process."""
     if jobs == 1:
-        yield _call
+        yield _call_here
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker, (threads,)) as pool:
@@ -202,7 +204,7 @@ def _workers(jobs: int) -> Iterator[Submit]:
             raise
 
 
-def _call(work: Callable[..., float], *args: Any) -> Future[float]:
+def _call_here(work: Callable[..., float], *args: Any) -> Future[float]:
     future: Future[float] = Future()
     try:
         future.set_result(work(*args))

@@ -65,9 +65,12 @@ def parse_suite(table: Options, name: str) -> Suite:
     """
     values = dict(table)
     tests = {
-        key: _read(GameSet, given, f"[test.{key}]") for key, given in _tables(values.pop("test", {}), "test")
+        key: _parse_table(GameSet, given, f"[test.{key}]")
+        for key, given in _require_tables(values.pop("test", {}), "test")
     }
-    methods = {key: _method(key, given) for key, given in _tables(values.pop("methods", {}), "methods")}
+    methods = {
+        key: _parse_method(key, given) for key, given in _require_tables(values.pop("methods", {}), "methods")
+    }
     for key, kind in (
         ("train", GameSet),
         ("dev", GameSet),
@@ -76,10 +79,10 @@ def parse_suite(table: Options, name: str) -> Suite:
         ("search", Search),
     ):
         if key in values:
-            values[key] = _read(kind, values[key], f"[{key}]")
+            values[key] = _parse_table(kind, values[key], f"[{key}]")
     if "sweep" in values:
-        values["sweep"] = _sweep(values["sweep"])
-    suite = _read(Suite, {**values, "name": name, "tests": tests, "methods": methods}, f"suite {name}")
+        values["sweep"] = _parse_sweep(values["sweep"])
+    suite = _parse_table(Suite, {**values, "name": name, "tests": tests, "methods": methods}, f"suite {name}")
     check_suite(suite)
     return suite
 
@@ -104,29 +107,29 @@ def list_suites() -> list[str]:
     return sorted({file.stem for folder in FOLDERS for file in folder.glob("*.toml")})
 
 
-def _tables(value: Any, key: str) -> list[tuple[str, Options]]:
+def _require_tables(value: Any, key: str) -> list[tuple[str, Options]]:
     if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
         raise ConfigurationError(f"{key} must be tables: [{key}.NAME]")
     return list(value.items())
 
 
-def _method(name: str, table: Options) -> Method:
+def _parse_method(name: str, table: Options) -> Method:
     own = {field.name for field in fields(Method)} - {"name", "options"}
     given = {key: value for key, value in table.items() if key in own}
     options = {key: value for key, value in table.items() if key not in own}
     method = {"method": name, **given, "name": name, "options": options}
-    return _read(Method, method, f"[methods.{name}]")
+    return _parse_table(Method, method, f"[methods.{name}]")
 
 
-def _sweep(table: Any) -> Sweep:
-    sweep = _read(Sweep, table, "[sweep]")
+def _parse_sweep(table: Any) -> Sweep:
+    sweep = _parse_table(Sweep, table, "[sweep]")
     for name, trials in sweep.trials.items():
         if not isinstance(trials, list) or not all(isinstance(trial, Mapping) for trial in trials):
             raise ConfigurationError(f"[sweep.trials] {name} must be a list of tables of options")
     return replace(sweep, trials={name: tuple(trials) for name, trials in sweep.trials.items()})
 
 
-def _read(kind: type[T], table: Any, where: str) -> T:
+def _parse_table(kind: type[T], table: Any, where: str) -> T:
     """A dataclass from a table whose keys and types are its fields'."""
     if not isinstance(table, Mapping):
         raise ConfigurationError(f"{where} must be a table, not {table!r}")
@@ -134,19 +137,19 @@ def _read(kind: type[T], table: Any, where: str) -> T:
     values = {}
     for key, value in table.items():
         require_known(key, hints, f"{where} has no key")
-        if not _fits(value, hints[key]):
+        if not _fits_hint(value, hints[key]):
             raise ConfigurationError(f"{where}: {key} = {value!r} is of the wrong type")
         values[key] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits_hint(value: Any, hint: Any) -> bool:
     """Whether a TOML value is what a field takes."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType or isinstance(hint, UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(_fits_hint(value, one) for one in inner)
     if origin is tuple:
-        return isinstance(value, list | tuple) and all(_fits(one, inner[0]) for one in value)
+        return isinstance(value, list | tuple) and all(_fits_hint(one, inner[0]) for one in value)
     if origin is not None:
         return isinstance(value, origin)
     if isinstance(value, bool):

@@ -17,7 +17,7 @@ import numpy as np
 
 from oreo_agents.agents.selection import CONSTRAINED, Select, Selection
 from oreo_agents.evaluation.results import Result
-from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson
+from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson_interval
 from oreo_agents.experiments.stages import Stage
 
 AVERAGED = (
@@ -151,7 +151,9 @@ def _row(group: Sequence[Result]) -> Result:
         "successes": successes,
         "success_rate": successes / n,
         "per_seed": [run["success_rate"] for run in group],
-        "interval95": [over_all.low, over_all.high] if len(group) > 1 else list(wilson(successes, n)),
+        "interval95": [over_all.low, over_all.high]
+        if len(group) > 1
+        else list(wilson_interval(successes, n)),
         **averaged,
         "mean_steps_success": _mean_steps_success(group),
         "by_task_type": count_by_task_type(group),

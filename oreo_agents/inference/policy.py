@@ -77,7 +77,7 @@ class CachedPolicy:
                     break
                 hidden = self.model.branch(slots, lanes.tree, first, alive)
             proposals = lanes.proposals()
-            return proposals if self.critic is None else self._valued(slots, proposals, self.critic)
+            return proposals if self.critic is None else self._add_values(slots, proposals, self.critic)
 
     def score(
         self,
@@ -105,7 +105,7 @@ class CachedPolicy:
                 [self._logprobs(before[b], parents[b], tree.ids[b, nodes[b]]) for b in range(len(slots))]
             )
             proposals = Proposals(tree, nodes, logprobs, counts)
-            return proposals if self.critic is None else self._valued(slots, proposals, self.critic)
+            return proposals if self.critic is None else self._add_values(slots, proposals, self.critic)
 
     def _logprobs(self, hidden: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
         """Of ``tokens`` after ``hidden[parents]``, ``[S, K]``; one slot at a time, as vocabularies are large."""
@@ -133,7 +133,7 @@ class CachedPolicy:
         for slot, ids in zip(slots, new, strict=True):
             self._unread[slot] = ids[-1:]
 
-    def _valued(self, slots: Sequence[int], proposals: Proposals, critic: Critic) -> Proposals:
+    def _add_values(self, slots: Sequence[int], proposals: Proposals, critic: Critic) -> Proposals:
         """The same with V; last tokens have not been run yet, as nothing continues them."""
         last = proposals.last_nodes()
         run = torch.zeros_like(proposals.tree.ids, dtype=torch.bool).scatter_(1, last, True)

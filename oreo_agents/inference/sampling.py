@@ -27,19 +27,19 @@ class _Lanes:
 
         Args:
             logits: ``[B, n, V]`` after each of the nodes the lanes stand on.
-            uniforms: ``[B, K]``, see :func:`pick`.
+            uniforms: ``[B, K]``, see :func:`pick_tokens`.
             temperature: of the sampling.
 
         Returns:
             Which of the new nodes are to be continued, ``[B, n]`` counted from the first.
         """
-        choices = pick(logits, uniforms[:, None, :].expand(-1, logits.shape[1], -1), temperature)
+        choices = pick_tokens(logits, uniforms[:, None, :].expand(-1, logits.shape[1], -1), temperature)
         token = choices.gather(1, self._place[:, None])[:, 0]
         logprobs = logits.log_softmax(-1).flatten(1)
         self._logprobs.append(logprobs.gather(1, self._place * logits.shape[-1] + token))
         self._counts += ~self._done
         ended = self._done | (token == self.end_id)
-        place, width, going = _distinct(self._node * logits.shape[-1] + token, ended, self._done)
+        place, width, going = _number_distinct(self._node * logits.shape[-1] + token, ended, self._done)
         new = torch.full((2, len(place), width + 1), -1, dtype=torch.long, device=token.device)
         new[0].scatter_(1, place, token)
         new[1].scatter_(1, place, self._node)
@@ -55,7 +55,7 @@ class _Lanes:
         return Proposals(self.tree, torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1), self._counts)
 
 
-def _distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, Tensor]:
+def _number_distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, Tensor]:
     """Number the distinct keys of every row, those that go on before those that have ended.
 
     Args:
@@ -77,7 +77,7 @@ def _distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, T
     return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going.sum(1)
 
 
-def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+def pick_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
     """Inverse-CDF sampling of K tokens per distribution, ``[..., V], [..., K] -> [..., K]``; NaN means argmax."""
     best = logits.argmax(-1, keepdim=True).expand_as(uniforms)
     if uniforms.isnan().all():

@@ -132,7 +132,7 @@ def _attention_of(model: PreTrainedModel, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _running(tokens: _Tokens) -> Iterator[None]:
+def _announce_tokens(tokens: _Tokens) -> Iterator[None]:
     token = _RUNNING.set(tokens)
     try:
         yield
@@ -262,7 +262,7 @@ class SlotModel:
         padded = padded[:, None].repeat(1, 1, self._groups, 1)
         with (
             _attention_of(self.backbone, _ATTENTION),
-            _running(_Tokens(rows, owner, rank, columns, padded, n)),
+            _announce_tokens(_Tokens(rows, owner, rank, columns, padded, n)),
         ):
             return self.backbone(
                 input_ids=ids[None],

@@ -116,7 +116,7 @@ def beam_search(
             for step in steps
         ]
         done = [solution for solution in kept if solution.final]
-        kept = tuple(_ranked(_distinct([*done, *grown]), logprob_weight)[:beams])
+        kept = tuple(_rank_solutions(_drop_duplicates([*done, *grown]), logprob_weight)[:beams])
     return Found(_finished_first(kept, logprob_weight), sampled)
 
 
@@ -140,7 +140,7 @@ def sample_solutions(
     return Found(_finished_first(solutions, logprob_weight), sampled)
 
 
-def solve(
+def search_solutions(
     expander: Expander,
     rule: Rule,
     beams: int,
@@ -177,36 +177,36 @@ def majority_vote(
     solutions: Sequence[Solution], answer: Callable[[Solution], Answer | None]
 ) -> Answer | None:
     """The answer that most solutions give; among equals the one whose solution has the highest V."""
-    return _vote(solutions, answer, lambda solution: 1.0)
+    return _count_votes(solutions, answer, lambda solution: 1.0)
 
 
 def value_vote(solutions: Sequence[Solution], answer: Callable[[Solution], Answer | None]) -> Answer | None:
     """The answer with the largest sum of V over the solutions that give it; a negative V counts as 0."""
-    return _vote(solutions, answer, lambda solution: max(solution.value, 0.0))
+    return _count_votes(solutions, answer, lambda solution: max(solution.value, 0.0))
 
 
-def _vote(
+def _count_votes(
     solutions: Sequence[Solution],
     answer: Callable[[Solution], Answer | None],
     weight: Callable[[Solution], float],
 ) -> Answer | None:
     votes: dict[Answer, float] = defaultdict(float)
-    for solution in _ranked(solutions):  # so that of equal answers the first has the best solution
+    for solution in _rank_solutions(solutions):  # so that of equal answers the first has the best solution
         given = answer(solution)
         if given is not None:
             votes[given] += weight(solution)
     return max(votes, key=votes.__getitem__, default=None)
 
 
-def _ranked(solutions: Sequence[Solution], logprob_weight: float = 0.0) -> list[Solution]:
+def _rank_solutions(solutions: Sequence[Solution], logprob_weight: float = 0.0) -> list[Solution]:
     return sorted(solutions, key=lambda solution: -solution.value - logprob_weight * solution.logprob)
 
 
 def _finished_first(solutions: Sequence[Solution], logprob_weight: float) -> tuple[Solution, ...]:
-    return tuple(sorted(_ranked(solutions, logprob_weight), key=lambda solution: not solution.final))
+    return tuple(sorted(_rank_solutions(solutions, logprob_weight), key=lambda solution: not solution.final))
 
 
-def _distinct(solutions: Sequence[Solution]) -> list[Solution]:
+def _drop_duplicates(solutions: Sequence[Solution]) -> list[Solution]:
     """The first of those whose steps read the same."""
     return list(
         {tuple(step.text for step in solution.steps): solution for solution in solutions[::-1]}.values()

@@ -32,7 +32,7 @@ class StepSampler:
         policy: causal LM.
         critic: value network over the same tokens; steps have no value without one.
         chat: of their tokenizer.
-        told: the conversation so far, up to where the next step begins: token ids.
+        conversation: the conversation so far, up to where the next step begins: token ids.
         is_final: whether a step ends the solution, e.g. by giving an answer.
         reply: the environment's answer to a step that does not.
         temperature: of the sampling.
@@ -46,7 +46,7 @@ class StepSampler:
         policy: PreTrainedModel,
         critic: Critic | None,
         chat: Chat,
-        told: Sequence[int],
+        conversation: Sequence[int],
         is_final: Callable[[str], bool],
         reply: str = "",
         temperature: float = 1.0,
@@ -54,7 +54,7 @@ class StepSampler:
         max_length: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.policy, self.critic, self.chat, self.told = policy, critic, chat, tuple(told)
+        self.policy, self.critic, self.chat, self.conversation = policy, critic, chat, tuple(conversation)
         self.is_final, self.reply = is_final, chat.reply(reply)
         self.prompt_tokens = self.generated_tokens = self.critic_tokens = 0
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
@@ -63,7 +63,10 @@ class StepSampler:
 
     def expand(self, solutions: Sequence[Solution], n: int) -> list[list[Step]]:
         """``n`` sampled next steps of each; equal ones may be among them."""
-        slots, prompts = range(len(solutions)), [self._told(solution) for solution in solutions]
+        slots, prompts = (
+            range(len(solutions)),
+            [self._extend_conversation(solution) for solution in solutions],
+        )
         end_id, longest = self.chat.end_id, self.max_length
         own = self.critic if self.critic is not None and self.critic.shares(self.policy) else None
         engine = CachedPolicy(self.policy, len(slots), longest, end_id, self.max_new_tokens, critic=own)
@@ -84,7 +87,7 @@ class StepSampler:
 
     def steps_within(self, length: int) -> int:
         """How many further steps surely fit into a context of ``length`` tokens, at least one."""
-        return max(1, (length - len(self.told)) // (self.max_new_tokens + len(self.reply)))
+        return max(1, (length - len(self.conversation)) // (self.max_new_tokens + len(self.reply)))
 
     def _count(self, prompt: int, generated: int, ends: int | None) -> None:
         """Add to the costs; ``ends``: candidates, where the critic reads no more than their last tokens."""
@@ -98,9 +101,9 @@ class StepSampler:
         whole = ids[-1] == self.chat.end_id
         return Step(text, value, whole and self.is_final(text), logprob, ids)
 
-    def _told(self, solution: Solution) -> list[int]:
+    def _extend_conversation(self, solution: Solution) -> list[int]:
         """The conversation up to the next step."""
-        ids = list(self.told)
+        ids = list(self.conversation)
         for step in solution.steps:
             ids += [*step.tokens, *self.reply]
         return ids

@@ -48,7 +48,7 @@ _COMMAND_WORDS = "go to"
 _PIECES = rf"{_COMMAND_WORDS}|{ENTITY}|[A-Za-z]+|\d|[^\sA-Za-z\d]"
 
 
-def shorten(text: str) -> str:
+def shorten_text(text: str) -> str:
     """What the learnt tokenizer makes of ALFWorld ``text`` before it splits it into tokens."""
     for pattern, replacement in ALFWORLD_SHORTHAND:
         text = re.sub(pattern, replacement, text)
@@ -65,7 +65,7 @@ def learn_tokenizer(texts: Iterable[str], min_count: int = 1) -> PreTrainedToken
         texts: observations and actions.
         min_count: pieces seen less often become ``<unk>``.
     """
-    counts = Counter(piece for text in texts for piece in re.findall(_PIECES, shorten(text)))
+    counts = Counter(piece for text in texts for piece in re.findall(_PIECES, shorten_text(text)))
     seen: dict[str, set[int]] = defaultdict(set)
     for piece in counts:
         name, _, number = piece.partition(" ")
@@ -78,7 +78,7 @@ def learn_tokenizer(texts: Iterable[str], min_count: int = 1) -> PreTrainedToken
     ]
     words = sorted(piece for piece, n in counts.items() if n >= min_count and piece not in set(entities))
     vocabulary = dict.fromkeys([PAD, UNKNOWN, BEGIN, ACT, END, *words, *entities])
-    return _build({token: i for i, token in enumerate(vocabulary)})
+    return _build_tokenizer({token: i for i, token in enumerate(vocabulary)})
 
 
 def learn_text_tokenizer(texts: Iterable[str], size: int = 2048) -> PreTrainedTokenizerFast:
@@ -106,7 +106,7 @@ def learn_text_tokenizer(texts: Iterable[str], size: int = 2048) -> PreTrainedTo
     return _with_control_tokens(tokenizer)
 
 
-def _build(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
+def _build_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))

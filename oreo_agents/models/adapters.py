@@ -62,9 +62,9 @@ def merge_adapters(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if _is_adapted(layer):
-                setattr(parent, name, _folded(layer))
+                setattr(parent, name, _fold_adapters(layer))
             elif _is_quantized(layer):
-                setattr(parent, name, _dequantized(layer))
+                setattr(parent, name, _dequantize_layer(layer))
     for network in model.modules():
         _forget_quantization(network)
 
@@ -73,11 +73,11 @@ def _is_adapted(layer: nn.Module) -> bool:
     return hasattr(layer, "get_base_layer") and hasattr(layer, "merge")
 
 
-def _folded(layer: Any) -> nn.Module:
+def _fold_adapters(layer: Any) -> nn.Module:
     if not _is_quantized(layer.get_base_layer()):
         layer.merge()
         return layer.get_base_layer()
-    plain = _dequantized(layer.get_base_layer())
+    plain = _dequantize_layer(layer.get_base_layer())
     for name in layer.active_adapters:  # into four bits, a merged adapter would be rounded away
         plain.weight.data += layer.get_delta_weight(name)
     return plain
@@ -87,7 +87,7 @@ def _is_quantized(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) and not layer.weight.is_floating_point()
 
 
-def _dequantized(layer: nn.Module) -> nn.Linear:
+def _dequantize_layer(layer: nn.Module) -> nn.Linear:
     from peft.utils.integrations import dequantize_module_weight
 
     linear = cast(nn.Linear, layer)
@@ -104,7 +104,7 @@ def _forget_quantization(network: nn.Module) -> None:
     vars(network).pop("hf_quantizer", None)
 
 
-def twin(network: Network) -> Network:
+def copy_network(network: Network) -> Network:
     """A copy that shares the frozen weights: only what is trained is there twice."""
     return copy.deepcopy(network, {id(p): p for p in network.parameters() if not p.requires_grad})
 
@@ -123,7 +123,7 @@ def second_adapters(trunk: PreTrainedModel) -> PreTrainedModel:
     trained = [name for name, p in trunk.named_parameters() if p.requires_grad]
     if odd := [name for name in trained if ".lora_A." not in name and ".lora_B." not in name]:
         raise ConfigurationError(f"{odd[0]} is trained beside the adapters: critic 'lora' needs LoRA alone")
-    return twin(trunk)
+    return copy_network(trunk)
 
 
 def low_rank(trunk: nn.Module) -> LowRank:
@@ -132,10 +132,10 @@ def low_rank(trunk: nn.Module) -> LowRank:
     Raises:
         ConfigurationError: adapters are not plain LoRA on linear layers.
     """
-    return {name: _factors(layer) for name, layer in trunk.named_modules() if _is_adapted(layer)}
+    return {name: _read_factors(layer) for name, layer in trunk.named_modules() if _is_adapted(layer)}
 
 
-def _factors(layer: Any) -> tuple[Tensor, Tensor]:
+def _read_factors(layer: Any) -> tuple[Tensor, Tensor]:
     names = list(layer.active_adapters)
     plain = isinstance(layer.get_base_layer(), nn.Linear) and not getattr(layer, "lora_variant", None)
     if not plain or any(name not in layer.lora_A for name in names):
@@ -147,7 +147,7 @@ def _factors(layer: Any) -> tuple[Tensor, Tensor]:
     return torch.cat(downs), torch.cat(ups, dim=1)
 
 
-def minus(updates: LowRank, others: LowRank) -> LowRank:
+def subtract_updates(updates: LowRank, others: LowRank) -> LowRank:
     """Updates that, on top of ``others``, come to ``updates``; ranks add up."""
     terms: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     for sign, given in ((1, updates), (-1, others)):
@@ -161,7 +161,7 @@ def minus(updates: LowRank, others: LowRank) -> LowRank:
 
 def lay_over(trunk: PreTrainedModel, updates: LowRank) -> PreTrainedModel:
     """A model that shares every weight of ``trunk`` and has ``updates`` as adapters of its own, ready to be trained."""
-    return _lay_over(trunk, _config(updates), _weights(updates))
+    return _lay_over(trunk, _make_config(updates), _name_weights(updates))
 
 
 def save_adapters(trunk: PreTrainedModel, path: str | Path) -> None:
@@ -169,8 +169,8 @@ def save_adapters(trunk: PreTrainedModel, path: str | Path) -> None:
     from safetensors.torch import save_file
 
     updates = low_rank(trunk)
-    _config(updates).save_pretrained(str(path))
-    save_file(_weights(updates), Path(path) / WEIGHTS)
+    _make_config(updates).save_pretrained(str(path))
+    save_file(_name_weights(updates), Path(path) / WEIGHTS)
 
 
 def load_adapters(trunk: PreTrainedModel, path: str | Path) -> PreTrainedModel:
@@ -185,7 +185,7 @@ def load_adapters(trunk: PreTrainedModel, path: str | Path) -> PreTrainedModel:
     return _lay_over(trunk, LoraConfig.from_pretrained(str(path)), load_file(Path(path) / WEIGHTS))
 
 
-def _config(updates: LowRank) -> Any:
+def _make_config(updates: LowRank) -> Any:
     from peft import LoraConfig
 
     ranks = {name: len(down) for name, (down, _) in updates.items()}
@@ -195,7 +195,7 @@ def _config(updates: LowRank) -> Any:
     )
 
 
-def _weights(updates: LowRank) -> dict[str, Tensor]:
+def _name_weights(updates: LowRank) -> dict[str, Tensor]:
     return {
         f"{_PREFIX}{name}.lora_{letter}.weight": factor.contiguous().cpu()
         for name, factors in updates.items()

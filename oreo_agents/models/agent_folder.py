@@ -19,13 +19,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.errors import CheckpointError
-from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, minus
+from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, subtract_updates
 from oreo_agents.models.card import model_card
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.models.model_files import (
     AGENT,
-    load,
+    load_pretrained,
     local_folder,
     may_be_hub_name,
     weights_below,
@@ -40,7 +40,7 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
         CheckpointError: there is no causal LM at ``path``.
     """
     path = _policy_path(local_folder(path))
-    return load(AutoModelForCausalLM, path), load(AutoTokenizer, path)
+    return load_pretrained(AutoModelForCausalLM, path), load_pretrained(AutoTokenizer, path)
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
@@ -49,7 +49,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: there is none at ``path``.
     """
-    return load(AutoTokenizer, _policy_path(local_folder(path)))
+    return load_pretrained(AutoTokenizer, _policy_path(local_folder(path)))
 
 
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
@@ -113,7 +113,9 @@ def agent_folder(path: str | Path) -> Path:
     return folder
 
 
-def merged(policy: PreTrainedModel, critic: Critic | None) -> tuple[PreTrainedModel, Critic | None]:
+def copy_without_adapters(
+    policy: PreTrainedModel, critic: Critic | None
+) -> tuple[PreTrainedModel, Critic | None]:
     """Copies of a policy with adapters and its critic that need no PEFT model: adapters become part of the weights.
 
     A critic of kind ``lora`` remains one, over the new policy: its adapters then also take the policy's back.
@@ -124,7 +126,7 @@ def merged(policy: PreTrainedModel, critic: Critic | None) -> tuple[PreTrainedMo
         merge_adapters(model)
     plain = cast(Any, plain).get_base_model()
     if critic is not None and adapted:
-        updates = minus(low_rank(critic.backbone), low_rank(trunk_of(policy)))
+        updates = subtract_updates(low_rank(critic.backbone), low_rank(trunk_of(policy)))
         other = Critic(lay_over(trunk_of(plain), updates))
         other.value_head.load_state_dict(critic.value_head.state_dict())
     return plain, other

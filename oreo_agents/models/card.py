@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from oreo_agents.language.prompt import EncodedEpisode
@@ -36,14 +35,14 @@ agent = OreoAgent.from_pretrained("PATH")
 def model_card(title: str, has_critic: bool, card: Mapping[str, Any]) -> str:
     """Markdown with the Hub's header and one row per value of ``card``; nested values become rows of their own."""
     critic = ", `critic/` the value function that judges its actions" if has_critic else ""
-    rows = "".join(f"| {name} | {value} |\n" for name, value in _flat(card))
+    rows = "".join(f"| {name} | {value} |\n" for name, value in _flatten_card(card))
     return HEADER.format(title=title, method=card.get("method", "unknown"), critic=critic) + rows
 
 
-def _flat(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _flatten_card(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for name, value in card.items():
         if isinstance(value, Mapping):
-            yield from _flat(value)
+            yield from _flatten_card(value)
         else:
             yield name, str(value).replace("|", "\\|").replace("\n", " ")
 
@@ -57,13 +56,3 @@ def data_hash(episodes: Iterable[EncodedEpisode]) -> str:
         for episode in episodes
     )
     return hashlib.sha256(b"".join(digests)).hexdigest()
-
-
-def identity(model: str | Path) -> str:
-    """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
-    digest = hashlib.sha256()
-    files = sorted(Path(model).rglob("*.safetensors"))
-    for path in files:
-        with path.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest() if files else str(model)

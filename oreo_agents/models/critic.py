@@ -13,7 +13,7 @@ from transformers import AutoModel, PreTrainedModel
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import CONFIG, load_adapters, save_adapters, second_adapters
 from oreo_agents.models.decoder import trunk_of
-from oreo_agents.models.model_files import as_checkpoint_error, load, weights_below
+from oreo_agents.models.model_files import as_checkpoint_error, load_pretrained, weights_below
 
 
 class Critic(nn.Module):
@@ -92,7 +92,8 @@ class Critic(nn.Module):
 
         Args:
             path: the folder.
-            policy: whose trunk is saved elsewhere, with adapters merged; see :func:`merged`.
+            policy: whose trunk is saved elsewhere, with adapters merged; see
+                :func:`oreo_agents.models.agent_folder.copy_without_adapters`.
             state_dict: weights to write instead of the module's, gathered from the shards of several processes.
         """
         weights = self.state_dict() if state_dict is None else state_dict
@@ -126,6 +127,10 @@ class Critic(nn.Module):
             if policy and CONFIG in files:
                 critic = cls(load_adapters(trunk_of(policy), path))
             else:
-                critic = cls.shared(policy) if policy and files == {head.name} else cls(load(AutoModel, path))
+                critic = (
+                    cls.shared(policy)
+                    if policy and files == {head.name}
+                    else cls(load_pretrained(AutoModel, path))
+                )
             critic.value_head.load_state_dict(load_file(head))
         return critic

@@ -20,7 +20,7 @@ AGENT = "agent.json"
 """What an agent's folder is known by."""
 
 
-def identity(model: str | Path) -> str:
+def identify_model(model: str | Path) -> str:
     """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
     digest = hashlib.sha256()
     files = sorted(Path(model).rglob("*.safetensors"))
@@ -69,7 +69,7 @@ class as_checkpoint_error:
             raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
 
 
-def load(auto_class: Any, path: str | Path) -> Any:
+def load_pretrained(auto_class: Any, path: str | Path) -> Any:
     """What one of transformers' auto classes makes of a folder or a Hub name.
 
     Raises:

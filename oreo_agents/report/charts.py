@@ -36,13 +36,13 @@ class Axes:
 
     def frame(self, x_name: str, y_name: str) -> Iterator[str]:
         """Grid lines, numbers and names."""
-        for value in _ticks(self.y_low, self.y_high):
+        for value in _choose_ticks(self.y_low, self.y_high):
             y = self.y(value)
             yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
-            yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{_short(value)}</text>'
-        for value in _ticks(self.x_low, self.x_high):
+            yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{_format_number(value)}</text>'
+        for value in _choose_ticks(self.x_low, self.x_high):
             x = self.x(value)
-            yield f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(value)}</text>'
+            yield f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_format_number(value)}</text>'
         middle = (LEFT + WIDTH - RIGHT) / 2
         yield f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{x_name}</text>'
         yield f'<text x="{LEFT}" y="{TOP - 3}" text-anchor="start">{y_name}</text>'
@@ -64,7 +64,7 @@ def calibration_chart(bins: Sequence[Bin]) -> str:
         radius = round(3 + 5 * (one.episodes / most) ** 0.5, 1)
         y = axes.y(one.won / one.episodes)
         parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="{radius}"><title>{note}</title></circle>')
-    return _svg("Value calibration: share of episodes won against V", parts)
+    return _wrap_chart("Value calibration: share of episodes won against V", parts)
 
 
 def value_chart(won: Sequence[Moment], lost: Sequence[Moment]) -> str:
@@ -75,8 +75,8 @@ def value_chart(won: Sequence[Moment], lost: Sequence[Moment]) -> str:
     parts = [*axes.frame("step", "V after the action")]
     for name, line in (("lost", lost), ("won", won)):
         if line:
-            parts += _band(axes, name, line)
-    return _svg("Value over time: V by step, for episodes that were won and others", parts)
+            parts += _draw_band(axes, name, line)
+    return _wrap_chart("Value over time: V by step, for episodes that were won and others", parts)
 
 
 def interval_bar(rate: float, low: float, high: float) -> str:
@@ -91,25 +91,25 @@ def interval_bar(rate: float, low: float, high: float) -> str:
     )
 
 
-def _band(axes: Axes, name: str, line: Sequence[Moment]) -> Iterator[str]:
+def _draw_band(axes: Axes, name: str, line: Sequence[Moment]) -> Iterator[str]:
     outline = [(m.step, m.high) for m in line] + [(m.step, m.low) for m in reversed(line)]
-    yield f'<polygon class="band {name}" points="{_points(axes, outline)}"/>'
-    yield f'<polyline class="mean {name}" points="{_points(axes, ((m.step, m.mean) for m in line))}"/>'
+    yield f'<polygon class="band {name}" points="{_format_points(axes, outline)}"/>'
+    yield f'<polyline class="mean {name}" points="{_format_points(axes, ((m.step, m.mean) for m in line))}"/>'
     for m in line:
         note = f"{name}, step {m.step:g}: mean V {m.mean:.3f} over {m.episodes} episodes"
         place = f'cx="{axes.x(m.step)}" cy="{axes.y(m.mean)}"'
         yield f'<circle class="point {name}" {place} r="2.5"><title>{note}</title></circle>'
 
 
-def _points(axes: Axes, pairs: Iterable[tuple[float, float]]) -> str:
+def _format_points(axes: Axes, pairs: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{axes.x(x)},{axes.y(y)}" for x, y in pairs)
 
 
-def _svg(label: str, parts: Iterable[str]) -> str:
+def _wrap_chart(label: str, parts: Iterable[str]) -> str:
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _choose_ticks(low: float, high: float) -> list[float]:
     """Three to six round numbers between two bounds."""
     least = ((high - low) or 1.0) / 5
     power = 10.0 ** floor(log10(least))
@@ -117,5 +117,5 @@ def _ticks(low: float, high: float) -> list[float]:
     return [place * step for place in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
-def _short(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:.6g}"

@@ -10,8 +10,8 @@ import numpy as np
 
 from oreo_agents.dataset.meta import Meta
 from oreo_agents.dataset.reader import TrajectoryDataset
-from oreo_agents.evaluation.statistics import wilson
-from oreo_agents.printable import printable
+from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.printable import make_printable
 
 HISTOGRAM_BINS = 10
 
@@ -63,8 +63,8 @@ def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
         successes=int(success.sum()),
         terminated=int(dataset.column("terminated").astype(bool).sum()),
         truncated=int(dataset.column("truncated").astype(bool).sum()),
-        task_types=_groups(dataset.task_types, success, lengths),
-        agents=_groups(dataset.agents, success, lengths),
+        task_types=_group_episodes(dataset.task_types, success, lengths),
+        agents=_group_episodes(dataset.agents, success, lengths),
         returns=count_values(dataset.returns),
         lengths=count_values(lengths),
     )
@@ -87,19 +87,19 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
         _front_matter(dataset.metas, name),
         f"# {name}",
         f"{info.episodes:,} episodes, {info.turns:,} turns, {info.games:,} games; "
-        f"{_rate(info.successes, info.episodes)} won; "
+        f"{_format_rate(info.successes, info.episodes)} won; "
         f"{info.terminated:,} terminated, {info.truncated:,} truncated.",
-        *(_provenance(meta) for meta in dataset.metas),
+        *(_format_provenance(meta) for meta in dataset.metas),
         _group_table("task type", info.task_types),
         _group_table("agent", info.agents),
-        _bars("return", info.returns),
-        _bars("turns", info.lengths),
+        _draw_bars("return", info.returns),
+        _draw_bars("turns", info.lengths),
         "Read with `oreo_agents.load_trajectories(path)`, or as plain Parquet.",
     ]
-    return printable("\n\n".join(section for section in sections if section) + "\n")
+    return make_printable("\n\n".join(section for section in sections if section) + "\n")
 
 
-def _groups(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[EpisodeGroup]:
+def _group_episodes(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[EpisodeGroup]:
     masks = {name: names == name for name in sorted(set(names), key=str)}
     return [
         EpisodeGroup(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
@@ -115,9 +115,9 @@ def _front_matter(metas: tuple[Meta, ...], name: str) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _provenance(meta: Meta) -> str:
+def _format_provenance(meta: Meta) -> str:
     content = f"`{meta.content_hash[:16]}` (schema {meta.schema_version})" if meta.content_hash else None
-    told = {
+    facts = {
         "environment": (meta.env_spec or {}).get("id"),
         "wording": meta.dialect,
         "author": meta.author,
@@ -126,25 +126,25 @@ def _provenance(meta: Meta) -> str:
         "made with": ", ".join(f"{library} {version}" for library, version in meta.versions.items()),
         **meta.metadata,
     }
-    return "\n".join(f"- {what}: {value}" for what, value in told.items() if value)
+    return "\n".join(f"- {what}: {value}" for what, value in facts.items() if value)
 
 
 def _group_table(title: str, groups: list[EpisodeGroup]) -> str:
     lines = [f"| {title} | episodes | won | turns |", "|---|---:|---:|---:|"]
     for group in groups:
-        rate = _rate(group.successes, group.episodes)
+        rate = _format_rate(group.successes, group.episodes)
         lines.append(f"| {group.name or '(none)'} | {group.episodes:,} | {rate} | {group.mean_length:.1f} |")
     return "\n".join(lines)
 
 
-def _rate(successes: int, episodes: int) -> str:
+def _format_rate(successes: int, episodes: int) -> str:
     if not episodes:
         return "none"
-    low, high = wilson(successes, episodes)
+    low, high = wilson_interval(successes, episodes)
     return f"{successes / episodes:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _bars(title: str, counts: dict[str, int]) -> str:
+def _draw_bars(title: str, counts: dict[str, int]) -> str:
     most = max(counts.values(), default=1)
     lines = [f"| {title} | episodes | |", "|---|---:|---|"]
     lines += [f"| {name} | {count:,} | {'█' * round(20 * count / most)} |" for name, count in counts.items()]

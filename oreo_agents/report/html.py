@@ -16,12 +16,18 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any, Protocol
 
-from oreo_agents.evaluation.beliefs import Beliefs, advantage, merged_candidates, probability, reason
+from oreo_agents.evaluation.beliefs import (
+    Beliefs,
+    compute_advantage,
+    explain_choice,
+    merge_candidates,
+    to_probability,
+)
 from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.evaluation.statistics import wilson
-from oreo_agents.printable import printable
+from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.printable import make_printable
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
-from oreo_agents.trajectory import Candidate, Trajectory, Turn, outcome
+from oreo_agents.trajectory import Candidate, Trajectory, Turn, describe_outcome
 
 
 class Episodes(Protocol):
@@ -40,27 +46,27 @@ def report_page(title: str, episodes: Episodes, limit: int = 500) -> str:
         episodes: read once each, in order.
         limit: at most so many can be looked at, evenly spread; all of them count in rates and plots.
     """
-    summary, beliefs, shown = Summary(), Beliefs(), []
-    wanted = set(_spread(len(episodes), limit))
+    summary, beliefs, entries = Summary(), Beliefs(), []
+    wanted = set(_pick_evenly(len(episodes), limit))
     for number, trajectory in enumerate(episodes):
         summary.add(trajectory)
         beliefs.add(trajectory)
         if number in wanted:
-            shown.append(episode_json(trajectory, number + 1))
+            entries.append(episode_json(trajectory, number + 1))
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"default-src 'none'; style-src {_hash_source(style)}; script-src {_hash_source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{safe(title)}</title>',
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape_text(title)}</title>',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style}</style></head>',
-        f"<body><header><h1>{safe(title)}</h1>{summary.line()}</header><main>",
+        f"<body><header><h1>{escape_text(title)}</h1>{summary.line()}</header><main>",
         *summary.table(),
-        *_plots(beliefs),
+        *_render_plots(beliefs),
         BROWSER,
-        f'</main><script type="application/json" id="episodes">{_json(shown)}</script>',
+        f'</main><script type="application/json" id="episodes">{_embed_json(entries)}</script>',
         f"<script>{script}</script></body></html>",
     ]
     return "\n".join(parts)
@@ -125,7 +131,7 @@ class Summary:
             f"{self.all.steps / max(self.all.episodes, 1):.1f} steps each",
             f"{100 * self.failed_commands / max(self.all.steps, 1):.1f} % of the commands failed",
         ]
-        return f"<p>{' &#183; '.join(safe(fact) for fact in facts)}</p>"
+        return f"<p>{' &#183; '.join(escape_text(fact) for fact in facts)}</p>"
 
     def table(self) -> Iterator[str]:
         """Success with its interval, in all and by task type."""
@@ -142,48 +148,48 @@ def episode_json(trajectory: Trajectory, number: int) -> dict[str, Any]:
     """What the browser shows of an episode; every text printable."""
     return {
         "number": number,
-        "task": printable(trajectory.task or trajectory.game),
-        "kind": printable(trajectory.task_type),
-        "game": printable(trajectory.game),
-        "agent": printable(trajectory.agent),
+        "task": make_printable(trajectory.task or trajectory.game),
+        "kind": make_printable(trajectory.task_type),
+        "game": make_printable(trajectory.game),
+        "agent": make_printable(trajectory.agent),
         "won": trajectory.success,
-        "outcome": outcome(trajectory),
-        "end": printable(trajectory.final_observation.strip()),
+        "outcome": describe_outcome(trajectory),
+        "end": make_printable(trajectory.final_observation.strip()),
         "steps": [_step_json(trajectory, step) for step in range(len(trajectory))],
     }
 
 
-def safe(text: str) -> str:
+def escape_text(text: str) -> str:
     """Text of games and models as HTML text or attribute value."""
-    return escape(printable(text), quote=True)
+    return escape(make_printable(text), quote=True)
 
 
 def _step_json(trajectory: Trajectory, step: int) -> dict[str, Any]:
     turn = trajectory.turns[step]
     return {
-        "observation": printable(turn.observation.strip()),
-        "action": printable(turn.action),
-        "reward": _finite(turn.reward),
-        "status": printable(turn.action_status or ""),
-        "value": _finite(turn.value),
-        "advantage": _finite(advantage(trajectory, step)),
-        "why": reason(turn),
-        "candidates": [_candidate_json(turn, *candidate) for candidate in merged_candidates(turn)],
+        "observation": make_printable(turn.observation.strip()),
+        "action": make_printable(turn.action),
+        "reward": _round_finite(turn.reward),
+        "status": make_printable(turn.action_status or ""),
+        "value": _round_finite(turn.value),
+        "advantage": _round_finite(compute_advantage(trajectory, step)),
+        "why": explain_choice(turn),
+        "candidates": [_candidate_json(turn, *candidate) for candidate in merge_candidates(turn)],
     }
 
 
 def _candidate_json(turn: Turn, candidate: Candidate, times: int) -> dict[str, Any]:
     return {
-        "action": printable(candidate.action),
+        "action": make_printable(candidate.action),
         "times": times,
-        "probability": _finite(probability(candidate.logprob)),
-        "value": _finite(candidate.value),
+        "probability": _round_finite(to_probability(candidate.logprob)),
+        "value": _round_finite(candidate.value),
         "chosen": candidate.action == turn.action,
     }
 
 
 def _group_row(name: str, group: Group) -> str:
-    low, high = wilson(group.won, group.episodes)
+    low, high = wilson_interval(group.won, group.episodes)
     rate = group.won / group.episodes if group.episodes else 0.0
     cells = [
         f"{group.episodes:,}",
@@ -193,10 +199,10 @@ def _group_row(name: str, group: Group) -> str:
         f"{group.steps / max(group.episodes, 1):.1f}",
     ]
     numbers = "".join(f'<td class="n">{cell}' for cell in cells)
-    return f'<tr><th scope="row">{safe(name)}{numbers}</tr>'
+    return f'<tr><th scope="row">{escape_text(name)}{numbers}</tr>'
 
 
-def _plots(beliefs: Beliefs) -> Iterator[str]:
+def _render_plots(beliefs: Beliefs) -> Iterator[str]:
     yield '<section><h2>Values</h2><div class="plots">'
     if beliefs.episodes:
         yield f"<figure>{calibration_chart(beliefs.calibration())}<figcaption>Calibration: of the episodes whose V "
@@ -210,21 +216,21 @@ def _plots(beliefs: Beliefs) -> Iterator[str]:
     yield "</div></section>"
 
 
-def _spread(total: int, limit: int) -> list[int]:
+def _pick_evenly(total: int, limit: int) -> list[int]:
     """``limit`` of ``total`` places, evenly."""
     count = min(total, limit)
     return [place * total // count for place in range(count)]
 
 
-def _finite(value: float | None) -> float | None:
+def _round_finite(value: float | None) -> float | None:
     return round(value, 6) if value is not None and isfinite(value) else None
 
 
-def _json(value: Any) -> str:
+def _embed_json(value: Any) -> str:
     """JSON that cannot end the element it stands in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _hash(source: str) -> str:
+def _hash_source(source: str) -> str:
     return f"'sha256-{b64encode(sha256(source.encode()).digest()).decode()}'"

@@ -12,8 +12,8 @@ from typing import Any
 
 from oreo_envs.files import replace_file
 
-from oreo_agents.evaluation.statistics import wilson
-from oreo_agents.printable import printable
+from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.printable import make_printable
 from oreo_agents.report.tables import Result
 
 GREY, BLUE, DEEP_BLUE = "#a9b1bc", "#6f9fd8", "#1f5fa8"
@@ -128,7 +128,7 @@ def _merged(bins: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
 
 def _interval(result: Result) -> tuple[float, float]:
     """The result's own interval, such as one over several seeds; else Wilson's."""
-    return result.get("interval95") or wilson(result["successes"], result["n"])
+    return result.get("interval95") or wilson_interval(result["successes"], result["n"])
 
 
 def _whiskers(result: Result) -> tuple[float, float]:
@@ -185,7 +185,7 @@ def _caption(results: Sequence[Result]) -> str:
 
 def _plain(text: str) -> str:
     """``$`` would start a formula."""
-    return printable(str(text)).replace("$", r"\$")
+    return make_printable(str(text)).replace("$", r"\$")
 
 
 def _calm(axes) -> None:

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.evaluation.statistics import wilson
-from oreo_agents.printable import printable
+from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.printable import make_printable
 
 Result = Mapping[str, Any]
 
@@ -82,9 +82,13 @@ def _columns(results: Sequence[Result]) -> list[_Column]:
 
 
 def _cells(result: Result) -> dict[str, str]:
-    low, high = result.get("interval95") or result.get("wilson95") or wilson(result["successes"], result["n"])
+    low, high = (
+        result.get("interval95")
+        or result.get("wilson95")
+        or wilson_interval(result["successes"], result["n"])
+    )
     cells = {
-        "Method": printable(str(result["method"])),
+        "Method": make_printable(str(result["method"])),
         "Success": _percent(result["successes"], result["n"]),
         "95 % CI": f"{100 * low:.1f}-{100 * high:.1f}",
         "Games": str(result["n"]),

@@ -15,7 +15,7 @@ class EpisodeBuilder:
 
     def __init__(self, observation: str, info: Mapping[str, Any], seed: int | None = None) -> None:
         """Begin with what ``reset`` returned."""
-        self.observation, self._admissible, self.seed = observation, _admissible(info), seed
+        self.observation, self._admissible, self.seed = observation, _read_commands(info), seed
         self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
         self._turns: list[Turn] = []
         self.metadata: dict[str, Any] = {}
@@ -39,7 +39,7 @@ class EpisodeBuilder:
                 admissible_commands=self._admissible,
             )
         )
-        self.observation, self._admissible = observation, _admissible(info)
+        self.observation, self._admissible = observation, _read_commands(info)
 
     def end(
         self, terminated: bool, truncated: bool, env_id: str, agent: str, tokenizer: str | None
@@ -59,7 +59,7 @@ class EpisodeBuilder:
         )
 
 
-def _admissible(info: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _read_commands(info: Mapping[str, Any]) -> tuple[str, ...] | None:
     commands = info.get("admissible_commands")
     return None if commands is None else tuple(commands)
 

@@ -34,7 +34,7 @@ class _Running:
         try:
             observation, self.info = env.reset(seed=assignment.seed, options=options)
         except GameFileError as error:
-            self.info = {"game": _name(env, assignment.game)}
+            self.info = {"game": _name_game(env, assignment.game)}
             self.episode = EpisodeBuilder("", self.info, assignment.seed)
             self._give_up(str(error), failed=True)
         else:
@@ -106,14 +106,14 @@ def rollout(
             agent.begin(free, [running[slot].assignment for slot in free])
             for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open
                 yield running.pop(slot).trajectory(agent)
-            for slot in _step(agent, dict(sorted(running.items()))) if running else ():
+            for slot in _advance_episodes(agent, dict(sorted(running.items()))) if running else ():
                 yield running.pop(slot).trajectory(agent)
     finally:
         for env in envs:
             env.close()
 
 
-def _step(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
+def _advance_episodes(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
     """Advance every running episode by one action; the slots that ended."""
     observations = [run.episode.observation for run in running.values()]
     infos: list[Mapping[str, Any]] = [run.info for run in running.values()]
@@ -123,7 +123,7 @@ def _step(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
     ]
 
 
-def _name(env: gym.Env[str, str], game: Any) -> str:
+def _name_game(env: gym.Env[str, str], game: Any) -> str:
     """Of a game that was asked for by name or position."""
     names = getattr(getattr(env.unwrapped, "games", None), "names", None)
     return names[game] if names and isinstance(game, int) else str(game)

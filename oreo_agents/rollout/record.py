@@ -15,9 +15,9 @@ from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
 from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import environments, games_of
+from oreo_agents.environments import games_of, prepare_environments
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.printable import printable
+from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
 from oreo_agents.rollout.loop import Watch, look_away, rollout
 from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking
@@ -53,7 +53,7 @@ class Recording:
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
             f"({self.episodes / max(self.seconds, 1e-9):.0f}/s), {self.success_rate:.1%} won, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
-            + (f"; {self.failed} could not be played: {printable(self.reason)}" if self.failed else "")
+            + (f"; {self.failed} could not be played: {make_printable(self.reason)}" if self.failed else "")
         )
 
     def fail(self, reason: str) -> None:
@@ -95,10 +95,10 @@ def record(
         slots: episodes at once. By default a model, whose actions have token ids, plays 64; others play one after the
             other, and are recorded in the order of the schedule.
         max_steps: step limit of an episode.
-        watch: shows how it goes, such as :func:`oreo_agents.terminal.live.watch`.
+        watch: shows how it goes, such as :func:`oreo_agents.terminal.live.watch_episodes`.
         author: stored in the dataset.
         licence: stored in the dataset.
-        options: of the environment, as for :func:`oreo_agents.environments.environments`: ``split``, ``games``,
+        options: of the environment, as for :func:`oreo_agents.environments.prepare_environments`: ``split``, ``games``,
             ``patience``, ...; what the agent needs to be told is added.
 
     Raises:
@@ -110,7 +110,7 @@ def record(
     """
     if max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
-    make_env = environments(env_id, max_steps, **{**options, **options_for(agent)})
+    make_env = prepare_environments(env_id, max_steps, **{**options, **options_for(agent)})
     env = make_env()
     plan = schedule.assign(games_of(env).names)
     recording = Recording(place_shard(Path(path), schedule.shard))

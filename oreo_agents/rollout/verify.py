@@ -18,7 +18,7 @@ from oreo_agents.trajectory import Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Deviation:
     """One thing that came out otherwise.
 
     Where an episode tells no action status (imported ones), an inadmissible action shows in the observation.
@@ -52,7 +52,7 @@ class Report:
     """Episodes won and terminated in the replay as recorded."""
     differences: Counter[str] = field(default_factory=Counter)
     """How many steps differ, by what differs."""
-    first: list[Difference] = field(default_factory=list)
+    first: list[Deviation] = field(default_factory=list)
     """The first difference of each episode that has one."""
 
     @property
@@ -92,18 +92,18 @@ def verify_episodes(trajectories: Iterable[Trajectory], env: gym.Env) -> Report:
     return report
 
 
-def replay(env: gym.Env, trajectory: Trajectory, number: int = 0) -> Iterator[Difference]:
+def replay(env: gym.Env, trajectory: Trajectory, number: int = 0) -> Iterator[Deviation]:
     """Play one episode again; the differences, in order. ``number`` is repeated in each of them."""
-    for step, what, recorded, replayed in _differences(env, trajectory):
-        yield Difference(number, trajectory.game, step, what, str(recorded), str(replayed))
+    for step, what, recorded, replayed in _find_deviations(env, trajectory):
+        yield Deviation(number, trajectory.game, step, what, str(recorded), str(replayed))
 
 
-def _differences(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, str, Any, Any]]:
+def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, str, Any, Any]]:
     """(step, what, recorded, replayed)"""
     if "source" in trajectory.metadata:
         trajectory = reword_to_move(trajectory)
     try:
-        observation, info = env.reset(seed=trajectory.seed, options=_options(trajectory))
+        observation, info = env.reset(seed=trajectory.seed, options=_reset_options(trajectory))
     except OreoError as error:
         yield 0, "game", trajectory.game, error
         return
@@ -116,7 +116,7 @@ def _differences(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, st
             return
         offered = info.get("admissible_commands")
         observation, reward, terminated, truncated, info = env.step(turn.action)
-        for what, recorded, replayed in _compared(turn, offered, float(reward), info.get("action_status")):
+        for what, recorded, replayed in _pair_facts(turn, offered, float(reward), info.get("action_status")):
             if recorded is not None and recorded != replayed:
                 yield step, what, recorded, replayed
         total, ended = total + float(reward), terminated or truncated
@@ -124,10 +124,10 @@ def _differences(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int, st
         yield len(trajectory), "observation", trajectory.final_observation, observation
     recorded, replayed = (trajectory.success, trajectory.terminated), (total > 0, bool(terminated))
     if recorded != replayed:
-        yield len(trajectory), "outcome", _outcome(*recorded), _outcome(*replayed)
+        yield len(trajectory), "outcome", _format_outcome(*recorded), _format_outcome(*replayed)
 
 
-def _compared(
+def _pair_facts(
     turn: Turn, offered: list[str] | None, reward: float, status: str | None
 ) -> Iterator[tuple[str, Any, Any]]:
     """(what, recorded, replayed); recorded is None where the episode does not tell."""
@@ -137,9 +137,9 @@ def _compared(
     yield "reward", turn.reward, reward
 
 
-def _options(trajectory: Trajectory) -> dict[str, Any] | None:
+def _reset_options(trajectory: Trajectory) -> dict[str, Any] | None:
     return {"game": trajectory.game} if trajectory.game else trajectory.metadata.get("options")
 
 
-def _outcome(won: bool, terminated: bool) -> str:
+def _format_outcome(won: bool, terminated: bool) -> str:
     return f"{'won' if won else 'not won'}, {'terminated' if terminated else 'not terminated'}"

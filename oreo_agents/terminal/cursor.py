@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
 
-from oreo_agents.rollout.verify import Difference
-from oreo_agents.terminal.views import SideBySide, StepView, difference
+from oreo_agents.rollout.verify import Deviation
+from oreo_agents.terminal.views import SideBySide, StepView, render_deviation
 from oreo_agents.trajectory import Trajectory
 
-Check = Callable[[int, Trajectory], "Sequence[Difference] | None"]
+Check = Callable[[int, Trajectory], "Sequence[Deviation] | None"]
 """What came out otherwise when an episode (its place, itself) was played again; None while that is not known."""
 
 
@@ -99,7 +99,7 @@ class Cursor:
         elif typed:
             self.jump(int(typed) - 1)
 
-    def differences(self) -> Sequence[Difference] | None:
+    def differences(self) -> Sequence[Deviation] | None:
         """What came out otherwise when this episode was played again; None where that is not known."""
         return self.check(self.episode, self.trajectory) if self.check else None
 
@@ -112,7 +112,7 @@ class Cursor:
             else StepView(trajectory, min(self.step, len(trajectory)))
         )
         here = [found for found in self.differences() or () if _seen_at(found) == self.step]
-        return Group(scene, *map(difference, here))
+        return Group(scene, *map(render_deviation, here))
 
     def verdict(self) -> str:
         """Whether the episode happened again; empty where nobody asked."""
@@ -134,6 +134,6 @@ class Cursor:
         return "  ".join(filter(None, (place, self.message, playing, self.verdict(), "? keys")))
 
 
-def _seen_at(found: Difference) -> int:
+def _seen_at(found: Deviation) -> int:
     """The step, from 0, that shows it: an observation stands before the next action, all else beside its own."""
     return found.step if found.what in ("observation", "game") else found.step - 1

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from rich.text import Text
 
 from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.terminal.progress import progress_bar
-from oreo_agents.terminal.views import plain
-from oreo_agents.trajectory import Trajectory, outcome
+from oreo_agents.terminal.views import make_text
+from oreo_agents.trajectory import Trajectory, describe_outcome
 
 QUIET = 30.0
 """Seconds between two lines in a pipe."""
@@ -49,7 +49,7 @@ class Tally:
     def success(self) -> str:
         """The share won with its 95 % Wilson interval."""
         won, played = self.won.total(), self.played.total()
-        low, high = wilson(won, played)
+        low, high = wilson_interval(won, played)
         rate = f"{won / played:.1%}" if played else "none"
         return f"{rate} won [{100 * low:.1f}, {100 * high:.1f}], {won} of {played}"
 
@@ -64,36 +64,38 @@ class Tally:
         """Success, speed, task types, and the newest episode; one line each, cut where the console ends."""
         if self.newest is None:
             return
-        yield _line(self.success(), "bold")
-        yield _line(self.rates())
+        yield _make_line(self.success(), "bold")
+        yield _make_line(self.rates())
         by_type = (
             f"{TASK_TYPES.get(kind, kind)} {self.won[kind]}/{n}" for kind, n in sorted(self.played.items())
         )
-        yield _line("  ".join(by_type), "dim")
+        yield _make_line("  ".join(by_type), "dim")
         last = self.newest
-        yield _line(f"newest: {last.task or last.game}  {outcome(last)}", "green" if last.success else "red")
+        yield _make_line(
+            f"newest: {last.task or last.game}  {describe_outcome(last)}", "green" if last.success else "red"
+        )
         if last.turns:
-            yield _line(f"  > {last.turns[-1].action}  {last.final_observation}", "dim")
+            yield _make_line(f"  > {last.turns[-1].action}  {last.final_observation}", "dim")
 
 
-def _line(text: str, style: str = "") -> Text:
-    line = plain(" ".join(text.split()) if "\n" in text else text, style)
+def _make_line(text: str, style: str = "") -> Text:
+    line = make_text(" ".join(text.split()) if "\n" in text else text, style)
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
 
-def watch(played: Iterable[Trajectory], total: int, name: str) -> Iterator[Trajectory]:
+def watch_episodes(played: Iterable[Trajectory], total: int, name: str) -> Iterator[Trajectory]:
     """Yield episodes as they end, under a live view of them."""
-    tally, told = Tally(), time.monotonic()
+    tally, last_line = Tally(), time.monotonic()
     with progress_bar(tally.lines) as bar:
         task = bar.add_task(name, total=total)
         for trajectory in played:
             tally.add(trajectory)
             bar.update(task, advance=1)
-            if bar.disable and time.monotonic() - told > QUIET:
-                told = time.monotonic()
+            if bar.disable and time.monotonic() - last_line > QUIET:
+                last_line = time.monotonic()
                 count = f"{tally.played.total()}/{total}"
                 bar.console.print(
-                    plain(f"{name} {count}  {tally.success()}  {tally.rates()}"), soft_wrap=True
+                    make_text(f"{name} {count}  {tally.success()}  {tally.rates()}"), soft_wrap=True
                 )
             yield trajectory

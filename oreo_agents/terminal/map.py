@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
-from oreo_agents.terminal.views import plain
+from oreo_agents.terminal.views import make_text
 
-Seen = Mapping[str, "list[str] | None"]
+Contents = Mapping[str, "list[str] | None"]
 """For each place its things as last seen, None where nobody has looked yet."""
 
 ROOM = re.compile(r"Looking quickly around you, you see (.+?)\.(?:\n|$)")
@@ -22,7 +22,7 @@ PUT = re.compile(r"You (?:move|put) the (.+? \d+) (?:to|in/on) the (.+? \d+)\.")
 THING = re.compile(r"\ban? ([a-z]+ \d+)")
 
 
-def seen(observations: Iterable[str]) -> Seen:
+def read_map(observations: Iterable[str]) -> Contents:
     """Read the observations of an episode, in order."""
     places: dict[str, list[str] | None] = {}
     for text in observations:
@@ -39,18 +39,20 @@ def seen(observations: Iterable[str]) -> Seen:
     return places
 
 
-def map_table(places: Seen) -> Table:
+def map_table(places: Contents) -> Table:
     """Places with things first, then the empty ones, and in one row those that nobody has looked at."""
     table = Table("place", "things seen", box=None, pad_edge=False)
-    for place, things in sorted(places.items(), key=lambda item: (not item[1], _natural(item[0]))):
+    for place, things in sorted(places.items(), key=lambda item: (not item[1], _split_number(item[0]))):
         if things is not None:
-            table.add_row(plain(place), plain(", ".join(things) or "nothing", "" if things else "dim"))
-    unseen = sorted((place for place, things in places.items() if things is None), key=_natural)
+            table.add_row(
+                make_text(place), make_text(", ".join(things) or "nothing", "" if things else "dim")
+            )
+    unseen = sorted((place for place, things in places.items() if things is None), key=_split_number)
     if unseen:
-        table.add_row(plain("not yet", "dim"), plain(", ".join(unseen), "dim"))
+        table.add_row(make_text("not yet", "dim"), make_text(", ".join(unseen), "dim"))
     return table
 
 
-def _natural(place: str) -> tuple[str, int]:
+def _split_number(place: str) -> tuple[str, int]:
     name, _, number = place.rpartition(" ")
     return name, int(number)

@@ -12,8 +12,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.printable import printable
-from oreo_agents.terminal.views import plain
+from oreo_agents.printable import make_printable
+from oreo_agents.terminal.views import make_text
 
 WIDE = 80
 """Columns from which the panel stands beside the text."""
@@ -35,8 +35,8 @@ class Panel:
 
     def column(self, ascii_only: bool) -> Text:
         """Several lines, with the task."""
-        task = textwrap.shorten(printable(self.task), TASK_CHARS, placeholder=" ...")
-        lines = [plain(task, "bold", ascii_only)] if task else []
+        task = textwrap.shorten(make_printable(self.task), TASK_CHARS, placeholder=" ...")
+        lines = [make_text(task, "bold", ascii_only)] if task else []
         return Text("\n").join([*lines, *self._facts(ascii_only)])
 
     def lines(self, width: int, ascii_only: bool) -> Text:
@@ -51,7 +51,7 @@ class Panel:
 
     def _facts(self, ascii_only: bool) -> Iterator[Text]:
         for text, met in self.conditions:
-            yield plain(f"{'[x]' if met else '[ ]'} {text}", "green" if met else "", ascii_only)
+            yield make_text(f"{'[x]' if met else '[ ]'} {text}", "green" if met else "", ascii_only)
         yield Text(f"steps left: {self.steps_left}", "dim")
 
 

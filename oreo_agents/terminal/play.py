@@ -17,14 +17,14 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from oreo_agents.dataset import TrajectoryWriter
-from oreo_agents.printable import printable
+from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, spec_for
 from oreo_agents.terminal.agent_player import AgentPlayer
-from oreo_agents.terminal.map import map_table, seen
+from oreo_agents.terminal.map import map_table, read_map
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.session import Session
-from oreo_agents.terminal.views import decision, plain
-from oreo_agents.trajectory import steps
+from oreo_agents.terminal.views import make_text, render_decision
+from oreo_agents.trajectory import format_steps
 
 WORDS = {
     "hint": "the expert's next command",
@@ -42,7 +42,7 @@ LONGEST_PAUSE = 1_000_000_000
 """Seconds; the clock cannot sleep for much longer."""
 
 
-def play(
+def play_session(
     session: Session,
     console: Console,
     read: Callable[[], str],
@@ -53,14 +53,14 @@ def play(
 
     Ends when the episode is over or the person stops (``quit``, end of input, Ctrl-C).
     """
-    console.print(scene(session, console))
+    console.print(render_scene(session, console))
     console.print(
         Text("Type a command; Tab completes, ? lists more." if player is None else TAKE_OVER, "dim")
     )
     agents_turn = player is not None
     while not session.over:
         if agents_turn and player is not None:
-            agents_turn = watch(session, console, player, pause)
+            agents_turn = watch_agent(session, console, player, pause)
             continue
         try:
             line = " ".join(read().split())
@@ -71,20 +71,22 @@ def play(
         if line == "agent" and player is not None:
             agents_turn = True
         elif line:
-            console.print(answer(session, line, console))
-    console.print(verdict(session))
+            console.print(answer_line(session, line, console))
+    console.print(render_outcome(session))
 
 
 TAKE_OVER = "Press Ctrl-C to take over; then `agent` gives back."
 
 
-def watch(session: Session, console: Console, player: AgentPlayer, pause: float) -> bool:
+def watch_agent(session: Session, console: Console, player: AgentPlayer, pause: float) -> bool:
     """Let an agent play, with a pause in seconds after each step; False when a person takes over (Ctrl-C)."""
     try:
         while not session.over:
             session.step(player.act(session), player.agent.name)
-            console.print(decision(session.trajectory(), len(session.steps) - 1, console.options.ascii_only))
-            console.print(scene(session, console))
+            console.print(
+                render_decision(session.trajectory(), len(session.steps) - 1, console.options.ascii_only)
+            )
+            console.print(render_scene(session, console))
             if not session.over:
                 time.sleep(min(pause, LONGEST_PAUSE))
     except KeyboardInterrupt:
@@ -93,44 +95,46 @@ def watch(session: Session, console: Console, player: AgentPlayer, pause: float)
     return True
 
 
-def answer(session: Session, line: str, console: Console) -> RenderableType:
+def answer_line(session: Session, line: str, console: Console) -> RenderableType:
     """What a line typed by the player leads to."""
     ascii_only = console.options.ascii_only
     own: dict[str, Callable[[], RenderableType]] = {
-        "hint": lambda: hint(session, ascii_only),
-        "undo": lambda: undone(session, console),
-        "goal": lambda: goal(session, ascii_only),
-        "map": lambda: map_table(seen(session.observations)),
-        "commands": lambda: plain("\n".join(session.info.get("admissible_commands", ())), "", ascii_only),
+        "hint": lambda: render_hint(session, ascii_only),
+        "undo": lambda: take_back(session, console),
+        "goal": lambda: render_goal(session, ascii_only),
+        "map": lambda: map_table(read_map(session.observations)),
+        "commands": lambda: make_text("\n".join(session.info.get("admissible_commands", ())), "", ascii_only),
         "agent": lambda: Text("There is no agent here: start with --agent.", "dim"),
-        "?": lambda: plain("\n".join(f"{word:<9} {meaning}" for word, meaning in WORDS.items())),
+        "?": lambda: make_text("\n".join(f"{word:<9} {meaning}" for word, meaning in WORDS.items())),
     }
     if line in own:
         return own[line]()
     session.step(line)
-    return scene(session, console)
+    return render_scene(session, console)
 
 
-def scene(session: Session, console: Console) -> RenderableType:
+def render_scene(session: Session, console: Console) -> RenderableType:
     """What was said last, beside the goal."""
     ascii_only = console.options.ascii_only
-    text = plain(session.observation.strip(), ascii_only=ascii_only)
+    text = make_text(session.observation.strip(), ascii_only=ascii_only)
     suggestions = session.info.get("suggestions")
     if suggestions:
-        text.append_text(plain(f"\nDid you mean: {', '.join(suggestions)}?", "yellow", ascii_only))
+        text.append_text(make_text(f"\nDid you mean: {', '.join(suggestions)}?", "yellow", ascii_only))
     left = session.max_steps - len(session.steps)
     return Beside(text, Panel(session.info.get("task", ""), session.conditions, left))
 
 
-def hint(session: Session, ascii_only: bool = False) -> Text:
+def render_hint(session: Session, ascii_only: bool = False) -> Text:
     """The expert's next command."""
     plan = session.info.get("expert_plan")
     return (
-        plain(f"The expert would: {plan[0]}", "magenta", ascii_only) if plan else Text("No hint here.", "dim")
+        make_text(f"The expert would: {plan[0]}", "magenta", ascii_only)
+        if plan
+        else Text("No hint here.", "dim")
     )
 
 
-def undone(session: Session, console: Console) -> RenderableType:
+def take_back(session: Session, console: Console) -> RenderableType:
     """Take a step back, and say where that leads."""
     if not session.keeps_snapshots:
         return Text("This environment cannot go back.", "dim")
@@ -138,10 +142,10 @@ def undone(session: Session, console: Console) -> RenderableType:
         return Text("Nothing to undo.", "dim")
     session.undo()
     console.print(Text("Taken back.", "dim"))
-    return scene(session, console)
+    return render_scene(session, console)
 
 
-def goal(session: Session, ascii_only: bool = False) -> Text:
+def render_goal(session: Session, ascii_only: bool = False) -> Text:
     """The task, its conditions, the steps left, and the length of the shortest way."""
     lines = [session.info.get("task") or session.opening[0]]
     lines += [f"{'[x]' if met else '[ ]'} {text}" for text, met in session.conditions]
@@ -149,22 +153,22 @@ def goal(session: Session, ascii_only: bool = False) -> Text:
     if plan is not None:
         lines.append(f"{len(plan)} commands would do it from here.")
     lines.append(f"Steps left: {session.max_steps - len(session.steps)}.")
-    return plain("\n".join(lines), "", ascii_only)
+    return make_text("\n".join(lines), "", ascii_only)
 
 
-def verdict(session: Session) -> Text:
+def render_outcome(session: Session) -> Text:
     """How it ended."""
     if session.won:
-        return Text(f"Won in {steps(len(session.steps))}.", "bold green")
+        return Text(f"Won in {format_steps(len(session.steps))}.", "bold green")
     if session.over:
-        lost = Text(f"Over after {steps(len(session.steps))}, not won.", "bold red")
+        lost = Text(f"Over after {format_steps(len(session.steps))}, not won.", "bold red")
         gold = session.info.get("gold")
-        return lost if gold is None else lost.append_text(plain(f" The answer is {gold}."))
-    return Text(f"Stopped after {steps(len(session.steps))}.", "dim")
+        return lost if gold is None else lost.append_text(make_text(f" The answer is {gold}."))
+    return Text(f"Stopped after {format_steps(len(session.steps))}.", "dim")
 
 
 @contextmanager
-def recording(path: Path | None, session: Session) -> Iterator[TrajectoryWriter | None]:
+def open_recording(path: Path | None, session: Session) -> Iterator[TrajectoryWriter | None]:
     """The dataset at ``path``, held from before the first step; a new one stays only if it gets an episode.
 
     Raises:
@@ -183,42 +187,42 @@ def recording(path: Path | None, session: Session) -> Iterator[TrajectoryWriter 
                 shutil.rmtree(path)
 
 
-def keep(
+def keep_episode(
     session: Session, writer: TrajectoryWriter | None, player: AgentPlayer | None, console: Console
 ) -> None:
     """Append the episode to the dataset, if there is one and anything was done."""
     if writer is None or not session.steps:
         return
     writer.append(session.trajectory(player.agent.tokenizer_fingerprint if player else None))
-    console.print(plain(f"Recorded in {writer.path}.", "dim"))
+    console.print(make_text(f"Recorded in {writer.path}.", "dim"))
 
 
-def reader(session: Session, console: Console) -> Callable[[], str]:
+def make_reader(session: Session, console: Console) -> Callable[[], str]:
     """Asks for one line: with completion and history on a terminal; what comes from a pipe is shown.
 
     Bytes that are no text arrive as surrogates, which no dataset can hold, and leave as question marks.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return lambda: echoed(_text(input()), console)
+        return lambda: echo_line(_replace_surrogates(input()), console)
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    completer = WordCompleter(lambda: completions(session), sentence=True)
+    completer = WordCompleter(lambda: list_completions(session), sentence=True)
     prompt: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
-    return lambda: _text(prompt.prompt("> "))
+    return lambda: _replace_surrogates(prompt.prompt("> "))
 
 
-def _text(line: str) -> str:
+def _replace_surrogates(line: str) -> str:
     return line.encode(errors="replace").decode()
 
 
-def echoed(line: str, console: Console) -> str:
+def echo_line(line: str, console: Console) -> str:
     """Show a line that nobody typed."""
-    console.print(plain(f"> {line}", "bold", console.options.ascii_only))
+    console.print(make_text(f"> {line}", "bold", console.options.ascii_only))
     return line
 
 
-def completions(session: Session) -> Sequence[str]:
+def list_completions(session: Session) -> Sequence[str]:
     """What Tab offers: the admissible commands that are safe to show, and the player's own words."""
     commands = map(str, session.info.get("admissible_commands", ()))
-    return [*(command for command in commands if command == printable(command)), *WORDS]
+    return [*(command for command in commands if command == make_printable(command)), *WORDS]

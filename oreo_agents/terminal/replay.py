@@ -12,13 +12,13 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from oreo_agents.environments import replay_environment
-from oreo_agents.rollout.verify import Difference, replay
+from oreo_agents.rollout.verify import Deviation, replay
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.views import SideBySide, Transcript
 from oreo_agents.trajectory import Trajectory
 
 
-def contains(trajectory: Trajectory, text: str) -> bool:
+def contains_text(trajectory: Trajectory, text: str) -> bool:
     """Whether ``text`` occurs in anything said or done, in any case."""
     texts = [trajectory.task, trajectory.game, trajectory.final_observation]
     for turn in trajectory.turns:
@@ -31,25 +31,25 @@ class Verifier:
 
     def __init__(self, env: gym.Env) -> None:
         self.env, self.pool = env, ThreadPoolExecutor(max_workers=1)
-        self._running: dict[int, Future[Sequence[Difference]]] = {}
+        self._running: dict[int, Future[Sequence[Deviation]]] = {}
 
-    def result(self, place: int, trajectory: Trajectory) -> Sequence[Difference]:
+    def result(self, place: int, trajectory: Trajectory) -> Sequence[Deviation]:
         """What came out otherwise in the episode at ``place``; waits until that is known."""
         return self._start(place, trajectory).result()
 
-    def so_far(self, place: int, trajectory: Trajectory) -> Sequence[Difference] | None:
+    def so_far(self, place: int, trajectory: Trajectory) -> Sequence[Deviation] | None:
         """The same without waiting: None while it is not known."""
         running = self._start(place, trajectory)
         return running.result() if running.done() else None
 
-    def _start(self, place: int, trajectory: Trajectory) -> Future[Sequence[Difference]]:
+    def _start(self, place: int, trajectory: Trajectory) -> Future[Sequence[Deviation]]:
         if place not in self._running:
             self._running[place] = self.pool.submit(lambda: list(replay(self.env, trajectory)))
         return self._running[place]
 
 
 @contextmanager
-def verifier(episodes: Any, wanted: bool) -> Iterator[Verifier | None]:
+def open_verifier(episodes: Any, wanted: bool) -> Iterator[Verifier | None]:
     """A verifier in the environment that the episodes were recorded in, if one is wanted."""
     if not wanted:
         yield None
@@ -69,14 +69,14 @@ def print_all(cursor: Cursor, single: bool) -> int:
     same = True
     for place in [cursor.episode] if single else range(len(cursor.episodes)):
         cursor.episode = place
-        for renderable in whole(cursor.trajectory, cursor.other):
+        for renderable in render_steps(cursor.trajectory, cursor.other):
             console.print(renderable)
         console.print(Text(cursor.verdict()), "", sep="\n")
         same = same and not cursor.differences()
     return 0 if same else 1
 
 
-def whole(trajectory: Trajectory, other: Trajectory | None) -> Iterator[RenderableType]:
+def render_steps(trajectory: Trajectory, other: Trajectory | None) -> Iterator[RenderableType]:
     """All steps of an episode, beside those of another run where there is one."""
     if other is None:
         yield Transcript(trajectory)

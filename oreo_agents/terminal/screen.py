@@ -13,7 +13,7 @@ from typing import Any, Literal
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from oreo_agents.printable import printable
+from oreo_agents.printable import make_printable
 from oreo_agents.terminal.cursor import Cursor
 
 HELP = """\
@@ -32,7 +32,7 @@ REFRESH = 0.2
 """Seconds between looks at a verification that is under way."""
 
 
-def show(cursor: Cursor) -> None:
+def show_screen(cursor: Cursor) -> None:
     """Take over the screen until the user quits."""
     Screen(cursor).run()
 
@@ -52,7 +52,7 @@ class Screen:
         key = (cursor.episode, cursor.step, cursor.verdict(), self.help, width)
         if self._rendered[0] != key:
             view = Text(HELP) if self.help else cursor.view()
-            self._rendered = key, render(view, width).splitlines()
+            self._rendered = key, render_ansi(view, width).splitlines()
         return self._rendered[1]
 
     def body(self, width: int, height: int) -> str:
@@ -65,7 +65,7 @@ class Screen:
         """The line at the bottom."""
         below = len(self.lines(width)) - height - self.scroll
         more = f"  down: {below} more lines" if below > 0 else ""
-        return printable(self.cursor.status()) + more
+        return make_printable(self.cursor.status()) + more
 
     def key(self, act: Callable[[], Any]) -> None:
         """Carry out a key other than scrolling; what it leads to is shown from its top."""
@@ -155,7 +155,7 @@ class Screen:
         self.scroll += lines
 
 
-def render(renderable: RenderableType, width: int) -> str:
+def render_ansi(renderable: RenderableType, width: int) -> str:
     """ANSI text of a renderable, in colour unless NO_COLOR is set, in ASCII unless stdout can do more."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")

@@ -15,7 +15,7 @@ HUMAN = "human"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlayedStep:
     """An action and what it led to."""
 
     action: str
@@ -50,7 +50,7 @@ class Session:
                 f"{env.spec.id if env.spec else env} answers with {type(self.opening[0]).__name__}, not with text: "
                 "choose a text environment with --env"
             )
-        self.steps: list[Step] = []
+        self.steps: list[PlayedStep] = []
         """Those that were not taken back."""
         self._snapshots: list[Any] = []
 
@@ -113,7 +113,9 @@ class Session:
         done = len(self.steps)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            self.steps.append(Step(action, observation, float(reward), terminated, truncated, info, player))
+            self.steps.append(
+                PlayedStep(action, observation, float(reward), terminated, truncated, info, player)
+            )
             self._snapshots.append(snapshot)
         except KeyboardInterrupt:
             del self.steps[done:], self._snapshots[done:]

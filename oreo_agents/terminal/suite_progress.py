@@ -14,10 +14,10 @@ from rich.text import Text
 from oreo_agents.experiments.stages import Event, Report, Stage
 from oreo_agents.experiments.steps import Views
 from oreo_agents.experiments.verdicts import Verdict, read_verdict
-from oreo_agents.terminal.live import watch
+from oreo_agents.terminal.live import watch_episodes
 from oreo_agents.terminal.training_progress import TrainingProgress
 
-SHOWN = Views(watch, TrainingProgress)
+SHOWN = Views(watch_episodes, TrainingProgress)
 """Bars for all that takes long."""
 
 AT_WORK = 3

@@ -1,6 +1,6 @@
 """A trajectory as rich renderables: pure functions of the episode and the step being looked at.
 
-Everything that a game or a model wrote passes through :func:`plain`: it is never markup, never a control
+Everything that a game or a model wrote passes through :func:`make_text`: it is never markup, never a control
 code. The renderables follow the width and the encoding of the console they are printed on.
 """
 
@@ -16,28 +16,34 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.evaluation.beliefs import advantage, merged_candidates, probability, reason, values
-from oreo_agents.printable import printable
-from oreo_agents.rollout.verify import Difference
-from oreo_agents.trajectory import Trajectory, Turn, outcome
+from oreo_agents.evaluation.beliefs import (
+    compute_advantage,
+    explain_choice,
+    list_values,
+    merge_candidates,
+    to_probability,
+)
+from oreo_agents.printable import make_printable
+from oreo_agents.rollout.verify import Deviation
+from oreo_agents.trajectory import Trajectory, Turn, describe_outcome
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 STATUS_STYLES = {"not_applicable": "yellow", "unparsable": "red"}
 
 
-def plain(text: str, style: str = "", ascii_only: bool = False) -> Text:
+def make_text(text: str, style: str = "", ascii_only: bool = False) -> Text:
     """``text`` as it can be shown anywhere, in plain ASCII if the console has nothing else."""
-    safe = printable(text)
+    safe = make_printable(text)
     return Text(safe.encode("ascii", "backslashreplace").decode() if ascii_only else safe, style=style)
 
 
-def sparkline(series: Sequence[float | None], width: int, ascii_only: bool = False) -> str:
+def draw_sparkline(series: Sequence[float | None], width: int, ascii_only: bool = False) -> str:
     """``series`` in at most ``width`` characters, from its lowest to its highest; gaps and NaN are blanks.
 
-    >>> sparkline([0.0, 0.5, None, 1.0], 10)
+    >>> draw_sparkline([0.0, 0.5, None, 1.0], 10)
     '▁▅ █'
     """
-    buckets = [_mean(bucket) for bucket in _buckets(series, width)]
+    buckets = [_average_known(bucket) for bucket in _split_series(series, width)]
     known = [value for value in buckets if value is not None]
     if not known:
         return ""
@@ -56,16 +62,17 @@ class StepView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         ascii_only = options.ascii_only
-        yield header(self.trajectory, self.step, ascii_only)
+        yield render_header(self.trajectory, self.step, ascii_only)
         yield from _value_line(self.trajectory, self.step, options.max_width, ascii_only)
         yield Text()
         if self.step < len(self.trajectory):
-            yield _turn(self.trajectory, self.step, ascii_only)
+            yield _render_turn(self.trajectory, self.step, ascii_only)
         else:
-            yield plain(self.trajectory.final_observation.strip(), ascii_only=ascii_only)
+            yield make_text(self.trajectory.final_observation.strip(), ascii_only=ascii_only)
             yield Text()
             yield Text(
-                outcome(self.trajectory), style="bold green" if self.trajectory.success else "bold red"
+                describe_outcome(self.trajectory),
+                style="bold green" if self.trajectory.success else "bold red",
             )
 
 
@@ -100,27 +107,29 @@ class Transcript:
             yield (
                 StepView(self.trajectory, step)
                 if step == 0
-                else _turn(self.trajectory, step, options.ascii_only)
+                else _render_turn(self.trajectory, step, options.ascii_only)
             )
             yield Text()
-        yield plain(self.trajectory.final_observation.strip(), ascii_only=options.ascii_only)
-        yield Text(outcome(self.trajectory), style="bold green" if self.trajectory.success else "bold red")
+        yield make_text(self.trajectory.final_observation.strip(), ascii_only=options.ascii_only)
+        yield Text(
+            describe_outcome(self.trajectory), style="bold green" if self.trajectory.success else "bold red"
+        )
 
 
-def header(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
+def render_header(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
     """Task, game and where one is."""
     lines = [
-        plain(trajectory.task or trajectory.game or trajectory.env_id, "bold", ascii_only),
-        plain(" | ".join(filter(None, (trajectory.game, trajectory.agent))), "dim", ascii_only),
-        Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {outcome(trajectory)}"),
+        make_text(trajectory.task or trajectory.game or trajectory.env_id, "bold", ascii_only),
+        make_text(" | ".join(filter(None, (trajectory.game, trajectory.agent))), "dim", ascii_only),
+        Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {describe_outcome(trajectory)}"),
     ]
     return Group(*lines)
 
 
-def difference(found: Difference) -> Text:
+def render_deviation(found: Deviation) -> Text:
     """What a replay of the episode led to instead."""
     text = Text(f"\n{found.what} differs; played again it is:\n", "bold yellow")
-    return text.append_text(plain(found.replayed, "yellow"))
+    return text.append_text(make_text(found.replayed, "yellow"))
 
 
 def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
@@ -128,67 +137,71 @@ def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", "candidate", "prob.", "V", ""):
         table.add_column(heading, justify="right" if heading in ("prob.", "V") else "left")
-    for candidate, times in merged_candidates(turn):
+    for candidate, times in merge_candidates(turn):
         chosen = candidate.action == turn.action
         style = "bold" if chosen else "dim"
-        name = plain(candidate.action, style, ascii_only) + Text(
+        name = make_text(candidate.action, style, ascii_only) + Text(
             f" ({times} times)" if times > 1 else "", "dim"
         )
-        numbers = _number(probability(candidate.logprob)), _number(candidate.value)
-        table.add_row(">" if chosen else "", name, *numbers, Text(reason(turn) if chosen else "", "dim"))
+        numbers = _format_number(to_probability(candidate.logprob)), _format_number(candidate.value)
+        table.add_row(
+            ">" if chosen else "", name, *numbers, Text(explain_choice(turn) if chosen else "", "dim")
+        )
     return table
 
 
-def decision(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
+def render_decision(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
     """What was done in a step and what the agent believed: action, value, advantage, candidates."""
     turn = trajectory.turns[step]
     parts: list[RenderableType] = [
-        Text.assemble(("> ", "bold cyan"), plain(turn.action, "bold cyan", ascii_only)),
-        _facts(trajectory, step),
+        Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),
+        _render_facts(trajectory, step),
     ]
     if turn.candidates:
         parts.append(Padding(candidate_table(turn, ascii_only), (0, 0, 0, 2)))
     return Group(*parts)
 
 
-def _turn(trajectory: Trajectory, step: int, ascii_only: bool) -> RenderableType:
-    observation = plain(trajectory.turns[step].observation.strip(), ascii_only=ascii_only)
-    return Group(observation, Text(), decision(trajectory, step, ascii_only))
+def _render_turn(trajectory: Trajectory, step: int, ascii_only: bool) -> RenderableType:
+    observation = make_text(trajectory.turns[step].observation.strip(), ascii_only=ascii_only)
+    return Group(observation, Text(), render_decision(trajectory, step, ascii_only))
 
 
-def _facts(trajectory: Trajectory, step: int) -> Text:
+def _render_facts(trajectory: Trajectory, step: int) -> Text:
     turn = trajectory.turns[step]
     facts = Text(f"  reward {turn.reward:g}", style="dim")
     if turn.action_status:
-        facts.append(f"  {printable(turn.action_status)}", STATUS_STYLES.get(turn.action_status, "green"))
+        facts.append(
+            f"  {make_printable(turn.action_status)}", STATUS_STYLES.get(turn.action_status, "green")
+        )
     if turn.logprobs is not None:
-        facts.append(f"  prob. {probability(sum(turn.logprobs)):.3f}")
+        facts.append(f"  prob. {to_probability(sum(turn.logprobs)):.3f}")
     if turn.value is not None:
         facts.append(f"  V {turn.value:.3f}")
-    gain = advantage(trajectory, step)
+    gain = compute_advantage(trajectory, step)
     if gain is not None:
         facts.append(f"  advantage {gain:+.3f}", "green" if gain >= 0 else "red")
     return facts
 
 
 def _value_line(trajectory: Trajectory, step: int, width: int, ascii_only: bool) -> Iterator[Text]:
-    line = sparkline(values(trajectory), max(8, width - 4), ascii_only)
+    line = draw_sparkline(list_values(trajectory), max(8, width - 4), ascii_only)
     if line:
         position = min(step, len(trajectory) - 1) * len(line) // len(trajectory)
         yield Text(f"V {line}", style="cyan")
         yield Text(" " * (position + 2) + "^", style="cyan")
 
 
-def _buckets(series: Sequence[float | None], width: int) -> list[Sequence[float | None]]:
+def _split_series(series: Sequence[float | None], width: int) -> list[Sequence[float | None]]:
     count = min(width, len(series))
     edges = [index * len(series) // count for index in range(count + 1)] if count else [0]
     return [series[start:end] for start, end in pairwise(edges)]
 
 
-def _mean(series: Sequence[float | None]) -> float | None:
+def _average_known(series: Sequence[float | None]) -> float | None:
     known = [value for value in series if value is not None and isfinite(value)]
     return sum(known) / len(known) if known else None
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

@@ -22,20 +22,20 @@ MicroBatch = dict[str, Tensor]
 """``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours."""
 
 
-def collate(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
+def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
     """Sort a batch by length and cut it into right-padded micro-batches of at most so many tokens.
 
     A pair is never torn apart, and an item longer than ``micro_batch_tokens`` is a micro-batch of its own.
     """
     groups: list[list[EncodedEpisode]] = [[]]
     width = 0
-    for item in sorted(map(as_episodes, items), key=_longest, reverse=True):
-        width = width if groups[-1] else _longest(item)
+    for item in sorted(map(as_episodes, items), key=_measure_longest, reverse=True):
+        width = width if groups[-1] else _measure_longest(item)
         if groups[-1] and (len(groups[-1]) + len(item)) * width > micro_batch_tokens:
             groups.append([])
-            width = _longest(item)
+            width = _measure_longest(item)
         groups[-1].extend(item)
-    return [_pad(group, pad_id) for group in groups]
+    return [_pad_episodes(group, pad_id) for group in groups]
 
 
 def as_episodes(item: Item) -> tuple[EncodedEpisode, ...]:
@@ -43,12 +43,12 @@ def as_episodes(item: Item) -> tuple[EncodedEpisode, ...]:
     return item if isinstance(item, tuple) else (item,)
 
 
-def _longest(episodes: Sequence[EncodedEpisode]) -> int:
+def _measure_longest(episodes: Sequence[EncodedEpisode]) -> int:
     return max(map(len, episodes))
 
 
-def _pad(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch:
-    width = _longest(episodes)
+def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch:
+    width = _measure_longest(episodes)
 
     def column(name: str, fill: Any) -> Tensor:
         return torch.tensor([[*getattr(e, name), *[fill] * (width - len(e))] for e in episodes])
@@ -64,7 +64,7 @@ def _pad(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch:
     }
 
 
-def split(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatch]:
+def split_batches(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatch]:
     """Halve the largest micro-batches until there are ``count``; processes that train together need equally many.
 
     Args:
@@ -78,16 +78,16 @@ def split(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatc
         micro = micros.pop(i)
         half = len(micro["input_ids"]) // (2 * rows) * rows
         parts = ({k: v[:half] for k, v in micro.items()}, {k: v[half:] for k, v in micro.items()})
-        micros[i:i] = [_trim(part) for part in parts]
+        micros[i:i] = [_trim_padding(part) for part in parts]
     return micros
 
 
-def _trim(micro: MicroBatch) -> MicroBatch:
+def _trim_padding(micro: MicroBatch) -> MicroBatch:
     width = int(micro["token_mask"].any(0).sum())
     return {name: x if x.ndim == 1 else x[:, :width] for name, x in micro.items()}
 
 
-def prompt(episode: EncodedEpisode) -> tuple[int, ...]:
+def cut_prompt(episode: EncodedEpisode) -> tuple[int, ...]:
     """The ids before the first action: the same for episodes of the same game."""
     return tuple(episode.input_ids[: episode.action_mask.index(True)])
 
@@ -96,7 +96,7 @@ def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item
     """Pairs (successful, failed) with the same prompt, each episode used at most once; drawn from ``seed``."""
     by_prompt: dict[tuple[int, ...], tuple[list, list]] = defaultdict(lambda: ([], []))
     for episode in episodes:
-        by_prompt[prompt(episode)][not episode.success].append(episode)
+        by_prompt[cut_prompt(episode)][not episode.success].append(episode)
     rng = random.Random(seed)
     pairs: list[Item] = []
     for won, lost in by_prompt.values():
@@ -113,7 +113,7 @@ def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:
 
 
 def _after_prompt_of(one: EncodedEpisode, other: EncodedEpisode) -> EncodedEpisode:
-    head, tail = len(prompt(one)), len(prompt(other))
+    head, tail = len(cut_prompt(one)), len(cut_prompt(other))
 
     def joined(name: str) -> list:
         return getattr(one, name)[:head] + getattr(other, name)[tail:]

@@ -18,7 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotat
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.adapters import has_adapters
-from oreo_agents.models.agent_folder import load_critic, load_policy, merged, save_agent
+from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
 from oreo_agents.models.card import data_hash
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.model_files import weights_below
@@ -102,7 +102,7 @@ class AgentTrainer(Trainer):
         elif self.critic is not None:
             self.critic.save_pretrained(folder / "critic", self.policy, weights_below(weights, "critic."))
         if self.target_critic is not None and self.critic is not None:
-            _save_tensors(_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
+            _save_tensors(_select_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
         (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -147,12 +147,12 @@ class AgentTrainer(Trainer):
         The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
         ``lora`` stays a set of adapters over that policy.
         """
-        weights = self._gathered() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
+        weights = self._gather_weights() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
         if not self.is_world_process_zero():
             return
         policy, critic = self.policy, self.critic
         if has_adapters(policy):
-            policy, critic = merged(policy, critic)
+            policy, critic = copy_without_adapters(policy, critic)
         elif self.args.bf16 and weights is None:
             policy, critic = copy.deepcopy((policy, critic))
         if self.args.bf16 and weights is None:
@@ -200,7 +200,7 @@ class AgentTrainer(Trainer):
         if self.args.hub_strategy != HubStrategy.END:
             self.push_to_hub(f"Training in progress, step {self.state.global_step}")
 
-    def _gathered(self) -> dict[str, Tensor]:
+    def _gather_weights(self) -> dict[str, Tensor]:
         """The whole weights of a model sharded over processes; every process must ask."""
         if has_adapters(self.policy):
             raise ConfigurationError(
@@ -212,7 +212,7 @@ class AgentTrainer(Trainer):
         return weights
 
 
-def _averaged(target: Critic, critic: Critic) -> dict[str, Tensor]:
+def _select_averaged(target: Critic, critic: Critic) -> dict[str, Tensor]:
     """The weights of a target critic that differ from the critic's."""
     weights = target.state_dict()
     return {name: weights[name] for name, parameter in critic.named_parameters() if parameter.requires_grad}

@@ -17,7 +17,7 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head, trunk_of
 from oreo_agents.training.layouts import LAYOUTS
 from oreo_agents.training.reference import Reference
-from oreo_agents.training.token_statistics import Divergence, project
+from oreo_agents.training.token_statistics import Divergence, project_tokens
 
 
 class PolicyAndCritic(nn.Module):
@@ -64,13 +64,14 @@ class PolicyAndCritic(nn.Module):
             action_mask: ``[B, T]`` bool; entries elsewhere are zero in the result.
             reference: the frozen start, for log-ratio and KL.
             token_mask: ``[B, T]`` bool, what is not padding; None: nothing is.
-            divergence: which KL over the whole vocabulary; see :func:`oreo_agents.training.token_statistics.project`.
+            divergence: which KL over the whole vocabulary; see
+                :func:`oreo_agents.training.token_statistics.project_tokens`.
             head_alone: values on the policy's trunk move only their head.
             observed: ``[B, T]`` bool, tokens that the critic's trunk predicts, too, through the reference's head.
 
         Returns:
             ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
-            are zero at padding; with ``observed`` also ``foreseen``, the log-probabilities of those tokens.
+            are zero at padding; with ``observed`` also ``observed_logp``, the log-probabilities of those tokens.
         """
         tokens = torch.ones_like(action_mask) if token_mask is None else token_mask
         actions = action_mask & tokens
@@ -81,7 +82,7 @@ class PolicyAndCritic(nn.Module):
         if reference is not None:
             ref_head = reference.head
             ref_hidden = reference.states(self.layout, input_ids, tokens, before_action)
-        statistics = project(
+        statistics = project_tokens(
             lm_head(self.policy),
             hidden[before_action],
             input_ids[actions],
@@ -91,24 +92,24 @@ class PolicyAndCritic(nn.Module):
             divergence,
         )
         names = ("logp", "entropy", "rho", "kl") if reference else ("logp", "entropy")
-        columns = {name: _scatter(getattr(statistics, name), actions) for name in names}
+        columns = {name: _scatter_values(getattr(statistics, name), actions) for name in names}
         if self.critic is not None:
             if self.critic.shares(self.policy):
                 states = hidden.detach() if head_alone else hidden
             else:
                 states = LAYOUTS[self.layout](self.critic.backbone, input_ids, tokens)
-            columns["values"] = _scatter(self.critic.read(states), tokens)
+            columns["values"] = _scatter_values(self.critic.read(states), tokens)
             if observed is not None and ref_head is not None:
                 before = pad(observed[:, 1:], (0, 1))[tokens]
-                foreseen = project(ref_head, states[before], input_ids[observed], self.head_chunk)
-                columns["foreseen"] = _scatter(foreseen.logp, observed)
+                predictions = project_tokens(ref_head, states[before], input_ids[observed], self.head_chunk)
+                columns["observed_logp"] = _scatter_values(predictions.logp, observed)
         return columns
 
 
 def read_values(critic: Critic, layout: str, ids: Tensor, token_mask: Tensor) -> Tensor:
     """V after every token by the critic's own pass, ``[B, T]``, zero at padding."""
-    return _scatter(critic.read(LAYOUTS[layout](critic.backbone, ids, token_mask)), token_mask)
+    return _scatter_values(critic.read(LAYOUTS[layout](critic.backbone, ids, token_mask)), token_mask)
 
 
-def _scatter(flat: Tensor, mask: Tensor) -> Tensor:
+def _scatter_values(flat: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)

@@ -16,12 +16,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from oreo_agents.errors import ConfigurationError
 
 
-def right_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+def run_right_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
     """Causal attention never looks at padding on the right, so no mask is needed."""
     return trunk(input_ids=ids, use_cache=False).last_hidden_state[token_mask]
 
 
-def left_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+def run_left_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
     """With a mask and explicit positions."""
     moved_mask = token_mask.flip(1)
     moved = torch.zeros_like(ids).masked_scatter(moved_mask, ids[token_mask])
@@ -30,7 +30,7 @@ def left_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
     return out.last_hidden_state[moved_mask]
 
 
-def packed(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+def run_packed(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
     """All episodes in one row without padding; positions begin again with each."""
     positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)[token_mask]
     counts = token_mask.sum(1)
@@ -49,9 +49,9 @@ def packed(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
 
 
 LAYOUTS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
-    "right": right_padded,
-    "left": left_padded,
-    "packed": packed,
+    "right": run_right_padded,
+    "left": run_left_padded,
+    "packed": run_packed,
 }
 
 _PACKED_ATTENTION = "oreo_packed"

@@ -41,7 +41,9 @@ class Meters:
             for name, (value, weight) in sums.items():
                 totals[name][0] += value
                 totals[name][1] += weight
-        return _derive({name: value / weight for name, (value, weight) in totals.items() if weight}, totals)
+        return _derive_metrics(
+            {name: value / weight for name, (value, weight) in totals.items() if weight}, totals
+        )
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
@@ -82,7 +84,7 @@ def _by_outcome(meters: Meters, name: str, x: Tensor, mask: Tensor, success: Ten
             meters.add(f"{name}_{outcome}", masked_mean(x[chosen], mask[chosen]), chosen.sum())
 
 
-def _derive(means: dict[str, float], totals: dict[str, list[float]]) -> dict[str, float]:
+def _derive_metrics(means: dict[str, float], totals: dict[str, list[float]]) -> dict[str, float]:
     """Explained variance of V, its root mean squared error, and its expected calibration error against returns."""
     public = {name: mean for name, mean in means.items() if not name.startswith("_")}
     if "_error2" in means:

@@ -27,26 +27,26 @@ Columns = dict[str, Tensor]
 # --- where the critic is read -------------------------------------------------------------------------------
 
 
-def _before(chosen: Tensor) -> Tensor:
+def _mark_states(chosen: Tensor) -> Tensor:
     """The states in which the chosen tokens are due."""
     return pad(chosen[:, 1:], (0, 1))
 
 
 def token_states(batch: MicroBatch) -> Tensor:
     """Before every action token, and after every action."""
-    return batch["end_mask"] | _before(batch["action_mask"])
+    return batch["end_mask"] | _mark_states(batch["action_mask"])
 
 
 def turn_states(batch: MicroBatch) -> Tensor:
     """Before and after every action."""
     starts = losses.turn_starts(batch["action_mask"], batch["end_mask"])
-    return batch["end_mask"] | _before(starts)
+    return batch["end_mask"] | _mark_states(starts)
 
 
 def first_state(batch: MicroBatch) -> Tensor:
     """Before the first action."""
     actions = batch["action_mask"]
-    return _before(actions & (actions.cumsum(1) == 1))
+    return _mark_states(actions & (actions.cumsum(1) == 1))
 
 
 STATES: dict[States, Callable[[MicroBatch], Tensor]] = {
@@ -78,10 +78,12 @@ def imitation_weights(batch: MicroBatch, observation_weight: float) -> Tensor:
 def policy_loss(objective: Objective, batch: MicroBatch, out: Columns, config: OreoConfig) -> Tensor:
     """The objective's loss of the policy, a scalar: its function gets what the names of its parameters ask for."""
     equation = getattr(losses, objective.policy_loss)
-    return equation(**{name: _argument(name, batch, out, config) for name in signature(equation).parameters})
+    return equation(
+        **{name: _find_argument(name, batch, out, config) for name in signature(equation).parameters}
+    )
 
 
-def _argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfig) -> Any:
+def _find_argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfig) -> Any:
     """``values`` are those of the averaged critic where there is one; other columns have the names they have."""
     if name in ("values", "advantages"):
         values = out.get("target_values", out["values"])
@@ -91,7 +93,7 @@ def _argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfig) ->
         case "beta":
             return config.beta
         case "weights":
-            return _importance(out, config)
+            return _weigh_importance(out, config)
         case "token_weights":
             return imitation_weights(batch, config.observation_weight)
         case "reference_point":
@@ -106,13 +108,17 @@ def value_loss(objective: Objective, batch: MicroBatch, out: Columns, config: Or
     masks = batch["action_mask"], batch["end_mask"]
     if objective.implicit:
         return losses.iql_value_loss(values, targets, returns, *masks, config.expectile)
-    weights, clip, read = _importance(out, config), config.log_ratio_clip, critic_states(objective, batch)
+    weights, clip, read = (
+        _weigh_importance(out, config),
+        config.log_ratio_clip,
+        critic_states(objective, batch),
+    )
     if config.after_action == "outcome":
         return losses.value_loss(values, rho, returns, read, beta, clip, weights)
     return losses.answered_value_loss(values, targets, rho, returns, *masks, read, beta, clip, weights)
 
 
-def _importance(out: Columns, config: OreoConfig) -> Tensor | None:
+def _weigh_importance(out: Columns, config: OreoConfig) -> Tensor | None:
     return losses.importance_weights(out["rho"]) if config.importance_weights else None
 
 
@@ -131,7 +137,7 @@ def select_items(
     episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
     if not episodes:
         raise DatasetError("there are no episodes to train on")
-    _check(episodes, config, model.vocab_size)
+    _check_episodes(episodes, config, model.vocab_size)
     if objective.contrasts and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
@@ -154,7 +160,7 @@ def select_items(
     return items
 
 
-def _check(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
+def _check_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
     """Refuse what would train nonsense without an error."""
     for episode in episodes:
         odd = [x for x in set(episode.returns) if not abs(x) <= config.max_return]  # NaN too
@@ -170,18 +176,18 @@ def _check(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: i
             )
 
 
-def _all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _keep_all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
     return episodes
 
 
-def _successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _keep_successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
     chosen = [episode for episode in episodes if episode.success]
     if not chosen:
         raise DatasetError("there are no successful episodes to train on")
     return chosen
 
 
-def _pairs(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _pair_episodes(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
     pairs = preference_pairs(episodes, seed)
     if not pairs:
         raise DatasetError(
@@ -190,13 +196,13 @@ def _pairs(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
     return pairs
 
 
-def _mismatched(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _add_mismatches(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
     return with_mismatches(episodes)
 
 
 ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], int], Sequence[Item]]] = {
-    "episodes": _all,
-    "successes": _successful,
-    "pairs": _pairs,
-    "mismatches": _mismatched,
+    "episodes": _keep_all,
+    "successes": _keep_successful,
+    "pairs": _pair_episodes,
+    "mismatches": _add_mismatches,
 }

@@ -17,7 +17,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Jordan et al. 2024, "Muon")."""
 
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize_matrices(matrices: Tensor, steps: int = 5) -> Tensor:
     """Bring all singular values near one, ``[N, R, C] -> [N, R, C]``, by Newton-Schulz iteration in bfloat16."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
@@ -58,7 +58,9 @@ class MuonAdamW(torch.optim.AdamW):
         for parameter in parameters:
             by_shape[parameter.shape].append(parameter)
         for (rows, columns), alike in by_shape.items():
-            updates = orthogonalize(torch.stack([self._nesterov(p, group["momentum"]) for p in alike]))
+            updates = orthogonalize_matrices(
+                torch.stack([self._nesterov(p, group["momentum"]) for p in alike])
+            )
             size = 0.2 * math.sqrt(max(rows, columns))
             torch._foreach_add_(alike, list(updates), alpha=-group["lr"] * size)
         for parameter in parameters:
@@ -74,7 +76,7 @@ class MuonAdamW(torch.optim.AdamW):
         return gradient.lerp(state["momentum"].lerp_(gradient, 1 - momentum), momentum)
 
 
-def matrices(network: nn.Module) -> list[Tensor]:
+def list_matrices(network: nn.Module) -> list[Tensor]:
     """The parameters that Muon is for: weights of linear layers inside the network, not its embedding or heads."""
     inner = {
         id(module.weight)
@@ -82,10 +84,10 @@ def matrices(network: nn.Module) -> list[Tensor]:
         if isinstance(module, nn.Linear) and min(module.weight.shape) > 1
     }
     outer = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    outer |= {id(head.weight) for module in network.modules() if (head := _output(module)) is not None}
+    outer |= {id(head.weight) for module in network.modules() if (head := _find_head(module)) is not None}
     return [p for p in network.parameters() if id(p) in inner - outer]
 
 
-def _output(module: nn.Module) -> nn.Module | None:
+def _find_head(module: nn.Module) -> nn.Module | None:
     find = getattr(module, "get_output_embeddings", None)
     return find() if find else None

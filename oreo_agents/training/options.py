@@ -85,7 +85,7 @@ class Option:
 
 
 @dataclass_transform()
-def described(cls: type[T]) -> type[T]:
+def describe_options(cls: type[T]) -> type[T]:
     """A dataclass whose fields are annotated with an :class:`Option`; from that they have their help."""
     hints = get_type_hints(cls, include_extras=True)
     for name in cls.__annotations__:
@@ -98,23 +98,26 @@ def described(cls: type[T]) -> type[T]:
 
 
 def table_of(cls: type) -> dict[str, Option]:
-    """The options of a class made by :func:`described`, by name."""
+    """The options of a class made by :func:`describe_options`, by name."""
     hints = get_type_hints(cls, include_extras=True)
     return {
         one.name: replace(
-            hints[one.name].__metadata__[0], name=one.name, kind=_kind(hints[one.name]), default=one.default
+            hints[one.name].__metadata__[0],
+            name=one.name,
+            kind=_find_kind(hints[one.name]),
+            default=one.default,
         )
         for one in fields(cls)
     }
 
 
-def _kind(hint: Any) -> type:
+def _find_kind(hint: Any) -> type:
     """``float`` of ``Annotated[float | None, ...]``."""
     (inner, *_) = get_args(hint)
     return next((kind for kind in get_args(inner) if kind is not NoneType), inner)
 
 
-@described
+@describe_options
 class OreoOptions:
     """Options of :class:`oreo_agents.OreoTrainer` that are not, or not so, transformers' own."""
 

@@ -30,7 +30,7 @@ class TokenStatistics:
     """Full-vocabulary divergence between pi and pi_ref; zero without a reference or where none is asked for."""
 
 
-def project(
+def project_tokens(
     head: nn.Module,
     hidden: Tensor,
     targets: Tensor,
@@ -81,10 +81,10 @@ def token_statistics(
 
     The reference's logits get no gradient. The backward pass may run once.
     """
-    return _TokenStatistics.apply(logits, ref_logits, targets, divergence)
+    return _ProjectTokens.apply(logits, ref_logits, targets, divergence)
 
 
-class _TokenStatistics(torch.autograd.Function):
+class _ProjectTokens(torch.autograd.Function):
     """Gradients by hand, in place: autograd would keep about ten buffers of ``[N, V]``, this keeps two."""
 
     @staticmethod
@@ -93,7 +93,7 @@ class _TokenStatistics(torch.autograd.Function):
         log_p = torch.log_softmax(logits, -1, dtype=precise)
         logp = log_p.gather(1, targets[:, None])[:, 0]
         p = log_p.exp()
-        entropy = -_dot(p, log_p)
+        entropy = -_multiply_rows(p, log_p)
         ctx.divergence, ctx.dtype = divergence, logits.dtype
         if ref_logits is None:
             ctx.save_for_backward(log_p, targets)
@@ -104,7 +104,11 @@ class _TokenStatistics(torch.autograd.Function):
             ctx.save_for_backward(log_p, targets)
             return logp, entropy, rho, torch.zeros_like(logp)
         difference = log_p - log_q
-        kl = _dot(p, difference) if divergence == "reverse" else -_dot(log_q.exp(), difference)
+        kl = (
+            _multiply_rows(p, difference)
+            if divergence == "reverse"
+            else -_multiply_rows(log_q.exp(), difference)
+        )
         ctx.save_for_backward(log_p, targets, difference, kl)
         ctx.mark_non_differentiable(entropy)
         return logp, entropy, rho, kl
@@ -125,6 +129,6 @@ class _TokenStatistics(torch.autograd.Function):
         return grad.to(ctx.dtype), None, None, None
 
 
-def _dot(x: Tensor, y: Tensor) -> Tensor:
+def _multiply_rows(x: Tensor, y: Tensor) -> Tensor:
     """Row by row, ``[N, V], [N, V] -> [N]``, without a buffer for the products."""
     return torch.einsum("nv,nv->n", x, y)

@@ -64,7 +64,7 @@ def train(
     from oreo_agents.language.prompt import Chat
     from oreo_agents.models.agent_folder import agent_folder, load_critic
     from oreo_agents.models.card import data_hash
-    from oreo_agents.models.model_files import identity
+    from oreo_agents.models.model_files import identify_model
     from oreo_agents.training.callbacks import EvaluateEvery
     from oreo_agents.training.config import OreoConfig
     from oreo_agents.training.trainer import OreoTrainer
@@ -74,7 +74,7 @@ def train(
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
     config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
     checkpoints = Path(str(config.output_dir))
-    with _hold(checkpoints) if config.process_index == 0 else nullcontext():
+    with _hold_folder(checkpoints) if config.process_index == 0 else nullcontext():
         torch.manual_seed(config.seed)
         policy, tokenizer = starting_model(model, episodes)
         critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
@@ -95,7 +95,7 @@ def train(
         checkpoint = None
         if save_every:
             in_order = [data_hash([episode]) for episode in encoded]
-            checkpoint = _last_checkpoint(config, [options, lora, identity(model), in_order])
+            checkpoint = _last_checkpoint(config, [options, lora, identify_model(model), in_order])
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
         if config.push_to_hub:
@@ -106,7 +106,7 @@ def train(
 
 
 @contextmanager
-def _hold(checkpoints: Path) -> Iterator[None]:
+def _hold_folder(checkpoints: Path) -> Iterator[None]:
     """Keep other trainings away; afterwards the folder goes, unless there are checkpoints in it."""
     with lock_folder(checkpoints):
         try:

@@ -22,11 +22,11 @@ from transformers import (
 
 from oreo_agents.errors import ConfigurationError, TrainingError
 from oreo_agents.language.prompt import EncodedEpisode
-from oreo_agents.models.adapters import has_adapters, require_adapters_alone, twin
+from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import MicroBatch, collate, split
+from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
 from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic, read_values
@@ -41,7 +41,7 @@ from oreo_agents.training.objectives import (
     select_items,
     value_loss,
 )
-from oreo_agents.training.optimizer import MuonAdamW, matrices
+from oreo_agents.training.optimizer import MuonAdamW, list_matrices
 from oreo_agents.training.reference import Reference
 
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
@@ -84,12 +84,12 @@ class OreoTrainer(AgentTrainer):
         for model in (trunk_of(policy), critic.backbone if critic else None):
             if model is not None:
                 prepare_attention(model, args.layout)
-        critic = _critic(policy, critic, args) if self.objective.critic else None
+        critic = _choose_critic(policy, critic, args) if self.objective.critic else None
         self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
         if self.reference:
             self.reference.model.to(args.device)  # type: ignore[arg-type]
         keeps_average = critic is not None and args.target_decay is not None
-        self.target_critic = _frozen(critic).to(args.device) if critic and keeps_average else None
+        self.target_critic = _copy_frozen(critic).to(args.device) if critic and keeps_average else None
         self.alpha = args.alpha
         self._meters = metrics.Meters()
         self._step_kl: list[tuple[float, float]] = []
@@ -100,7 +100,7 @@ class OreoTrainer(AgentTrainer):
             model=self.trained,
             args=args,
             train_dataset=items,  # type: ignore[arg-type]
-            data_collator=lambda batch: collate(batch, pad, args.micro_batch_tokens),  # type: ignore
+            data_collator=lambda batch: collate_items(batch, pad, args.micro_batch_tokens),  # type: ignore
             processing_class=tokenizer,
             callbacks=callbacks,
         )
@@ -113,7 +113,7 @@ class OreoTrainer(AgentTrainer):
             args = self.args
             critic_rate = args.critic_learning_rate
             rates = [args.learning_rate, args.learning_rate if critic_rate is None else critic_rate]
-            inner = set(map(id, matrices(self.trained))) if args.muon else set()
+            inner = set(map(id, list_matrices(self.trained))) if args.muon else set()
             groups = [
                 {"params": chosen, "lr": rate, "muon": muon, "part": name}
                 for name, part, rate in zip(("policy", "critic"), self._parts(), rates, strict=False)
@@ -148,7 +148,7 @@ class OreoTrainer(AgentTrainer):
         return self.accelerator.gather(torch.tensor([own], device=device)).sum()  # type: ignore[union-attr]
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
-        """Forward and backward over the micro-batches (from :func:`collate`); the loss of the whole batch."""
+        """Forward and backward over the micro-batches (from :func:`collate_items`); the loss of the whole batch."""
         model.train()
         micros = [self._prepare_inputs(micro) for micro in self._evenly(inputs)]
         total = num_items_in_batch
@@ -161,7 +161,7 @@ class OreoTrainer(AgentTrainer):
         )  # gradients are averaged over processes
         loss_sum = torch.zeros((), device=self.args.device)
         for i, micro in enumerate(micros):
-            with self._synchronising(model, last=i + 1 == len(micros)):
+            with self._synchronise_last(model, last=i + 1 == len(micros)):
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, micro) * (self._weight(micro) * share)
                 self._refuse_nan(loss)
@@ -175,7 +175,7 @@ class OreoTrainer(AgentTrainer):
         if self.accelerator.num_processes == 1:
             return micros
         count = torch.tensor([len(micros)], device=self.args.device)
-        return split(micros, int(self.accelerator.gather(count).max()), self.objective.rows)  # type: ignore
+        return split_batches(micros, int(self.accelerator.gather(count).max()), self.objective.rows)  # type: ignore
 
     def _refuse_nan(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -185,7 +185,7 @@ class OreoTrainer(AgentTrainer):
             )
 
     @contextmanager
-    def _synchronising(self, model: nn.Module, last: bool) -> Iterator[None]:
+    def _synchronise_last(self, model: nn.Module, last: bool) -> Iterator[None]:
         """Processes exchange gradients with the last micro-batch only."""
         if last:
             yield
@@ -234,8 +234,8 @@ class OreoTrainer(AgentTrainer):
             states = critic_states(objective, inputs)
             metrics.record_critic(self._meters, inputs, out, states, args.beta)
             loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
-            if "foreseen" in out:
-                loss_o = -masked_mean(out["foreseen"], observed_tokens(inputs))
+            if "observed_logp" in out:
+                loss_o = -masked_mean(out["observed_logp"], observed_tokens(inputs))
                 self._meters.add("observation_loss", loss_o, rows)
                 loss = loss + args.observation_weight * loss_o
         return (loss, out) if return_outputs else loss
@@ -308,7 +308,7 @@ class _AroundStep(TrainerCallback):
         self.trainer.after_step()
 
 
-def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
+def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
     if critic is None:
         return NEW_CRITICS[args.critic or "separate"](policy)
     if (kind := critic.kind(policy)) != (args.critic or kind):
@@ -320,5 +320,5 @@ def _critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) ->
     return critic
 
 
-def _frozen(critic: Critic) -> Critic:
-    return twin(critic).requires_grad_(False).eval()
+def _copy_frozen(critic: Critic) -> Critic:
+    return copy_network(critic).requires_grad_(False).eval()

@@ -7,7 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from oreo_agents.cli import main
-from oreo_agents.dataset import TrajectoryWriter, concatenate, load_trajectories, merge_datasets, reader
+from oreo_agents.dataset import (
+    TrajectoryWriter,
+    concatenate_datasets,
+    load_trajectories,
+    merge_datasets,
+    reader,
+)
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
@@ -97,7 +103,7 @@ def test_concatenate_keeps_order_and_views(recorded, tmp_path, episode):
     left, right = load_trajectories(recorded), load_trajectories(tmp_path / "other")
     both = right.merge(left[3:5], right, left[::-20])
     assert [e.seed for e in both] == [100, 3, 4, 100, 39, 19]
-    assert len(concatenate()) == 0
+    assert len(concatenate_datasets()) == 0
 
 
 def test_a_folder_of_datasets_is_their_concatenation(tmp_path, episode):

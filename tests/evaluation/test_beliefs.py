@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from oreo_agents.evaluation.beliefs import Beliefs, Moment
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -19,7 +19,7 @@ def test_calibration_by_hand():
     assert [(one.episodes, one.won) for one in bins] == [(2, 0), (2, 1), (1, 1)]
     assert [round(one.low, 6) for one in bins] == [0.1, 0.5, 0.9]
     assert bins[1].predicted == pytest.approx((0.55 + 0.58 + 0.52) / 3)
-    assert bins[1].interval == wilson(1, 2)
+    assert bins[1].interval == wilson_interval(1, 2)
 
 
 def test_a_calibrated_critic_lies_on_the_diagonal():

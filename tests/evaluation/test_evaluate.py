@@ -16,11 +16,11 @@ from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import environments
+from oreo_agents.environments import prepare_environments
 from oreo_agents.errors import EngineError
 from oreo_agents.evaluation.evaluate import evaluate, pick_games, play
 from oreo_agents.evaluation.results import summarise
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.trajectory import Action, Trajectory, Turn
 
@@ -73,7 +73,7 @@ def test_summarise_by_hand():
         "by hand",
     )
     assert result["success_rate"] == pytest.approx(1 / 3)
-    assert result["wilson95"] == list(wilson(1, 3))
+    assert result["wilson95"] == list(wilson_interval(1, 3))
     assert result["invalid_action_rate"] == pytest.approx(2 / 10)
     assert result["mean_steps"] == pytest.approx(10 / 3)
     assert result["mean_steps_success"] == 3
@@ -112,7 +112,7 @@ def test_episodes_that_failed_are_no_failures_of_the_policy():
 def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_them(tmp_path, capsys):
     damaged = sorted(write_games(tmp_path / "games", count=3).rglob("game.tw-pddl"))[1]
     damaged.write_text("{")
-    make_env = environments(games=tmp_path / "games", expert=True)
+    make_env = prepare_environments(games=tmp_path / "games", expert=True)
     with pytest.raises(
         EngineError, match=r"1 of 3 games could not be played, the first of them .*trial_g000001: "
     ):
@@ -270,6 +270,6 @@ def test_scripted_players_are_judged_alike_wherever_they_play(tmp_path, capsys):
     )
     for game in judged.keys() & recorded.keys():
         assert judged[game] == recorded[game]
-    env = environments(split="generated", expert=True)()
+    env = prepare_environments(split="generated", expert=True)()
     for game, walk in judged.items():
         assert walk == env.reset(options={"game": game})[1]["expert_plan"]

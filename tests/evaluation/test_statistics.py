@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from oreo_agents.evaluation.statistics import paired_difference, wilson
+from oreo_agents.evaluation.statistics import paired_difference, wilson_interval
 
 
 # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.
@@ -10,30 +10,30 @@ from oreo_agents.evaluation.statistics import paired_difference, wilson
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_matches_published_intervals(successes, n, low, high):
-    assert wilson(successes, n) == pytest.approx((low, high), abs=6e-5)
+    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=6e-5)
 
 
 def test_wilson_bounds_solve_the_score_equation():
     n, z = 140, 2.5758293035489004
     for successes in (0, 3, 70, 139, 140):
         rate = successes / n
-        for bound in wilson(successes, n, confidence=0.99):
+        for bound in wilson_interval(successes, n, confidence=0.99):
             assert n * (rate - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound), abs=1e-9)
 
 
 def test_wilson_is_symmetric_in_success_and_failure():
-    low, high = wilson(7, 50)
-    assert wilson(43, 50) == pytest.approx((1 - high, 1 - low))
+    low, high = wilson_interval(7, 50)
+    assert wilson_interval(43, 50) == pytest.approx((1 - high, 1 - low))
 
 
 def test_wilson_of_nothing_is_everything():
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("arguments", [(3, 2), (-1, 2), (1, 2, 1.0), (1, 2, 0.0)])
 def test_wilson_refuses_what_is_no_proportion(arguments):
     with pytest.raises(ValueError):
-        wilson(*arguments)
+        wilson_interval(*arguments)
 
 
 def test_paired_difference_of_one_seed_matches_the_normal_interval():

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from oreo_agents.experiments.provenance import commit
+from oreo_agents.experiments.provenance import find_commit
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -21,17 +21,17 @@ def test_a_commit_is_marked_where_the_program_differs_not_where_results_do(tmp_p
     result.parent.mkdir(parents=True)
     for file in (program, result):
         file.write_text("1")
-    assert commit(tmp_path) is None
+    assert find_commit(tmp_path) is None
     git("init")
-    assert commit(tmp_path) is None
+    assert find_commit(tmp_path) is None
     git("add", ".")
     git("commit", "-m", "all")
     head = git("rev-parse", "HEAD")
-    assert commit(tmp_path) == head
+    assert find_commit(tmp_path) == head
     result.write_text("2")
     (tmp_path / "new.txt").write_text("untracked")
-    assert commit(tmp_path) == head
+    assert find_commit(tmp_path) == head
     program.write_text("2")
-    assert commit(tmp_path) == f"{head}-dirty"
+    assert find_commit(tmp_path) == f"{head}-dirty"
     git("add", ".")
-    assert commit(tmp_path) == f"{head}-dirty"
+    assert find_commit(tmp_path) == f"{head}-dirty"

@@ -7,7 +7,7 @@ from learning import random_decoder
 from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.inference.sampling import pick
+from oreo_agents.inference.sampling import pick_tokens
 from oreo_agents.inference.tree import Tree
 from oreo_agents.models.critic import Critic
 
@@ -132,8 +132,8 @@ def test_the_same_randomness_gives_the_same_tokens_at_any_width(policy):
 
 def test_pick_without_randomness_takes_the_most_likely():
     logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]]])
-    assert pick(logits, torch.full((1, 2, 1), torch.nan), 1.0).tolist() == [[[1], [0]]]
-    mixed = pick(logits, torch.tensor([[[torch.nan, 0.999], [0.999, torch.nan]]]), 1.0)
+    assert pick_tokens(logits, torch.full((1, 2, 1), torch.nan), 1.0).tolist() == [[[1], [0]]]
+    mixed = pick_tokens(logits, torch.tensor([[[torch.nan, 0.999], [0.999, torch.nan]]]), 1.0)
     assert mixed.tolist() == [[[1, 2], [2, 0]]]
 
 
@@ -143,7 +143,7 @@ def test_pick_inverts_the_cumulative_distribution(temperature):
     logits = torch.tensor([1.0, -0.5, -torch.inf, 0.3, 2.0])
     n = 20_000
     uniforms = (torch.arange(n) + 0.5) / n
-    counts = torch.bincount(pick(logits, uniforms, temperature), minlength=5)
+    counts = torch.bincount(pick_tokens(logits, uniforms, temperature), minlength=5)
     torch.testing.assert_close(counts / n, (logits / temperature).softmax(-1), atol=2e-4, rtol=0)
     assert counts[2] == 0
 
@@ -152,7 +152,7 @@ def test_pick_with_random_numbers_passes_a_chi_square_test():
     logits = torch.tensor([0.2, -1.0, 0.7, 0.0])
     n = 5_000
     uniforms = torch.rand(n, generator=torch.Generator().manual_seed(0))
-    observed = torch.bincount(pick(logits, uniforms, 1.0), minlength=4)
+    observed = torch.bincount(pick_tokens(logits, uniforms, 1.0), minlength=4)
     expected = logits.softmax(-1) * n
     assert ((observed - expected) ** 2 / expected).sum() < 16.27  # 3 degrees of freedom, p = 0.001
 
@@ -160,7 +160,7 @@ def test_pick_with_random_numbers_passes_a_chi_square_test():
 def test_pick_never_leaves_the_vocabulary():
     logits = torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])
     for u in (0.0, 1.0 - 2**-24):
-        assert pick(logits, torch.full((2, 1), u), 1.0).tolist() == [[0], [1]]
+        assert pick_tokens(logits, torch.full((2, 1), u), 1.0).tolist() == [[0], [1]]
 
 
 def test_the_log_probability_of_a_candidate_counts_its_own_tokens_alone():

@@ -10,7 +10,7 @@ from oreo_agents.inference.solutions import (
     beam_search,
     majority_vote,
     sample_solutions,
-    solve,
+    search_solutions,
     value_vote,
 )
 
@@ -139,17 +139,17 @@ def test_every_rule_takes_its_own_of_the_same_solutions():
     expander = rated(("a 1", 0.9), ("b 2", 0.4), ("c 2", 0.5), ("d 3", 0.8))
     answer = lambda solution: solution.text[-1]  # noqa: E731
     chosen = {
-        rule: solve(expander, rule, 2, answer).best.text
+        rule: search_solutions(expander, rule, 2, answer).best.text
         for rule in ("best_of_n", "majority_vote", "value_vote")
     }
     assert chosen == {"best_of_n": "a 1", "majority_vote": "c 2", "value_vote": "a 1"}
-    nobody = solve(expander, "majority_vote", 2, lambda solution: None)
+    nobody = search_solutions(expander, "majority_vote", 2, lambda solution: None)
     assert nobody.best.text == "a 1"
 
 
 @pytest.mark.parametrize("rule", ["beam", "best_of_n", "majority_vote", "value_vote"])
 def test_no_rule_exceeds_the_beams_budget(rule):
-    found = solve(Digits(0), rule, 3, lambda solution: solution.text, max_steps=4)
+    found = search_solutions(Digits(0), rule, 3, lambda solution: solution.text, max_steps=4)
     assert found.sampled_steps <= 4 * 3 * 3
 
 

@@ -6,7 +6,7 @@ import pytest
 from learning import EPISODES, OPENING
 from transformers import AutoTokenizer
 
-from oreo_agents.language.learnt_tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten
+from oreo_agents.language.learnt_tokenizer import ENTITY, learn_text_tokenizer, learn_tokenizer, shorten_text
 
 COMMANDS = (
     "go to desk 2",
@@ -92,7 +92,7 @@ def test_rare_words_are_unknown():
     ],
 )
 def test_shorthand_drops_only_what_the_command_says(text, kept):
-    short = shorten(text)
+    short = shorten_text(text)
     if kept is not None:
         assert short == kept
     assert set(re.findall(ENTITY, short)) <= set(re.findall(ENTITY, text))
@@ -111,7 +111,7 @@ def test_shorthand_drops_only_what_the_command_says(text, kept):
     ],
 )
 def test_shorthand_keeps_the_room_and_every_word_of_the_task(task):
-    short = shorten(OPENING.replace("put a clean mug in shelf.", task))
+    short = shorten_text(OPENING.replace("put a clean mug in shelf.", task))
     room, _, said = short.partition("task ")
     assert re.findall(ENTITY, room) == re.findall(ENTITY, OPENING)
     assert said.split() == task.rstrip(".").split()
@@ -120,7 +120,7 @@ def test_shorthand_keeps_the_room_and_every_word_of_the_task(task):
 @pytest.mark.parametrize("text", [turn.observation for episode in EPISODES for turn in episode.turns])
 def test_the_saved_normalizer_is_the_shorthand(tokenizer, text):
     """Two regular-expression engines, one result."""
-    assert tokenizer.backend_tokenizer.normalizer.normalize_str(text) == shorten(text)
+    assert tokenizer.backend_tokenizer.normalizer.normalize_str(text) == shorten_text(text)
 
 
 def test_shorthand_makes_episodes_short(tokenizer):

@@ -8,11 +8,11 @@ from learning import EPISODES
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
-from oreo_agents.training.batches import collate
+from oreo_agents.training.batches import collate_items
 from oreo_agents.training.callbacks import Judging
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.reference import Reference
@@ -51,7 +51,7 @@ def test_only_adapters_and_critic_are_trained(make, adapted, critic):
 def test_the_reference_is_the_policy_without_adapters(make, adapted, policy, chat):
     trainer = make()
     assert trainer.reference.model is adapted  # no second copy of the weights
-    (micro,) = collate(trainer.train_dataset, 0, 10_000)
+    (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
     arguments = micro["input_ids"], micro["action_mask"], trainer.reference, micro["token_mask"]
     assert trainer.trained(*arguments)["kl"].abs().max() < 1e-5
     trainer.train()
@@ -74,7 +74,7 @@ def test_the_reference_has_no_dropout(tokenizer, chat):
     config = GPT2Config(vocab_size=len(tokenizer), n_positions=512, n_embd=64, n_layer=2, n_head=2)
     lora = LoraConfig(r=4, target_modules=["c_attn"], lora_dropout=0.5, fan_in_fan_out=True)
     policy = get_peft_model(GPT2LMHeadModel(config), lora).train()
-    (micro,) = collate([chat.encode(episode) for episode in EPISODES], 0, 10_000)
+    (micro,) = collate_items([chat.encode(episode) for episode in EPISODES], 0, 10_000)
     rows = micro["input_ids"], micro["token_mask"], micro["token_mask"][micro["token_mask"]]
     reference = Reference(policy)
     assert torch.equal(reference.states("right", *rows), reference.states("right", *rows))
@@ -138,7 +138,7 @@ def moved_adapters(model, seed):
 
 def gradients(trainer, loss_of):
     """Names of what a loss reaches."""
-    (micro,) = collate(trainer.train_dataset, 0, 10_000)
+    (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
     trainer.trained.zero_grad()
     out = trainer.trained(micro["input_ids"], micro["action_mask"], trainer.reference, micro["token_mask"])
     loss_of(out).backward()
@@ -331,7 +331,7 @@ def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path
         decided.append(agent.act(EPISODES[0].turns[0].observation, {}))
         return EPISODES
 
-    judging = Judging(play, OreoAgent, wilson)
+    judging = Judging(play, OreoAgent, wilson_interval)
     trainer = train("sft", EPISODES, agent_folder[1], tmp_path / "sft", judging=judging, lora=2, **options)
     assert decided and [line["eval_success"] for line in trainer.state.log_history if "eval_success" in line]
 

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import pytest
 
 from oreo_agents.evaluation.beliefs import Bin, Moment
-from oreo_agents.report.charts import Axes, _ticks, calibration_chart, interval_bar, value_chart
+from oreo_agents.report.charts import Axes, _choose_ticks, calibration_chart, interval_bar, value_chart
 
 
 def parts(svg, name, attribute="class"):
@@ -36,7 +36,7 @@ def test_higher_is_further_up():
     [((0, 1), [0, 0.2, 0.4, 0.6, 0.8, 1]), ((1, 50), [10, 20, 30, 40, 50]), ((-0.3, 1), [0, 0.5, 1])],
 )
 def test_ticks_are_round(bounds, expected):
-    assert _ticks(*bounds) == pytest.approx(expected)
+    assert _choose_ticks(*bounds) == pytest.approx(expected)
 
 
 def test_the_bar_is_as_long_as_the_rate():

@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.report.tables import success_table, to_markdown
 
 
@@ -42,7 +42,7 @@ def test_a_wide_terminal_needs_one_table_and_a_narrow_one_repeats_the_methods(re
 
 
 def test_interval_is_wilsons(results):
-    low, high = wilson(96, 200)
+    low, high = wilson_interval(96, 200)
     assert f"{100 * low:.1f}-{100 * high:.1f}" in printed(results[:1], 80)
 
 

@@ -4,9 +4,9 @@ import pytest
 from episodes import HOSTILE, episode, printed
 from rich.console import Group
 
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.terminal import live
-from oreo_agents.terminal.live import Tally, watch
+from oreo_agents.terminal.live import Tally, watch_episodes
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -18,7 +18,7 @@ def tally(*outcomes):
 
 
 def test_success_has_wilsons_interval():
-    low, high = wilson(2, 3)
+    low, high = wilson_interval(2, 3)
     assert tally(True, False, True).success() == f"66.7% won [{100 * low:.1f}, {100 * high:.1f}], 2 of 3"
     assert Tally().success() == "none won [0.0, 100.0], 0 of 0"
     assert list(Tally().lines()) == []
@@ -56,13 +56,13 @@ def test_hostile_episodes_are_told_and_never_obeyed():
 def test_a_pipe_gets_a_line_now_and_then_and_every_episode_passes(monkeypatch, capsys):
     monkeypatch.setattr(live, "QUIET", -1.0)
     episodes = [episode(), episode(won=False)]
-    assert list(watch(iter(episodes), 2, "mine")) == episodes
+    assert list(watch_episodes(iter(episodes), 2, "mine")) == episodes
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("mine 1/2  100.0% won [20.7, 100.0], 1 of 1")
     assert second.startswith("mine 2/2  50.0% won [9.5, 90.5], 1 of 2")
     assert "episodes/s" in second and "steps/s" in second
     monkeypatch.setattr(live, "QUIET", 60.0)
-    assert list(watch(iter(episodes), 2, "mine")) == episodes
+    assert list(watch_episodes(iter(episodes), 2, "mine")) == episodes
     assert capsys.readouterr().err == ""
 
 

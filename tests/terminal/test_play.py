@@ -19,7 +19,7 @@ from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.agent_player import AgentPlayer
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.play import watch
+from oreo_agents.terminal.play import watch_agent
 from oreo_agents.terminal.session import Session
 from oreo_agents.trajectory import Action, Candidate
 
@@ -96,7 +96,7 @@ def test_a_second_episode_continues_the_dataset(tmp_path):
 
 def test_what_cannot_be_recorded_is_not_played(tmp_path, monkeypatch, capsys):
     command = ["play", "--split", "generated", "--seed", "3", "--record"]
-    monkeypatch.setattr("oreo_agents.terminal.play.play", lambda *_: pytest.fail("played"))
+    monkeypatch.setattr("oreo_agents.terminal.play.play_session", lambda *_: pytest.fail("played"))
     (tmp_path / "file").touch()
     TrajectoryWriter(tmp_path / "put", dialect="put").close()
     with TrajectoryWriter(tmp_path / "locked"):
@@ -138,7 +138,7 @@ def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     session.max_steps = 2
-    watch(session, Console(quiet=True), AgentPlayer(Believer(), 0), 1e300)
+    watch_agent(session, Console(quiet=True), AgentPlayer(Believer(), 0), 1e300)
     (pause,) = pauses
     assert 1e9 <= pause < 9e9  # what the system's clock can do
 

@@ -9,7 +9,7 @@ from episodes import HOSTILE, episode
 from oreo_agents.cli import program as cli
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.cursor import Cursor
-from oreo_agents.terminal.screen import Screen, render
+from oreo_agents.terminal.screen import Screen, render_ansi
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 
@@ -113,9 +113,9 @@ def test_hostile_text_never_reaches_the_terminal_as_control(terminal, tmp_path):
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch):
-    assert "\x1b[1;36m" in render(Cursor([episode()]).view(), 80)
+    assert "\x1b[1;36m" in render_ansi(Cursor([episode()]).view(), 80)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[1;36m" not in render(Cursor([episode()]).view(), 80)
+    assert "\x1b[1;36m" not in render_ansi(Cursor([episode()]).view(), 80)
 
 
 @pytest.mark.parametrize(

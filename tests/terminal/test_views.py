@@ -3,10 +3,10 @@ from math import inf, nan
 import pytest
 from episodes import HOSTILE, episode, printed
 
-from oreo_agents.evaluation.beliefs import advantage, merged_candidates, reason
-from oreo_agents.printable import printable
-from oreo_agents.terminal.map import map_table, seen
-from oreo_agents.terminal.views import SideBySide, StepView, Transcript, candidate_table, sparkline
+from oreo_agents.evaluation.beliefs import compute_advantage, explain_choice, merge_candidates
+from oreo_agents.printable import make_printable
+from oreo_agents.terminal.map import map_table, read_map
+from oreo_agents.terminal.views import SideBySide, StepView, Transcript, candidate_table, draw_sparkline
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 
@@ -48,11 +48,11 @@ def test_hostile_text_is_shown_and_never_obeyed():
 
 @pytest.mark.parametrize("code", [*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2028, 0xD800])
 def test_every_control_code_is_made_visible(code):
-    assert chr(code) not in printable(f"a{chr(code)}b")
+    assert chr(code) not in make_printable(f"a{chr(code)}b")
 
 
 def test_ordinary_text_is_kept():
-    assert printable("1 ≤ x\n\tÅngström 猫") == "1 ≤ x\n    Ångström 猫"
+    assert make_printable("1 ≤ x\n\tÅngström 猫") == "1 ≤ x\n    Ångström 猫"
 
 
 def test_plain_ascii_where_the_console_has_nothing_else():
@@ -61,15 +61,15 @@ def test_plain_ascii_where_the_console_has_nothing_else():
 
 
 def test_sparkline_spans_lowest_to_highest_and_fits():
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
-    assert sparkline([-1.0, None, 1.0], 8, ascii_only=True) == "_ #"
-    assert len(sparkline(list(range(1000)), 30)) == 30
-    assert sparkline([2.0, 2.0], 8) == "▁▁"
-    assert sparkline([None], 8) == sparkline([], 8) == sparkline([nan], 8) == ""
+    assert draw_sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
+    assert draw_sparkline([-1.0, None, 1.0], 8, ascii_only=True) == "_ #"
+    assert len(draw_sparkline(list(range(1000)), 30)) == 30
+    assert draw_sparkline([2.0, 2.0], 8) == "▁▁"
+    assert draw_sparkline([None], 8) == draw_sparkline([], 8) == draw_sparkline([nan], 8) == ""
 
 
 def test_values_that_are_no_numbers_are_gaps():
-    assert sparkline([0.0, nan, 7.0, inf, -inf], 8) == "▁ █  "
+    assert draw_sparkline([0.0, nan, 7.0, inf, -inf], 8) == "▁ █  "
     turns = tuple(Turn("", "a", value=value) for value in (0.5, nan, inf))
     assert "V nan" in printed(Transcript(Trajectory(turns)))
 
@@ -77,26 +77,26 @@ def test_values_that_are_no_numbers_are_gaps():
 def test_advantage_is_what_the_action_changed():
     """V foretells its own turn's reward, so a won step that was foreseen is no surprise."""
     turns = (Turn("", "a", 0.0, value=0.9), Turn("", "b", 1.0, value=1.0), Turn("", "c", 0.0, value=0.0))
-    assert advantage(Trajectory(turns), 1) == pytest.approx(0.1)
-    assert advantage(Trajectory(turns), 2) == 0.0
+    assert compute_advantage(Trajectory(turns), 1) == pytest.approx(0.1)
+    assert compute_advantage(Trajectory(turns), 2) == 0.0
 
 
 def test_equal_candidates_are_shown_once():
     turn = Turn(
         "", "look", candidates=(Candidate("look", -1.0, 0.5), Candidate("wait"), Candidate("look", -1.0, 0.5))
     )
-    assert merged_candidates(turn) == [(Candidate("look", -1.0, 0.5), 2), (Candidate("wait"), 1)]
+    assert merge_candidates(turn) == [(Candidate("look", -1.0, 0.5), 2), (Candidate("wait"), 1)]
     assert printed(candidate_table(turn)).count("look (2 times)") == 1
 
 
 def test_advantage_needs_two_values():
-    assert advantage(episode(), 0) is None
-    assert advantage(episode(values=False), 1) is None
+    assert compute_advantage(episode(), 0) is None
+    assert compute_advantage(episode(values=False), 1) is None
 
 
 def test_reason_tells_ties_and_defeats():
     def of(*values):
-        return reason(Turn("", "a", candidates=tuple(map(Candidate, "abc", [None] * 3, values))))
+        return explain_choice(Turn("", "a", candidates=tuple(map(Candidate, "abc", [None] * 3, values))))
 
     assert (of(0.5, 0.2), of(0.5, 0.5), of(0.1, 0.5), of(0.5), of(0.5, None), of()) == (
         "highest V by 0.3",
@@ -117,5 +117,5 @@ def test_the_map_follows_what_is_seen_taken_and_put():
         "You open the safe 1. The safe 1 is open. In it, you see nothing.",
         "You move the pen 1 to the safe 1.",
     ]
-    assert seen(observations) == {"desk 1": ["mug 2"], "safe 1": ["pen 1"], "shelf 2": None}
-    assert "not yet  shelf 2" in printed(map_table(seen(observations)))
+    assert read_map(observations) == {"desk 1": ["mug 2"], "safe 1": ["pen 1"], "shelf 2": None}
+    assert "not yet  shelf 2" in printed(map_table(read_map(observations)))

@@ -4,7 +4,13 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, episode
 
-from oreo_agents.training.batches import collate, preference_pairs, prompt, split, with_mismatches
+from oreo_agents.training.batches import (
+    collate_items,
+    cut_prompt,
+    preference_pairs,
+    split_batches,
+    with_mismatches,
+)
 
 OTHER = OPENING.replace("clean mug", "clean pen")
 
@@ -22,8 +28,8 @@ def episodes(chat):
 
 
 def test_a_prompt_is_what_comes_before_the_first_action(episodes, chat):
-    assert list(prompt(episodes[0])) == chat.opening(OPENING)
-    assert prompt(episodes[0]) == prompt(episodes[1]) != prompt(episodes[3])
+    assert list(cut_prompt(episodes[0])) == chat.opening(OPENING)
+    assert cut_prompt(episodes[0]) == cut_prompt(episodes[1]) != cut_prompt(episodes[3])
 
 
 def test_pairs_share_the_game_and_use_an_episode_once(episodes):
@@ -37,9 +43,9 @@ def test_pairs_share_the_game_and_use_an_episode_once(episodes):
 
 def test_a_mismatch_follows_its_own_prompt_with_anothers_episode(episodes):
     for (one, mixed), other in zip(with_mismatches(episodes), episodes[1:] + episodes[:1], strict=True):
-        head = len(prompt(one))
-        assert tuple(mixed.input_ids[:head]) == prompt(one) and prompt(mixed) == prompt(one)
-        assert mixed.input_ids[head:] == other.input_ids[len(prompt(other)) :]
+        head = len(cut_prompt(one))
+        assert tuple(mixed.input_ids[:head]) == cut_prompt(one) and cut_prompt(mixed) == cut_prompt(one)
+        assert mixed.input_ids[head:] == other.input_ids[len(cut_prompt(other)) :]
         assert sum(mixed.action_mask) == sum(other.action_mask)
 
 
@@ -55,7 +61,7 @@ def rows(micros):
 @pytest.mark.parametrize("tokens", [1, 500, 100_000])
 def test_pairs_stay_neighbours(episodes, tokens):
     items = with_mismatches(episodes)
-    micros = collate(items, 0, tokens)
+    micros = collate_items(items, 0, tokens)
     assert all(len(micro["input_ids"]) % 2 == 0 for micro in micros)
     got = rows(micros)
     expected = {(tuple(a.input_ids), tuple(b.input_ids)) for a, b in items}
@@ -64,8 +70,8 @@ def test_pairs_stay_neighbours(episodes, tokens):
 
 @pytest.mark.parametrize(("count", "of"), [(1, 1), (3, 1), (4, 1), (2, 2)])
 def test_splitting_keeps_the_order_and_trims_padding(episodes, count, of):
-    whole = collate(episodes, 0, 100_000)
-    parts = split(whole, count, rows=of)
+    whole = collate_items(episodes, 0, 100_000)
+    parts = split_batches(whole, count, rows=of)
     assert len(parts) == count and rows(parts) == rows(whole)
     assert all(len(part["input_ids"]) % of == 0 for part in parts)
     for part in parts:

@@ -8,7 +8,7 @@ import torch
 from learning import EPISODES
 
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.terminal.training_progress import TrainingProgress
 from oreo_agents.training.callbacks import Judging
@@ -23,7 +23,7 @@ def trained(tmp_path, policy, tokenizer):
         options = {"max_steps": max_steps, "warmup_steps": 0, "learning_rate": 1e-3, "logging_steps": 1}
         options |= {"bf16": False, "use_cpu": True, "callbacks": [progress] if progress else []}
         agent_of = partial(OreoAgent, max_new_tokens=max_new_tokens)
-        judging = play and Judging(play, agent_of, wilson, 2, patience, progress and progress.watch)
+        judging = play and Judging(play, agent_of, wilson_interval, 2, patience, progress and progress.watch)
         return train("oreo", EPISODES, tmp_path / "start", tmp_path / "out", judging=judging, **options)
 
     return trained
@@ -41,7 +41,7 @@ def test_the_policy_is_judged_every_so_many_steps_and_at_the_end(trained):
     trainer = trained(play)
     logged = [line for line in trainer.state.log_history if "eval_success" in line]
     won = sum(episode.success for episode in EPISODES)
-    low, high = wilson(won, len(EPISODES))
+    low, high = wilson_interval(won, len(EPISODES))
     assert [line["step"] for line in logged] == [2, 3]
     assert logged[0]["eval_success"] == pytest.approx(won / len(EPISODES))
     assert (logged[0]["eval_success_low"], logged[0]["eval_success_high"]) == pytest.approx((low, high))

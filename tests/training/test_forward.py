@@ -10,7 +10,7 @@ from torch.distributions import Categorical, kl_divergence
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
-from oreo_agents.training.batches import collate
+from oreo_agents.training.batches import collate_items
 from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.layouts import LAYOUTS, prepare_attention
 from oreo_agents.training.objectives import observed_tokens
@@ -19,7 +19,7 @@ from oreo_agents.training.reference import Reference
 
 @pytest.fixture
 def micro(chat):
-    (micro,) = collate([chat.encode(episode) for episode in EPISODES], 0, 10_000)
+    (micro,) = collate_items([chat.encode(episode) for episode in EPISODES], 0, 10_000)
     return micro
 
 
@@ -37,7 +37,7 @@ def run(policy, critic, micro, reference, layout="right"):
     out = both(*inputs, observed=observed_tokens(micro))
     generator = torch.Generator().manual_seed(3)
     weights = torch.rand(micro["input_ids"].shape, generator=generator) * micro["token_mask"]
-    ((out["rho"] + out["kl"] + out["values"] ** 2 + out["foreseen"]) * weights).sum().backward()
+    ((out["rho"] + out["kl"] + out["values"] ** 2 + out["observed_logp"]) * weights).sum().backward()
     return out, {name: p.grad.clone() for name, p in both.named_parameters() if p.grad is not None}
 
 

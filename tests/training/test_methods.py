@@ -9,7 +9,7 @@ from learning import EPISODES
 
 from oreo_agents.cli.program import build_parser
 from oreo_agents.training import losses, objectives
-from oreo_agents.training.batches import collate
+from oreo_agents.training.batches import collate_items
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.methods import METHODS, Objective
 from oreo_agents.training.trainer import OreoTrainer
@@ -46,7 +46,7 @@ def test_a_new_method_takes_one_entry(tmp_path, monkeypatch, policy, tokenizer, 
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    (micro,) = collate(trainer.train_dataset, 0, 10_000)
+    (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
     loss, out = trainer.compute_loss(trainer.trained, micro, return_outputs=True)
     per_episode = [
         sum(r**2 for r in rho[mask].tolist()) / int(mask.sum())
@@ -63,6 +63,6 @@ def test_a_loss_may_ask_for_what_there_is_and_nothing_else(tmp_path, monkeypatch
     )
     config = OreoConfig(output_dir=str(tmp_path), method="odd", use_cpu=True)
     trainer = OreoTrainer(policy, tokenizer, config, [chat.encode(one) for one in EPISODES])
-    (micro,) = collate(trainer.train_dataset, 0, 10_000)
+    (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
     with pytest.raises(KeyError, match="moon"):
         trainer.compute_loss(trainer.trained, micro)

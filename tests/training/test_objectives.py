@@ -8,7 +8,7 @@ import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, episode
 
-from oreo_agents.training.batches import collate, preference_pairs, with_mismatches
+from oreo_agents.training.batches import collate_items, preference_pairs, with_mismatches
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.trainer import OreoTrainer
@@ -60,7 +60,7 @@ def make(tmp_path, tokenizer, reference, moved, episodes):
 def step(trainer, micro_batch_tokens=100_000):
     """Loss and policy gradients of one batch of everything."""
     trainer.trained.zero_grad()
-    micros = collate(trainer.train_dataset, 0, micro_batch_tokens)
+    micros = collate_items(trainer.train_dataset, 0, micro_batch_tokens)
     loss = trainer.training_step(trainer.trained, micros)
     return loss.item(), {name: p.grad.clone() for name, p in trainer.policy.named_parameters()}
 

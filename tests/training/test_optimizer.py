@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from oreo_agents.training.optimizer import MuonAdamW, matrices, orthogonalize
+from oreo_agents.training.optimizer import MuonAdamW, list_matrices, orthogonalize_matrices
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def train(network, optimizers, steps=5):
 
 
 def split(network):
-    inner = matrices(network)
+    inner = list_matrices(network)
     return inner, [p for p in network.parameters() if all(p is not q for q in inner)]
 
 
 def test_only_matrices_between_embedding_and_heads_are_muon_s(policy, network):
-    assert [tuple(p.shape) for p in matrices(network)] == [(12, 6), (12, 12)]
-    names = {name for name, p in policy.named_parameters() if any(p is q for q in matrices(policy))}
+    assert [tuple(p.shape) for p in list_matrices(network)] == [(12, 6), (12, 12)]
+    names = {name for name, p in policy.named_parameters() if any(p is q for q in list_matrices(policy))}
     assert names and not any("embed" in name or "lm_head" in name or "norm" in name for name in names)
 
 
@@ -70,7 +70,7 @@ def test_muon_groups_follow_torch_s_muon(network):
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 24), (2, 24, 8)])
 def test_orthogonalize_brings_singular_values_near_one(shape):
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)))
+    values = torch.linalg.svdvals(orthogonalize_matrices(torch.randn(shape)))
     assert values.min() > 0.3 and values.max() < 1.3
 
 

@@ -27,7 +27,7 @@ from oreo_agents.training.options import (
     SHARE,
     Option,
     OreoOptions,
-    described,
+    describe_options,
     known_as,
     table_of,
     unused_options,
@@ -55,7 +55,7 @@ def parsed(*words, method="oreo"):
     return build_parser().parse_args(["train", "--data", "d", "-o", "m", "--method", method, *words])
 
 
-@described
+@describe_options
 class More(OreoOptions):
     """What a new option takes."""
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from oreo_agents.training.token_statistics import project, token_statistics
+from oreo_agents.training.token_statistics import project_tokens, token_statistics
 
 
 def by_torch(logits, ref_logits, targets, divergence):
@@ -53,7 +53,7 @@ def test_chunks_change_nothing(chunk):
     head, ref_head = (torch.nn.Linear(6, 11) for _ in range(2))
     hidden, ref_hidden = torch.randn(8, 6, requires_grad=True), torch.randn(8, 6)
     targets = torch.randint(11, (8,))
-    got = project(head, hidden, targets, chunk, ref_head, ref_hidden)
+    got = project_tokens(head, hidden, targets, chunk, ref_head, ref_hidden)
     (got.rho + got.kl).sum().backward()
     gradients = [hidden.grad.clone(), head.weight.grad.clone(), head.bias.grad.clone()]
     hidden.grad = None
@@ -65,5 +65,5 @@ def test_chunks_change_nothing(chunk):
 
 
 def test_no_positions_give_empty_columns():
-    got = project(torch.nn.Linear(6, 11), torch.zeros(0, 6), torch.zeros(0, dtype=torch.long), 4)
+    got = project_tokens(torch.nn.Linear(6, 11), torch.zeros(0, 6), torch.zeros(0, dtype=torch.long), 4)
     assert len(got.logp) == len(got.kl) == 0

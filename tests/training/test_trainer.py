@@ -11,11 +11,11 @@ from oreo_envs.files import lock_folder
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
-from oreo_agents.evaluation.statistics import wilson
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import small_decoder, trunk_of
-from oreo_agents.training.batches import collate
+from oreo_agents.training.batches import collate_items
 from oreo_agents.training.callbacks import Judging
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic
@@ -76,7 +76,7 @@ def log_probs(policy, encoded):
 def step(trainer, micro_batch_tokens):
     """The loss of one batch of all episodes, and its gradients."""
     trainer.trained.zero_grad()
-    batch = collate(trainer.train_dataset, 0, micro_batch_tokens)
+    batch = collate_items(trainer.train_dataset, 0, micro_batch_tokens)
     loss = trainer.training_step(trainer.trained, batch)
     return loss.item(), {
         name: parameter.grad.clone()
@@ -90,14 +90,18 @@ def step(trainer, micro_batch_tokens):
 
 def test_collate_sorts_by_length_and_keeps_to_its_tokens(encoded):
     lengths = sorted(map(len, encoded), reverse=True)
-    assert [tuple(micro["input_ids"].shape) for micro in collate(encoded, 0, 10_000)] == [(3, lengths[0])]
-    assert [tuple(micro["input_ids"].shape) for micro in collate(encoded, 0, 1)] == [(1, n) for n in lengths]
-    some = collate(encoded, 0, 2 * lengths[0])
+    assert [tuple(micro["input_ids"].shape) for micro in collate_items(encoded, 0, 10_000)] == [
+        (3, lengths[0])
+    ]
+    assert [tuple(micro["input_ids"].shape) for micro in collate_items(encoded, 0, 1)] == [
+        (1, n) for n in lengths
+    ]
+    some = collate_items(encoded, 0, 2 * lengths[0])
     assert [len(micro["input_ids"]) for micro in some] == [2, 1]
 
 
 def test_padding_belongs_to_nobody(encoded):
-    (micro,) = collate(encoded, 99, 10_000)
+    (micro,) = collate_items(encoded, 99, 10_000)
     for row, one in enumerate(sorted(encoded, key=len, reverse=True)):
         n = len(one)
         assert micro["input_ids"][row, :n].tolist() == one.input_ids
@@ -112,7 +116,7 @@ def test_padding_belongs_to_nobody(encoded):
 @pytest.mark.parametrize("head_chunk", [3, 4096])
 def test_forward_gives_what_the_whole_model_gives(policy, critic, encoded, head_chunk):
     reference = moved(policy)
-    (micro,) = collate(encoded, 0, 10_000)
+    (micro,) = collate_items(encoded, 0, 10_000)
     mask = micro["action_mask"]
     with torch.no_grad():
         out = PolicyAndCritic(policy, critic, head_chunk)(micro["input_ids"], mask, Reference(reference))
@@ -487,7 +491,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
             EPISODES,
             start,
             tmp_path / "m",
-            judging=Judging(interrupt, OreoAgent, wilson, 3),
+            judging=Judging(interrupt, OreoAgent, wilson_interval, 3),
             **options,
         )
     with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
@@ -500,7 +504,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
         EPISODES,
         start,
         tmp_path / "m",
-        judging=Judging(lambda agent: steps.append(1) or (), OreoAgent, wilson, 1),
+        judging=Judging(lambda agent: steps.append(1) or (), OreoAgent, wilson_interval, 1),
         **options,
     )
     assert len(steps) == 3, "the first two steps are in the checkpoint"
@@ -582,7 +586,7 @@ OPTIONS = {
     "average of critics, adapted alpha": {"target_decay": 0.9, "kl_target": 0.01},
     "packed, remembered reference": {"layout": "packed", "cache_reference": True},
     "accumulated gradients": {"gradient_accumulation_steps": 2},
-    "observations foreseen": {"observation_weight": 0.3},
+    "observations predicted": {"observation_weight": 0.3},
 }
 
 

@@ -35,7 +35,7 @@ def unpack_archive(archive: PathLike) -> Path:
         return folder
     try:
         with make_folder(folder) as unfinished:
-            _unpack(archive, unfinished)
+            _extract_games(archive, unfinished)
     except (
         tarfile.TarError,
         gzip.BadGzipFile,
@@ -62,9 +62,9 @@ def _content_hash(path: Path) -> str:
         raise GameFileError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _extract_games(archive: Path, folder: Path) -> None:
     total = 0
-    for name, size, content in _members(archive):
+    for name, size, content in _list_members(archive):
         total += size
         if total > MAX_UNPACKED_BYTES:
             raise GameFileError(f"{archive} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes.")
@@ -83,7 +83,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             shutil.copyfileobj(source, file)
 
 
-def _members(archive: Path) -> Iterator[tuple[str, int, Any]]:
+def _list_members(archive: Path) -> Iterator[tuple[str, int, Any]]:
     """Name, size and opener of each regular file in an archive, in the order they are stored."""
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as zipped:
@@ -96,10 +96,10 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Any]]:
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile():
-                yield member.name, member.size, lambda member=member: _opened(tar, member)
+                yield member.name, member.size, lambda member=member: _open_member(tar, member)
 
 
-def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     content = tar.extractfile(member)
     if content is None:
         raise tarfile.TarError(f"{member.name} has no content")

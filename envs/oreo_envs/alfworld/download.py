@@ -50,7 +50,7 @@ def fetch_file(release: Release, folder: Path, progress: Progress | None = None)
         with lock_folder(folder, remedy="pass a local archive with --from"):
             if complete.exists():  # another run has just fetched it
                 return complete
-            _receive(release, partial, progress)
+            _receive_file(release, partial, progress)
             found = hash_file(partial)
             if found != release.sha256:
                 partial.unlink()
@@ -61,13 +61,13 @@ def fetch_file(release: Release, folder: Path, progress: Progress | None = None)
             partial.replace(complete)
     except OSError as error:
         raise OreoError(
-            f"{release.url} cannot be downloaded ({_reason(error)}); run the command again to go on from "
+            f"{release.url} cannot be downloaded ({_explain_error(error)}); run the command again to go on from "
             f"{partial}, or pass a local archive with --from."
         ) from error
     return complete
 
 
-def _receive(release: Release, partial: Path, progress: Progress | None) -> None:
+def _receive_file(release: Release, partial: Path, progress: Progress | None) -> None:
     """Append what is still missing of a file, trying again when the connection breaks. Raises OSError."""
     broken: OSError = ConnectionError("the connection ended before the file did")
     for attempt in range(ATTEMPTS):
@@ -98,10 +98,10 @@ def _receive_once(release: Release, partial: Path, progress: Progress | None) ->
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
         resumed = response.status == 206
         with open(partial, "ab" if resumed else "wb") as file:
-            _copy(response, file, have if resumed else 0, release.size, progress)
+            _copy_chunks(response, file, have if resumed else 0, release.size, progress)
 
 
-def _copy(source: BinaryIO, file: BinaryIO, done: int, total: int, progress: Progress | None) -> None:
+def _copy_chunks(source: BinaryIO, file: BinaryIO, done: int, total: int, progress: Progress | None) -> None:
     while chunk := source.read(CHUNK):
         file.write(chunk)
         done += len(chunk)
@@ -111,6 +111,6 @@ def _copy(source: BinaryIO, file: BinaryIO, done: int, total: int, progress: Pro
             return  # more than was published: the checksum will tell
 
 
-def _reason(error: OSError) -> str:
+def _explain_error(error: OSError) -> str:
     reason = getattr(error, "reason", None) or error.strerror or error
     return f"HTTP {error.code} {reason}" if isinstance(error, urllib.error.HTTPError) else str(reason)

@@ -120,7 +120,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         observation = self.world.reset()
         self._ended = False
         self._transcript = observation
-        self._hash = hashlib.sha256(_encode(f"{self._name}\n{observation}")).digest()
+        self._hash = hashlib.sha256(_encode_text(f"{self._name}\n{observation}")).digest()
         self._show()
         return observation, self._info()
 
@@ -137,7 +137,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         won = self.world.won
         self._ended = won
         self._transcript = f"> {action}\n{observation}"
-        self._hash = hashlib.sha256(self._hash + _encode(self._transcript)).digest()
+        self._hash = hashlib.sha256(self._hash + _encode_text(self._transcript)).digest()
         self._show()
         info = self._info(failed=command)
         if command != action.strip():
@@ -168,9 +168,9 @@ class ALFWorldEnv(gym.Env[str, str]):
 
     def goal_conditions(self) -> list[tuple[str, bool]]:
         """What the goal asks for, one by one, with whether it holds now; the game is won when all do."""
-        from oreo_envs.alfworld.goal import goal_conditions
+        from oreo_envs.alfworld.goal import list_conditions
 
-        return [(condition.text, condition.met) for condition in goal_conditions(self._native_world())]
+        return [(condition.text, condition.met) for condition in list_conditions(self._native_world())]
 
     def _position(self) -> int:
         """Which game is being played."""
@@ -199,7 +199,7 @@ class ALFWorldEnv(gym.Env[str, str]):
     def _reword(self, command: str) -> str:
         if self.dialect is None or self.dialect == self.world.wording:
             return command
-        return text.reword(command, self.world.wording)
+        return text.reword_command(command, self.world.wording)
 
     def _info(self, failed: str = "") -> dict[str, Any]:
         world = self.world
@@ -237,11 +237,11 @@ class ALFWorldEnv(gym.Env[str, str]):
 
 def suggest_commands(command: str, admissible: Sequence[str]) -> list[str]:
     """The admissible commands that a failed one most likely meant, best first; none if nothing is near."""
-    return list(_suggest(command[:80], tuple(admissible)))
+    return list(_find_similar(command[:80], tuple(admissible)))
 
 
 @lru_cache(maxsize=4096)
-def _suggest(command: str, admissible: tuple[str, ...]) -> list[str]:
+def _find_similar(command: str, admissible: tuple[str, ...]) -> list[str]:
     # difflib takes a millisecond for a room's commands: it sees only those that share most words.
     words = set(command.split())
     by_words = sorted(admissible, key=lambda known: -len(words.intersection(known.split())))
@@ -249,7 +249,7 @@ def _suggest(command: str, admissible: tuple[str, ...]) -> list[str]:
     return difflib.get_close_matches(command, alike, n=SUGGESTIONS, cutoff=0.5)
 
 
-def _encode(words: str) -> bytes:
+def _encode_text(words: str) -> bytes:
     return words.encode("utf-8", "surrogatepass")
 
 

@@ -34,9 +34,11 @@ def index_folder(folder: Path) -> list[IndexedGame]:
     index_file = cache_root() / "index" / (hashlib.sha256(str(folder).encode()).hexdigest()[:32] + ".json")
     known = _read_index(index_file)
     index: dict[str, list[Any]] = {}
-    for relative, stamp in _scan(str(folder)):
+    for relative, stamp in _scan_folder(str(folder)):
         before = known.get(relative)
-        index[relative] = before if before and before[:2] == stamp else [*stamp, *_peek(folder / relative)]
+        index[relative] = (
+            before if before and before[:2] == stamp else [*stamp, *_peek_at_game(folder / relative)]
+        )
     if index != known:
         _write_index(index_file, index)
     return [
@@ -45,7 +47,7 @@ def index_folder(folder: Path) -> list[IndexedGame]:
     ]
 
 
-def _scan(folder: str) -> Iterator[tuple[str, list[int]]]:
+def _scan_folder(folder: str) -> Iterator[tuple[str, list[int]]]:
     """Relative path and [size, modification time] of every game file below a folder."""
     waiting = [folder]
     while waiting:
@@ -61,7 +63,7 @@ def _scan(folder: str) -> Iterator[tuple[str, list[int]]]:
             raise DataNotFoundError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
-def _peek(path: Path) -> tuple[str, bool]:
+def _peek_at_game(path: Path) -> tuple[str, bool]:
     """Task type by the folder's name, and whether the file calls its game solvable; no parsing."""
     task_type = game_name(path).partition("-")[0]
     try:

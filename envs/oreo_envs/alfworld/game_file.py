@@ -90,7 +90,7 @@ def parse_game(text: str | bytes, name: str, path: Path | None = None) -> Game:
     """
     where = str(path or name)
     try:
-        return _build(_read_json(text), name, path)
+        return _build_game(_read_json(text), name, path)
     except UnsupportedGameError as error:
         raise UnsupportedGameError(f'{where}: {error} Play it with backend="textworld".') from None
     except GameFileError as error:
@@ -109,9 +109,9 @@ def _read_json(text: str | bytes) -> dict[str, Any]:
     return data
 
 
-def _build(data: dict[str, Any], name: str, path: Path | None) -> Game:
-    rules = _recognise_domain(_text(data, "pddl_domain"))
-    wording, task = _recognise_grammar(_text(data, "grammar"))
+def _build_game(data: dict[str, Any], name: str, path: Path | None) -> Game:
+    rules = _recognise_domain(_require_text(data, "pddl_domain"))
+    wording, task = _recognise_grammar(_require_text(data, "grammar"))
     if wording == "move" and not rules.has_help:
         raise UnsupportedGameError("its domain lacks the help action of its grammar.")
     if wording == "put" and rules.has_help:
@@ -122,7 +122,7 @@ def _build(data: dict[str, Any], name: str, path: Path | None) -> Game:
         raise GameFileError('"solvable" is neither true nor false.')
     if not isinstance(walkthrough, list) or not all(isinstance(command, str) for command in walkthrough):
         raise GameFileError('"walkthrough" is not a list of commands.')
-    room = _read_room(parse_problem(_text(data, "pddl_problem")))
+    room = _read_room(parse_problem(_require_text(data, "pddl_problem")))
     return Game(
         name=name,
         path=path,
@@ -135,7 +135,7 @@ def _build(data: dict[str, Any], name: str, path: Path | None) -> Game:
     )
 
 
-def _text(data: dict[str, Any], key: str) -> str:
+def _require_text(data: dict[str, Any], key: str) -> str:
     value = data.get(key)
     if not isinstance(value, str):
         raise GameFileError(f'"{key}" is missing or not a text.')
@@ -150,15 +150,15 @@ _TASK_PREFIX = '"rhs": "Your task is to: '
 _TASK_FORBIDDEN = frozenset(';|"<>[]#{}\\')
 
 
-def _digest(text: str) -> bytes:
+def _hash_text(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
 def _recognise_domain(domain: str) -> Rules:
-    digest = _digest(domain)
+    digest = _hash_text(domain)
     if digest not in _recognised_domains:
         normal = " ".join(re.sub(r";[^\n]*", "", domain).lower().split())
-        known = _KNOWN_DOMAINS.get(_digest(normal).hex())
+        known = _KNOWN_DOMAINS.get(_hash_text(normal).hex())
         if known is None:
             raise UnsupportedGameError("its PDDL domain is none of ALFWorld's.")
         _recognised_domains[digest] = known
@@ -170,10 +170,10 @@ def _recognise_grammar(grammar: str) -> tuple[Wording, str]:
     task, closed, after = rest.partition('"')
     if not (found and closed):
         raise UnsupportedGameError("its text grammar is none of ALFWorld's.")
-    digest = _digest(before + "\0" + after)
+    digest = _hash_text(before + "\0" + after)
     if digest not in _recognised_grammars:
         normal = " ".join((before + _TASK_PREFIX + closed + after).split())
-        known = _KNOWN_GRAMMARS.get(_digest(normal).hex())
+        known = _KNOWN_GRAMMARS.get(_hash_text(normal).hex())
         if known is None:
             raise UnsupportedGameError("its text grammar is none of ALFWorld's.")
         _recognised_grammars[digest] = known
@@ -241,11 +241,11 @@ def _number_names(facts: Facts, kinds: dict[str, str]) -> dict[str, str]:
             names[id] = f"{stems[id]} {left[stems[id]]}"
             left[stems[id]] -= 1
         else:
-            names[id] = _plain(id) + " "
+            names[id] = _demangle_id(id) + " "
     return names
 
 
-def _plain(id: str) -> str:
+def _demangle_id(id: str) -> str:
     """An id as the Demangler spells it where it has no ``_bar_``."""
     return id.replace("_minus_", "-").replace("_plus_", "+").replace("_dot_", ".").replace("_comma_", ",")
 
@@ -266,17 +266,17 @@ class _Index:
 def _read_room(problem: PddlProblem) -> dict[str, Any]:
     """The parts of a Game that its PDDL problem tells."""
     facts = problem.facts
-    start = _single(facts, "atlocation", "location")
+    start = _map_facts(facts, "atlocation", "location")
     if len(start) != 1 or list(problem.kinds.values()).count("agent") != 1:
         raise GameFileError("it needs exactly one agent, at one location.")
     if facts["holds"] or facts["holdsany"]:
         raise UnsupportedGameError("its agent starts with an object in hand.")
     index = _Index(problem)
-    object_types = _single(facts, "objecttype", "type")
+    object_types = _map_facts(facts, "objecttype", "type")
     of_type: dict[str, int] = {}
     for id, kind in object_types.items():
         of_type[kind] = of_type.get(kind, 0) | 1 << index.objects[id]
-    abilities = {ability: _mask(facts, ability, index.objects) for ability in ABILITIES}
+    abilities = {ability: _make_mask(facts, ability, index.objects) for ability in ABILITIES}
     receptacles = _make_receptacles(facts, index, of_type)
     here: list[list[int]] = [[] for _ in index.locations]
     for receptacle in receptacles:
@@ -288,10 +288,12 @@ def _read_room(problem: PddlProblem) -> dict[str, Any]:
         "receptacles": receptacles,
         "location_names": tuple(index.names[id] for id in index.locations),
         "receptacles_at": tuple(map(tuple, here)),
-        "openable_at": tuple(_union(1 << i for i in indices if receptacles[i].openable) for indices in here),
+        "openable_at": tuple(
+            _unite_masks(1 << i for i in indices if receptacles[i].openable) for indices in here
+        ),
         "abilities": abilities,
         "knives": of_type.get("knifetype", 0) | of_type.get("butterknifetype", 0),
-        "contents": _contents(facts, index),
+        "contents": _list_contents(facts, index),
         "goal": _make_goal(_read_goal(problem.goal, problem.kinds), of_type, abilities, receptacles),
         "start": _make_start(facts, index, index.locations[start_location]),
     }
@@ -306,8 +308,8 @@ def _make_objects(facts: Facts, index: _Index, types: dict[str, str]) -> tuple[O
 
 
 def _make_receptacles(facts: Facts, index: _Index, of_type: dict[str, int]) -> tuple[Receptacle, ...]:
-    types = _single(facts, "receptacletype", "type")
-    places = _single(facts, "receptacleatlocation", "location")
+    types = _map_facts(facts, "receptacletype", "type")
+    places = _map_facts(facts, "receptacleatlocation", "location")
     openable = {id for (id,) in facts["openable"]}
     accepted: dict[str, int] = {}
     for receptacle_type, object_type in facts["cancontain"]:
@@ -336,26 +338,26 @@ def _make_start(facts: Facts, index: _Index, location: int) -> State:
     return State(
         location=location,
         held=EMPTY_HANDS,
-        opened=_mask(facts, "opened", index.receptacles),
-        hot=_mask(facts, "ishot", index.objects),
-        cool=_mask(facts, "iscool", index.objects),
-        clean=_mask(facts, "isclean", index.objects),
-        sliced=_mask(facts, "issliced", index.objects),
-        toggled=_mask(facts, "istoggled", index.objects),
+        opened=_make_mask(facts, "opened", index.receptacles),
+        hot=_make_mask(facts, "ishot", index.objects),
+        cool=_make_mask(facts, "iscool", index.objects),
+        clean=_make_mask(facts, "isclean", index.objects),
+        sliced=_make_mask(facts, "issliced", index.objects),
+        toggled=_make_mask(facts, "istoggled", index.objects),
         inside=tuple(inside),
         nearby=tuple(nearby),
         taken=(0,) * len(inside),
     )
 
 
-def _contents(facts: Facts, index: _Index) -> dict[int, tuple[int, ...]]:
+def _list_contents(facts: Facts, index: _Index) -> dict[int, tuple[int, ...]]:
     contents: dict[int, list[int]] = {}
     for inner, outer in sorted(set(facts["inreceptacleobject"])):
         contents.setdefault(index.objects[outer], []).append(index.objects[inner])
     return {outer: tuple(inner) for outer, inner in contents.items()}
 
 
-def _single(facts: Facts, predicate: str, what: str) -> dict[str, str]:
+def _map_facts(facts: Facts, predicate: str, what: str) -> dict[str, str]:
     """A binary predicate as a mapping. Raises UnsupportedGameError if it is not one."""
     mapping: dict[str, str] = {}
     for key, value in facts[predicate]:
@@ -364,9 +366,9 @@ def _single(facts: Facts, predicate: str, what: str) -> dict[str, str]:
     return mapping
 
 
-def _mask(facts: Facts, predicate: str, positions: dict[str, int]) -> int:
+def _make_mask(facts: Facts, predicate: str, positions: dict[str, int]) -> int:
     """The bits of the things of which a unary predicate holds."""
-    return _union(1 << positions[id] for (id,) in facts[predicate])
+    return _unite_masks(1 << positions[id] for (id,) in facts[predicate])
 
 
 def _make_goal(
@@ -387,7 +389,7 @@ def _make_goal(
     return Goal(task_type, qualified, targets, count, quality=_QUALITIES.get(ability or "", ""))
 
 
-def _union(masks: Iterable[int]) -> int:
+def _unite_masks(masks: Iterable[int]) -> int:
     union = 0
     for mask in masks:
         union |= mask

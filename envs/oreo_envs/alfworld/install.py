@@ -87,7 +87,7 @@ def _check_free(target: Path) -> None:
 def _check_own(root: Path) -> None:
     """Raise ConfigurationError if ``root`` holds anything that is not from here."""
     games = root / GAMES_FOLDER
-    entries = [*_entries(root), *_entries(games)] if root.is_dir() else []
+    entries = [*_list_entries(root), *_list_entries(games)] if root.is_dir() else []
     strangers = [entry for entry in entries if entry != games and not (entry / MARKER).exists()]
     if strangers or (root.exists() and not root.is_dir()):
         raise ConfigurationError(
@@ -96,7 +96,7 @@ def _check_own(root: Path) -> None:
         )
 
 
-def _entries(folder: Path) -> list[Path]:
+def _list_entries(folder: Path) -> list[Path]:
     """What lies in a folder, save for what an interrupted run left behind."""
     return [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else []
 
@@ -123,7 +123,7 @@ def download_games(
     missing = [split for split in ALFWORLD_SPLITS if not (root / GAMES_FOLDER / split).exists()]
     if missing:
         archive = fetch_file(release, cache_root() / "downloads", progress)
-        _install([archive], root, missing)
+        _install_splits([archive], root, missing)
         archive.unlink(missing_ok=True)
     return root / GAMES_FOLDER
 
@@ -146,15 +146,15 @@ def unpack_games(source: str | os.PathLike[str], root: str | os.PathLike[str] | 
     """
     source, root = Path(source).expanduser(), data_root(root)
     _check_own(root)
-    _install(_origins(source), root)
+    _install_splits(_find_origins(source), root)
     return root / GAMES_FOLDER
 
 
-def _install(origins: Sequence[Path], root: Path, splits: Sequence[str] = ALFWORLD_SPLITS) -> None:
+def _install_splits(origins: Sequence[Path], root: Path, splits: Sequence[str] = ALFWORLD_SPLITS) -> None:
     """Make a folder below ``root`` for each of the splits that the origins hold, and index it."""
     found: dict[str, dict[Path, Path]] = {}
     for origin in origins:
-        for split, place, file in _placed_games(origin):
+        for split, place, file in _list_games(origin):
             if split in splits:
                 found.setdefault(split, {})[place] = file
     if not found:
@@ -167,11 +167,11 @@ def _install(origins: Sequence[Path], root: Path, splits: Sequence[str] = ALFWOR
     for split, games in found.items():
         with make_own_folder(root / GAMES_FOLDER / split, [str(origin) for origin in origins]) as unfinished:
             for place, file in games.items():
-                _put(file, unfinished / place)
+                _link_or_copy(file, unfinished / place)
         find_games(games=root / GAMES_FOLDER / split, include_unsolvable=True)
 
 
-def _origins(source: Path) -> list[Path]:
+def _find_origins(source: Path) -> list[Path]:
     """The archives of a folder that hold splits; or the folder, or the archive, itself."""
     if not source.exists():
         raise DataNotFoundError(f"{source} does not exist; give a folder or an archive of ALFWorld games.")
@@ -185,7 +185,7 @@ def _split_in_name(path: Path) -> str | None:
     return next((split for split in ALFWORLD_SPLITS if path.name.partition(".")[0] == split), None)
 
 
-def _placed_games(origin: Path) -> Iterator[tuple[str, Path, Path]]:
+def _list_games(origin: Path) -> Iterator[tuple[str, Path, Path]]:
     """Split, <task>/<trial>/game.tw-pddl and where it lies now, of every game of a folder or archive."""
     if origin.is_file() and not origin.name.endswith(ARCHIVE_SUFFIXES):
         raise GameFileError(f"{origin} is not an archive; give one of {', '.join(ARCHIVE_SUFFIXES)}.")
@@ -198,7 +198,7 @@ def _placed_games(origin: Path) -> Iterator[tuple[str, Path, Path]]:
             yield split, Path(*trial.parts[-2:], GAME_FILE), file
 
 
-def _put(file: Path, target: Path) -> None:
+def _link_or_copy(file: Path, target: Path) -> None:
     """A copy; of files in the cache, which nobody edits, a second name suffices where the disk allows it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if cache_root() in file.parents:

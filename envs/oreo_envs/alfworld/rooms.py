@@ -63,18 +63,20 @@ def load_statistics() -> dict[str, Any]:
 @cache
 def load_rooms() -> tuple[Room, ...]:
     """All 120 floor plans."""
-    return tuple(_room(int(number), entry) for number, entry in json.loads(read_asset("rooms.json")).items())
+    return tuple(
+        _parse_room(int(number), entry) for number, entry in json.loads(read_asset("rooms.json")).items()
+    )
 
 
-def _room(number: int, entry: dict[str, Any]) -> Room:
+def _parse_room(number: int, entry: dict[str, Any]) -> Room:
     overlaps: dict[int, tuple[tuple[int, float], ...]] = {}
     for first, second, probability in entry["overlaps"]:
         overlaps[first] = (*overlaps.get(first, ()), (second, probability))
-    fixtures = tuple(_fixture(*receptacle) for receptacle in entry["receptacles"])
+    fixtures = tuple(_parse_fixture(*receptacle) for receptacle in entry["receptacles"])
     return Room(number, entry["kind"], entry["group"], entry["weight"], fixtures, overlaps)
 
 
-def _fixture(id: str, location: str, openable: int) -> Fixture:
+def _parse_fixture(id: str, location: str, openable: int) -> Fixture:
     parts = id.split("|")
     kind = parts[4] if len(parts) > 4 else parts[0]  # Sink|x|y|z|SinkBasin
     return Fixture(id, kind, f"loc|{location}", bool(openable))

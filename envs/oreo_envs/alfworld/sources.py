@@ -169,7 +169,7 @@ def find_games(
 
 
 def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> GameFiles:
-    entries = [entry for source in sources for entry in _entries(Path(source).expanduser())]
+    entries = [entry for source in sources for entry in _index_source(Path(source).expanduser())]
     playable = [entry for entry in entries if entry.solvable or include_unsolvable]
     if not playable:
         looked = ", ".join(map(str, sources)) or "an empty list"
@@ -180,7 +180,7 @@ def _open_sources(sources: Sequence[PathLike], include_unsolvable: bool) -> Game
     return GameFiles(sorted(playable, key=lambda entry: (entry.name, str(entry.path))))
 
 
-def _entries(source: Path) -> list[IndexedGame]:
+def _index_source(source: Path) -> list[IndexedGame]:
     if source.is_dir():
         return index_folder(source)
     if source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():

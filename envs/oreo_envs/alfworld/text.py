@@ -37,18 +37,18 @@ def enumerate_names(names: Iterable[str]) -> str:
     return ", and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
 
 
-def opening(scene: str, task: str) -> str:
+def describe_opening(scene: str, task: str) -> str:
     """The first observation of an episode."""
     return f"-= Welcome to TextWorld, ALFRED! =-\n\n{scene}\n\nYour task is to: {task}"
 
 
-def middle_of_room(receptacles: Iterable[str]) -> str:
+def describe_middle(receptacles: Iterable[str]) -> str:
     """What ``look`` says where there is no receptacle."""
     listed = enumerate_names(receptacles)
     return f"You are in the middle of a room. Looking quickly around you, you see {listed}."
 
 
-def facing(receptacles: list[str], loose: Iterable[str]) -> str:
+def describe_nearby(receptacles: list[str], loose: Iterable[str]) -> str:
     """What ``look`` says in front of receptacles; `loose` objects are near but in none of them."""
     faced = ", and ".join(
         [", ".join(receptacles[:-1]), receptacles[-1]] if len(receptacles) > 1 else receptacles
@@ -56,7 +56,7 @@ def facing(receptacles: list[str], loose: Iterable[str]) -> str:
     return f"You are facing the {faced}. Next to it, you see {enumerate_names(loose)}."
 
 
-def receptacle_view(name: str, openable: bool, opened: bool, contents: Iterable[str]) -> str:
+def describe_receptacle(name: str, openable: bool, opened: bool, contents: Iterable[str]) -> str:
     """What can be seen of a receptacle and in it."""
     if not openable:
         return f"On the {name}, you see {enumerate_names(contents)}."
@@ -65,7 +65,7 @@ def receptacle_view(name: str, openable: bool, opened: bool, contents: Iterable[
     return f"The {name} is open. In it, you see {enumerate_names(contents)}."
 
 
-def object_view(
+def describe_object(
     name: str, hot: bool, cool: bool, clean: bool, sliced: bool, sliceable: bool, switched_on: bool
 ) -> str:
     """What ``examine`` says of a held object that is not itself a container.
@@ -86,7 +86,7 @@ def object_view(
     return f"There's nothing special about {name}."
 
 
-def container_view(name: str, contents: Iterable[str]) -> str:
+def describe_container(name: str, contents: Iterable[str]) -> str:
     """What ``examine`` says of a held object that can hold others, such as a bowl."""
     return f"This is a normal {name}. In it, you see {enumerate_names(contents)}."
 
@@ -147,23 +147,23 @@ def is_command(
     return first in objects and second in (objects if verb == "slice" else receptacles)
 
 
-def reword(command: str, wording: Wording) -> str:
+def reword_command(command: str, wording: Wording) -> str:
     """Say ``move X to Y`` as ``put X in/on Y`` or the reverse; any other command is returned unchanged."""
     parsed = split_command(command)
     if parsed is None or parsed.verb not in ("move", "put"):
         return command
-    return placing(parsed.first, parsed.second, wording)
+    return format_put(parsed.first, parsed.second, wording)
 
 
-def placing(object_name: str, receptacle_name: str, wording: Wording) -> str:
+def format_put(object_name: str, receptacle_name: str, wording: Wording) -> str:
     """The command that puts a held object down."""
     if wording == "move":
         return f"move {object_name} to {receptacle_name}"
     return f"put {object_name} in/on {receptacle_name}"
 
 
-def placed(object_name: str, receptacle_name: str, wording: Wording) -> str:
-    """The sentence that follows :func:`placing`."""
+def confirm_put(object_name: str, receptacle_name: str, wording: Wording) -> str:
+    """The sentence that follows :func:`format_put`."""
     if wording == "move":
         return f"You move the {object_name} to the {receptacle_name}."
     return f"You put the {object_name} in/on the {receptacle_name}."

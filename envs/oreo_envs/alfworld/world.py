@@ -18,7 +18,7 @@ Effect = tuple[Callable[["World", int, int], str], int, int]
 """A method of World that changes the state and returns the observation, with its two arguments."""
 
 
-def members(mask: int) -> Iterator[int]:
+def list_bits(mask: int) -> Iterator[int]:
     """The indices of the bits that are set, in ascending order."""
     while mask:
         lowest = mask & -mask
@@ -140,7 +140,9 @@ class World:
         """The first observation of an episode, for the present state."""
         here = self.game.receptacles_at[self.location]
         placed = [receptacle.name for receptacle in self.game.receptacles if receptacle.location != NOWHERE]
-        return text.opening(self.look(0, 0) if here else text.middle_of_room(placed), self.game.task)
+        return text.describe_opening(
+            self.look(0, 0) if here else text.describe_middle(placed), self.game.task
+        )
 
     # ------------------------------------------------------------ what holds
 
@@ -231,10 +233,10 @@ class World:
             yield f"open {receptacle.name}", (World.open, here, 0)
         elif receptacle.openable:
             yield f"close {receptacle.name}", (World.close, here, 0)
-        for lamp in members(self.inside[here] & game.abilities["toggleable"]):
+        for lamp in list_bits(self.inside[here] & game.abilities["toggleable"]):
             yield f"use {game.objects[lamp].name}", (World.use, lamp, 0)
         if not closed and self.held == EMPTY_HANDS:
-            for found in members(self.inside[here] & game.abilities["pickupable"]):
+            for found in list_bits(self.inside[here] & game.abilities["pickupable"]):
                 yield f"take {game.objects[found].name} from {receptacle.name}", (World.take, found, here)
 
     def _applicable_to_held(self) -> Iterator[tuple[str, Effect]]:
@@ -244,7 +246,7 @@ class World:
         for here in game.receptacles_at[self.location]:
             receptacle = game.receptacles[here]
             if receptacle.accepts & bit and not self.is_closed(here):
-                yield text.placing(name, receptacle.name, game.wording), (World.place, held, here)
+                yield text.format_put(name, receptacle.name, game.wording), (World.place, held, here)
             if bit & game.abilities["cleanable"] and receptacle.type in game.rules.clean_at:
                 yield f"clean {name} with {receptacle.name}", (World.clean_with, held, here)
             if bit & game.abilities["heatable"] and receptacle.type == "microwavetype":
@@ -252,7 +254,7 @@ class World:
             if bit & game.abilities["coolable"] and receptacle.type == "fridgetype":
                 yield f"cool {name} with {receptacle.name}", (World.cool_with, held, here)
         if bit & game.knives:
-            for target in members(self.nearby[self.location] & game.abilities["sliceable"]):
+            for target in list_bits(self.nearby[self.location] & game.abilities["sliceable"]):
                 yield f"slice {game.objects[target].name} with {name}", (World.slice_with, target, held)
 
     # ------------------------------------------------------------ the actions
@@ -262,10 +264,12 @@ class World:
         game = self.game
         here = game.receptacles_at[self.location]
         if not here:
-            return text.middle_of_room([])
+            return text.describe_middle([])
         near = self.nearby[self.location]
-        loose = sorted(found for receptacle in here for found in members(near & self.taken[receptacle]))
-        return text.facing([game.receptacles[receptacle].name for receptacle in here], self._names(loose))
+        loose = sorted(found for receptacle in here for found in list_bits(near & self.taken[receptacle]))
+        return text.describe_nearby(
+            [game.receptacles[receptacle].name for receptacle in here], self._names(loose)
+        )
 
     def inventory(self, _: int, __: int) -> str:
         """Say what is held."""
@@ -295,8 +299,8 @@ class World:
         view = game.memo.get(key)
         if view is None:
             name, openable = game.receptacles[receptacle].name, game.receptacles[receptacle].openable
-            found = self._names(members(self.inside[receptacle]))
-            view = game.memo[key] = text.receptacle_view(
+            found = self._names(list_bits(self.inside[receptacle]))
+            view = game.memo[key] = text.describe_receptacle(
                 name, openable, not self.is_closed(receptacle), found
             )
         return view
@@ -305,8 +309,8 @@ class World:
         """Say what is special about the held object."""
         thing, abilities = self.game.objects[held], self.game.abilities
         if thing.is_container:
-            return text.container_view(thing.name, self._names(self.game.contents.get(held, ())))
-        return text.object_view(
+            return text.describe_container(thing.name, self._names(self.game.contents.get(held, ())))
+        return text.describe_object(
             thing.name,
             hot=bool(self.hot >> held & 1),
             cool=bool(self.cool >> held & 1),
@@ -346,24 +350,24 @@ class World:
         self.taken[receptacle] &= ~bit
         self.nearby[self.location] |= bit
         game = self.game
-        return text.placed(game.objects[held].name, game.receptacles[receptacle].name, game.wording)
+        return text.confirm_put(game.objects[held].name, game.receptacles[receptacle].name, game.wording)
 
     def clean_with(self, held: int, receptacle: int) -> str:
         """Clean the held object."""
         self.clean |= 1 << held
-        return self._used("clean", held, receptacle)
+        return self._describe_use("clean", held, receptacle)
 
     def heat_with(self, held: int, receptacle: int) -> str:
         """Heat the held object; it is no longer cool."""
         self.hot |= 1 << held
         self.cool &= ~(1 << held)
-        return self._used("heat", held, receptacle)
+        return self._describe_use("heat", held, receptacle)
 
     def cool_with(self, held: int, receptacle: int) -> str:
         """Cool the held object; it is no longer hot."""
         self.cool |= 1 << held
         self.hot &= ~(1 << held)
-        return self._used("cool", held, receptacle)
+        return self._describe_use("cool", held, receptacle)
 
     def use(self, lamp: int, _: int) -> str:
         """Switch a lamp; ALFWorld only ever says that it turns on."""
@@ -375,7 +379,7 @@ class World:
         self.sliced |= 1 << target
         return f"You sliced the {self.game.objects[target].name} with the {self.game.objects[knife].name}."
 
-    def _used(self, verb: str, held: int, receptacle: int) -> str:
+    def _describe_use(self, verb: str, held: int, receptacle: int) -> str:
         game = self.game
         return f"You {verb} the {game.objects[held].name} using the {game.receptacles[receptacle].name}."
 

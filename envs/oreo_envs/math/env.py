@@ -96,7 +96,7 @@ class MathEnv(gym.Env[str, str]):
             DataNotFoundError: there is no such problem.
         """
         super().reset(seed=seed)
-        self.restore_state(MathState(self._chosen(options or {}), (), "ok", None, False, False))
+        self.restore_state(MathState(self._choose_row(options or {}), (), "ok", None, False, False))
         self._show(self.problem.question)
         return self.problem.question, self._info()
 
@@ -132,7 +132,7 @@ class MathEnv(gym.Env[str, str]):
         self._problem = self.games[state.problem]
         self._state = state
 
-    def _chosen(self, options: Mapping[str, Any]) -> int:
+    def _choose_row(self, options: Mapping[str, Any]) -> int:
         if options.get("problem") is not None:
             return self.games.row(options["problem"])
         if options.get("game") is not None:

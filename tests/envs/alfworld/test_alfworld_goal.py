@@ -4,7 +4,7 @@ import pytest
 from oreo_envs.alfworld.experts.planner import shortest_plan
 from oreo_envs.alfworld.game_file import parse_game
 from oreo_envs.alfworld.generator.games import GeneratedGames
-from oreo_envs.alfworld.goal import goal_conditions
+from oreo_envs.alfworld.goal import list_conditions
 from oreo_envs.alfworld.world import World
 
 
@@ -20,21 +20,21 @@ def test_a_game_is_won_when_all_conditions_hold(position):
     wander = [None] * 60
     for planned in [*wander, *shortest_plan(world), *wander]:
         world.step(planned or random.choice(world.admissible_commands()))
-        assert world.won == all(condition.met for condition in goal_conditions(world))
+        assert world.won == all(condition.met for condition in list_conditions(world))
 
 
 @pytest.mark.parametrize("position", range(6))
 def test_conditions_are_met_one_after_the_other(position):
     world = world_of(position)
-    met = [sum(condition.met for condition in goal_conditions(world))]
+    met = [sum(condition.met for condition in list_conditions(world))]
     for command in shortest_plan(world):
         world.step(command)
-        met.append(sum(condition.met for condition in goal_conditions(world)))
-    assert met[-1] == len(goal_conditions(world)) > met[0]
+        met.append(sum(condition.met for condition in list_conditions(world)))
+    assert met[-1] == len(list_conditions(world)) > met[0]
 
 
 def test_conditions_are_named_in_the_words_of_the_game():
-    texts = {world.task_type: [c.text for c in goal_conditions(world)] for world in map(world_of, range(6))}
+    texts = {world.task_type: [c.text for c in list_conditions(world)] for world in map(world_of, range(6))}
     assert len(texts) == 6
     assert [len(conditions) for conditions in texts.values()].count(3) == 3  # clean, heat, cool
     assert any(text.endswith("in hand") for text in texts["look_at_obj_in_light"])

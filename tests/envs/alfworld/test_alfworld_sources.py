@@ -174,7 +174,7 @@ def test_a_broken_index_is_made_anew(folder, cache, content):
 
 def test_an_index_spares_reading_the_files(folder, cache, monkeypatch):
     find_games(games=folder)
-    monkeypatch.setattr(folder_index, "_peek", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(folder_index, "_peek_at_game", lambda path: pytest.fail(f"read {path} again"))
     assert len(find_games(games=folder)) == 3
 
 

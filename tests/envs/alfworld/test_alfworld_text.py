@@ -27,7 +27,7 @@ def test_object_views_follow_the_grammar(hot, cool, clean, sliced, sliceable, on
     facts = {name for name, holds in qualities.items() if holds} | (
         {"toggleable", "istoggled"} if on else set()
     )
-    assert text.object_view("pan 1", hot, cool, clean, sliced, sliceable, on) == grammar_view(facts)
+    assert text.describe_object("pan 1", hot, cool, clean, sliced, sliceable, on) == grammar_view(facts)
 
 
 def test_the_help_text_is_the_grammars():
@@ -57,9 +57,9 @@ def test_lists(names, listed):
     ],
 )
 def test_wordings_translate_into_each_other(move, put):
-    assert text.reword(move, "put") == put
-    assert text.reword(put, "move") == move
-    assert text.reword(move, "move") == move
+    assert text.reword_command(move, "put") == put
+    assert text.reword_command(put, "move") == move
+    assert text.reword_command(move, "move") == move
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_task_with_many_right_answers_takes_them_all():
 
 
 def test_a_hundred_tasks_open_and_grade_their_own_answer():
-    from oreo_envs.math.problems.procedural import score, task_names
+    from oreo_envs.math.problems.procedural import score_answer, task_names
 
     right = []
     for task in task_names():
@@ -262,7 +262,7 @@ def test_a_hundred_tasks_open_and_grade_their_own_answer():
         while info["expert_plan"]:
             _, reward, terminated, _, info = env.step(info["expert_plan"][0])
         assert (reward, terminated, info["gold"]) == (1.0, True, problem.gold), task
-        assert score(task, games.config, problem.gold, games._entry(3)) == 1.0, task
+        assert score_answer(task, games.config, problem.gold, games._entry(3)) == 1.0, task
         env.reset(options={"game": 3})
         assert env.step("<answer>zzz</answer>")[1] == 0.0, task
         right.append(task)

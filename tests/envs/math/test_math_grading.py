@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from oreo_envs.math import extract_answer, grade
-from oreo_envs.math.grading.exact import compare, unspelled
+from oreo_envs.math.grading.exact import compare_answers, normalise_spelling
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_different_answers(prediction, gold):
 )
 def test_usual_answers_need_no_worker(gold):
     wrong = re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), gold).replace("odd", "even")
-    assert compare(unspelled(gold), unspelled(gold)) is True
-    assert compare(unspelled(wrong), unspelled(gold)) is False
+    assert compare_answers(normalise_spelling(gold), normalise_spelling(gold)) is True
+    assert compare_answers(normalise_spelling(wrong), normalise_spelling(gold)) is False
 
 
 @pytest.mark.parametrize(

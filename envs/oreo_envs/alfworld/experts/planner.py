@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from itertools import permutations
 
 from oreo_envs.alfworld.game import EMPTY_HANDS, NOWHERE
-from oreo_envs.alfworld.text import placing
-from oreo_envs.alfworld.world import World, members
+from oreo_envs.alfworld.text import format_put
+from oreo_envs.alfworld.world import World, list_bits
 
 TREATMENTS = {
     "pick_clean_then_place_in_recep": "clean",
@@ -30,7 +30,7 @@ def shortest_plan(world: World) -> list[str]:
     if world.won:
         return []
     trial = World(world.game)
-    for commands in sorted(_candidates(world), key=len):
+    for commands in sorted(_propose_plans(world), key=len):
         trial.restore_state(world.clone_state())
         for done, command in enumerate(commands, start=1):
             trial.step(command)
@@ -39,9 +39,9 @@ def shortest_plan(world: World) -> list[str]:
     return []
 
 
-def _candidates(world: World) -> Iterator[list[str]]:
+def _propose_plans(world: World) -> Iterator[list[str]]:
     for start in _free_hands(world):
-        yield from _light_plans(start) if world.game.goal.lamps else _place_plans(start)
+        yield from _plan_lighting(start) if world.game.goal.lamps else _plan_placing(start)
 
 
 class _Walk:
@@ -83,7 +83,7 @@ class _Walk:
 
     def put(self, receptacle: int) -> None:
         name, place = self.world.game.objects[self.held].name, self.reach_into(receptacle)
-        self.commands.append(placing(name, place, self.world.game.wording))
+        self.commands.append(format_put(name, place, self.world.game.wording))
         self.moved[self.held], self.held = receptacle, EMPTY_HANDS
 
     def treat(self, verb: str, appliance: int) -> None:
@@ -107,7 +107,7 @@ def _free_hands(world: World) -> Iterator[_Walk]:
     game = world.game
     accepting = [r for r in game.receptacles if r.location != NOWHERE and r.accepts >> world.held & 1]
     accepting.sort(key=lambda r: world.is_closed(r.index))
-    visited_anyway = {world.location, *(game.receptacles[r].location for r in _stations(world))}
+    visited_anyway = {world.location, *(game.receptacles[r].location for r in _list_stations(world))}
     per_location = {r.location: r for r in reversed(accepting) if r.location in visited_anyway}
     for receptacle in [*per_location.values(), *accepting[:1]]:
         walk = _Walk(world)
@@ -115,20 +115,20 @@ def _free_hands(world: World) -> Iterator[_Walk]:
         yield walk
 
 
-def _stations(world: World) -> list[int]:
+def _list_stations(world: World) -> list[int]:
     """Receptacles with an object that the goal is about."""
     wanted = world.game.goal.objects | world.game.goal.lamps
     return [r.index for r in world.game.receptacles if world.inside[r.index] & wanted]
 
 
-def _targets(start: _Walk) -> list[int]:
+def _list_targets(start: _Walk) -> list[int]:
     """The objects that qualify and can be had."""
     game = start.world.game
-    wanted = members(game.goal.objects & game.abilities["pickupable"])
+    wanted = list_bits(game.goal.objects & game.abilities["pickupable"])
     return [thing for thing in wanted if thing == start.held or start.sources(thing)]
 
 
-def _fetched(start: _Walk, thing: int) -> Iterator[_Walk]:
+def _fetch_object(start: _Walk, thing: int) -> Iterator[_Walk]:
     """The walks that have an object in hand."""
     if start.held == thing:
         yield start.copy()
@@ -139,39 +139,39 @@ def _fetched(start: _Walk, thing: int) -> Iterator[_Walk]:
             yield walk
 
 
-def _light_plans(start: _Walk) -> Iterator[list[str]]:
+def _plan_lighting(start: _Walk) -> Iterator[list[str]]:
     world = start.world
-    for thing in _targets(start):
-        for lamp in members(world.game.goal.lamps):
+    for thing in _list_targets(start):
+        for lamp in list_bits(world.game.goal.lamps):
             for stand in start.sources(lamp):
-                for walk in _fetched(start, thing):
+                for walk in _fetch_object(start, thing):
                     walk.visit(stand)
                     if not world.toggled >> lamp & 1:
                         walk.commands.append(f"use {world.game.objects[lamp].name}")
                     yield walk.commands
 
 
-def _place_plans(start: _Walk) -> Iterator[list[str]]:
+def _plan_placing(start: _Walk) -> Iterator[list[str]]:
     world, goal = start.world, start.world.game.goal
-    targets = _targets(start)
-    for place in _places(start, targets):
-        there = [t for t in members(world.inside[place] & goal.objects) if t != start.held]
+    targets = _list_targets(start)
+    for place in _choose_places(start, targets):
+        there = [t for t in list_bits(world.inside[place] & goal.objects) if t != start.held]
         missing = max(1, goal.count - len(there)) if goal.count > 1 else 1
         elsewhere = [t for t in targets if goal.count == 1 or t not in there]
         for chosen in permutations(elsewhere, missing):
             if start.held in (EMPTY_HANDS, chosen[0]):
-                yield from _deliveries(start, chosen, place)
+                yield from _plan_deliveries(start, chosen, place)
 
 
-def _deliveries(start: _Walk, things: Iterable[int], place: int) -> Iterator[list[str]]:
+def _plan_deliveries(start: _Walk, things: Iterable[int], place: int) -> Iterator[list[str]]:
     """The plans that bring objects to a receptacle one after another, each treated on the way if need be."""
     world, walks = start.world, [start]
     for thing in things:
         walks = [
             walk
             for before in walks
-            for at_hand in _fetched(before, thing)
-            for walk in _treated(at_hand, thing)
+            for at_hand in _fetch_object(before, thing)
+            for walk in _treat_object(at_hand, thing)
         ]
         for walk in walks:
             if world.inside[place] >> thing & 1:  # still there, where receptacles overlap
@@ -181,33 +181,33 @@ def _deliveries(start: _Walk, things: Iterable[int], place: int) -> Iterator[lis
         yield walk.commands
 
 
-def _treated(walk: _Walk, thing: int) -> Iterator[_Walk]:
+def _treat_object(walk: _Walk, thing: int) -> Iterator[_Walk]:
     world = walk.world
     verb = TREATMENTS.get(world.task_type, "")
     done = {"": -1, "clean": world.clean, "heat": world.hot, "cool": world.cool}[verb]
     if done >> thing & 1:
         yield walk
         return
-    for appliance in _appliances(world, verb):
+    for appliance in _list_appliances(world, verb):
         other = walk.copy()
         other.treat(verb, appliance)
         yield other
 
 
-def _appliances(world: World, verb: str) -> list[int]:
+def _list_appliances(world: World, verb: str) -> list[int]:
     kinds = {"clean": world.game.rules.clean_at, "heat": {"microwavetype"}, "cool": {"fridgetype"}}.get(
         verb, set()
     )
     return [r.index for r in world.game.receptacles if r.type in kinds and r.location != NOWHERE]
 
 
-def _places(start: _Walk, targets: list[int]) -> list[int]:
+def _choose_places(start: _Walk, targets: list[int]) -> list[int]:
     """The receptacles worth considering: of those on nobody's way, one open and one closed."""
     world, game = start.world, start.world.game
     receptacles = game.receptacles
     possible = [r for r in game.goal.receptacles if receptacles[r].location != NOWHERE]
     stops = [source for thing in targets for source in start.sources(thing) if thing != start.held]
-    stops += _appliances(world, TREATMENTS.get(world.task_type, ""))
+    stops += _list_appliances(world, TREATMENTS.get(world.task_type, ""))
     near = {start.location, *(receptacles[stop].location for stop in stops)}
     special = [r for r in possible if receptacles[r].location in near or world.inside[r] & game.goal.objects]
     plain = [r for r in possible if r not in special]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from oreo_envs.alfworld.experts.belief import Belief, Task, kind_of, number_of, parse_task
 from oreo_envs.alfworld.rooms import load_statistics
-from oreo_envs.alfworld.text import placing
+from oreo_envs.alfworld.text import format_put
 
 Order = Literal["likely", "listed"]
 
@@ -36,7 +36,7 @@ def _room_kind(receptacles: Iterable[str]) -> str:
 
 
 @cache
-def _likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
+def _find_likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
     """How often an object of a type lies in one receptacle of each type, in rooms of a kind."""
     objects = {name.lower(): entry for name, entry in load_statistics()["objects"][room_kind].items()}
     entry = objects.get(thing, {})
@@ -45,12 +45,12 @@ def _likelihoods(room_kind: str, thing: str) -> Mapping[str, float]:
 
 
 @cache
-def _openable() -> frozenset[str]:
+def _list_openable_types() -> frozenset[str]:
     return frozenset(name.lower() for name in load_statistics()["openable"])
 
 
 @cache
-def _accepts(receptacle: str) -> frozenset[str]:
+def _list_accepted_types(receptacle: str) -> frozenset[str]:
     """The types of objects that a type of receptacle can hold."""
     contains = {name.lower(): things for name, things in load_statistics()["can_contain"].items()}
     return frozenset(thing.lower() for thing in contains.get(receptacle, ()))
@@ -134,8 +134,8 @@ class SearchingExpert:
             for appliance in self._nearest_first(self._belief.of_kind(task.appliance)):
                 yield from self._beside(appliance, f"{task.verb} {held} with {appliance}")
         for place in self._goals(task):
-            yield from self._within_reach(place, placing(held, place, self._belief.wording))
-            yield placing(held, place, "put" if self._belief.wording == "move" else "move")
+            yield from self._within_reach(place, format_put(held, place, self._belief.wording))
+            yield format_put(held, place, "put" if self._belief.wording == "move" else "move")
 
     def _show_to_lamp(self, task: Task) -> Iterator[str]:
         lamps = list(self._belief.where(task.place))
@@ -147,10 +147,12 @@ class SearchingExpert:
     def _put_aside(self) -> Iterator[str]:
         """Free the hands of an object that is not needed, as near as it can be done."""
         held, belief = self._belief.held, self._belief
-        accepting = [name for name in belief.receptacles if kind_of(held) in _accepts(kind_of(name))]
+        accepting = [
+            name for name in belief.receptacles if kind_of(held) in _list_accepted_types(kind_of(name))
+        ]
         accepting.sort(key=lambda name: (name not in belief.here, self._needs_opening(name)))
         for receptacle in accepting:
-            yield from self._within_reach(receptacle, placing(held, receptacle, belief.wording))
+            yield from self._within_reach(receptacle, format_put(held, receptacle, belief.wording))
 
     def _known_targets(self, task: Task) -> list[tuple[str, str]]:
         """Objects to take, and from where: those within reach first, then as they were seen."""
@@ -199,7 +201,7 @@ class SearchingExpert:
 
     def _needs_opening(self, receptacle: str) -> bool:
         belief = self._belief
-        unseen = kind_of(receptacle) in _openable() and receptacle not in belief.contents
+        unseen = kind_of(receptacle) in _list_openable_types() and receptacle not in belief.contents
         return receptacle in belief.closed or unseen
 
     # ------------------------------------------------------------ where to look first
@@ -221,6 +223,6 @@ class SearchingExpert:
         task = self._task
         if task and not task.lamp and not task.verb and place == task.place:
             return 0.0  # had it been there, the task would be done
-        chance = _likelihoods(self._room_kind, kind).get(place, 0.0)
+        chance = _find_likelihoods(self._room_kind, kind).get(place, 0.0)
         preference = self._style.lognormvariate(0.0, 0.7) if self._style else 1.0
-        return preference * chance / (_OPENING_COST if place in _openable() else 1.0)
+        return preference * chance / (_OPENING_COST if place in _list_openable_types() else 1.0)

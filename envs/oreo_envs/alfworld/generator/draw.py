@@ -101,7 +101,7 @@ def _rooms_for(group: str, goal: DraftGoal) -> tuple[Room, ...]:
 
 def _can_host(room: Room, goal: DraftGoal) -> bool:
     if goal.task_type == "look_at_obj_in_light":
-        furnished = bool(_places(room, goal.place, floor=False)[0])
+        furnished = bool(_weigh_places(room, goal.place, floor=False)[0])
     else:
         furnished = bool(room.indices(goal.place))
     if goal.task_type in TREATMENTS:
@@ -113,31 +113,33 @@ Weighted = tuple[tuple[int, ...], tuple[float, ...]]
 """Receptacles (or FLOOR) with cumulative weights."""
 
 
-def _cumulative(weights: Iterable[tuple[int, float]]) -> Weighted:
+def _accumulate_weights(weights: Iterable[tuple[int, float]]) -> Weighted:
     positive = [(place, weight) for place, weight in weights if weight > 0]
     return tuple(place for place, _ in positive), tuple(accumulate(weight for _, weight in positive))
 
 
 @lru_cache(maxsize=16384)
-def _places(room: Room, object_type: str, floor: bool = True) -> Weighted:
+def _weigh_places(room: Room, object_type: str, floor: bool = True) -> Weighted:
     """Where objects of a type lie in a room."""
     rates = load_statistics()["objects"][room.kind].get(object_type, {}).get("place", {})
-    return _cumulative([*_rated(room, rates), (FLOOR, rates.get("floor", 0.0) if floor else 0.0)])
+    return _accumulate_weights(
+        [*_rate_fixtures(room, rates), (FLOOR, rates.get("floor", 0.0) if floor else 0.0)]
+    )
 
 
-def _rated(room: Room, rates: dict[str, float]) -> list[tuple[int, float]]:
+def _rate_fixtures(room: Room, rates: dict[str, float]) -> list[tuple[int, float]]:
     return [(i, rates.get(fixture.type, 0.0)) for i, fixture in enumerate(room.fixtures)]
 
 
 @lru_cache(maxsize=16384)
 def _target_places(room: Room, goal: DraftGoal, difficulty: Difficulty) -> Weighted:
     """Where the objects that the goal is about may lie: never where they would solve the task already."""
-    allowed = _rated(room, load_statistics()["objects"][room.kind][goal.object]["target_place"])
+    allowed = _rate_fixtures(room, load_statistics()["objects"][room.kind][goal.object]["target_place"])
     if goal.task_type in STARTS_OUTSIDE_GOAL:
         allowed = [(i, rate) for i, rate in allowed if room.fixtures[i].type != goal.place]
     wanted = {"easy": False, "hard": True}.get(difficulty)
-    preferred = _cumulative((i, rate) for i, rate in allowed if room.fixtures[i].openable is wanted)
-    return preferred if preferred[0] else _cumulative(allowed)
+    preferred = _accumulate_weights((i, rate) for i, rate in allowed if room.fixtures[i].openable is wanted)
+    return preferred if preferred[0] else _accumulate_weights(allowed)
 
 
 @lru_cache(maxsize=256)
@@ -173,16 +175,16 @@ def draw_game(rng: Random, goal: DraftGoal, group: str, difficulty: Difficulty) 
 def _draw_things(rng: Random, room: Room, goal: DraftGoal, difficulty: Difficulty) -> Iterator[Thing]:
     targets = _draw_target_count(rng, goal, difficulty)
     for _ in range(targets):
-        yield _place(rng, room, goal.object, _target_places(room, goal, difficulty), goal)
+        yield _place_thing(rng, room, goal.object, _target_places(room, goal, difficulty), goal)
     for name, cumulative in _count_table(room.kind):
         count = rng.choices(range(len(cumulative)), cum_weights=cumulative)[0]
         if name == goal.object:
             continue
         lamp = goal.task_type == "look_at_obj_in_light" and name == goal.place
-        places = _places(room, name, floor=not lamp)
+        places = _weigh_places(room, name, floor=not lamp)
         for _ in range(max(count, 1) if lamp else count):
             if places[0]:
-                yield _place(rng, room, name, places, goal)
+                yield _place_thing(rng, room, name, places, goal)
 
 
 def _draw_target_count(rng: Random, goal: DraftGoal, difficulty: Difficulty) -> int:
@@ -190,7 +192,7 @@ def _draw_target_count(rng: Random, goal: DraftGoal, difficulty: Difficulty) -> 
     return {"easy": max(count, goal.needed + 1), "normal": count, "hard": goal.needed}[difficulty]
 
 
-def _place(rng: Random, room: Room, name: str, places: Weighted, goal: DraftGoal) -> Thing:
+def _place_thing(rng: Random, room: Room, name: str, places: Weighted, goal: DraftGoal) -> Thing:
     chosen = rng.choices(places[0], cum_weights=places[1])[0]
     if chosen == FLOOR:
         return Thing(

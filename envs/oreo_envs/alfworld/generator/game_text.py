@@ -10,7 +10,7 @@ from oreo_envs.alfworld.generator.draw import Draft, DraftGoal
 from oreo_envs.alfworld.rooms import Room, load_statistics, read_asset
 
 
-def _pddl(id: str) -> str:
+def _mangle_id(id: str) -> str:
     """An id as the game files write it."""
     return id.replace("|", "_bar_").replace("+", "_plus_").replace("-", "_minus_").replace(".", "_dot_")
 
@@ -115,11 +115,12 @@ def _declared_types() -> str:
 @lru_cache(maxsize=128)
 def _room_facts(room: Room) -> tuple[str, str, dict[str, str]]:
     """The lines of a room: declarations, facts, and for each type of object what can contain it."""
-    declared = _INDENT.join(f"{_pddl(fixture.id)} - receptacle" for fixture in room.fixtures)
-    facts = [f"(receptacleType {_pddl(fixture.id)} {fixture.type}Type)" for fixture in room.fixtures]
-    facts += [f"(openable {_pddl(fixture.id)})" for fixture in room.fixtures if fixture.openable]
+    declared = _INDENT.join(f"{_mangle_id(fixture.id)} - receptacle" for fixture in room.fixtures)
+    facts = [f"(receptacleType {_mangle_id(fixture.id)} {fixture.type}Type)" for fixture in room.fixtures]
+    facts += [f"(openable {_mangle_id(fixture.id)})" for fixture in room.fixtures if fixture.openable]
     facts += [
-        f"(receptacleAtLocation {_pddl(fixture.id)} {_pddl(fixture.location)})" for fixture in room.fixtures
+        f"(receptacleAtLocation {_mangle_id(fixture.id)} {_mangle_id(fixture.location)})"
+        for fixture in room.fixtures
     ]
     contain: dict[str, list[str]] = {}
     for receptacle in dict.fromkeys(fixture.type for fixture in room.fixtures):
@@ -129,19 +130,19 @@ def _room_facts(room: Room) -> tuple[str, str, dict[str, str]]:
 
 
 @cache
-def _abilities(object_type: str) -> tuple[str, ...]:
+def _list_abilities(object_type: str) -> tuple[str, ...]:
     return tuple(flag for flag, names in load_statistics()["flags"].items() if object_type in names)
 
 
 def _thing_facts(draft: Draft) -> Iterator[str]:
-    fixtures = [_pddl(fixture.id) for fixture in draft.room.fixtures]
+    fixtures = [_mangle_id(fixture.id) for fixture in draft.room.fixtures]
     for thing in draft.things:
-        id = _pddl(thing.id)
+        id = _mangle_id(thing.id)
         yield f"(objectType {id} {thing.type}Type)"
-        yield from (f"({ability} {id})" for ability in _abilities(thing.type))
-        yield f"(objectAtLocation {id} {_pddl(thing.location)})"
+        yield from (f"({ability} {id})" for ability in _list_abilities(thing.type))
+        yield f"(objectAtLocation {id} {_mangle_id(thing.location)})"
         yield from (f"(inReceptacle {id} {fixtures[i]})" for i in thing.inside)
-    yield from (f"(isCool {_pddl(id)})" for id in sorted(draft.cool))
+    yield from (f"(isCool {_mangle_id(id)})" for id in sorted(draft.cool))
 
 
 def _problem_text(draft: Draft, name: str) -> str:
@@ -149,10 +150,14 @@ def _problem_text(draft: Draft, name: str) -> str:
     locations = {fixture.location for fixture in draft.room.fixtures} | {
         thing.location for thing in draft.things
     }
-    declared = [f"{_pddl(thing.id)} - object" for thing in draft.things] + [receptacles]
-    declared += [f"{_pddl(location)} - location" for location in sorted(locations | {draft.start})]
+    declared = [f"{_mangle_id(thing.id)} - object" for thing in draft.things] + [receptacles]
+    declared += [f"{_mangle_id(location)} - location" for location in sorted(locations | {draft.start})]
     present = sorted({thing.type for thing in draft.things} & contain.keys())
-    facts = [room_facts, *(contain[name] for name in present), f"(atLocation agent1 {_pddl(draft.start)})"]
+    facts = [
+        room_facts,
+        *(contain[name] for name in present),
+        f"(atLocation agent1 {_mangle_id(draft.start)})",
+    ]
     facts += _thing_facts(draft)
     return (
         f"\n(define (problem plan_{name})\n(:domain alfred)\n{_declared_types()}"

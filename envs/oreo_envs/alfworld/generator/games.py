@@ -51,10 +51,10 @@ class Recipe:
     """``easy``: a spare target object, all in the open; ``hard``: no spare, shut away where possible."""
 
     def __post_init__(self) -> None:
-        _check("split", [self.split], SPLITS)
-        _check("task type", self.task_types, TASK_TYPES)
-        _check("kind of room", self.room_kinds, ROOM_KINDS)
-        _check("difficulty", [self.difficulty], DIFFICULTIES)
+        _check_known("split", [self.split], SPLITS)
+        _check_known("task type", self.task_types, TASK_TYPES)
+        _check_known("kind of room", self.room_kinds, ROOM_KINDS)
+        _check_known("difficulty", [self.difficulty], DIFFICULTIES)
         impossible = set(self.task_types) - set(hosted_task_types(self.split, self.room_kinds))
         if impossible:
             kinds, tasks = " or ".join(self.room_kinds), ", ".join(sorted(impossible))
@@ -62,7 +62,7 @@ class Recipe:
 
     def name(self, index: int) -> str:
         """``<task folder>/<trial folder>`` of a game."""
-        return f"{_folder(self._draft(index))}/{self._trial(index)}"
+        return f"{_name_folder(self._draft(index))}/{self._trial(index)}"
 
     def text(self, index: int) -> str:
         """The content of a game's file."""
@@ -73,7 +73,7 @@ class Recipe:
     def game(self, index: int) -> Game:
         """A game, as if parsed from its file."""
         draft, trial = self._draft(index), self._trial(index)
-        game = parse_game(format_game(draft, trial), f"{_folder(draft)}/{trial}")
+        game = parse_game(format_game(draft, trial), f"{_name_folder(draft)}/{trial}")
         return replace(game, walkthrough=tuple(shortest_plan(World(game))))
 
     def _trial(self, index: int) -> str:
@@ -92,12 +92,12 @@ class Recipe:
         return order[place]
 
 
-def _folder(draft: Draft) -> str:
+def _name_folder(draft: Draft) -> str:
     goal = draft.goal
     return f"{goal.task_type}-{goal.object}-None-{goal.place}-{draft.room.number}"
 
 
-def _check(what: str, given: Sequence[str], known: Iterable[str]) -> None:
+def _check_known(what: str, given: Sequence[str], known: Iterable[str]) -> None:
     unknown = [value for value in given if value not in known]
     if unknown or not given:
         raise OreoError(f"Unknown {what} {', '.join(map(repr, unknown))}; choose from {', '.join(known)}.")

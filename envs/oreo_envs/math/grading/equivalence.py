@@ -40,11 +40,11 @@ def is_equivalent(prediction: str, gold: str) -> bool:
     """Whether ``prediction`` equals ``gold``; both are the inside of a LaTeX formula."""
     if _EQUATION.search(gold) and "=" not in prediction:
         return False
-    expected, given = _parse(gold), _parse(prediction)
+    expected, given = _parse_answer(gold), _parse_answer(prediction)
     return verify(expected, given, timeout_seconds=None) and not _different_fractions(expected, given)
 
 
-def _parse(answer: str) -> list[Any]:
+def _parse_answer(answer: str) -> list[Any]:
     formula = _UNIT.sub("", answer) or answer
     return parse(f"${formula}$", _LATEX, fallback_mode="no_fallback", parsing_timeout=None)
 

@@ -62,24 +62,24 @@ class Number(NamedTuple):
     is_percentage: bool
 
 
-def unspelled(answer: str) -> str:
+def normalise_spelling(answer: str) -> str:
     r"""Return ``answer`` in one spelling: no ``$``, ``\left``, ``\dfrac``, double space or end period."""
     for pattern, replacement in _SPELLINGS:
         answer = pattern.sub(replacement, answer)
     return answer.strip().rstrip(" .,;")
 
 
-def compare(given: str, expected: str) -> bool | None:
-    """Decide between two unspelled answers; None if that takes algebra."""
+def compare_answers(given: str, expected: str) -> bool | None:
+    """Decide between two answers in one spelling; None if that takes algebra."""
     if given == expected:
         return True
     one, other = parse_number(given), parse_number(expected)
     if one is not None and other is not None:
         return _same_number(one, other)
     if _BASED.fullmatch(expected):
-        return _based(given, expected)
+        return _compare_numerals(given, expected)
     if _is_text(given) or _is_text(expected):
-        return _items(given) == _items(expected)
+        return _split_items(given) == _split_items(expected)
     return None
 
 
@@ -90,14 +90,14 @@ def parse_number(answer: str) -> Number | None:
     if match is None:
         return None
     numerator = match["decimal"] or match["n1"] or match["n2"] or match["n3"]
-    denominator = _fraction(match["d1"] or match["d2"] or match["d3"] or "1")
+    denominator = _parse_fraction(match["d1"] or match["d2"] or match["d3"] or "1")
     if denominator == 0:
         return None
-    value = _fraction(match["whole"] or "0") + _fraction(numerator) / denominator
+    value = _parse_fraction(match["whole"] or "0") + _parse_fraction(numerator) / denominator
     return Number(-value if match["sign"] == "-" else value, match["percent"] is not None)
 
 
-def _fraction(digits: str) -> Fraction:
+def _parse_fraction(digits: str) -> Fraction:
     return Fraction(digits.strip().replace(",", ""))
 
 
@@ -108,7 +108,7 @@ def _same_number(one: Number, other: Number) -> bool:
     return percentage.value == 100 * plain.value
 
 
-def _based(given: str, expected: str) -> bool:
+def _compare_numerals(given: str, expected: str) -> bool:
     """Compare a numeral that names its base with one that may leave it to the problem."""
     one, other = _BASED.fullmatch(given), _BASED.fullmatch(expected)
     if one and other:
@@ -120,7 +120,7 @@ def _is_text(answer: str) -> bool:
     return bool(_WHOLE_TEXT.fullmatch(answer) or _WORDS.fullmatch(answer))
 
 
-def _items(answer: str) -> list[str]:
+def _split_items(answer: str) -> list[str]:
     """The items of a list of words, in no order; case, brackets and punctuation do not count."""
     parts = re.split(r",|;|&|\band\b", re.sub(_WRAPPED, "", answer))
     return sorted(filter(None, (re.sub(r"[\W_]+", "", part).casefold() for part in parts)))

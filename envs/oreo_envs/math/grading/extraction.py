@@ -31,30 +31,30 @@ def extract_answer(text: str) -> str | None:
     >>> extract_answer(r"so $x = \boxed{\frac{1}{2}}$."), extract_answer("9 * 2 = 18\n#### 18")
     ('\\frac{1}{2}', '18')
     """
-    marked = [found for find in (_hashes, _boxed, _tagged) if (found := find(text)) is not None]
-    return max(marked)[1] if marked else _sentence(text)
+    marked = [found for find in (_find_hashes, _find_box, _find_tag) if (found := find(text)) is not None]
+    return max(marked)[1] if marked else _find_sentence(text)
 
 
-def _last(found: list[Found]) -> Found | None:
+def _pick_last(found: list[Found]) -> Found | None:
     return max(((place, answer) for place, answer in found if answer), default=None)
 
 
-def _hashes(text: str) -> Found | None:
-    return _last([(match.start(), _without_period(match[1])) for match in _HASHES.finditer(text)])
+def _find_hashes(text: str) -> Found | None:
+    return _pick_last([(match.start(), _without_period(match[1])) for match in _HASHES.finditer(text)])
 
 
-def _tagged(text: str) -> Found | None:
-    return _last([(match.start(), match[1].strip()) for match in _TAGGED.finditer(text)])
+def _find_tag(text: str) -> Found | None:
+    return _pick_last([(match.start(), match[1].strip()) for match in _TAGGED.finditer(text)])
 
 
-def _boxed(text: str) -> Found | None:
+def _find_box(text: str) -> Found | None:
     """The box that opens last among those that close, so the innermost of nested ones."""
     openings = list(_BOX.finditer(text))[-MAX_BOXES:]
-    boxes = [(box.start(), box[1] or _braced(text, box.end())) for box in openings]
-    return _last(boxes)
+    boxes = [(box.start(), box[1] or _read_braces(text, box.end())) for box in openings]
+    return _pick_last(boxes)
 
 
-def _braced(text: str, start: int) -> str:
+def _read_braces(text: str, start: int) -> str:
     """The text from ``start`` to the brace that closes there; empty if none does."""
     depth = 1
     for brace in _BRACE.finditer(text, start, start + MAX_BOX_CHARS):
@@ -64,7 +64,7 @@ def _braced(text: str, start: int) -> str:
     return ""
 
 
-def _sentence(text: str) -> str | None:
+def _find_sentence(text: str) -> str | None:
     """The last ``answer is ...`` followed by what looks like an answer: mathematics, or up to three words."""
     for match in reversed(list(_SENTENCE.finditer(text))):
         stated = match[1].replace("**", "").strip()

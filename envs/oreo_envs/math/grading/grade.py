@@ -7,7 +7,7 @@ goes to math-verify in a worker process with a hard deadline, so no expression c
 
 from __future__ import annotations
 
-from oreo_envs.math.grading.exact import compare, unspelled
+from oreo_envs.math.grading.exact import compare_answers, normalise_spelling
 from oreo_envs.math.grading.extraction import extract_answer
 from oreo_envs.math.grading.workers import WorkerFailure, WorkerPool
 
@@ -37,19 +37,19 @@ def grade(prediction: str | None, gold: str, *, deadline: float = DEADLINE_SECON
     >>> grade("so the answer is 1/2.", r"\frac12"), grade("1,234", "1243")
     (True, False)
     """
-    given, expected = _answer(prediction or ""), _answer(gold)
+    given, expected = _read_answer(prediction or ""), _read_answer(gold)
     if not given or not expected or max(len(given), len(expected)) > MAX_ANSWER_CHARS:
         return False
-    verdict = compare(given, expected)
-    return verdict if verdict is not None else _equivalent(given, expected, deadline)
+    verdict = compare_answers(given, expected)
+    return verdict if verdict is not None else _compare_in_worker(given, expected, deadline)
 
 
-def _answer(text: str) -> str:
+def _read_answer(text: str) -> str:
     answer = extract_answer(text) or text
-    return unspelled(answer) if len(answer) <= 2 * MAX_ANSWER_CHARS else answer
+    return normalise_spelling(answer) if len(answer) <= 2 * MAX_ANSWER_CHARS else answer
 
 
-def _equivalent(given: str, expected: str, deadline: float) -> bool:
+def _compare_in_worker(given: str, expected: str, deadline: float) -> bool:
     try:
         return WORKERS.call(
             "oreo_envs.math.grading.equivalence:is_equivalent", given, expected, deadline=deadline

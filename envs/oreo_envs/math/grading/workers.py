@@ -26,7 +26,7 @@ from typing import Any
 STARTUP_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
 PATIENCE = 5
-_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.grading.workers import serve; serve({fd})"
+_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.grading.workers import serve_calls; serve_calls({fd})"
 
 
 class WorkerFailure(Exception):
@@ -139,7 +139,7 @@ class Worker:
         return self._pipe.recv()
 
 
-def serve(fd: int) -> None:
+def serve_calls(fd: int) -> None:
     """Answer calls until the pipe closes: the whole life of a worker process."""
     _limit_memory()
     for timer in (signal.SIGPROF, signal.SIGALRM):
@@ -148,13 +148,13 @@ def serve(fd: int) -> None:
         while True:
             function, args, deadline = pipe.recv()
             try:
-                call = _import(function)
+                call = _import_function(function)
             except ImportError as missing:
                 pipe.send(str(missing))
                 continue
             pipe.send(None)
             _set_timers(deadline, PATIENCE * deadline)
-            outcome = _outcome(call, args)
+            outcome = _catch_outcome(call, args)
             _set_timers(0.0, 0.0)
             pipe.send(outcome)
 
@@ -171,12 +171,12 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _import(function: str) -> Callable[..., Any]:
+def _import_function(function: str) -> Callable[..., Any]:
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def _outcome(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, str | None]:
+def _catch_outcome(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, str | None]:
     try:
         return call(*args), None
     except Exception as error:

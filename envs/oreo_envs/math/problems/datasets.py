@@ -62,7 +62,7 @@ def load_gsm8k(data: PathLike | None = None, split: Split = "train") -> ReadProb
         DataNotFoundError: there is no such file, or the Hub cannot be read.
         ProblemFileError: the file is damaged, or a row is not a problem.
     """
-    return _load("gsm8k", data, split, ("openai/gsm8k", "main"), _gsm8k_problem)
+    return _load_split("gsm8k", data, split, ("openai/gsm8k", "main"), _gsm8k_problem)
 
 
 def load_math(data: PathLike | None = None, split: Split = "train") -> ReadProblems:
@@ -70,7 +70,7 @@ def load_math(data: PathLike | None = None, split: Split = "train") -> ReadProbl
 
     A ``solution`` states its answer in ``\boxed{...}``. Arguments and errors: see :func:`load_gsm8k`.
     """
-    return _load("math", data, split, ("DigitalLearningGmbH/MATH-lighteval", "default"), _math_problem)
+    return _load_split("math", data, split, ("DigitalLearningGmbH/MATH-lighteval", "default"), _math_problem)
 
 
 # ------------------------------------------------------------------------------------------- one row
@@ -84,24 +84,30 @@ Row = Mapping[str, Any]
 
 
 def _gsm8k_problem(name: str, row: Row) -> Problem:
-    answer = _text(row, "answer")
+    answer = _require_text(row, "answer")
     worked, marker, gold = answer.rpartition("####")
     if not marker or not gold.strip():
         raise ValueError('its "answer" does not end in "#### N"')
     steps = split_steps(_ANNOTATION.sub("", worked), GSM8K_DELIMITERS)
     gold = gold.strip()
     return Problem(
-        name, _text(row, "question"), gold, worked_solution(steps, f"#### {gold}"), "gsm8k", "", "gsm8k"
+        name,
+        _require_text(row, "question"),
+        gold,
+        worked_solution(steps, f"#### {gold}"),
+        "gsm8k",
+        "",
+        "gsm8k",
     )
 
 
 def _math_problem(name: str, row: Row) -> Problem | None:
-    question = _text(row, "problem")
+    question = _require_text(row, "problem")
     digest = hashlib.sha256(" ".join(question.split()).encode("utf-8", "replace")).hexdigest()[:16]
     if digest in _WITHOUT_ANSWER or (digest in _TRAIN_ROWS_OF_THE_TEST_SPLIT and "/train/" in name):
         return None
-    worked = _text(row, "solution") if row.get("solution") else ""
-    gold = (_text(row, "answer") if "answer" in row else extract_answer(worked) or "").strip()
+    worked = _require_text(row, "solution") if row.get("solution") else ""
+    gold = (_require_text(row, "answer") if "answer" in row else extract_answer(worked) or "").strip()
     if not gold:
         raise ValueError('it has neither an "answer" nor a "solution" with \\boxed{...}')
     level, subject = (str(row.get(key) or "") for key in ("level", "type"))
@@ -111,7 +117,7 @@ def _math_problem(name: str, row: Row) -> Problem | None:
     )
 
 
-def _text(row: Row, key: str) -> str:
+def _require_text(row: Row, key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str):
         raise ValueError(f'its "{key}" is {"missing" if value is None else "not a text"}')
@@ -136,7 +142,7 @@ _DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 Reader = Callable[[str, Row], Problem | None]
 
 
-def _load(
+def _load_split(
     dataset: str, data: PathLike | None, split: str, hub: tuple[str, str], read: Reader
 ) -> ReadProblems:
     if split not in SPLITS:
@@ -161,10 +167,10 @@ def _file_rows(data: Path, split: str) -> tuple[str, Iterator[Row]]:
     if path is None:
         what = f"has no {split}.jsonl or {split}.jsonl.gz" if data.is_dir() else "does not exist"
         raise DataNotFoundError(f"{data} {what}: pass data= a JSONL file, or a folder with one per split")
-    return str(path), _parsed(path)
+    return str(path), _parse_lines(path)
 
 
-def _parsed(path: Path) -> Iterator[Row]:
+def _parse_lines(path: Path) -> Iterator[Row]:
     opened = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:

@@ -66,8 +66,10 @@ class ProceduralProblems(Problems):
         self.task = task
         self._made_with = task, split, seed, size, config
         self.config = dict(config or {}) | {"seed": seed + (TEST_SEED_OFFSET if split == "test" else 0)}
-        self._dataset = _dataset(task, self.config | {"size": SIZES[split] if size is None else size})
-        variant = "".join([split, f"-seed{seed}" if seed else "", f"-{_digest(config)}" if config else ""])
+        self._dataset = _make_dataset(task, self.config | {"size": SIZES[split] if size is None else size})
+        variant = "".join(
+            [split, f"-seed{seed}" if seed else "", f"-{_hash_config(config)}" if config else ""]
+        )
         self.names = _Names(f"{task}/{variant}", len(self._dataset))
         self._entry = lru_cache(maxsize=64)(self._dataset.__getitem__)
 
@@ -88,7 +90,7 @@ class ProceduralProblems(Problems):
             name=self.names[position],
             question=entry["question"],
             gold=gold,
-            solution=() if gold is None else _solution(gold, entry["metadata"]),
+            solution=() if gold is None else _write_solution(gold, entry["metadata"]),
             kind=self.task,
             level=str(difficulty) if isinstance(difficulty, int | float) else "",
             subject=self._dataset.category,
@@ -115,17 +117,17 @@ def task_names() -> list[str]:
     return sorted(set(DATASETS) - {"composite"})
 
 
-def score(task: str, config: Config, answer: str, entry: dict[str, Any]) -> float:
+def score_answer(task: str, config: Config, answer: str, entry: dict[str, Any]) -> float:
     """What ``task`` itself gives ``answer``, from 0.0 to 1.0."""
-    return float(_scorer(task, dumps(config, sort_keys=True)).score_answer(answer, entry))
+    return float(_make_scorer(task, dumps(config, sort_keys=True)).score_answer(answer, entry))
 
 
 @lru_cache(maxsize=16)
-def _scorer(task: str, config: str) -> ProceduralDataset:
-    return _dataset(task, loads(config) | {"size": 1})
+def _make_scorer(task: str, config: str) -> ProceduralDataset:
+    return _make_dataset(task, loads(config) | {"size": 1})
 
 
-def _dataset(task: str, config: Config) -> ProceduralDataset:
+def _make_dataset(task: str, config: Config) -> ProceduralDataset:
     if task not in task_names():
         raise DataNotFoundError(f"reasoning-gym has no task {task!r}; it has {', '.join(task_names())}")
     try:
@@ -134,7 +136,7 @@ def _dataset(task: str, config: Config) -> ProceduralDataset:
         raise ValueError(f"the task {task!r} does not take {dict(config)!r}: {fault}") from fault
 
 
-def _solution(gold: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+def _write_solution(gold: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """The task's own worked solution, or its expression evaluated; where neither leads to gold, only gold."""
     final = f"#### {gold}"
     if extract_answer(final) != gold:
@@ -146,7 +148,7 @@ def _solution(gold: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     return worked_solution(steps if value and grade(value, gold) else (), final)
 
 
-def _digest(config: Config | None) -> str:
+def _hash_config(config: Config | None) -> str:
     return sha256(dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 

@@ -24,7 +24,7 @@ def split_steps(text: str, delimiters: Sequence[str] = GSM8K_DELIMITERS) -> list
     >>> split_steps("2 + 2 = 4\n\n#### 4")
     ['2 + 2 = 4\n\n', '#### 4']
     """
-    ends = [end for _, end in _boundaries(text, delimiters)]
+    ends = [end for _, end in _find_boundaries(text, delimiters)]
     return [text[start:end] for start, end in pairwise(sorted({0, *ends, len(text)}))]
 
 
@@ -45,21 +45,21 @@ def split_token_steps(
             (``partial(tokenizer.decode, clean_up_tokenization_spaces=False)``).
         delimiters: what ends a step.
     """
-    pieces = list(_pieces(token_ids, decode))
+    pieces = list(_decode_pieces(token_ids, decode))
     starts = list(accumulate(map(len, pieces), initial=0))[:-1]
-    marks = (mark for mark, _ in _boundaries("".join(pieces), delimiters))
+    marks = (mark for mark, _ in _find_boundaries("".join(pieces), delimiters))
     ends = {bisect_right(starts, mark) for mark in marks}
     return [list(token_ids[start:end]) for start, end in pairwise(sorted({0, *ends, len(token_ids)}))]
 
 
-def _boundaries(text: str, delimiters: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _find_boundaries(text: str, delimiters: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield, per run of delimiters, the place of its last visible character and its end."""
     run = re.compile(f"(?:{'|'.join(map(re.escape, sorted(delimiters, key=len, reverse=True)))})+")
     for match in run.finditer(text):
         yield match.start() + len(match[0].rstrip(" ")) - 1, match.end()
 
 
-def _pieces(token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
+def _decode_pieces(token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
     """Yield the text that each token adds; a character cut across tokens comes with the last of them."""
     context = done = 0
     for end in range(1, len(token_ids) + 1):

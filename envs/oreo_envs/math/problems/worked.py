@@ -27,31 +27,31 @@ def evaluation_steps(expression: str) -> tuple[str, ...]:
     """
     steps: list[str] = []
     try:
-        _value(ast.parse(expression.strip(), mode="eval").body, steps)
+        _evaluate_node(ast.parse(expression.strip(), mode="eval").body, steps)
     except (SyntaxError, ValueError, DecimalException, RecursionError):
         return ()
     return tuple(steps)
 
 
-def _value(node: ast.expr, steps: list[str]) -> Decimal:
+def _evaluate_node(node: ast.expr, steps: list[str]) -> Decimal:
     match node:
         case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
             return Decimal(str(node.value))
         case ast.UnaryOp(op=ast.USub()):
-            number = _value(node.operand, steps)
+            number = _evaluate_node(node.operand, steps)
             if not isinstance(node.operand, ast.Constant):
-                steps.append(f"-({_written(number)}) = {_written(-number)}")
+                steps.append(f"-({_format_number(number)}) = {_format_number(-number)}")
             return -number
         case ast.BinOp() if type(node.op) in _OPERATIONS:
             sign, compute = _OPERATIONS[type(node.op)]
-            left, right = _value(node.left, steps), _value(node.right, steps)
+            left, right = _evaluate_node(node.left, steps), _evaluate_node(node.right, steps)
             result = compute(left, right)
             if sign == "/" and result * right != left:
                 raise ValueError("the quotient has no end")
-            steps.append(f"{_written(left)} {sign} {_written(right)} = {_written(result)}")
+            steps.append(f"{_format_number(left)} {sign} {_format_number(right)} = {_format_number(result)}")
             return result
     raise ValueError("not an expression of + - * /")
 
 
-def _written(number: Decimal) -> str:
+def _format_number(number: Decimal) -> str:
     return f"{number.normalize() + 0:f}"  # + 0: no negative zero
