@@ -94,8 +94,9 @@ def introduce_player(agent: Agent, path: Path) -> dict[str, str]:
     Raises:
         DatasetError: the dataset at ``path`` has another one's episodes under its name.
     """
+    if agent.tokenizer_fingerprint is None:  # no model: what models need takes seconds to load
+        return {}
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.dataset.meta import meta_so_far
 
     if not isinstance(agent, OreoAgent):
         return {}

@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -336,6 +338,15 @@ def test_a_shard_without_games_is_told(tmp_path):
     with pytest.raises(ConfigurationError, match="shard 8/9 is empty: there are 7 games"):
         run(tmp_path / "d", shard=(8, 9), games=games, split=None)
     assert not (tmp_path / "d").exists()
+
+
+def test_a_scripted_recording_loads_nothing_that_models_need(tmp_path):
+    program = (
+        "import sys; from oreo_agents import cli\n"
+        f"cli.main(['record', '--split', 'generated', '-n', '1', '--epsilon', '0.1', '-o', {str(tmp_path / 'd')!r}])\n"
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
 def test_many_at_once_record_what_one_after_the_other_does(tmp_path):
