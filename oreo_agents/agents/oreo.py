@@ -59,7 +59,7 @@ class OreoAgent:
     In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and
     ``best_of_n``, ``majority_vote`` and ``value_vote`` choose among ``k * k`` solutions, which is the same budget.
 
-    >>> agent = OreoAgent.from_pretrained("runs/demo/oreo", select="best_of_k", k=5)   # doctest: +SKIP
+    >>> agent = OreoAgent.from_pretrained("runs/demo/seed-0/oreo", select="best_of_k", k=5)  # doctest: +SKIP
     >>> agent.reset()                                                                  # doctest: +SKIP
     >>> observation, reward, terminated, truncated, info = env.step(
     ...     agent.act(observation, info).action)                                       # doctest: +SKIP
