@@ -105,7 +105,7 @@ class ProceduralProblems(Problems):
         entry = self._entry(self.index(problem.name))
         try:
             score = WORKERS.call(
-                f"{__name__}:score", self.task, self.config, answer, entry, deadline=DEADLINE_SECONDS
+                f"{__name__}:score_answer", self.task, self.config, answer, entry, deadline=DEADLINE_SECONDS
             )
         except WorkerFailure:
             return False
