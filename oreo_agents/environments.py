@@ -17,7 +17,7 @@ _PLACES = ("games", "data")
 """Options that say where games lie, and nothing about them."""
 
 
-def prepare_environments(
+def environments(
     env_id: str = DEFAULT_ID,
     max_steps: int = 50,
     *,
@@ -104,7 +104,7 @@ def replay_environment(
         kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
     kwargs |= describe(spec["id"]).replay_options
     try:
-        return prepare_environments(spec["id"], 100_000, **kwargs)()
+        return environments(spec["id"], 100_000, **kwargs)()
     except ConfigurationError as error:
         raise DatasetError(
             f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "

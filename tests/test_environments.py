@@ -4,7 +4,7 @@ import gymnasium as gym
 import pytest
 from learning import ToyRoom
 
-from oreo_agents.environments import games_of, prepare_environments, source_options
+from oreo_agents.environments import environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError
 
 
@@ -13,7 +13,7 @@ from oreo_agents.errors import ConfigurationError
     [("OREO-ALFWorld", {"split": "generated"}), ("OREO-Reasoning", {"task": "chain_sum"})],
 )
 def test_environments_share_their_games_and_nothing_else(env_id, options):
-    make_env = prepare_environments(env_id, 3, **options)
+    make_env = environments(env_id, 3, **options)
     first, second = make_env(), make_env()
     assert games_of(first) is games_of(second)
     opening, _ = first.reset(options={"game": 0})
@@ -48,7 +48,7 @@ def test_split_and_games_by_the_names_each_environment_has_for_them(env_id, spli
 )
 def test_what_cannot_be_made_is_said_in_a_sentence(env_id, options, said):
     with pytest.raises(ConfigurationError, match=said):
-        prepare_environments(env_id, **options)
+        environments(env_id, **options)
 
 
 def test_an_environment_without_games_is_refused():
@@ -60,7 +60,7 @@ def test_an_environment_without_games_is_refused():
 
 
 def test_patience_ends_an_episode_that_is_stuck():
-    env = prepare_environments(split="generated", patience=2)()
+    env = environments(split="generated", patience=2)()
     _, info = env.reset(seed=3)
     useful = next(c for c in info["admissible_commands"] if c.startswith("go to"))
     ended = [env.step(action)[3] for action in ("fly", useful, "fly", "fly")]
@@ -71,7 +71,7 @@ def test_patience_ends_an_episode_that_is_stuck():
 
 def test_patience_of_nothing_is_refused():
     with pytest.raises(ValueError, match="patience=0"):
-        prepare_environments(split="generated", patience=0)
+        environments(split="generated", patience=0)
 
 
 def test_an_environment_that_cannot_be_branched_is_refused_with_a_remedy():
@@ -81,6 +81,6 @@ def test_an_environment_that_cannot_be_branched_is_refused_with_a_remedy():
     gym.register("Blind-v0", Blind)
     try:
         with pytest.raises(ConfigurationError, match=r"Blind cannot be branched.*choose best_of_k"):
-            prepare_environments("Blind-v0", branches=True)
+            environments("Blind-v0", branches=True)
     finally:
         del gym.registry["Blind-v0"]

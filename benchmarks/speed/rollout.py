@@ -27,7 +27,7 @@ from oreo_envs.files import write_json
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.environments import prepare_environments
+from oreo_agents.environments import environments
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.language.prompt import Chat
 from oreo_agents.models.agent_folder import load_policy
@@ -105,7 +105,7 @@ def main() -> None:
     chat, critic = Chat(tokenizer), Critic.from_policy(policy)
     greedy = OreoAgent(policy, tokenizer, max_new_tokens=ACTION_TOKENS)
     best = OreoAgent(policy, tokenizer, critic, "best_of_k", k=K, max_new_tokens=ACTION_TOKENS)
-    make_env = prepare_environments(max_steps=args.turns, split="generated_unseen")
+    make_env = environments(max_steps=args.turns, split="generated_unseen")
     games = long_games(make_env, greedy, args)
     agents: dict[str, Agent] = {
         "plain loop, greedy": PlainLoop(policy, chat),

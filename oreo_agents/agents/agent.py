@@ -86,5 +86,5 @@ _OPTIONS = {"expert_plan": "expert", "branch": "branches"}
 
 
 def options_for(agent: Agent) -> dict[str, bool]:
-    """Options of :func:`oreo_agents.environments.prepare_environments` by which ``info`` has what ``agent`` needs."""
+    """Options of :func:`oreo_agents.environments.environments` by which ``info`` has what ``agent`` needs."""
     return {option: True for key, option in _OPTIONS.items() if key in agent.needs}

@@ -115,13 +115,13 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
 
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import load_agent
-    from oreo_agents.environments import prepare_environments, source_options
+    from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.terminal.live import watch_episodes
 
     options = source_options(args.env, args.split, args.games)
-    games = pick_games(prepare_environments(args.env, args.max_steps, **options), args.episodes, args.seed)
+    games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
     known = {
         "agent": identify_model(args.agent),
         "endpoint": args.endpoint,
@@ -134,7 +134,7 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
         chooses = asdict(selection)
         agent = load_agent(args.agent, args.endpoint, args.model, env_id=args.env, **chooses, dtype="float32")
         needed = options_for(agent)
-        make_env = prepare_environments(args.env, args.max_steps, **options, **needed)
+        make_env = environments(args.env, args.max_steps, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {selection.title}"
         with _journal(args.output, label, {**known, **chooses, "options": {**options, **needed}}) as journal:

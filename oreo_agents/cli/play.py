@@ -68,13 +68,11 @@ def run_play(args: argparse.Namespace) -> None:
 def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
     """The environment that the options name, with what the agent needs, and hints where it can give them."""
     from oreo_agents.agents.agent import options_for
-    from oreo_agents.environments import prepare_environments, source_options
+    from oreo_agents.environments import environments, source_options
 
     needs = options_for(agent) if agent else {}
     needs |= {"expert": True} if describe(args.env).plans else {}
-    return prepare_environments(
-        args.env, ENDLESS, **source_options(args.env, args.split, args.games), **needs
-    )()
+    return environments(args.env, ENDLESS, **source_options(args.env, args.split, args.games), **needs)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Any
 from oreo_envs.catalog import content_hash, describe
 from oreo_envs.errors import DataNotFoundError
 
-from oreo_agents.environments import games_of, identify_play, prepare_environments
+from oreo_agents.environments import environments, games_of, identify_play
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import GameSet, Suite
 from oreo_agents.rollout.destination import dialect_of
@@ -105,7 +105,7 @@ def _find_arena(
     options = supply.options(games.split, data, games.rooms, left_out, games.options)
     if games.first and "games" in options:
         options["games"] = options["games"][: games.first]
-    env = prepare_environments(suite.environment, suite.max_steps, **options)()
+    env = environments(suite.environment, suite.max_steps, **options)()
     sequence = games_of(env)
     indices = _choose_indices(name, min(len(sequence), games.first or len(sequence)), games.limit)
     env.reset(options={"game": indices[0]})

@@ -19,7 +19,7 @@ from oreo_agents.agents.agent import options_for
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.selection import Select
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.environments import prepare_environments
+from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise
 from oreo_agents.experiments.arenas import Arena
@@ -264,7 +264,7 @@ def _judge(
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
 
-    make_env = prepare_environments(arena.env_id, max(trial.step_limits), **options)
+    make_env = environments(arena.env_id, max(trial.step_limits), **options)
     with TrajectoryWriter(path / "episodes", dialect=arena.dialect) as journal:
         _, episodes = evaluate(
             make_env, agent, arena.indices, trial.label, trial.seed, trial.slots, views.watch, journal

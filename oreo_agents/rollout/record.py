@@ -15,7 +15,7 @@ from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
 from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import games_of, prepare_environments
+from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
@@ -98,7 +98,7 @@ def record(
         watch: shows how it goes, such as :func:`oreo_agents.terminal.live.watch_episodes`.
         author: stored in the dataset.
         licence: stored in the dataset.
-        options: of the environment, as for :func:`oreo_agents.environments.prepare_environments`: ``split``, ``games``,
+        options: of the environment, as for :func:`oreo_agents.environments.environments`: ``split``, ``games``,
             ``patience``, ...; what the agent needs to be told is added.
 
     Raises:
@@ -110,7 +110,7 @@ def record(
     """
     if max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
-    make_env = prepare_environments(env_id, max_steps, **{**options, **options_for(agent)})
+    make_env = environments(env_id, max_steps, **{**options, **options_for(agent)})
     env = make_env()
     plan = schedule.assign(games_of(env).names)
     recording = Recording(place_shard(Path(path), schedule.shard))

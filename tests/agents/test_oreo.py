@@ -6,7 +6,7 @@ from learning import LOSING, OPENING, WINNING, ToyRoom, random_decoder
 
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.environments import prepare_environments
+from oreo_agents.environments import environments
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import Tree
@@ -320,6 +320,6 @@ def test_log_probability_weight_trades_value_against_likelihood(policy, tokenize
 
 def test_the_agent_in_the_package_wins_games_it_has_never_seen():
     agent = OreoAgent.from_pretrained("small", max_new_tokens=8)
-    make_env = prepare_environments(split="generated_unseen")
+    make_env = environments(split="generated_unseen")
     episodes = rollout(make_env, [Assignment(game, 0) for game in range(12)], agent, slots=12)
     assert sum(episode.success for episode in episodes) >= 7  # 88 % of 200

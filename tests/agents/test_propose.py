@@ -13,7 +13,7 @@ from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.selection import Selection
-from oreo_agents.environments import prepare_environments
+from oreo_agents.environments import environments
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import summarise
 from oreo_agents.inference.critic import CachedCritic
@@ -94,11 +94,9 @@ def test_values_are_those_after_the_answer_and_a_win_counts_as_one(chat, critic)
 def test_trying_changes_nothing(tokenizer, policy, critic):
     """The episodes of an agent that looks are the same commands played without looking."""
     agent = OreoAgent(policy, tokenizer, critic, "lookahead", k=3, max_new_tokens=6)
-    looked = list(
-        rollout(prepare_environments(max_steps=4, split="generated", branches=True), GAMES, agent, 2)
-    )
+    looked = list(rollout(environments(max_steps=4, split="generated", branches=True), GAMES, agent, 2))
     for episode in looked:
-        env = prepare_environments(max_steps=4, split="generated")()
+        env = environments(max_steps=4, split="generated")()
         observation, _ = env.reset(seed=episode.seed, options={"game": episode.game})
         for turn in episode.turns:
             assert observation == turn.observation
@@ -116,7 +114,7 @@ GAMES = [Assignment(game, seed=game) for game in range(3)]
 def test_looking_at_one_candidate_is_greedy(tokenizer, policy, critic):
     greedy = OreoAgent(policy, tokenizer, max_new_tokens=6)
     looking = OreoAgent(policy, tokenizer, critic, "lookahead", k=1, max_new_tokens=6)
-    make_env = prepare_environments(max_steps=4, split="generated", branches=True)
+    make_env = environments(max_steps=4, split="generated", branches=True)
     one, other = (list(rollout(make_env, GAMES, agent, 3)) for agent in (greedy, looking))
     assert [[t.token_ids for t in e.turns] for e in one] == [[t.token_ids for t in e.turns] for e in other]
 
@@ -126,7 +124,7 @@ def test_answers_beyond_the_context_are_not_read(tokenizer, length):
     config = GPT2Config(vocab_size=len(tokenizer), n_positions=length, n_embd=64, n_layer=2, n_head=2)
     policy = GPT2LMHeadModel(config)
     agent = OreoAgent(policy, tokenizer, Critic.from_policy(policy), "lookahead", k=3, max_new_tokens=4)
-    make_env = prepare_environments(max_steps=40, split="generated", branches=True)
+    make_env = environments(max_steps=40, split="generated", branches=True)
     (episode,) = rollout(make_env, GAMES[:1], agent)
     assert episode.metadata["ended"] == f"the context of {length} tokens is full"
 
@@ -134,7 +132,7 @@ def test_answers_beyond_the_context_are_not_read(tokenizer, length):
 def test_a_broken_server_is_not_simulated(tokenizer, critic):
     endpoint = Endpoint("http://127.0.0.1:9/v1", "m", retries=0, timeout=1.0)
     agent = OreoAgent(endpoint, tokenizer, critic, "lookahead", k=2)
-    make_env = prepare_environments(max_steps=2, split="generated", branches=True)
+    make_env = environments(max_steps=2, split="generated", branches=True)
     (episode,) = rollout(make_env, GAMES[:1], agent)
     assert episode.metadata["failed"] and "simulated_steps" not in episode.metadata
 
@@ -151,7 +149,7 @@ def test_an_environment_that_does_not_fit_is_refused_with_a_remedy(
     tokenizer, policy, critic, select, message
 ):
     agent = OreoAgent(policy, tokenizer, critic, select, k=2, max_new_tokens=4)
-    env = prepare_environments(max_steps=2, split="generated")()
+    env = environments(max_steps=2, split="generated")()
     observation, info = env.reset(options={"game": 0})
     with pytest.raises(ConfigurationError, match=message):
         agent.act(observation, info)
@@ -186,7 +184,7 @@ def test_a_plan_is_played_step_by_step_and_paid_once(tokenizer, policy, critic, 
     agent.max_length = 120  # plans of a few steps
     episodes = [Assignment(0, 1), Assignment(1, 2)]
     one, other = (
-        {e.seed: e for e in rollout(prepare_environments(max_steps=4, **SUMS), episodes, agent, slots)}
+        {e.seed: e for e in rollout(environments(max_steps=4, **SUMS), episodes, agent, slots)}
         for slots in (1, 2)
     )
     assert one == other  # alone or side by side
@@ -206,7 +204,7 @@ def test_after_a_step_of_somebody_else_it_plans_anew(tokenizer, policy, critic):
     agent = OreoAgent(policy, tokenizer, critic, "beam", k=2, max_new_tokens=6)
     agent.max_length = 160
     agent.prepare(1)
-    env = prepare_environments(max_steps=6, **SUMS)()
+    env = environments(max_steps=6, **SUMS)()
     observation, info = env.reset(options={"game": 0})
     assert agent.act(observation, info).generated_tokens > 0
     assert agent.act("", info).generated_tokens == 0
@@ -216,5 +214,5 @@ def test_after_a_step_of_somebody_else_it_plans_anew(tokenizer, policy, critic):
 
 def test_a_plan_never_outgrows_the_context(tokenizer, policy, critic):
     agent = OreoAgent(policy, tokenizer, critic, "beam", k=2, max_new_tokens=40)
-    (episode,) = rollout(prepare_environments(max_steps=50, **SUMS), [Assignment(0, 1)], agent)
+    (episode,) = rollout(environments(max_steps=50, **SUMS), [Assignment(0, 1)], agent)
     assert "context of 512 tokens is full" in episode.metadata["ended"] and len(episode) > 3

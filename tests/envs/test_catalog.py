@@ -22,7 +22,7 @@ from oreo_envs.catalog import (
 from oreo_envs.errors import ConfigurationError, DataNotFoundError
 
 from oreo_agents.agents.scripted import follows_plan
-from oreo_agents.environments import games_of, prepare_environments, source_options
+from oreo_agents.environments import environments, games_of, source_options
 
 AGENT_SIDE = sorted((Path(__file__).resolve().parents[2] / "oreo_agents").rglob("*.py"))
 IDS = [entry.id for entry in CATALOG]
@@ -91,7 +91,7 @@ def test_an_id_of_ones_own_has_the_defaults_and_works():
     gym.register("Counting-v0", Counting)
     try:
         assert describe("theirs:Counting-v0") == Entry("Counting-v0") == describe("Counting-v0")
-        make_env = prepare_environments("Counting-v0", 2, start=7)
+        make_env = environments("Counting-v0", 2, start=7)
         env = make_env()
         assert env.reset()[0] == "7"
         assert [env.step("on")[3] for _ in range(2)] == [False, True]
@@ -111,10 +111,7 @@ def test_one_entry_is_a_new_environment(monkeypatch):
     try:
         add_environment(entry)
         assert describe("OREO-Counting") is entry
-        assert (
-            prepare_environments("OREO-Counting", **source_options("OREO-Counting", None, 3))().reset()[0]
-            == "3"
-        )
+        assert environments("OREO-Counting", **source_options("OREO-Counting", None, 3))().reset()[0] == "3"
     finally:
         del gym.registry["OREO-Counting"]
 

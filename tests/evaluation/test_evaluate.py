@@ -16,7 +16,7 @@ from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import prepare_environments
+from oreo_agents.environments import environments
 from oreo_agents.errors import EngineError
 from oreo_agents.evaluation.evaluate import evaluate, pick_games, play
 from oreo_agents.evaluation.results import summarise
@@ -112,7 +112,7 @@ def test_episodes_that_failed_are_no_failures_of_the_policy():
 def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_them(tmp_path, capsys):
     damaged = sorted(write_games(tmp_path / "games", count=3).rglob("game.tw-pddl"))[1]
     damaged.write_text("{")
-    make_env = prepare_environments(games=tmp_path / "games", expert=True)
+    make_env = environments(games=tmp_path / "games", expert=True)
     with pytest.raises(
         EngineError, match=r"1 of 3 games could not be played, the first of them .*trial_g000001: "
     ):
@@ -270,6 +270,6 @@ def test_scripted_players_are_judged_alike_wherever_they_play(tmp_path, capsys):
     )
     for game in judged.keys() & recorded.keys():
         assert judged[game] == recorded[game]
-    env = prepare_environments(split="generated", expert=True)()
+    env = environments(split="generated", expert=True)()
     for game, walk in judged.items():
         assert walk == env.reset(options={"game": game})[1]["expert_plan"]

@@ -10,7 +10,7 @@ from oreo_envs.errors import DataNotFoundError
 from oreo_agents import load_trajectories
 from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main
-from oreo_agents.environments import games_of, prepare_environments
+from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments import suite_file
 from oreo_agents.experiments.arenas import find_arenas
@@ -88,7 +88,7 @@ def test_every_method_is_judged_on_the_same_games(finished):
 
 def test_the_games_are_the_first_ones(finished):
     _, results = finished
-    assert results[0]["games"] == list(games_of(prepare_environments(split="generated_unseen")()).names[:3])
+    assert results[0]["games"] == list(games_of(environments(split="generated_unseen")()).names[:3])
 
 
 def test_a_second_run_reuses_everything_and_says_so(finished, suites, capsys):
@@ -246,7 +246,7 @@ def test_the_same_stages_work_on_mathematics(tmp_path):
 def test_problems_to_judge_on_are_not_those_to_learn_from():
     arenas = find_demo("OREO-Reasoning", None)
     sets = (arenas.train, arenas.tests["unseen_problems"])
-    envs = [prepare_environments(arena.env_id, **arena.options)() for arena in sets]
+    envs = [environments(arena.env_id, **arena.options)() for arena in sets]
     questions = [{problem.question for problem in games_of(env)[:300]} for env in envs]
     assert len(questions[0] & questions[1]) < 0.1 * len(questions[1])  # short sums come twice by chance
 

@@ -256,10 +256,10 @@ def llama(tmp_path_factory):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from oreo_agents.environments import prepare_environments
+    from oreo_agents.environments import environments
     from oreo_agents.language.learnt_tokenizer import learn_text_tokenizer
 
-    env = prepare_environments(split="generated")()
+    env = environments(split="generated")()
     tokenizer = learn_text_tokenizer([env.reset(options={"game": i})[0] for i in range(40)], 600)
     torch.manual_seed(0)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -165,15 +165,13 @@ def test_an_agent_that_cannot_go_on_ends_its_episode_alone():
     ids=["empty", "blank", "prose", "10,000 words", "control", "markup", "rich markup"],
 )
 def test_whatever_an_agent_says_alfworld_counts_it_as_invalid(said):
-    from oreo_agents.environments import prepare_environments
+    from oreo_agents.environments import environments
     from oreo_agents.evaluation.results import summarise
 
     class Babbler(Visitor):
         def act_many(self, slots, observations, infos):
             return [Decision(Action(said)) for _ in slots]
 
-    played = list(
-        rollout(prepare_environments(max_steps=3, split="generated"), [Assignment(0, 0)], Babbler())
-    )
+    played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], Babbler()))
     assert summarise(played, "babble")["invalid_action_rate"] == 1.0
     assert [turn.observation for turn in played[0].turns[1:]] == ["Nothing happens."] * 2
