@@ -115,7 +115,7 @@ def _require_sound(meta: Meta) -> Meta:
         and Path(shard.file).name == shard.file  # never a path out of the folder
         and isinstance(shard.sha256, str)
         and type(shard.episodes) is type(shard.bytes) is int
-        and shard.episodes >= 0
+        and 0 <= shard.episodes <= shard.bytes  # an episode takes more than a byte
         for shard in meta.shards
     )
     described = all(
