@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
-from oreo_agents.agents.selection import Select
+from oreo_agents.agents.selection import Select, Selection
 from oreo_agents.experiments import steps
 from oreo_agents.experiments.arenas import Arena, Arenas, draw_games
 from oreo_agents.experiments.stages import Stage
@@ -235,7 +235,9 @@ class Plan:
     def trial(self, label: str, select: Select, k: int, seed: int) -> Trial:
         """How an agent is judged that chooses in such a way among k candidates."""
         suite, search = self.suite, self.suite.search
-        trial = Trial(label, select, k, suite.step_limits, seed, suite.slots, suite.max_new_tokens)
-        if k == 1:
-            return trial
-        return replace(trial, temperature=search.temperature, logprob_weight=search.logprob_weight)
+        selection = Selection(select, k, suite.max_new_tokens)
+        if k > 1:
+            selection = replace(
+                selection, temperature=search.temperature, logprob_weight=search.logprob_weight
+            )
+        return Trial(label, selection, suite.step_limits, seed, suite.slots)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from oreo_envs.files import write_json
 
-from oreo_agents.agents.agent import options_for
+from oreo_agents.agents.agent import Agent, options_for
 from oreo_agents.agents.load import load_agent
-from oreo_agents.agents.selection import Select
+from oreo_agents.agents.selection import Selection
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate
@@ -69,14 +69,10 @@ class Trial:
     """How an agent is judged."""
 
     label: str
-    select: Select
-    k: int
+    selection: Selection
     step_limits: tuple[int, ...]
     seed: int
     slots: int
-    max_new_tokens: int
-    temperature: float = 1.0
-    logprob_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +171,14 @@ def judge_agent(
     arena: Arena, trial: Trial, path: Path, agent: Path, critic: Path | None = None, *, views: Views = SILENT
 ) -> None:
     """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
-    branches = trial.select == "lookahead"
-    options = {**arena.options, "branches": branches}
-    _judge(arena, trial, path, _load_agent(trial, agent, critic), options, views)
+    _judge(arena, trial, path, _load_agent(trial, agent, critic), views)
 
 
 def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, views: Views = SILENT) -> None:
     """A scripted player's success on a set of games."""
     from oreo_agents.agents.scripted import ScriptedAgent
 
-    agent = ScriptedAgent(name, arena.env_id)
-    _judge(arena, trial, path, agent, {**arena.options, **options_for(agent)}, views)
+    _judge(arena, trial, path, ScriptedAgent(name, arena.env_id), views)
 
 
 def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:
@@ -238,18 +231,11 @@ def read_episodes(data: Sequence[Path]) -> list[Trajectory]:
     return sorted(episodes, key=lambda episode: (episode.seed or 0, episode.game))
 
 
-def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Any:
+def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Agent:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.models.agent_folder import load_critic
 
-    options: dict[str, Any] = {
-        "select": trial.select,
-        "k": trial.k,
-        "temperature": trial.temperature,
-        "logprob_weight": trial.logprob_weight,
-        "max_new_tokens": trial.max_new_tokens,
-        "name": trial.label,
-    }
+    options: dict[str, Any] = {**asdict(trial.selection), "name": trial.label}
     if critic is None:
         return OreoAgent.from_pretrained(path, dtype="float32", **options)
     alone = OreoAgent.from_pretrained(path, dtype="float32")
@@ -258,12 +244,11 @@ def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Any:
     return OreoAgent(alone.policy, alone.chat.tokenizer, lent and lent.float().to(device), **options)
 
 
-def _judge(
-    arena: Arena, trial: Trial, path: Path, agent: Any, options: Mapping[str, Any], views: Views
-) -> None:
+def _judge(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
 
+    options = {**arena.options, **options_for(agent)}
     make_env = environments(arena.env_id, max(trial.step_limits), **options)
     with TrajectoryWriter(path / "episodes", dialect=arena.dialect) as journal:
         _, episodes = evaluate(

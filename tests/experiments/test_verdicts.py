@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from learning import EPISODES
 
+from oreo_agents.agents.selection import Selection
 from oreo_agents.evaluation.statistics import paired_difference
 from oreo_agents.experiments.steps import Trial, count_updates, cut_episode, summarise_at_limit
 from oreo_agents.experiments.verdicts import average_rounds, average_runs, compare_rows, compare_runs
@@ -119,7 +120,7 @@ def test_a_time_out_is_never_a_success():
 
 
 def test_a_smaller_step_limit_is_read_from_the_same_episodes():
-    trial = Trial("m", "greedy", 1, (50, 40), 0, 1, 8)
+    trial = Trial("m", Selection(), (50, 40), 0, 1)
     episodes = [won_in(10), won_in(45)]
     full, less = (summarise_at_limit(episodes, limit, trial) for limit in trial.step_limits)
     assert (full["successes"], less["successes"]) == (2, 1)
@@ -128,7 +129,7 @@ def test_a_smaller_step_limit_is_read_from_the_same_episodes():
 
 
 def test_a_context_that_filled_up_later_did_not_end_the_shorter_episode():
-    trial = Trial("m", "greedy", 1, (50, 40), 0, 1, 8)
+    trial = Trial("m", Selection(), (50, 40), 0, 1)
     full = replace(won_in(45, terminated=False), metadata={"ended": "the context is full"})
     before = replace(won_in(30, terminated=False), metadata={"ended": "the context is full"})
     ended = [summarise_at_limit([full, before], limit, trial)["ended_early"] for limit in trial.step_limits]
