@@ -11,20 +11,20 @@ An hour on one core. The agent is kept as ``oreo_agents/assets/small``.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from oreo_envs.files import write_json
 from rich.console import Console
 
 from oreo_agents.agents.oreo import SHIPPED
-from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Stage, Stages
 from oreo_agents.experiments.suite import Demonstrations
 from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.experiments.verdicts import Judgement
 from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
 RESULTS = Path(__file__).parents[1] / "results" / "small.json"
@@ -53,14 +53,14 @@ def main() -> None:
     )
 
 
-def judge(stages: Stages, plan: Plan, agent: Stage, test: str, select: str, k: int) -> Result:
+def judge(stages: Stages, plan: Plan, agent: Stage, test: str, select: str, k: int) -> dict[str, Any]:
     """Success in one set of games."""
     trial = plan.trial(f"small {select}", select, k, plan.suite.seeds[0])
     judged = plan.judgement(f"judged/{test}-{select}-{k}", plan.arenas.tests[test], trial, agent)
-    (result,) = json.loads((stages.run(judged) / "result.json").read_text())["results"]
-    low, high = result["wilson95"]
-    print(f"{test}, {select}: {result['success_rate']:.1%} [{low:.1%}, {high:.1%}] of {result['n']} games")
-    return {**result, "select": select, "k": k, "arena": test}
+    ((max_steps, result),) = Judgement.read(stages.run(judged)).results.items()
+    low, high = result.interval95
+    print(f"{test}, {select}: {result.success_rate:.1%} [{low:.1%}, {high:.1%}] of {result.n} games")
+    return {**result.to_json(), "max_steps": max_steps, "select": select, "k": k, "arena": test}
 
 
 if __name__ == "__main__":

@@ -34,14 +34,14 @@ class Constrained(Propose):
         read, lanes = [0] * len(slots), torch.zeros(len(slots), dtype=torch.long)
         if self.judge or scored.values is not None:
             proposals = scored.only(finalists)
-            verdict = self._judge_proposals(slots, prompts, infos, proposals)
-            assert verdict.values is not None
-            lanes = self._best(proposals, verdict.values)
-            rows = zip(finalists.tolist(), verdict.values.tolist(), strict=True)
+            scores = self._score_proposals(slots, prompts, infos, proposals)
+            assert scores.values is not None
+            lanes = self._best(proposals, scores.values)
+            rows = zip(finalists.tolist(), scores.values.tolist(), strict=True)
             values = [dict(zip(*row, strict=True)) for row in rows]
-            read = list(verdict.tokens) if self.judge else [*map(len, commands)]
+            read = list(scores.tokens) if self.judge else [*map(len, commands)]
             if self.judge:
-                self.judge.keep(slots, verdict.read, lanes)
+                self.judge.keep(slots, scores.read, lanes)
         taken = finalists.cpu().gather(1, lanes[:, None])[:, 0]
         engine.keep(slots, scored, taken)
         sizes = (scored.tree.ids >= 0).sum(1).tolist()

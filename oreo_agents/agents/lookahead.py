@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from oreo_agents.agents.propose import Infos, Prompts, Propose, _count_read_tokens, _Judgement
+from oreo_agents.agents.propose import Infos, Prompts, Propose, Scores, count_read_tokens
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 
@@ -23,9 +23,9 @@ class LookAhead(Propose):
     begin, after the environment's answer.
     """
 
-    def _judge_proposals(
+    def _score_proposals(
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals
-    ) -> _Judgement:
+    ) -> Scores:
         assert self.judge is not None
         branches = [_require_branch(info) for info in infos]
         texts = [[self.chat.action_text(ids) for ids, _ in row] for row in proposals.listed()]
@@ -52,10 +52,10 @@ class LookAhead(Propose):
         values = self.judge.values(slots, prompts, ahead)
         rewards = values.new_tensor([[branch.reward for branch in row] for row in reached])
         ended = torch.tensor([[branch.ended for branch in row] for row in reached], device=values.device)
-        return _Judgement(
+        return Scores(
             rewards + values.masked_fill(ended, 0.0),
             replace(ahead, counts=proposals.counts),  # the answer is read again when it is really given
-            _count_read_tokens(prompts, ahead),
+            count_read_tokens(prompts, ahead),
             list(map(len, tried)),
         )
 

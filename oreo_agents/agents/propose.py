@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,9 +21,6 @@ from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.language.prompt import Chat
 from oreo_agents.trajectory import Action, Candidate
-
-if TYPE_CHECKING:
-    pass
 
 Prompts = Sequence[Sequence[int]]
 Infos = Sequence[Mapping[str, Any]]
@@ -45,7 +42,7 @@ class Decider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Judgement:
+class Scores:
     """What the critic thinks of K candidates of B slots, and what that took."""
 
     values: Tensor | None
@@ -94,32 +91,32 @@ class Propose:
     ) -> list[Decision]:
         """One decision for each slot."""
         proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.selection.temperature)
-        verdict = self._judge_proposals(slots, prompts, infos, proposals)
-        lanes = self._best(proposals, verdict.values)
+        scores = self._score_proposals(slots, prompts, infos, proposals)
+        lanes = self._best(proposals, scores.values)
         self.engine.keep(slots, proposals, lanes)
         if self.judge:
-            self.judge.keep(slots, verdict.read, lanes)
-        scores = [[None] * self.k] * len(slots) if verdict.values is None else verdict.values.tolist()
-        rows = zip(proposals.listed(), scores, lanes.tolist(), prompts, verdict.tokens, strict=True)
+            self.judge.keep(slots, scores.read, lanes)
+        values = [[None] * self.k] * len(slots) if scores.values is None else scores.values.tolist()
+        rows = zip(proposals.listed(), values, lanes.tolist(), prompts, scores.tokens, strict=True)
         decisions = [self._decision(*row) for row in rows]
-        for row, simulated in enumerate(verdict.simulated):
+        for row, simulated in enumerate(scores.simulated):
             decisions[row] = replace(decisions[row], simulated_steps=simulated)
         for row, reason in proposals.errors.items():
             decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
         return decisions
 
-    def _judge_proposals(
+    def _score_proposals(
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, proposals: Proposals
-    ) -> _Judgement:
+    ) -> Scores:
         """V after each candidate."""
         nothing = [0] * len(slots)
         if self.judge:
             values = self.judge.values(slots, prompts, proposals)
-            return _Judgement(values, proposals, _count_read_tokens(prompts, proposals), nothing)
+            return Scores(values, proposals, count_read_tokens(prompts, proposals), nothing)
         if proposals.values is None:
-            return _Judgement(None, proposals, nothing, nothing)
+            return Scores(None, proposals, nothing, nothing)
         ends = [len({ids for ids, _ in row}) for row in proposals.listed()]
-        return _Judgement(proposals.values, proposals, ends, nothing)
+        return Scores(proposals.values, proposals, ends, nothing)
 
     def _best(self, proposals: Proposals, values: Tensor | None) -> Tensor:
         """The lane of the best candidate, ``[B]``."""
@@ -165,6 +162,6 @@ class Propose:
         return Decision(action, len(prompt), generated, critic_tokens)
 
 
-def _count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:
+def count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:
     """Tokens that a critic with a cache of its own reads, per slot."""
     return [len(prompt) + n for prompt, n in zip(prompts, candidates.counts.sum(1).tolist(), strict=True)]

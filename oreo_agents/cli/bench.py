@@ -71,8 +71,8 @@ def run_bench(args: argparse.Namespace) -> int:
     with SuiteScreen(plan.verdicts, output, console) as screen:
         found = run_plan(plan, output, args.jobs, screen.report)
     path = args.results or Path("results") / f"{suite.name}.json"
-    write_json(path, found)
+    write_json(path, found.to_json())
     show_tables(found, Console())
     draw_plots(found, path)
     console.print(f"written to {path}", highlight=False, markup=False)
-    return int(bool(found["failed"]))
+    return int(bool(found.failed))

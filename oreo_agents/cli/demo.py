@@ -34,15 +34,14 @@ def run_demo(args: argparse.Namespace) -> None:
     import time
 
     from oreo_envs.catalog import describe
-    from oreo_envs.files import write_json
     from rich.console import Console
 
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan
     from oreo_agents.experiments.run import require_done, run_plan
-    from oreo_agents.report.plots import success_plot
-    from oreo_agents.report.tables import success_table
+    from oreo_agents.report.plots import draw_success
+    from oreo_agents.report.tables import SuccessTable
     from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     start = time.monotonic()
@@ -51,14 +50,15 @@ def run_demo(args: argparse.Namespace) -> None:
     suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch)
     output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
     plan = Plan(suite, find_arenas(suite, data), views=SHOWN)
-    require_done(run_plan(plan, output, report=print_stages(console, output)))
-    results = demo.title_results(plan, output)
-    write_json(output / "results.json", results)
+    found = run_plan(plan, output, report=print_stages(console, output))
+    require_done(found)
+    runs = demo.title_runs(found.runs)
+    demo.write_results(suite, runs, output / "results.json")
     demo.keep_episodes(plan, output)
-    success_plot(results, output / "results.png")
-    Console().print(
-        success_table(results, title=f"{results[0]['arena']}, {results[0]['n']} games, seed {args.seed}")
-    )
+    results = [run.result for run in runs]
+    draw_success(results, output / "results.png")
+    title = f"{runs[0].setting.test}, {results[0].n} games, seed {args.seed}"
+    Console().print(SuccessTable(results, title))
     console.print(
         f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
         f"The agents: {output}/seed-{args.seed}. Watch an episode: oreo-agents replay {output}/episodes",

@@ -28,7 +28,7 @@ from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from oreo_agents.dataset.writer import TrajectoryWriter
-    from oreo_agents.evaluation.results import Result
+    from oreo_agents.evaluation.results import Evaluation
 
 
 def add_eval(commands: Commands) -> None:
@@ -83,19 +83,19 @@ def run_eval(args: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
-    from oreo_agents.evaluation.results import failures
     from oreo_agents.printable import make_printable
-    from oreo_agents.report.plots import budget_plot
-    from oreo_agents.report.tables import success_table
+    from oreo_agents.report.plots import draw_budget
+    from oreo_agents.report.tables import SuccessTable
 
     _refuse_idle_options(args)
-    results = list(_judge(args))
-    if args.output and len(results) > 1:
-        budget_plot(results, args.output.with_suffix(".png"))
-    Console().print(success_table(results))
+    evaluations = list(_judge_agent(args))
+    if args.output and len(evaluations) > 1:
+        draw_budget(evaluations, args.output.with_suffix(".png"))
+    results = [one.result for one in evaluations]
+    Console().print(SuccessTable(results))
     for result in results:
-        if result["errors"]:
-            print(make_printable(f"{result['method']}: {failures(result)}"), file=sys.stderr)
+        if result.errors:
+            print(make_printable(f"{result.method}: {result.describe_errors()}"), file=sys.stderr)
 
 
 def _refuse_idle_options(args: argparse.Namespace) -> None:
@@ -109,14 +109,15 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
         raise ConfigurationError(f"{args.agent} has no model and makes no use of {idle[0]}: leave it out")
 
 
-def _judge(args: argparse.Namespace) -> Iterator[Result]:
-    """One result for each way to choose, written as soon as it is there."""
+def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
+    """One evaluation for each way to choose, written as soon as it is there."""
     from oreo_envs.files import write_json
 
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import load_agent
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
+    from oreo_agents.evaluation.results import Evaluation
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.terminal.live import watch_episodes
 
@@ -129,28 +130,30 @@ def _judge(args: argparse.Namespace) -> Iterator[Result]:
         "env": args.env,
     }
     known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
-    results: list[Result] = []
-    for selection in _selections(args):
+    done: list[Evaluation] = []
+    for selection in _list_selections(args):
         chooses = asdict(selection)
         agent = load_agent(args.agent, args.endpoint, args.model, env_id=args.env, **chooses, dtype="float32")
         needed = options_for(agent)
         make_env = environments(args.env, args.max_steps, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {selection.title}"
-        with _journal(args.output, label, {**known, **chooses, "options": {**options, **needed}}) as journal:
+        with _open_journal(
+            args.output, label, {**known, **chooses, "options": {**options, **needed}}
+        ) as journal:
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
             )
-        results.append({**result, **chooses, "split": args.split, "max_steps": args.max_steps})
+        done.append(Evaluation(result, selection, args.split, args.max_steps))
         if args.output:
-            write_json(args.output, [_only(result, clock=False) for result in results])
+            write_json(args.output, [_pick_figures(one, clock=False) for one in done])
             write_json(
-                args.output.with_suffix(".seconds.json"), [_only(result, clock=True) for result in results]
+                args.output.with_suffix(".seconds.json"), [_pick_figures(one, clock=True) for one in done]
             )
-        yield results[-1]
+        yield done[-1]
 
 
-def _selections(args: argparse.Namespace) -> Iterator[Selection]:
+def _list_selections(args: argparse.Namespace) -> Iterator[Selection]:
     """Every ``--select`` with every ``--k`` that makes a difference to it."""
     length = args.max_new_tokens or describe(args.env).max_new_tokens
     for select in args.select or ["best_of_k" if args.k else "greedy"]:
@@ -159,7 +162,7 @@ def _selections(args: argparse.Namespace) -> Iterator[Selection]:
 
 
 @contextmanager
-def _journal(
+def _open_journal(
     output: Path | None, label: str, settings: Mapping[str, Any]
 ) -> Iterator[TrajectoryWriter | None]:
     """The episodes beside the result file: ``results.episodes/LABEL`` for ``results.json``.
@@ -186,6 +189,8 @@ def _journal(
         yield writer
 
 
-def _only(result: Result, clock: bool) -> Result:
+def _pick_figures(one: Evaluation, clock: bool) -> dict[str, Any]:
     """What depends on the clock, with the method's name, or the rest."""
-    return {key: x for key, x in result.items() if key == "method" or key.startswith("seconds_") == clock}
+    from oreo_agents.evaluation.results import CLOCKS
+
+    return {key: x for key, x in one.to_json().items() if key == "method" or (key in CLOCKS) == clock}

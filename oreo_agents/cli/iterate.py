@@ -44,7 +44,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     from oreo_agents.experiments import demo, iterate
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.run import require_done, run_plan
-    from oreo_agents.report.tables import success_table
+    from oreo_agents.report.tables import SuccessTable
     from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     console = Console(stderr=True)
@@ -63,8 +63,8 @@ def run_iterate(args: argparse.Namespace) -> None:
     iterate.claim_folder(args.output, plan)
     report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
     require_done(run_plan(plan, args.output, report=report))
-    results = iterate.number_results(plan, args.output)
-    title = f"{results[0]['arena']}, {results[0]['n']} games, seed {args.seed}"
-    Console().print(success_table(results, title=title))
+    runs = iterate.number_runs(plan, args.output)
+    title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}"
+    Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
     console.print(f"The newest policy: {args.output / newest}", highlight=False, markup=False)

@@ -103,13 +103,13 @@ def _make_judging(args: argparse.Namespace, progress: TrainingProgress) -> Judgi
 def _make_player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
     """Plays the games that the options name, the same ones every time."""
     from oreo_agents.environments import environments, source_options
-    from oreo_agents.evaluation.evaluate import pick_games, play
+    from oreo_agents.evaluation.evaluate import pick_games, play_games
 
     unseen = None if args.games else describe(args.env).judging_split
     options = source_options(args.env, args.split or unseen, args.games)
     make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.eval_episodes, args.seed)
-    return lambda agent: play(make_env, agent, games, args.seed)
+    return lambda agent: play_games(make_env, agent, games, args.seed)
 
 
 def add_training_options(parser: argparse.ArgumentParser, table: Mapping[str, Option] = OPTIONS) -> None:

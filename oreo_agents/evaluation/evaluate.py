@@ -1,7 +1,4 @@
-"""Success rates: an agent on a fixed list of games, with intervals, as data and as a file.
-
-A result is a plain dict (see :func:`summarise`); report/ turns it into tables and plots.
-"""
+"""Success rates: an agent on a fixed list of games, with intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
-from oreo_agents.evaluation.results import Result, failures, summarise
+from oreo_agents.evaluation.results import Result, summarise_episodes
 from oreo_agents.rollout.loop import Watch, look_away, rollout
 from oreo_agents.rollout.schedule import assign_games
 from oreo_agents.trajectory import Trajectory
@@ -34,7 +31,7 @@ def pick_games(make_env: MakeEnv, n: int | None, seed: int = 0) -> list[int]:
     return random.Random(seed).sample(range(total), n)
 
 
-def play(
+def play_games(
     make_env: MakeEnv,
     agent: Agent,
     games: Sequence[int],
@@ -60,7 +57,7 @@ def play(
     episodes = assign_games(games, seed)
     kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
     waiting = [episode for episode in episodes if episode.seed not in kept]
-    played = _timed(make_env, agent, waiting, slots)
+    played = _time_episodes(make_env, agent, waiting, slots)
     for trajectory in watch(played, len(waiting), name):
         kept[trajectory.seed] = trajectory
         if journal is not None and not trajectory.metadata.get("failed"):
@@ -68,7 +65,7 @@ def play(
     return [kept[episode.seed] for episode in episodes]
 
 
-def _timed(
+def _time_episodes(
     make_env: MakeEnv, agent: Agent, episodes: Sequence[Assignment], slots: int
 ) -> Iterator[Trajectory]:
     clock = _Clock(agent)
@@ -120,8 +117,8 @@ def evaluate(
     Raises:
         EngineError: episodes could not be played for reasons outside the policy; with ``partly`` only if all of them.
     """
-    trajectories = play(make_env, agent, games, seed, slots, watch, method, journal)
-    result = summarise(trajectories, method)
-    if result["errors"] and not partly:
-        raise EngineError(failures(result))
+    trajectories = play_games(make_env, agent, games, seed, slots, watch, method, journal)
+    result = summarise_episodes(trajectories, method)
+    if result.errors and not partly:
+        raise EngineError(result.describe_errors())
     return result, trajectories

@@ -3,37 +3,132 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.trajectory import Trajectory
 
-Result = dict[str, Any]
+CLOCKS = ("seconds_per_episode", "seconds_per_decision")
+"""What differs between two evaluations of the same agent on the same games."""
 
 
-def failures(result: Result) -> str:
-    """How many games of a result could not be played, and why the first of them."""
-    game, reason = next(iter(result["errors"].items()))
-    failed = len(result["errors"])
-    return f"{failed} of {failed + result['n']} games could not be played, the first of them {game}: {reason}"
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Episodes, and how many of them were won."""
+
+    n: int
+    successes: int
 
 
-def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an episode took, on average."""
+
+    steps: float
+    prompt_tokens: float
+    generated_tokens: float
+    critic_tokens: float
+    simulated_steps: float
+    """On copies of the environment."""
+
+    @property
+    def tokens(self) -> float:
+        """Read and generated, by policy and critic."""
+        return self.prompt_tokens + self.generated_tokens + self.critic_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One method on one list of games. What was not measured is None."""
+
+    method: str
+    by_task_type: Mapping[str, Count]
+    invalid_action_rate: float
+    """Of all actions."""
+    mean_steps: float
+    mean_steps_success: float
+    """Of the episodes won; 0 if there are none."""
+    tokens_per_episode: float | None = None
+    cost_per_episode: Cost | None = None
+    seconds_per_episode: float | None = None
+    """Its share of wall time, many being played at once."""
+    seconds_per_decision: float | None = None
+    ended_early: Mapping[str, int]
+    """Reason: episodes, where the agent could not go on."""
+    errors: Mapping[str, str]
+    """Game: reason, where an episode failed for reasons outside the policy; these are in no other figure."""
+    games: tuple[str, ...]
+    """In the order played."""
+    won: tuple[bool, ...]
+    """For each of the games, for paired comparisons."""
+
+    @property
+    def n(self) -> int:
+        """Episodes."""
+        return len(self.won)
+
+    @property
+    def successes(self) -> int:
+        """Episodes won."""
+        return sum(self.won)
+
+    @property
+    def success_rate(self) -> float:
+        """Share of episodes won."""
+        return self.successes / self.n
+
+    @property
+    def interval95(self) -> tuple[float, float]:
+        """Wilson's, of the success rate."""
+        return wilson_interval(self.successes, self.n)
+
+    def describe_errors(self) -> str:
+        """How many games could not be played, and why the first of them."""
+        game, reason = next(iter(self.errors.items()))
+        failed = len(self.errors)
+        return f"{failed} of {failed + self.n} games could not be played, the first of them {game}: {reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written: with the figures that follow from others, and without those that were not measured."""
+        counts = {"method": self.method, "n": self.n, "successes": self.successes}
+        counts |= {"success_rate": self.success_rate, "wilson95": list(self.interval95)}
+        written = {**counts, **asdict(self), "games": list(self.games), "won": list(self.won)}
+        return {key: value for key, value in written.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Result:
+        """What :meth:`to_json` has written; what else is there is ignored."""
+        known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
+        known["by_task_type"] = {kind: Count(**count) for kind, count in known["by_task_type"].items()}
+        if "cost_per_episode" in known:
+            known["cost_per_episode"] = Cost(**known["cost_per_episode"])
+        return cls(**{**known, "games": tuple(known["games"]), "won": tuple(known["won"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A result, and how the agent chose and in which games."""
+
+    result: Result
+    selection: Selection
+    split: str | None
+    max_steps: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The result and the settings, side by side."""
+        where = {"split": self.split, "max_steps": self.max_steps}
+        return {**self.result.to_json(), **asdict(self.selection), **where}
+
+
+def summarise_episodes(trajectories: Sequence[Trajectory], method: str) -> Result:
     """What a set of episodes comes to.
 
     Episodes that failed for reasons outside the policy (``metadata["failed"]``) are counted and named, and are in no
     other figure.
-
-    Returns:
-        ``method``, ``n``, ``successes``, ``success_rate``, ``wilson95``, ``by_task_type``,
-        ``invalid_action_rate`` (of all actions), ``mean_steps``, ``mean_steps_success``,
-        ``tokens_per_episode`` (read and generated, policy and critic), ``cost_per_episode`` (these apart, and
-        steps on the environment and on copies of it), ``seconds_per_episode`` and ``seconds_per_decision``
-        (shares of wall time, many being played at once), ``ended_early`` (reason: episodes, where the agent could
-        not go on), ``errors`` (game: reason), ``games`` and ``won`` (in the order played, for paired
-        comparisons).
 
     Raises:
         ConfigurationError: there are no episodes.
@@ -45,50 +140,45 @@ def summarise(trajectories: Sequence[Trajectory], method: str) -> Result:
     played = [trajectory for trajectory in trajectories if not trajectory.metadata.get("failed")]
     if not played:
         raise EngineError(f"none of {len(failed)} episodes could be played: {failed[0].metadata['ended']}")
-    n, won = len(played), [trajectory.success for trajectory in played]
     statuses = [turn.action_status for trajectory in played for turn in trajectory.turns]
     winning = [len(trajectory) for trajectory in played if trajectory.success]
-    cost = _cost_per_episode(played)
+    cost = _average_cost(played)
     seconds = sum(trajectory.metadata.get("seconds", 0.0) for trajectory in played)
-    return {
-        "method": method,
-        "n": n,
-        "successes": sum(won),
-        "success_rate": sum(won) / n,
-        "wilson95": list(wilson_interval(sum(won), n)),
-        "by_task_type": _by_task_type(played),
-        "invalid_action_rate": sum(status not in (None, "ok") for status in statuses) / max(len(statuses), 1),
-        "mean_steps": cost["steps"],
-        "mean_steps_success": sum(winning) / max(len(winning), 1),
-        "tokens_per_episode": sum(cost[f"{kind}_tokens"] for kind in TOKENS),
-        "cost_per_episode": cost,
-        "seconds_per_episode": seconds / n,
-        "seconds_per_decision": seconds / max(sum(map(len, played)), 1),
-        "ended_early": dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
-        "errors": {trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
-        "games": [trajectory.game for trajectory in played],
-        "won": won,
+    return Result(
+        method=method,
+        by_task_type=_count_by_task_type(played),
+        invalid_action_rate=sum(status not in (None, "ok") for status in statuses) / max(len(statuses), 1),
+        mean_steps=cost.steps,
+        mean_steps_success=sum(winning) / max(len(winning), 1),
+        tokens_per_episode=cost.tokens,
+        cost_per_episode=cost,
+        seconds_per_episode=seconds / len(played),
+        seconds_per_decision=seconds / max(sum(map(len, played)), 1),
+        ended_early=dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
+        errors={trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
+        games=tuple(trajectory.game for trajectory in played),
+        won=tuple(trajectory.success for trajectory in played),
+    )
+
+
+def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
+    n = len(trajectories)
+    tokens = {
+        f"{kind}_tokens": sum(
+            trajectory.metadata.get("tokens", {}).get(kind, 0) for trajectory in trajectories
+        )
+        / n
+        for kind in ("prompt", "generated", "critic")
     }
+    simulated = sum(trajectory.metadata.get("simulated_steps", 0) for trajectory in trajectories)
+    return Cost(steps=sum(map(len, trajectories)) / n, simulated_steps=simulated / n, **tokens)
 
 
-TOKENS = ("prompt", "generated", "critic")
-
-
-def _cost_per_episode(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    n, cost = len(trajectories), {"steps": sum(map(len, trajectories)) / len(trajectories)}
-    for kind in TOKENS:
-        tokens = (trajectory.metadata.get("tokens", {}).get(kind, 0) for trajectory in trajectories)
-        cost[f"{kind}_tokens"] = sum(tokens) / n
-    cost["simulated_steps"] = sum(t.metadata.get("simulated_steps", 0) for t in trajectories) / n
-    return cost
-
-
-def _by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"n": 0, "successes": 0})
+def _count_by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, Count]:
+    won: dict[str, list[bool]] = defaultdict(list)
     for trajectory in trajectories:
-        counts[trajectory.task_type]["n"] += 1
-        counts[trajectory.task_type]["successes"] += trajectory.success
-    return dict(sorted(counts.items()))
+        won[trajectory.task_type].append(trajectory.success)
+    return {kind: Count(len(outcomes), sum(outcomes)) for kind, outcomes in sorted(won.items())}
 
 
 TASK_TYPES = {

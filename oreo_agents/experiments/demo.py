@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
 from oreo_envs.catalog import describe, list_demonstrated
+from oreo_envs.files import replace_folder, write_json
 
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation.results import Result
+from oreo_agents.evaluation.comparison import Run, Setting
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.run import read_results
 from oreo_agents.experiments.suite import GameSet, Suite
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
@@ -69,18 +69,19 @@ def shape_suite(
     return suite
 
 
-def title_results(plan: Plan, output: Path) -> list[Result]:
-    """A result a method, with the settings, under the names that the demo has for methods."""
-    settings = json.loads(json.dumps(asdict(plan.suite)))
-    return [
-        {**result, "method": _title(result), "settings": settings} for result in read_results(plan, output)
-    ]
+def title_runs(runs: Sequence[Run]) -> list[Run]:
+    """The runs under the names that the demo has for methods."""
+    return [replace(run, result=replace(run.result, method=_title_run(run.setting))) for run in runs]
+
+
+def write_results(suite: Suite, runs: Sequence[Run], path: Path) -> None:
+    """A result a method, with the settings."""
+    settings = asdict(suite)
+    write_json(path, [{**run.to_json(), "arena": run.setting.test, "settings": settings} for run in runs])
 
 
 def keep_episodes(plan: Plan, output: Path) -> None:
     """Put the first episodes of the last search into ``episodes``, in the order of their games, to be looked at."""
-    from oreo_envs.files import replace_folder
-
     from oreo_agents.dataset import load_trajectories
     from oreo_agents.dataset.writer import TrajectoryWriter
 
@@ -101,9 +102,6 @@ def _limit_games(games: GameSet, n: int) -> GameSet:
     return replace(games, first=n) if games.first else replace(games, limit=n)
 
 
-def _title(result: Result) -> str:
-    policy = str(result["policy"])
-    title = TITLES.get(policy, policy)
-    return (
-        title if result["select"] == "greedy" else f"{title} {Selection(result['select'], result['k']).title}"
-    )
+def _title_run(of: Setting) -> str:
+    title = TITLES.get(of.policy, of.policy)
+    return title if of.select == "greedy" else f"{title} {Selection(of.select, of.k).title}"

@@ -14,14 +14,14 @@ from pathlib import Path
 from oreo_envs.files import lock_folder, write_json
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation.results import Result
+from oreo_agents.evaluation.comparison import Run
 from oreo_agents.experiments.arenas import Arenas
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.run import read_results
 from oreo_agents.experiments.stages import Event, Report, Stage
 from oreo_agents.experiments.steps import SILENT, Views
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
 from oreo_agents.experiments.suite_checks import check_suite
+from oreo_agents.experiments.verdicts import read_runs
 
 START, ITERATED = "start", "iterated"
 
@@ -75,14 +75,16 @@ def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT) -> Plan:
     return Plan(suite, arenas, (START, ITERATED), views)
 
 
-def number_results(plan: Plan, output: Path) -> list[Result]:
-    """A result for the start and for every round that has been judged, named after them."""
+def number_runs(plan: Plan, output: Path) -> list[Run]:
+    """A run for the start and for every round that has been judged, named after them."""
     iterated = plan.suite.methods[ITERATED]
-    results = []
-    for result in read_results(plan, output):
-        i = 0 if result["policy"] == START else result["round"] or iterated.rounds
-        results.append({**result, "method": f"{iterated.of} {i}" if i else START, "round": i})
-    return results
+    runs = []
+    for run in read_runs(plan.verdicts, output):
+        of = run.setting
+        i = 0 if of.policy == START else of.round or iterated.rounds
+        result = replace(run.result, method=f"{iterated.of} {i}" if i else START)
+        runs.append(replace(run, setting=replace(of, round=i), result=result))
+    return runs
 
 
 def write_rounds(plan: Plan, output: Path, report: Report) -> Report:
@@ -92,7 +94,10 @@ def write_rounds(plan: Plan, output: Path, report: Report) -> Report:
     def write(stage: Stage, event: Event, seconds: float) -> None:
         report(stage, event, seconds)
         if stage.name in judged and event in ("done", "reused"):
-            write_json(output / "results.json", number_results(plan, output))
+            runs = number_runs(plan, output)
+            write_json(
+                output / "results.json", [{**run.to_json(), "arena": run.setting.test} for run in runs]
+            )
 
     return write
 

@@ -3,24 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from oreo_envs.files import lock_folder
 
 from oreo_agents.errors import OreoError
-from oreo_agents.evaluation.results import Result
-from oreo_agents.experiments import verdicts
-from oreo_agents.experiments.arenas import Arenas
+from oreo_agents.evaluation.comparison import (
+    Comparison,
+    Row,
+    Run,
+    average_rounds,
+    average_runs,
+    compare_rows,
+)
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.provenance import collect_provenance
 from oreo_agents.experiments.stages import Report, Stage, Stages, ignore_events, order_stages
-from oreo_agents.experiments.suite import Suite
+from oreo_agents.experiments.verdicts import read_runs
 
 
-def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_events) -> Result:
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """What a suite comes to."""
+
+    plan: Plan
+    origin: Mapping[str, Any]
+    """Program, machine and command."""
+    runs: Sequence[Run]
+    table: Sequence[Row]
+    differences: Sequence[Comparison]
+    rounds: Sequence[Row]
+    """Of iterated methods."""
+    sweep: Mapping[str, Any]
+    """Every trial of every method that was tuned."""
+    stages: Mapping[str, Any]
+    """What each took."""
+    failed: Mapping[str, str]
+    """Stages that could not be done, and why."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written: each test's games are listed once, and the outcomes of a run are a text of 0s and 1s."""
+        suite = self.plan.suite
+        return {
+            "suite": suite.name,
+            "summary": suite.summary,
+            **self.origin,
+            "settings": json.loads(json.dumps(asdict(suite))),
+            "model": {"name": suite.model, "identity": self.plan.identity},
+            "data": _describe_games(self.plan, self.runs),
+            "skipped": dict(self.plan.arenas.skipped),
+            "failed": dict(self.failed),
+            "sweep": dict(self.sweep),
+            "table": [row.to_json() for row in self.table],
+            "differences": [one.to_json() for one in self.differences],
+            "rounds": [row.to_json() for row in self.rounds],
+            "runs": [_shorten_run(run) for run in self.runs],
+            "stages": dict(self.stages),
+        }
+
+
+def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_events) -> SuiteResult:
     """Do all stages of a plan that are not done.
 
     Args:
@@ -29,56 +74,45 @@ def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_ev
         jobs: stages at once, each in a process of its own.
         report: is told how it goes.
 
-    Returns:
-        What the result file says: settings, origin, games, ``runs``, ``table``, ``differences``, ``rounds``,
-        ``sweep``, and what has ``failed`` or was ``skipped``.
-
     Raises:
         ConfigurationError: another process is at work in ``output``.
     """
-    suite, arenas = plan.suite, plan.arenas
     wanted = [verdict.stage for verdict in plan.verdicts]
     with lock_folder(output):
         stages = Stages(output, report)
         failed = stages.run_all(wanted, jobs)
-    done = [verdict for verdict in plan.verdicts if verdict.stage.name not in failed]
-    found = verdicts.read_runs(done, output)
-    runs, games = verdicts.separate_games(found)
-    return {
-        "suite": suite.name,
-        "summary": suite.summary,
-        **collect_provenance(),
-        "settings": json.loads(json.dumps(asdict(suite))),
-        "model": {"name": suite.model, "identity": plan.identity},
-        "data": _describe_games(arenas, suite, games),
-        "skipped": dict(arenas.skipped),
-        "failed": failed,
-        "sweep": _read_sweep(wanted, output),
-        "table": verdicts.average_runs(found),
-        "differences": verdicts.compare_rows(found),
-        "rounds": verdicts.average_rounds(found),
-        "runs": runs,
-        "stages": stages.times(order_stages(wanted)),
-    }
+    runs = read_runs([verdict for verdict in plan.verdicts if verdict.stage.name not in failed], output)
+    return SuiteResult(
+        plan=plan,
+        origin=collect_provenance(),
+        runs=runs,
+        table=average_runs(runs),
+        differences=compare_rows(runs),
+        rounds=average_rounds(runs),
+        sweep=_read_sweep(wanted, output),
+        stages=stages.times(order_stages(wanted)),
+        failed=failed,
+    )
 
 
-def read_results(plan: Plan, output: Path) -> list[Result]:
-    """What has been judged so far, as evaluations leave it: with its games, and ``won`` as a list."""
-    runs = verdicts.read_runs(plan.verdicts, output)
-    return [{**run, "arena": run["test"], "won": [one == "1" for one in run["won"]]} for run in runs]
-
-
-def require_done(found: Result) -> None:
+def require_done(found: SuiteResult) -> None:
     """Raise OreoError with the first cause if a part of a plan could not be done."""
-    for reason in found["failed"].values():
+    for reason in found.failed.values():
         if not reason.startswith("needs "):
             raise OreoError(reason)
 
 
-def _describe_games(arenas: Arenas, suite: Suite, games: dict[str, list[str]]) -> dict[str, Any]:
+def _shorten_run(run: Run) -> dict[str, Any]:
+    written = {key: value for key, value in run.to_json().items() if key != "games"}
+    return {**written, "won": "".join(str(int(one)) for one in run.result.won)}
+
+
+def _describe_games(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
     """What was played: each set's hash, and the games of the tests in the order of the runs' ``won``."""
+    arenas = plan.arenas
+    games = {run.setting.test: list(run.result.games) for run in runs}
     tests = {name: {**one.summary(), "names": games.get(name, [])} for name, one in arenas.tests.items()}
-    train = {**arenas.train.summary(), "left_out_rooms": list(suite.left_out())}
+    train = {**arenas.train.summary(), "left_out_rooms": list(plan.suite.left_out())}
     generated = {"generated": arenas.generated.summary()} if arenas.generated else {}
     return {"train": train, "dev": arenas.dev and arenas.dev.summary(), **generated, "tests": tests}
 

@@ -21,8 +21,9 @@ from oreo_agents.agents.selection import Selection
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
 from oreo_agents.evaluation.evaluate import evaluate
-from oreo_agents.evaluation.results import Result, summarise
+from oreo_agents.evaluation.results import Result, summarise_episodes
 from oreo_agents.experiments.arenas import Arena
+from oreo_agents.experiments.verdicts import Judgement
 from oreo_agents.rollout.loop import Watch, look_away
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
@@ -31,8 +32,6 @@ from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
-
-COSTS = ("tokens_per_episode", "cost_per_episode", "seconds_per_episode", "seconds_per_decision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +170,23 @@ def judge_agent(
     arena: Arena, trial: Trial, path: Path, agent: Path, critic: Path | None = None, *, views: Views = SILENT
 ) -> None:
     """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
-    _judge(arena, trial, path, _load_agent(trial, agent, critic), views)
+    _judge_agent(arena, trial, path, _load_agent(trial, agent, critic), views)
 
 
 def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, views: Views = SILENT) -> None:
     """A scripted player's success on a set of games."""
     from oreo_agents.agents.scripted import ScriptedAgent
 
-    _judge(arena, trial, path, ScriptedAgent(name, arena.env_id), views)
+    _judge_agent(arena, trial, path, ScriptedAgent(name, arena.env_id), views)
 
 
 def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:
     """The first of the trials with the highest success on the dev games; all are recorded."""
-    results = [json.loads((verdict / "result.json").read_text())["results"][0] for verdict in verdicts]
-    rates = [result["success_rate"] for result in results]
+    results = [next(iter(Judgement.read(verdict).results.values())) for verdict in verdicts]
+    rates = [result.success_rate for result in results]
     best = rates.index(max(rates))
     tried = [
-        {"options": dict(options), "success_rate": rate, "n": result["n"], "wilson95": result["wilson95"]}
+        {"options": dict(options), "success_rate": rate, "n": result.n, "wilson95": list(result.interval95)}
         for options, rate, result in zip(trials, rates, results, strict=True)
     ]
     write_json(path, {"trials": tried, "best": best, "options": dict(trials[best])})
@@ -244,7 +243,7 @@ def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Agent:
     return OreoAgent(alone.policy, alone.chat.tokenizer, lent and lent.float().to(device), **options)
 
 
-def _judge(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:
+def _judge_agent(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
 
@@ -257,10 +256,8 @@ def _judge(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -
     beliefs = Beliefs()
     for episode in episodes:
         beliefs.add(episode)
-    calibration = [asdict(one) for one in beliefs.calibration()]
-    results = [summarise_at_limit(episodes, limit, trial) for limit in trial.step_limits]
-    fingerprint = agent.tokenizer_fingerprint
-    write_json(path / "result.json", {"results": results, "calibration": calibration, "prompt": fingerprint})
+    results = {limit: summarise_at_limit(episodes, limit, trial) for limit in trial.step_limits}
+    Judgement(results, tuple(beliefs.calibration()), agent.tokenizer_fingerprint).write(path)
 
 
 def summarise_at_limit(episodes: Sequence[Trajectory], limit: int, trial: Trial) -> Result:
@@ -269,11 +266,11 @@ def summarise_at_limit(episodes: Sequence[Trajectory], limit: int, trial: Trial)
     A policy does not know the limit, so its first steps are those that it would have taken. What an episode cost is
     known of the whole episode alone, and is left out where that was longer.
     """
-    result = summarise([cut_episode(episode, limit) for episode in episodes], trial.label)
-    if limit < max(trial.step_limits):
-        for key in COSTS:
-            result.pop(key)
-    return {**result, "max_steps": limit}
+    result = summarise_episodes([cut_episode(episode, limit) for episode in episodes], trial.label)
+    if limit == max(trial.step_limits):
+        return result
+    unknown = replace(result, tokens_per_episode=None, cost_per_episode=None)
+    return replace(unknown, seconds_per_episode=None, seconds_per_decision=None)
 
 
 def cut_episode(episode: Trajectory, limit: int) -> Trajectory:

@@ -1,72 +1,77 @@
-"""A suite's result file as tables on the console and as plots beside it."""
+"""A suite's result as tables on the console and as plots beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.evaluation.results import Result
-from oreo_agents.experiments.verdicts import BASELINES
+from oreo_agents.evaluation.comparison import BASELINES, Comparison, Row, Setting
+from oreo_agents.experiments.run import SuiteResult
 from oreo_agents.report import plots
-from oreo_agents.report.tables import success_table
+from oreo_agents.report.tables import SuccessTable
 
 OWN = "its policy alone"
 
 
-def show_tables(found: Result, console: Console) -> None:
+def show_tables(found: SuiteResult, console: Console) -> None:
     """Print the table of every test set at the first step limit, and the differences."""
-    limit = found["settings"]["step_limits"][0]
-    for test, rows in _tables(found, limit):
-        games, seeds = found["data"]["tests"][test]["games"], len(found["settings"]["seeds"])
-        title = f"{found['suite']}: {test}, {games} games, {limit} steps, {seeds} seed{'s' * (seeds > 1)}"
-        console.print(success_table(rows, title))
-        console.print(_difference_table(found["differences"], test, limit))
+    suite, arenas = found.plan.suite, found.plan.arenas
+    limit, seeds = suite.step_limits[0], len(suite.seeds)
+    for test, rows in _pick_tables(found, limit):
+        games = len(arenas.tests[test].indices)
+        title = f"{suite.name}: {test}, {games} games, {limit} steps, {seeds} seed{'s' * (seeds > 1)}"
+        console.print(SuccessTable(rows, title))
+        console.print(_difference_table(found.differences, test, limit))
         console.print()
-    causes = {name: why for name, why in found["failed"].items() if not why.startswith("needs ")}
-    for name, reason in {**found["skipped"], **causes}.items():
+    causes = {name: why for name, why in found.failed.items() if not why.startswith("needs ")}
+    for name, reason in {**arenas.skipped, **causes}.items():
         console.print(f"not done: {name}: {reason}", highlight=False, markup=False)
 
 
-def _tables(found: Result, limit: int) -> Iterator[tuple[str, list[Result]]]:
+def _pick_tables(found: SuiteResult, limit: int) -> Iterator[tuple[str, list[Row]]]:
     """Each test set that was judged, with its rows at a step limit."""
-    for test in found["data"]["tests"]:
-        if rows := [row for row in found["table"] if (row["test"], row["max_steps"]) == (test, limit)]:
+    for test in found.plan.arenas.tests:
+        if rows := [row for row in found.table if _belongs_to(row.setting, test, limit)]:
             yield test, rows
 
 
-def draw_plots(found: Result, path: Path) -> None:
+def _belongs_to(of: Setting | Comparison, test: str, limit: int) -> bool:
+    return (of.test, of.max_steps) == (test, limit)
+
+
+def draw_plots(found: SuiteResult, path: Path) -> None:
     """The plots of a result file, beside it: success, success against k, rounds, calibration."""
-    limit = found["settings"]["step_limits"][0]
-    for test, rows in _tables(found, limit):
-        where, title = path.with_suffix(""), f"{found['suite']}: {test}, {limit} steps"
-        plots.success_plot(rows, where / f"{test}-success.png", title)
-        searched = [row for row in rows if row["policy"] in {r["policy"] for r in rows if r["k"] > 1}]
-        if searched := [row for row in searched if row["select"] in ("greedy", "best_of_k")]:
-            plots.lines_plot(searched, "k", "candidates k", where / f"{test}-budget.png", title)
-        rounds = [row for row in found["rounds"] if (row["test"], row["max_steps"]) == (test, limit)]
-        if rounds:
-            plots.lines_plot(rounds, "round", "round", where / f"{test}-rounds.png", title)
-        judged = [run for run in found["runs"] if run["test"] == test and run.get("calibration")]
-        if judged:
-            widest = max(run["k"] for run in judged)
-            chosen = [run for run in judged if (run["select"], run["k"]) == ("best_of_k", widest)] or judged
-            plots.calibration_plot(chosen, where / f"{test}-calibration.png", title)
+    suite = found.plan.suite
+    limit = suite.step_limits[0]
+    for test, rows in _pick_tables(found, limit):
+        where, title = path.with_suffix(""), f"{suite.name}: {test}, {limit} steps"
+        plots.draw_success(rows, where / f"{test}-success.png", title)
+        policies = {row.setting.policy for row in rows if row.setting.k > 1}
+        searched = [row for row in rows if row.setting.policy in policies]
+        if searched := [row for row in searched if row.setting.select in ("greedy", "best_of_k")]:
+            plots.draw_lines(searched, "k", "candidates k", where / f"{test}-budget.png", title)
+        if rounds := [row for row in found.rounds if _belongs_to(row.setting, test, limit)]:
+            plots.draw_lines(rounds, "round", "round", where / f"{test}-rounds.png", title)
+        if judged := [run for run in found.runs if run.setting.test == test and run.calibration]:
+            widest = max(run.setting.k for run in judged)
+            best = [run for run in judged if (run.setting.select, run.setting.k) == ("best_of_k", widest)]
+            plots.draw_calibration(best or judged, where / f"{test}-calibration.png", title)
 
 
-def _difference_table(differences: Sequence[dict[str, Any]], test: str, limit: int) -> Table:
+def _difference_table(differences: Sequence[Comparison], test: str, limit: int) -> Table:
     """A row per policy and search; what it is compared with in columns."""
-    chosen = [one for one in differences if (one["test"], one["max_steps"]) == (test, limit)]
     cells: dict[str, dict[str, str]] = {}
-    for one in chosen:
-        policy, other = one["policies"]
+    for one in differences:
+        if not _belongs_to(one, test, limit):
+            continue
+        policy, other = one.policies
         column = OWN if policy == other else other
-        low, high = (100 * bound for bound in one["interval95"])
-        cells.setdefault(one["a"], {})[column] = f"{100 * one['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        mean, low, high = (100 * points for points in one.difference)
+        cells.setdefault(one.a, {})[column] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Difference in points")
     for column in (*BASELINES, OWN):

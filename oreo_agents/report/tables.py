@@ -1,28 +1,20 @@
-"""Evaluation results as tables, for the terminal and for Markdown files.
-
-A result is one method on one set of games: a mapping with ``method``, ``n`` and ``successes`` and, where
-they were measured, ``wilson95``, ``by_task_type``, ``invalid_action_rate``, ``mean_steps``,
-``mean_steps_success``, ``tokens_per_episode``, ``cost_per_episode``, ``seconds_per_episode`` and
-``seconds_per_decision``. What was not measured shows
-as a dash.
-"""
+"""Evaluation results as tables that fit the terminal. What was not measured shows as a dash."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.evaluation.comparison import Row
+from oreo_agents.evaluation.results import TASK_TYPES, Result
 from oreo_agents.printable import make_printable
 
-Result = Mapping[str, Any]
-
+Outcome = Result | Row
+"""What a row is made of: one method on one set of games, once or as a mean over seeds."""
 
 COSTS = {
     "prompt_tokens": "Read",
@@ -38,30 +30,17 @@ GAP = 2
 
 @dataclass(frozen=True)
 class SuccessTable:
-    """One row per result; columns that exceed the terminal's width continue in a further table below."""
+    """One row per result; columns that exceed the width that there is continue in a further table below."""
 
-    results: Sequence[Result]
+    results: Sequence[Outcome]
     title: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        names, *measures = _columns(self.results)
-        for number, group in enumerate(_fit(names, measures, options.max_width)):
+        names, *measures = _make_columns(self.results)
+        for number, group in enumerate(_fit_columns(names, measures, options.max_width)):
             if number:
                 yield Text()
-            yield _table([names, *group], title="" if number else self.title)
-
-
-def success_table(results: Sequence[Result], title: str = "") -> SuccessTable:
-    """A rich renderable of ``results`` that fits any width."""
-    return SuccessTable(results, title)
-
-
-def to_markdown(results: Sequence[Result]) -> str:
-    """The same cells as a GitHub Markdown table, every column in one."""
-    columns = _columns(results)
-    rows = [[column.header for column in columns], ["---"] + ["---:"] * (len(columns) - 1)]
-    rows += [list(cells) for cells in zip(*(column.cells for column in columns), strict=True)]
-    return "".join(f"| {' | '.join(_escape(cell) for cell in row)} |\n" for row in rows)
+            yield _make_table([names, *group], title="" if number else self.title)
 
 
 @dataclass(frozen=True)
@@ -74,56 +53,50 @@ class _Column:
         return max(Text(cell).cell_len for cell in (self.header, *self.cells))
 
 
-def _columns(results: Sequence[Result]) -> list[_Column]:
+def _make_columns(results: Sequence[Outcome]) -> list[_Column]:
     """Every column that any result has something for, the method's name first."""
-    rows = [_cells(result) for result in results]
-    ordered = sorted({header for row in rows for header in row}, key=_rank)
+    rows = [_fill_cells(result) for result in results]
+    ordered = sorted({header for row in rows for header in row}, key=_rank_header)
     return [_Column(header, tuple(row.get(header, ABSENT) for row in rows)) for header in ordered]
 
 
-def _cells(result: Result) -> dict[str, str]:
-    low, high = (
-        result.get("interval95")
-        or result.get("wilson95")
-        or wilson_interval(result["successes"], result["n"])
-    )
+def _fill_cells(result: Outcome) -> dict[str, str]:
+    low, high = result.interval95
     cells = {
-        "Method": make_printable(str(result["method"])),
-        "Success": _percent(result["successes"], result["n"]),
+        "Method": make_printable(result.method),
+        "Success": _format_percent(result.successes, result.n),
         "95 % CI": f"{100 * low:.1f}-{100 * high:.1f}",
-        "Games": str(result["n"]),
+        "Games": str(result.n),
     }
-    return cells | _rates(result) | _cost_cells(result) | _task_cells(result)
+    return cells | _rate_cells(result) | _cost_cells(result) | _task_cells(result)
 
 
-def _rates(result: Result) -> dict[str, str]:
-    formats = {
-        "invalid_action_rate": ("Invalid", "{:.1f} %"),
-        "mean_steps": ("Steps", "{:.1f}"),
-        "mean_steps_success": ("To win", "{:.1f}"),
-        "tokens_per_episode": ("Tokens/ep.", "{:,.0f}"),
-        "seconds_per_episode": ("s/ep.", "{:.2f}"),
-        "seconds_per_decision": ("ms/step", "{:.1f}"),
-    }
-    scale = {"invalid_action_rate": 100, "seconds_per_decision": 1000}
-    meaningless = {"mean_steps_success"} if not result["successes"] else set()
-    known = [key for key in formats if result.get(key) is not None and key not in meaningless]
-    measured = {key: result[key] * scale.get(key, 1) for key in known}
-    return {formats[key][0]: formats[key][1].format(value) for key, value in measured.items()}
+def _rate_cells(result: Outcome) -> dict[str, str]:
+    rates = (
+        ("Invalid", "{:.1f} %", 100, result.invalid_action_rate),
+        ("Steps", "{:.1f}", 1, result.mean_steps),
+        ("To win", "{:.1f}", 1, result.mean_steps_success if result.successes else None),
+        ("Tokens/ep.", "{:,.0f}", 1, result.tokens_per_episode),
+        ("s/ep.", "{:.2f}", 1, result.seconds_per_episode),
+        ("ms/step", "{:.1f}", 1000, result.seconds_per_decision),
+    )
+    return {header: form.format(scale * x) for header, form, scale, x in rates if x is not None}
 
 
-def _cost_cells(result: Result) -> dict[str, str]:
+def _cost_cells(result: Outcome) -> dict[str, str]:
     """What the tokens were for, an episode; and steps on copies of the environment, where any were taken."""
-    cost = result.get("cost_per_episode") or {}
-    return {header: f"{cost[key]:,.0f}" for key, header in COSTS.items() if cost.get(key)}
+    if isinstance(result, Row) or result.cost_per_episode is None:
+        return {}
+    costs = ((header, getattr(result.cost_per_episode, kind)) for kind, header in COSTS.items())
+    return {header: f"{cost:,.0f}" for header, cost in costs if cost}
 
 
-def _task_cells(result: Result) -> dict[str, str]:
-    by_type = result.get("by_task_type") or {}
-    return {TASK_TYPES.get(kind, kind): _percent(row["successes"], row["n"]) for kind, row in by_type.items()}
+def _task_cells(result: Outcome) -> dict[str, str]:
+    counts = result.by_task_type.items()
+    return {TASK_TYPES.get(kind, kind): _format_percent(count.successes, count.n) for kind, count in counts}
 
 
-def _percent(successes: int, n: int) -> str:
+def _format_percent(successes: int, n: int) -> str:
     return f"{100 * successes / n:.1f} %" if n else ABSENT
 
 
@@ -134,11 +107,11 @@ _ORDER = (
 )
 
 
-def _rank(header: str) -> tuple[int, str]:
+def _rank_header(header: str) -> tuple[int, str]:
     return (_ORDER.index(header), "") if header in _ORDER else (len(_ORDER), header)
 
 
-def _fit(names: _Column, measures: Sequence[_Column], width: int) -> list[list[_Column]]:
+def _fit_columns(names: _Column, measures: Sequence[_Column], width: int) -> list[list[_Column]]:
     """Consecutive groups of ``measures`` that each fit beside the names, at least one a group."""
     room = width - min(names.width, width // 2)
     groups: list[list[_Column]] = [[]]
@@ -152,14 +125,10 @@ def _fit(names: _Column, measures: Sequence[_Column], width: int) -> list[list[_
     return groups
 
 
-def _table(columns: Sequence[_Column], title: str) -> Table:
+def _make_table(columns: Sequence[_Column], title: str) -> Table:
     table = Table(title=Text(title) if title else None, box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(Text(column.header), justify="right" if index else "left", no_wrap=index > 0)
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*(Text(cell, style="bold" if index == 1 else "") for index, cell in enumerate(cells)))
     return table
-
-
-def _escape(cell: str) -> str:
-    return " ".join(cell.replace("|", "\\|").split())

@@ -90,7 +90,7 @@ class SuiteScreen:
         return Group(table, *(Text(line, style="dim") for line in working))
 
     def _take(self, verdict: Verdict) -> float:
-        rate = next(read_verdict(verdict, self.folder))["success_rate"]
+        rate = next(read_verdict(verdict, self.folder)).result.success_rate
         label = verdict.label if verdict.round is None else f"{verdict.label}, round {verdict.round}"
         self.rates.setdefault((label, verdict.test), []).append(rate)
         return rate

@@ -15,7 +15,7 @@ from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.agents.selection import Selection
 from oreo_agents.environments import environments
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.evaluation.results import summarise
+from oreo_agents.evaluation.results import summarise_episodes
 from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.proposals import Proposals
@@ -104,8 +104,8 @@ def test_trying_changes_nothing(tokenizer, policy, critic):
         assert observation == episode.final_observation
     steps = [episode.metadata["simulated_steps"] for episode in looked]
     assert all(4 <= n <= 12 for n in steps)
-    cost = summarise(looked, "lookahead")["cost_per_episode"]
-    assert (cost["steps"], cost["simulated_steps"]) == (4, sum(steps) / 3)
+    cost = summarise_episodes(looked, "lookahead").cost_per_episode
+    assert (cost.steps, cost.simulated_steps) == (4, sum(steps) / 3)
 
 
 GAMES = [Assignment(game, seed=game) for game in range(3)]

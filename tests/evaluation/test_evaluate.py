@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -18,8 +19,8 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import environments
 from oreo_agents.errors import EngineError
-from oreo_agents.evaluation.evaluate import evaluate, pick_games, play
-from oreo_agents.evaluation.results import summarise
+from oreo_agents.evaluation.evaluate import evaluate, pick_games, play_games
+from oreo_agents.evaluation.results import CLOCKS, Cost, Count, Result, summarise_episodes
 from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.trajectory import Action, Trajectory, Turn
@@ -39,7 +40,7 @@ def test_pick_games_is_a_sample_that_depends_on_the_seed_alone():
 @pytest.mark.parametrize("slots", [1, 4, 64])
 def test_play_keeps_the_order_of_the_games(slots):
     games = [5, 0, 7, 0, 2]
-    episodes = play(rooms, Visitor(), games, seed=3, slots=slots)
+    episodes = play_games(rooms, Visitor(), games, seed=3, slots=slots)
     assert [episode.game for episode in episodes] == [f"room-{game}" for game in games]
     assert len({episode.seed for episode in episodes}) == 5  # a game named twice has other randomness
 
@@ -48,23 +49,23 @@ def test_evaluate_counts_what_happened():
     """A visitor of desks 1 and 2 wins two rooms of three: at once, in two steps, never (four steps)."""
     result, episodes = evaluate(rooms, Visitor((1, 2)), list(range(6)), "visits", slots=2)
     assert [len(episode) for episode in episodes] == [1, 2, 4, 1, 2, 4]
-    assert result["won"] == [True, True, False, True, True, False]
-    assert (result["method"], result["n"], result["successes"]) == ("visits", 6, 4)
-    assert result["games"] == [f"room-{i}" for i in range(6)]
-    assert result["mean_steps"] == pytest.approx(14 / 6)
-    assert result["mean_steps_success"] == pytest.approx(6 / 4)
-    assert result["tokens_per_episode"] == pytest.approx(8 * 14 / 6)
-    assert result["by_task_type"] == {"kind-0": {"n": 3, "successes": 2}, "kind-1": {"n": 3, "successes": 2}}
+    assert result.won == (True, True, False, True, True, False)
+    assert (result.method, result.n, result.successes) == ("visits", 6, 4)
+    assert result.games == tuple(f"room-{i}" for i in range(6))
+    assert result.mean_steps == pytest.approx(14 / 6)
+    assert result.mean_steps_success == pytest.approx(6 / 4)
+    assert result.tokens_per_episode == pytest.approx(8 * 14 / 6)
+    assert result.by_task_type == {"kind-0": Count(3, 2), "kind-1": Count(3, 2)}
 
 
-def test_summarise_by_hand():
+def test_a_summary_by_hand():
     def played(statuses, reward, kind, **metadata):
         turns = tuple(Turn("seen", "said", 0.0, status) for status in statuses[:-1])
         return Trajectory(
             (*turns, Turn("seen", "said", reward, statuses[-1])), task_type=kind, game=kind, metadata=metadata
         )
 
-    result = summarise(
+    result = summarise_episodes(
         [
             played(["ok", "unparsable", "ok"], 1.0, "heat", seconds=6.0, tokens={"prompt": 30, "critic": 3}),
             played(["not_applicable", "ok"], 0.0, "cool"),
@@ -72,28 +73,29 @@ def test_summarise_by_hand():
         ],
         "by hand",
     )
-    assert result["success_rate"] == pytest.approx(1 / 3)
-    assert result["wilson95"] == list(wilson_interval(1, 3))
-    assert result["invalid_action_rate"] == pytest.approx(2 / 10)
-    assert result["mean_steps"] == pytest.approx(10 / 3)
-    assert result["mean_steps_success"] == 3
-    assert result["seconds_per_episode"] == 2.0 and result["seconds_per_decision"] == 0.6
-    assert result["tokens_per_episode"] == 11
-    assert result["cost_per_episode"] == {
-        "steps": pytest.approx(10 / 3),
-        "prompt_tokens": 10,
-        "generated_tokens": 0,
-        "critic_tokens": 1,
-        "simulated_steps": 0,
-    }
-    assert result["errors"] == result["ended_early"] == {}
-    assert result["by_task_type"] == {"cool": {"n": 1, "successes": 0}, "heat": {"n": 2, "successes": 1}}
-    assert result["won"] == [True, False, False] and result["games"] == ["heat", "cool", "heat"]
-    assert json.loads(json.dumps(result)) == result
+    assert result.success_rate == pytest.approx(1 / 3)
+    assert result.interval95 == wilson_interval(1, 3)
+    assert result.invalid_action_rate == pytest.approx(2 / 10)
+    assert result.mean_steps == pytest.approx(10 / 3)
+    assert result.mean_steps_success == 3
+    assert result.seconds_per_episode == 2.0 and result.seconds_per_decision == 0.6
+    assert result.tokens_per_episode == 11
+    assert result.cost_per_episode == Cost(
+        steps=10 / 3, prompt_tokens=10, generated_tokens=0, critic_tokens=1, simulated_steps=0
+    )
+    assert result.errors == result.ended_early == {}
+    assert result.by_task_type == {"cool": Count(1, 0), "heat": Count(2, 1)}
+    assert result.won == (True, False, False) and result.games == ("heat", "cool", "heat")
+    written = result.to_json()
+    assert written["wilson95"] == list(wilson_interval(1, 3)) and (written["n"], written["successes"]) == (
+        3,
+        1,
+    )
+    assert json.loads(json.dumps(written)) == written and Result.from_json(written) == result
 
 
 def test_no_success_has_no_length():
-    assert summarise([episode(won=False)], "lost")["mean_steps_success"] == 0
+    assert summarise_episodes([episode(won=False)], "lost").mean_steps_success == 0
 
 
 def test_episodes_that_failed_are_no_failures_of_the_policy():
@@ -101,12 +103,12 @@ def test_episodes_that_failed_are_no_failures_of_the_policy():
         return Trajectory((Turn("seen", "said", 0.0),), game=game, truncated=True, metadata=metadata)
 
     broken = ended("b", ended="the server answers 500", failed=True)
-    result = summarise([episode(game="a"), broken, ended("c", ended="full")], "m")
-    assert (result["n"], result["successes"], result["games"]) == (2, 1, ["a", "c"])
-    assert result["errors"] == {"b": "the server answers 500"}
-    assert result["ended_early"] == {"full": 1}
+    result = summarise_episodes([episode(game="a"), broken, ended("c", ended="full")], "m")
+    assert (result.n, result.successes, result.games) == (2, 1, ("a", "c"))
+    assert result.errors == {"b": "the server answers 500"}
+    assert result.ended_early == {"full": 1}
     with pytest.raises(EngineError, match=r"none of 2 episodes.*the server answers 500"):
-        summarise([broken, broken], "m")
+        summarise_episodes([broken, broken], "m")
 
 
 def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_them(tmp_path, capsys):
@@ -161,7 +163,8 @@ def test_finished_episodes_are_kept_and_not_played_again(tmp_path):
         )
     assert 0 < before < 7 and len(diary) == 8 - before and 1 in diary
     for result in (again, whole):
-        assert result.pop("seconds_per_episode") > 0 and result.pop("seconds_per_decision") > 0
+        assert result.seconds_per_episode > 0 and result.seconds_per_decision > 0
+    again, whole = (replace(result, **dict.fromkeys(CLOCKS)) for result in (again, whole))
     assert again == whole
 
 

@@ -12,6 +12,7 @@ from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.evaluation.results import CLOCKS
 from oreo_agents.experiments import suite_file
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.demo import choose_suite, shape_suite
@@ -19,7 +20,6 @@ from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Stages
 from oreo_agents.experiments.suite import Demonstrations, Rollouts
 from oreo_agents.experiments.suite_file import load_suite
-from oreo_agents.experiments.verdicts import CLOCKS
 
 TINY = f"""
 base = "whole-path"

@@ -12,7 +12,7 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.demo import shape_suite
-from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_results, plan_rounds
+from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_runs, plan_rounds
 from oreo_agents.experiments.run import require_done, run_plan
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.models.agent_folder import load_critic
@@ -26,12 +26,12 @@ def plan_of(model=SHIPPED["small"], method="oreo", iterations=1, name="whole-pat
 
 
 def run(output, *args, **options):
-    """Results, and the stages that were reused."""
+    """The judged runs, and the stages that were reused."""
     plan, reused = plan_of(*args, **options), []
     claim_folder(output, plan)
     report = lambda stage, event, _: reused.append(stage.name) if event == "reused" else None  # noqa: E731
     require_done(run_plan(plan, output, report=report))
-    return number_results(plan, output), reused
+    return number_runs(plan, output), reused
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def first(tmp_path_factory):
 
 
 def test_a_round_leaves_data_policy_and_result(first):
-    output, results = first
-    assert [result["method"] for result in results] == ["start", "oreo 1"]
+    output, runs = first
+    assert [run.result.method for run in runs] == ["start", "oreo 1"]
     assert len(load_trajectories(output / "seed-0" / "rollouts")) == 16
     assert load_critic(output / "seed-0" / "oreo") is not None
 
@@ -58,10 +58,10 @@ def test_the_start_keeps_its_critic(first):
 
 
 def test_more_rounds_go_on_from_the_last(first, tmp_path):
-    output, results = shutil.copytree(first[0], tmp_path / "more"), first[1]
+    output = shutil.copytree(first[0], tmp_path / "more")
     more, reused = run(output, iterations=2)
-    assert more[:2] == results
-    assert more[2]["method"] == "oreo 2"
+    assert more[:2] == first[1]
+    assert more[2].result.method == "oreo 2"
     assert len(reused) == 5  # the start, two verdicts, rollouts and policy of the first round
     assert len(load_trajectories(output / "seed-0" / "iterated" / "rollouts-2")) == 16
 
@@ -88,17 +88,17 @@ def test_the_order_in_which_episodes_were_written_does_not_matter(first, tmp_pat
             writer.append(episode)
     assert [one.seed for one in load_trajectories(rollouts)] == [one.seed for one in before[::-1]]
     shutil.rmtree(policy)
-    results, reused = run(output)
+    runs, reused = run(output)
     assert "seed-0/rollouts" in reused and "seed-0/oreo" not in reused
     for path in policy.rglob("*.safetensors"):
         assert path.read_bytes() == (first[0] / path.relative_to(output)).read_bytes()
-    assert [one["won"] for one in results] == [one["won"] for one in first[1]]
+    assert [run.result.won for run in runs] == [run.result.won for run in first[1]]
 
 
 def test_the_shipped_agent_can_be_named(first, monkeypatch):
     monkeypatch.setitem(SHIPPED, "mine", SHIPPED["small"])
-    results, reused = run(first[0], model="mine")
-    assert len(reused) == 5 and [result["method"] for result in results] == ["start", "oreo 1"]
+    runs, reused = run(first[0], model="mine")
+    assert len(reused) == 5 and [run.result.method for run in runs] == ["start", "oreo 1"]
 
 
 def test_a_folder_belongs_to_one_loop(first):

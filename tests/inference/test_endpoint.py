@@ -138,8 +138,8 @@ def test_a_broken_server_makes_error_episodes_and_no_failures(serve, tokenizer):
     result, episodes = evaluate(
         lambda: TimeLimit(WithDrawer(), 3), agent, [0, 1, 2], "remote", slots=2, partly=True
     )
-    assert (result["n"], result["won"]) == (2, [True, False])
-    assert list(result["errors"]) == ["room-1"] and "500" in result["errors"]["room-1"]
+    assert (result.n, result.won) == (2, (True, False))
+    assert list(result.errors) == ["room-1"] and "500" in result.errors["room-1"]
     assert [len(episode) for episode in episodes] == [1, 0, 3]
 
 
@@ -165,9 +165,10 @@ def test_whatever_the_model_says_is_an_invalid_action(serve, tokenizer, answer):
     agent = OreoAgent(endpoint(url, timeout=10), tokenizer, max_new_tokens=20_000)
     agent.max_length = 1_000_000
     result, episodes = evaluate(lambda: limited_room(1), agent, [0], "remote")
-    assert result["invalid_action_rate"] == 1.0 and result["mean_steps"] == 1
+    assert result.invalid_action_rate == 1.0 and result.mean_steps == 1
     assert all("\n" not in turn.action for episode in episodes for turn in episode.turns)
-    assert json.loads(json.dumps(result)) == result
+    written = result.to_json()
+    assert json.loads(json.dumps(written)) == written
 
 
 def test_candidates_of_a_server_are_judged_by_a_local_critic(serve, tokenizer):

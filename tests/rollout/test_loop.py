@@ -6,7 +6,7 @@ from learning import ToyRoom, Visitor
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Assignment, Decision
-from oreo_agents.evaluation.evaluate import play
+from oreo_agents.evaluation.evaluate import play_games
 from oreo_agents.rollout.loop import rollout
 from oreo_agents.trajectory import Action
 
@@ -97,7 +97,7 @@ def test_a_damaged_game_is_told_and_the_others_are_played(slots):
                 raise GameFileError(f"room-{options['game']} is damaged")
             return super().reset(seed=seed, options=options)
 
-    played = play(lambda: gym.wrappers.TimeLimit(Damaged(), LIMIT), Visitor(), range(5), slots=slots)
+    played = play_games(lambda: gym.wrappers.TimeLimit(Damaged(), LIMIT), Visitor(), range(5), slots=slots)
     failed = [trajectory for trajectory in played if trajectory.metadata.get("failed")]
     assert [trajectory.metadata["ended"] for trajectory in failed] == [
         "room-0 is damaged",
@@ -166,12 +166,12 @@ def test_an_agent_that_cannot_go_on_ends_its_episode_alone():
 )
 def test_whatever_an_agent_says_alfworld_counts_it_as_invalid(said):
     from oreo_agents.environments import environments
-    from oreo_agents.evaluation.results import summarise
+    from oreo_agents.evaluation.results import summarise_episodes
 
     class Babbler(Visitor):
         def act_many(self, slots, observations, infos):
             return [Decision(Action(said)) for _ in slots]
 
     played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], Babbler()))
-    assert summarise(played, "babble")["invalid_action_rate"] == 1.0
+    assert summarise_episodes(played, "babble").invalid_action_rate == 1.0
     assert [turn.observation for turn in played[0].turns[1:]] == ["Nothing happens."] * 2

@@ -1,0 +1,242 @@
+"""From judged runs to a table: means over seeds with their intervals, rounds, paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from oreo_agents.agents.selection import CONSTRAINED, Select
+from oreo_agents.evaluation.beliefs import Bin
+from oreo_agents.evaluation.results import Count, Result
+from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson_interval
+
+BASELINES = ("sft", "rejection")
+"""Every policy is compared with these, as they are without a critic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What runs that differ in their seed alone have in common."""
+
+    test: str
+    max_steps: int
+    policy: str
+    select: Select
+    k: int
+    round: int | None
+    """Of an iterated method, where it is not the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of one judgement."""
+
+    setting: Setting
+    seed: int
+    prompt: str | None
+    """The fingerprint of the tokenizer."""
+    result: Result
+    calibration: tuple[Bin, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written: all side by side."""
+        of, figures = self.setting, self.result.to_json()
+        about = {"policy": of.policy, "select": of.select, "k": of.k, "round": of.round}
+        about |= {"seed": self.seed, "test": of.test, "prompt": self.prompt}
+        games, won = figures.pop("games"), figures.pop("won")
+        calibration = {"calibration": [asdict(one) for one in self.calibration]} if self.calibration else {}
+        return {**about, **figures, "max_steps": of.max_steps, "won": won, "games": games, **calibration}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of the table: the mean over the seeds of one setting. What was not measured is None."""
+
+    setting: Setting
+    method: str
+    seeds: tuple[int, ...]
+    n: int
+    successes: int
+    per_seed: tuple[float, ...]
+    """Success rates."""
+    interval95: tuple[float, float]
+    """Over seeds and games; with one seed Wilson's."""
+    invalid_action_rate: float
+    mean_steps: float
+    tokens_per_episode: float | None
+    seconds_per_episode: float | None
+    seconds_per_decision: float | None
+    mean_steps_success: float
+    """Over all won episodes: a seed that has won few has little to say, one that has won none nothing."""
+    by_task_type: Mapping[str, Count]
+
+    @property
+    def success_rate(self) -> float:
+        """Share of episodes won."""
+        return self.successes / self.n
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written: all side by side, without what was not measured."""
+        figures = asdict(self)
+        about = {**figures.pop("setting"), "method": self.method, "seeds": list(self.seeds), "n": self.n}
+        about |= {"successes": self.successes, "success_rate": self.success_rate}
+        lists = {
+            "seeds": about["seeds"],
+            "per_seed": list(self.per_seed),
+            "interval95": list(self.interval95),
+        }
+        measured = {key: value for key, value in figures.items() if value is not None}
+        return {**about, **measured, **lists}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Success of one row minus another's."""
+
+    test: str
+    max_steps: int
+    a: str
+    b: str
+    policies: tuple[str, str]
+    seeds: tuple[int, ...]
+    """Those that both have."""
+    difference: Difference
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written."""
+        about = {"test": self.test, "max_steps": self.max_steps, "a": self.a, "b": self.b}
+        about |= {"policies": list(self.policies), "seeds": list(self.seeds)}
+        mean, low, high = self.difference
+        return {**about, "mean": mean, "interval95": [low, high]}
+
+
+def average_runs(runs: Sequence[Run]) -> list[Row]:
+    """One row per test set, step limit, policy and search: the mean over seeds with its bootstrap interval."""
+    return [_average_group(group) for group in _group_runs(_keep_final(runs)).values()]
+
+
+def average_rounds(runs: Sequence[Run]) -> list[Row]:
+    """Rows of iterated methods, without search: one per round, the last one included."""
+    last: dict[str, int] = {}
+    for of in (run.setting for run in runs):
+        if of.round is not None:
+            last[of.policy] = max(last.get(of.policy, 0), of.round + 1)
+    chosen = [run for run in runs if run.setting.policy in last and run.setting.select == "greedy"]
+    numbered = [_number_round(run, last[run.setting.policy]) for run in chosen]
+    numbered.sort(key=lambda run: run.setting.round or 0)
+    return [_average_group(group) for group in _group_runs(numbered).values()]
+
+
+def compare_rows(runs: Sequence[Run]) -> list[Comparison]:
+    """Success of one row minus another's on the same games and seeds, with bootstrap over both.
+
+    Every row is compared with the baselines, and what is not greedy with the policy alone. Who is told the admissible
+    commands is compared with those who are; being told with not being told.
+    """
+    rows = _group_runs(_keep_final(runs))
+    found = []
+    for setting, group in rows.items():
+        told: Select = "constrained" if setting.select in CONSTRAINED else "greedy"
+        alone = "greedy" if setting.select == "constrained" else told
+        for other in dict.fromkeys([*BASELINES, setting.policy]):
+            how = alone if other == setting.policy else told
+            against = rows.get(replace(setting, policy=other, select=how, k=1), [])
+            seeds = {run.seed for run in group} & {run.seed for run in against}
+            if seeds and against is not group:
+                found.append(_compare_groups(_keep_seeds(group, seeds), _keep_seeds(against, seeds)))
+    return found
+
+
+def compare_runs(a: Sequence[Run], b: Sequence[Run]) -> Difference:
+    """Paired over games and seeds; runs are matched by their seeds.
+
+    Raises:
+        ValueError: the runs are of different games or seeds.
+    """
+    a, b = (sorted(group, key=lambda run: run.seed) for group in (a, b))
+    if [(run.seed, run.result.games) for run in a] != [(run.seed, run.result.games) for run in b]:
+        raise ValueError(
+            f"{a[0].result.method} and {b[0].result.method} were judged on different games or seeds"
+        )
+    return paired_difference(_collect_outcomes(a), _collect_outcomes(b))
+
+
+def _keep_seeds(group: Sequence[Run], seeds: set[int]) -> list[Run]:
+    return [run for run in group if run.seed in seeds]
+
+
+def _compare_groups(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
+    one, other = a[0], b[0]
+    return Comparison(
+        test=one.setting.test,
+        max_steps=one.setting.max_steps,
+        a=one.result.method,
+        b=other.result.method,
+        policies=(one.setting.policy, other.setting.policy),
+        seeds=tuple(run.seed for run in a),
+        difference=compare_runs(a, b),
+    )
+
+
+def _average_group(group: Sequence[Run]) -> Row:
+    results = [run.result for run in group]
+    n, successes = sum(one.n for one in results), sum(one.successes for one in results)
+    outcomes = _collect_outcomes(group)
+    over_all = paired_difference(outcomes, np.zeros_like(outcomes))
+    won_in = sum(one.mean_steps_success * one.successes for one in results)
+    return Row(
+        setting=group[0].setting,
+        method=results[0].method,
+        seeds=tuple(run.seed for run in group),
+        n=n,
+        successes=successes,
+        per_seed=tuple(one.success_rate for one in results),
+        interval95=(over_all.low, over_all.high) if len(group) > 1 else wilson_interval(successes, n),
+        invalid_action_rate=mean(one.invalid_action_rate for one in results),
+        mean_steps=mean(one.mean_steps for one in results),
+        tokens_per_episode=_average_measured(one.tokens_per_episode for one in results),
+        seconds_per_episode=_average_measured(one.seconds_per_episode for one in results),
+        seconds_per_decision=_average_measured(one.seconds_per_decision for one in results),
+        mean_steps_success=won_in / max(successes, 1),
+        by_task_type=_add_task_types(results),
+    )
+
+
+def _average_measured(figures: Iterable[float | None]) -> float | None:
+    measured = [figure for figure in figures if figure is not None]
+    return mean(measured) if measured else None
+
+
+def _add_task_types(results: Sequence[Result]) -> dict[str, Count]:
+    """Episodes and successes of each task type, over several results."""
+    counts: dict[str, Count] = {}
+    for result in results:
+        for kind, found in result.by_task_type.items():
+            before = counts.get(kind, Count(0, 0))
+            counts[kind] = Count(before.n + found.n, before.successes + found.successes)
+    return counts
+
+
+def _collect_outcomes(group: Sequence[Run]) -> np.ndarray:
+    """1 where a game was won, ``[seeds, games]``."""
+    return np.array([run.result.won for run in group], dtype=float)
+
+
+def _keep_final(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.setting.round is None]
+
+
+def _number_round(run: Run, last: int) -> Run:
+    return replace(run, setting=replace(run.setting, round=run.setting.round or last))
+
+
+def _group_runs(runs: Iterable[Run]) -> dict[Setting, list[Run]]:
+    """Runs that differ in their seed alone, in the order of their seeds; the groups in the order in which they come."""
+    groups: dict[Setting, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.setting, []).append(run)
+    return {setting: sorted(group, key=lambda run: run.seed) for setting, group in groups.items()}
