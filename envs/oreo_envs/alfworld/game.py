@@ -1,6 +1,9 @@
 """A game as values: the room, its things and the goal, shared by all the worlds that play it."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +106,7 @@ class Game:
     walkthrough: tuple[str, ...]
     objects: tuple[Object, ...]
     receptacles: tuple[Receptacle, ...]
+    location_ids: tuple[str, ...]
     location_names: tuple[str, ...]
     receptacles_at: tuple[tuple[int, ...], ...]
     openable_at: tuple[int, ...]
@@ -132,6 +136,15 @@ class Game:
     def task_type(self) -> str:
         """One of ALFWorld's six task types."""
         return self.goal.task_type
+
+    def rename(self, names: Mapping[str, str]) -> Game:
+        """The same game, its things called otherwise: ``names`` has one for the id of each."""
+        objects = tuple(replace(thing, name=names[thing.id]) for thing in self.objects)
+        receptacles = tuple(replace(place, name=names[place.id]) for place in self.receptacles)
+        places = tuple(names[id] for id in self.location_ids)
+        return replace(
+            self, objects=objects, receptacles=receptacles, location_names=places, effects={}, memo={}
+        )
 
     def remember(self, key: Any, value: Any) -> Any:
         """Keep something that follows from the game and the key; a full memo starts anew."""

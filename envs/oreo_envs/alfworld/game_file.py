@@ -88,6 +88,11 @@ def parse_game(text: str | bytes, name: str, path: Path | None = None) -> Game:
         GameFileError: it is not a game file, or a damaged one.
         UnsupportedGameError: a game by other rules, or with other sentences, than ALFWorld's own.
     """
+    return parse_file(text, name, path)[0]
+
+
+def parse_file(text: str | bytes, name: str, path: Path | None = None) -> tuple[Game, PddlProblem]:
+    """As :func:`parse_game`, with the PDDL problem."""
     where = str(path or name)
     try:
         return _build_game(_read_json(text), name, path)
@@ -109,7 +114,7 @@ def _read_json(text: str | bytes) -> dict[str, Any]:
     return data
 
 
-def _build_game(data: dict[str, Any], name: str, path: Path | None) -> Game:
+def _build_game(data: dict[str, Any], name: str, path: Path | None) -> tuple[Game, PddlProblem]:
     rules = _recognise_domain(_require_text(data, "pddl_domain"))
     wording, task = _recognise_grammar(_require_text(data, "grammar"))
     if wording == "move" and not rules.has_help:
@@ -122,8 +127,8 @@ def _build_game(data: dict[str, Any], name: str, path: Path | None) -> Game:
         raise GameFileError('"solvable" is neither true nor false.')
     if not isinstance(walkthrough, list) or not all(isinstance(command, str) for command in walkthrough):
         raise GameFileError('"walkthrough" is not a list of commands.')
-    room = _read_room(parse_problem(_require_text(data, "pddl_problem")))
-    return Game(
+    problem = parse_problem(_require_text(data, "pddl_problem"))
+    game = Game(
         name=name,
         path=path,
         task=task,
@@ -131,8 +136,9 @@ def _build_game(data: dict[str, Any], name: str, path: Path | None) -> Game:
         rules=rules,
         solvable=solvable,
         walkthrough=tuple(walkthrough),
-        **room,
+        **_read_room(problem),
     )
+    return game, problem
 
 
 def _require_text(data: dict[str, Any], key: str) -> str:
@@ -286,6 +292,7 @@ def _read_room(problem: PddlProblem) -> dict[str, Any]:
     return {
         "objects": _make_objects(facts, index, object_types),
         "receptacles": receptacles,
+        "location_ids": tuple(index.locations),
         "location_names": tuple(index.names[id] for id in index.locations),
         "receptacles_at": tuple(map(tuple, here)),
         "openable_at": tuple(

@@ -95,6 +95,10 @@ class World:
         self._refresh()
         return observation
 
+    def find_effect(self, command: str) -> Effect | None:
+        """What a command would do now; None if nothing."""
+        return self.game.effects[command] if command in self._commands else None
+
     def admissible_commands(self) -> list[str]:
         """The commands that would do something now, sorted."""
         return list(self._commands)

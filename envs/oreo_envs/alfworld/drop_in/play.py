@@ -1,0 +1,154 @@
+"""A game of ALFWorld as TextWorld's engine plays it, without TextWorld: under any names, with all that it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from oreo_envs.alfworld.drop_in.facts import Change, list_changes
+from oreo_envs.alfworld.experts.planner import shortest_plan
+from oreo_envs.alfworld.game import Game
+from oreo_envs.alfworld.game_file import game_name, parse_file, read_game_file
+from oreo_envs.alfworld.pddl import PddlProblem
+from oreo_envs.alfworld.text import Wording
+from oreo_envs.alfworld.world import World
+
+KEPT_GAMES = 256
+_PUT_DOWN = {"move": "move {o} to {r}", "put": "put {o} in/on {r}"}
+_TEMPLATES = (
+    "clean {o} with {r}",
+    "close {r}",
+    "cool {o} with {r}",
+    "examine {o}",
+    "examine {r}",
+    "go to [{r.name | receptacleatlocation(r:receptacle, lend:location)}]",
+    "heat {o} with {r}",
+    "inventory",
+    "look",
+    "open {r}",
+    "put {outero} in {r}",
+    "put {o} into {outero}",
+    "slice {co} with {ko}",
+    "take {outerr} from {r}",
+    "take {o} from {r}",
+    "use {o}",
+)
+"""The commands of ALFWorld's grammars, as their ``template`` lines have them."""
+
+
+def list_templates(wording: Wording) -> list[str]:
+    """The templates of a grammar's commands, sorted."""
+    return sorted([*_TEMPLATES, _PUT_DOWN[wording], *["help"] * (wording == "move")])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedGame:
+    """A game with what TextWorld tells of it beside what the engine needs."""
+
+    game: Game
+    """Under the names that alfworld's Demangler gives."""
+    problem: PddlProblem
+
+    @property
+    def agent(self) -> str:
+        """The id of the agent."""
+        return next(id for id, kind in self.problem.kinds.items() if kind == "agent")
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """The kind of every id that a fact names."""
+        kinds = self.problem.kinds
+        return {id: kinds[id] for rows in self.problem.facts.values() for ids in rows for id in ids}
+
+
+def load_game(source: str | os.PathLike[str] | Mapping[str, Any]) -> LoadedGame:
+    """A game by its file or its content.
+
+    Raises:
+        OSError: there is no such file.
+        GameFileError: it is damaged; UnsupportedGameError: it is a game by other rules.
+    """
+    if isinstance(source, Mapping):
+        return LoadedGame(*parse_file(json.dumps(source), "game"))
+    status = os.stat(source)
+    return _load_file(os.path.abspath(source), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(KEPT_GAMES)
+def _load_file(path: str, size: int, changed: int) -> LoadedGame:
+    file = Path(path)
+    return LoadedGame(*parse_file(read_game_file(file), game_name(file), file))
+
+
+class Play:
+    """A play of a game, from its start.
+
+    Args:
+        loaded: the game.
+        names: what each id of :attr:`LoadedGame.entities` is called.
+
+    Attributes:
+        feedback: what was said last.
+        last_action: what the last command did, if anything.
+        moves: commands that did something.
+        changes: facts that these have stated, in order.
+    """
+
+    def __init__(self, loaded: LoadedGame, names: Mapping[str, str]) -> None:
+        self.loaded, self.names = loaded, names
+        self.world = World(_name_game(loaded.game, names))
+        self.feedback = self.world.opening()
+        self.moves = 0
+        self.changes: list[Change] = []
+
+    def step(self, command: str) -> None:
+        """Carry out a command."""
+        effect = self.world.find_effect(command.strip())
+        if effect is not None:
+            self.changes += list_changes(self.world, self.loaded.agent, effect)
+            self.moves += 1
+        self.feedback = self.world.step(command)
+
+    @property
+    def won(self) -> bool:
+        """Whether the goal holds now."""
+        return self.world.won
+
+    @property
+    def admissible_commands(self) -> list[str]:
+        """The commands that would do something now, sorted."""
+        return self.world.admissible_commands()
+
+    @property
+    def has_own_names(self) -> bool:
+        """Whether things are called as alfworld calls them."""
+        return self.world.game.receptacles is self.loaded.game.receptacles
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What ``OREO-ALFWorld`` tells of this state in its info."""
+        world, game = self.world, self.loaded.game
+        return {
+            "admissible_commands": self.admissible_commands,
+            "won": world.won,
+            "task": game.task,
+            "task_type": game.task_type,
+            "game": game.name,
+            "action_status": world.action_status,
+        }
+
+    @property
+    def plan(self) -> list[str]:
+        """Commands that win from here, none if it is won."""
+        return shortest_plan(self.world)
+
+
+def _name_game(game: Game, names: Mapping[str, str]) -> Game:
+    things = [(thing.id, thing.name) for thing in (*game.objects, *game.receptacles)]
+    things += zip(game.location_ids, game.location_names, strict=True)
+    return game if all(names[id] == name for id, name in things) else game.rename(names)
