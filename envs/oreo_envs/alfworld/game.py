@@ -1,10 +1,12 @@
 """A game as values: the room, its things and the goal, shared by all the worlds that play it."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oreo_envs.alfworld.text import Wording
+from oreo_envs.alfworld.text import Wording, reword_command
 
 MEMO_LIMIT = 256
 """Entries of a game's memo; one takes about 1 kB."""
@@ -132,6 +134,22 @@ class Game:
     def task_type(self) -> str:
         """One of ALFWorld's six task types."""
         return self.goal.task_type
+
+    def worded(self, wording: Wording) -> Game:
+        """The same game as a file of that generation of ALFWorld's words it; itself, where it is worded so already.
+
+        It shares with this game only what never changes.
+        """
+        if wording == self.wording:
+            return self
+        return replace(
+            self,
+            wording=wording,
+            rules=self.rules._replace(has_help=wording == "move"),
+            walkthrough=tuple(reword_command(command, wording) for command in self.walkthrough),
+            effects={},
+            memo={},
+        )
 
     def remember(self, key: Any, value: Any) -> Any:
         """Keep something that follows from the game and the key; a full memo starts anew."""
