@@ -47,6 +47,11 @@ def test_the_suites_that_come_with_the_package_can_be_read():
         assert suite.name == name and suite.summary and {"sft", "rejection", "oreo"} <= set(suite.methods)
 
 
+def test_the_papers_protocol_is_played_in_the_papers_wording():
+    suite = load_suite("alfworld-paper")
+    assert {games.options["wording"] for games in (suite.train, *suite.tests.values())} == {"put"}
+
+
 def test_rooms_to_judge_on_are_left_out_of_training():
     assert parse_suite(BASE, "s").left_out() == ("11", "17", "8")
     apart = parse_suite(
