@@ -89,6 +89,10 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"methods": {"again": {"method": "iterate", "of": "sft"}}}, "sft cannot be repeated"),
         ({"test": {"train": {"split": "valid_train"}}}, "valid_train is a part of the training games"),
         ({"test": {"all": {"split": "train"}}}, "trained on"),
+        (
+            {"train": {"options": {"wording": "puts"}}},
+            r"\[train\]: OREO-ALFWorld .* wording 'puts': choose move or put",
+        ),
         ({"test": {"seen": {"split": "seen"}}}, r"\[test.seen\]: there is no split 'seen'.*valid_seen"),
         ({"test": {"rooms": {"split": "train", "rooms": ["8"]}}}, "rooms 8 are in .dev. and in a test"),
         ({"dev": {"split": "valid_seen", "rooms": []}, "test": {"a": {"split": "valid_seen"}}}, "judge them"),
