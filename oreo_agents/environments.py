@@ -56,9 +56,20 @@ def environments(
     return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
 
 
-def source_options(env_id: str, split: str | None, games: Any) -> dict[str, Any]:
-    """The options of ``env_id`` that ask for a split and for games of one place or kind; None is left out."""
-    named = {"split": split, describe(env_id).games_argument: games}
+def source_options(
+    env_id: str, split: str | None = None, games: Any = None, wording: str | None = None
+) -> dict[str, Any]:
+    """The options of ``env_id`` that ask for a split, for games of one place or kind and for how they are worded; None
+    is left out.
+
+    Raises:
+        ConfigurationError: its games do not come in that wording.
+    """
+    entry = describe(env_id)
+    if wording is not None and wording not in entry.wordings:
+        known = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
+        raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {known}")
+    named = {"split": split, entry.games_argument: games, "wording": wording}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -87,11 +98,12 @@ def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[
 
 
 def replay_environment(
-    env_spec: dict[str, Any] | None, split: str | None = None, games: Any = None
+    env_spec: dict[str, Any] | None, split: str | None = None, games: Any = None, wording: str | None = None
 ) -> gym.Env:
-    """The environment that a dataset was recorded in, or the same with other games.
+    """The environment that a dataset was recorded in, or the same with other games, or in another wording.
 
     Raises:
+        ConfigurationError: its games do not come in that wording.
         DatasetError: the dataset does not say which one it was, or it cannot be made here.
         DataNotFoundError: its games are not here.
     """
@@ -102,6 +114,7 @@ def replay_environment(
     chosen = source_options(spec["id"], split, games)
     if chosen:
         kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
+    kwargs |= source_options(spec["id"], wording=wording)
     kwargs |= describe(spec["id"]).replay_options
     try:
         return environments(spec["id"], 100_000, **kwargs)()

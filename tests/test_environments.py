@@ -37,6 +37,15 @@ def test_split_and_games_by_the_names_each_environment_has_for_them(env_id, spli
     assert source_options(env_id, split, games) == expected
 
 
+def test_a_wording_is_for_environments_that_have_several():
+    assert source_options("OREO-ALFWorld", "train", wording="put") == {"split": "train", "wording": "put"}
+    for env_id in ("OREO-GSM8K", "their:Env-v0"):
+        with pytest.raises(ConfigurationError, match=f"{env_id} cannot show .* wording 'put': leave it out"):
+            source_options(env_id, wording="put")
+    with pytest.raises(ConfigurationError, match="wording 'puts': choose move or put"):
+        source_options("OREO-ALFWorld", wording="puts")
+
+
 @pytest.mark.parametrize(
     ("env_id", "options", "said"),
     [

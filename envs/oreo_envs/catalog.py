@@ -72,8 +72,8 @@ class Entry:
     """Whether ``expert=True`` adds ``info["expert_plan"]``, actions that win from here."""
     branches: bool = True
     """Whether actions can be tried on a copy: ``clone_state()`` and ``restore_state()``."""
-    worded: bool = False
-    """Whether games come in several wordings, and ``env.unwrapped.wording`` tells the present one."""
+    wordings: tuple[str, ...] = ()
+    """What ``wording=`` can show games in, where there are several; ``env.unwrapped.wording`` tells the present one."""
     replay_options: Mapping[str, Any] = field(default_factory=dict)
     """Options with which it takes the actions of any recording of its games."""
     vocabulary: Vocabulary = "text"
@@ -163,12 +163,12 @@ CATALOG = (
         entry_point="oreo_envs.alfworld.env:ALFWorldEnv",
         vector_entry_point="oreo_envs.alfworld.vector:ALFWorldVectorEnv",
         supply="oreo_envs.alfworld.supply:ALFWorldSupply",
-        splits=("train", "valid_seen", "valid_unseen", "generated", "generated_unseen"),
+        splits=("train", "valid_train", "valid_seen", "valid_unseen", "generated", "generated_unseen"),
         endless=("generated", "generated_unseen"),
         judging_split="generated_unseen",
         expert="oreo_envs.alfworld.experts.searching_expert:SearchingExpert",
         plans=True,
-        worded=True,
+        wordings=("move", "put"),
         replay_options={"dialect": "both"},
         vocabulary="shorthand",
         demo="whole-path",
@@ -235,6 +235,11 @@ def describe(env_id: str) -> Entry:
 def list_splits() -> tuple[str, ...]:
     """The splits that some environment knows."""
     return tuple(dict.fromkeys(split for entry in _known.values() for split in entry.splits))
+
+
+def list_wordings() -> tuple[str, ...]:
+    """The wordings that games of some environment can be shown in."""
+    return tuple(dict.fromkeys(wording for entry in _known.values() for wording in entry.wordings))
 
 
 def list_demonstrated() -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
     print(f"{args.path}: {len(dataset)} episodes, every file as it was written")
     if args.files_only:
         return 0
-    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games)
+    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games, args.wording)
     try:
         report = verify_episodes(dataset, env)
     finally:

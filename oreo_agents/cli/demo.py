@@ -10,6 +10,7 @@ from oreo_agents.cli.options import (
     add_command,
     add_demonstrated,
     add_seed,
+    add_wording,
     mark_resumable,
     parse_positive,
 )
@@ -23,6 +24,7 @@ def add_demo(commands: Commands) -> None:
     parser.add_argument(
         "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
     )
+    add_wording(parser)
     parser.add_argument("--output", "-o", type=Path, help="default: runs/demo, or runs/demo-ID")
     parser.add_argument("--from-scratch", action="store_true", help="ignore the shipped starting checkpoint")
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")
@@ -47,7 +49,9 @@ def run_demo(args: argparse.Namespace) -> None:
     start = time.monotonic()
     console = Console(stderr=True)
     suite, data = demo.choose_suite(args.env, args.games)
-    suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch)
+    suite = demo.shape_suite(
+        suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch, wording=args.wording
+    )
     output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
     plan = Plan(suite, find_arenas(suite, data), views=SHOWN)
     found = run_plan(plan, output, report=print_stages(console, output))

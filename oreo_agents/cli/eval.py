@@ -121,7 +121,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.terminal.live import watch_episodes
 
-    options = source_options(args.env, args.split, args.games)
+    options = source_options(args.env, args.split, args.games, args.wording)
     games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
     known = {
         "agent": identify_model(args.agent),
@@ -144,7 +144,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
             )
-        done.append(Evaluation(result, selection, args.split, args.max_steps))
+        done.append(Evaluation(result, selection, args.split, args.max_steps, args.wording))
         if args.output:
             write_json(args.output, [_pick_figures(one, clock=False) for one in done])
             write_json(
@@ -185,7 +185,8 @@ def _open_journal(
             f"{path} holds the episodes of another evaluation (agent, games or options differ): "
             "choose another --output, or remove that folder"
         )
-    with TrajectoryWriter(path, metadata={"evaluation": digest}) as writer:
+    dialect = settings["options"].get("wording")
+    with TrajectoryWriter(path, metadata={"evaluation": digest}, dialect=dialect) as writer:
         yield writer
 
 

@@ -10,6 +10,7 @@ from oreo_agents.cli.options import (
     add_command,
     add_demonstrated,
     add_seed,
+    add_wording,
     mark_resumable,
     parse_positive,
 )
@@ -31,6 +32,7 @@ def add_iterate(commands: Commands) -> None:
     parser.add_argument("--keep-data", action="store_true", help="train on the episodes of all rounds so far")
     add_demonstrated(parser)
     parser.add_argument("--games", metavar="PATH", help="as for demo")
+    add_wording(parser)
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")
     parser.add_argument("--max-steps", type=parse_positive, metavar="N", help="step limit of an episode")
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
@@ -49,7 +51,7 @@ def run_iterate(args: argparse.Namespace) -> None:
 
     console = Console(stderr=True)
     suite, data = demo.choose_suite(args.env, args.games)
-    suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes)
+    suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, wording=args.wording)
     suite = iterate.iterate_suite(
         suite,
         args.model,

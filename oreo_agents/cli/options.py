@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits
+from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits, list_wordings
 
 from oreo_agents.agents.selection import SELECTS
 
@@ -83,12 +83,22 @@ def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENE
 
 
 def add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
-    """``--split`` and ``--games``."""
+    """``--split``, ``--games`` and ``--wording``."""
     parser.add_argument("--split", choices=list_splits(), help=f"default: train; in ALFWorld {alfworld}")
     parser.add_argument(
         "--games",
         metavar="PATH",
         help="a folder, archive or file of games or problems; in OREO-Reasoning a task",
+    )
+    add_wording(parser)
+
+
+def add_wording(parser: Options) -> None:
+    """``--wording``."""
+    parser.add_argument(
+        "--wording",
+        choices=list_wordings(),
+        help="show ALFWorld's games as its older files (put X in/on Y) or its newer ones do; default: as they are",
     )
 
 

@@ -72,7 +72,8 @@ def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
 
     needs = options_for(agent) if agent else {}
     needs |= {"expert": True} if describe(args.env).plans else {}
-    return environments(args.env, ENDLESS, **source_options(args.env, args.split, args.games), **needs)()
+    options = source_options(args.env, args.split, args.games, args.wording)
+    return environments(args.env, ENDLESS, **options, **needs)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:

@@ -76,7 +76,7 @@ def run_record(args: argparse.Namespace) -> int | None:
         max_steps=args.max_steps,
         patience=args.patience,
         watch=watch_episodes,
-        **source_options(args.env, args.split, args.games),
+        **source_options(args.env, args.split, args.games, args.wording),
     )
     print(recording)
     return None

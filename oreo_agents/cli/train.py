@@ -106,7 +106,7 @@ def _make_player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Tra
     from oreo_agents.evaluation.evaluate import pick_games, play_games
 
     unseen = None if args.games else describe(args.env).judging_split
-    options = source_options(args.env, args.split or unseen, args.games)
+    options = source_options(args.env, args.split or unseen, args.games, args.wording)
     make_env = environments(args.env, args.max_steps, **options)
     games = pick_games(make_env, args.eval_episodes, args.seed)
     return lambda agent: play_games(make_env, agent, games, args.seed)

@@ -117,10 +117,13 @@ class Evaluation:
     selection: Selection
     split: str | None
     max_steps: int
+    wording: str | None = None
+    """In which the games were shown, where that was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """The result and the settings, side by side."""
-        where = {"split": self.split, "max_steps": self.max_steps}
+        where: dict[str, Any] = {"split": self.split, "max_steps": self.max_steps}
+        where |= {"wording": self.wording} if self.wording else {}
         return {**self.result.to_json(), **asdict(self.selection), **where}
 
 

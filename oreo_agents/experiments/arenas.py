@@ -79,8 +79,14 @@ def find_arenas(suite: Suite, data: Path | None = None) -> Arenas:
         train = draw_games(train, suite.train.limit, 0)
     dev = _find_arena("dev", suite, suite.dev, data) if suite.dev else None
     amount = suite.demonstrations.generated
-    generated = _find_arena("generated", suite, GameSet("generated"), data) if amount else None
+    generated = _find_arena("generated", suite, _generate_games(suite), data) if amount else None
     return Arenas(train, dev, tests, skipped, generated)
+
+
+def _generate_games(suite: Suite) -> GameSet:
+    """Generated games, played as the training games are."""
+    place = describe(suite.environment).games_argument
+    return GameSet("generated", options={k: v for k, v in suite.train.options.items() if k != place})
 
 
 def draw_games(arena: Arena, n: int, seed: int) -> Arena:

@@ -11,10 +11,11 @@ from oreo_envs.catalog import describe, list_demonstrated
 from oreo_envs.files import replace_folder, write_json
 
 from oreo_agents.agents.selection import Selection
+from oreo_agents.environments import source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run, Setting
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.suite import GameSet, Suite
+from oreo_agents.experiments.suite import GameSet, Options, Suite
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
 
@@ -57,9 +58,26 @@ def choose_suite(env_id: str, source: str | None = None) -> tuple[Suite, Path | 
 
 
 def shape_suite(
-    suite: Suite, *, seed: int = 0, games: int | None = None, from_scratch: bool = False
+    suite: Suite,
+    *,
+    seed: int = 0,
+    games: int | None = None,
+    from_scratch: bool = False,
+    wording: str | None = None,
 ) -> Suite:
-    """The suite with one seed and, where asked for, so many games to be judged on or a new decoder."""
+    """The suite with one seed and, where asked for, so many games to be judged on, a new decoder, or all its games in
+    a wording.
+
+    Raises:
+        ConfigurationError: its games do not come in that wording, or it is no honest test so.
+    """
+    worded = source_options(suite.environment, wording=wording)
+    suite = replace(
+        suite,
+        train=_add_options(suite.train, worded),
+        dev=suite.dev and _add_options(suite.dev, worded),
+        tests={name: _add_options(one, worded) for name, one in suite.tests.items()},
+    )
     if games is not None:
         suite = replace(suite, tests={name: _limit_games(one, games) for name, one in suite.tests.items()})
     if from_scratch and suite.model == "start":
@@ -100,6 +118,10 @@ def keep_episodes(plan: Plan, output: Path) -> None:
 
 def _limit_games(games: GameSet, n: int) -> GameSet:
     return replace(games, first=n) if games.first else replace(games, limit=n)
+
+
+def _add_options(games: GameSet, options: Options) -> GameSet:
+    return replace(games, options={**games.options, **options})
 
 
 def _title_run(of: Setting) -> str:

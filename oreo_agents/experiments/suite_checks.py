@@ -7,6 +7,7 @@ from dataclasses import fields
 from oreo_envs.catalog import describe
 
 from oreo_agents.agents.selection import SEARCHES
+from oreo_agents.environments import source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
     SCRIPTED,
@@ -44,6 +45,10 @@ def _check_games(suite: Suite) -> None:
                 "use valid_seen, valid_unseen, or rooms left out of train"
             )
         require_known(games.split, entry.splits, f"{where}: there is no split")
+        try:
+            source_options(suite.environment, wording=games.options.get("wording"))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from error
     for where, games in judged.items():
         if games.split == suite.train.split and not games.rooms:
             raise ConfigurationError(

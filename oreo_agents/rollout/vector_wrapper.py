@@ -109,7 +109,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         if hasattr(envs, "envs"):
             return dialect_of(envs.envs[0].unwrapped)
         spec = self.env.spec
-        if self._wording is None and spec is not None and describe(spec.id).worded:
+        if self._wording is None and spec is not None and describe(spec.id).wordings:
             self._wording = envs.get_attr("wording")[0]
         return self._wording
 

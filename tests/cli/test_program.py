@@ -241,6 +241,16 @@ def test_the_length_of_an_action_is_the_environments_unless_given(
         cli.main([command, "--agent", "agent", *options.split()])
 
 
+def test_games_that_judge_a_training_are_shown_in_the_wording_asked_for():
+    from oreo_agents.agents.load import load_agent
+    from oreo_agents.cli.train import _make_player
+
+    args = parse("train --data d -o o --eval-every 5 --eval-episodes 3 --max-steps 20 --wording put")
+    episodes = list(_make_player(args)(load_agent("expert")))
+    said = " ".join(turn.observation for episode in episodes for turn in episode.turns)
+    assert "You arrive at loc " in said and len(episodes) == 3
+
+
 @pytest.mark.parametrize("command", ["demo", "iterate --model small"])
 def test_two_runs_in_one_folder_are_refused(tmp_path, capsys, command):
     from oreo_envs.files import lock_folder

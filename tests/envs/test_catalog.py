@@ -18,6 +18,7 @@ from oreo_envs.catalog import (
     describe,
     list_demonstrated,
     list_splits,
+    list_wordings,
 )
 from oreo_envs.errors import ConfigurationError, DataNotFoundError
 
@@ -49,7 +50,7 @@ def test_an_entry_says_of_its_environment_what_is_so(entry):
     assert entry.games_argument in options
     assert entry.plans == ("expert" in options)
     assert entry.branches == (hasattr(kind, "clone_state") and hasattr(kind, "restore_state"))
-    assert entry.worded == hasattr(kind, "wording")
+    assert bool(entry.wordings) == ("wording" in options) == hasattr(kind, "wording")
     assert set(entry.replay_options) <= set(options)
     assert set(entry.endless) <= set(entry.splits)
     assert entry.judging_split in (None, *entry.splits)
@@ -63,7 +64,9 @@ def test_what_is_named_in_words_is_there():
     assert list_demonstrated()[0] == DEFAULT_ID
     assert [entry.suffix for entry in map(describe, ("OREO-ALFWorld", "OREO-MATH"))] == ["", "-OREO-MATH"]
     assert describe("") is describe("OREO-ALFWorld")  # imported episodes name no environment
-    assert list_splits() == ("train", "valid_seen", "valid_unseen", "generated", "generated_unseen", "test")
+    real = ("train", "valid_train", "valid_seen", "valid_unseen")
+    assert list_splits() == (*real, "generated", "generated_unseen", "test")
+    assert list_wordings() == ("move", "put")
 
 
 def test_an_endless_split_has_more_games_than_can_be_listed():

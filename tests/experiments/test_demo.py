@@ -203,6 +203,25 @@ def test_alfworlds_own_splits_are_used_where_they_are(tmp_path):
     assert len(find_arenas(shape_suite(suite, games=3), data).tests["valid_seen"].indices) == 3
 
 
+def test_every_set_of_games_is_shown_in_the_wording_asked_for(tmp_path):
+    from oreo_envs.alfworld.install import write_games
+
+    write_games(tmp_path / "train", count=6)
+    suite = shape_suite(load_suite("smoke"), wording="put")
+    suite = replace(
+        suite, train=replace(suite.train, split="train", options={"games": tmp_path, **suite.train.options})
+    )
+    suite = replace(suite, demonstrations=replace(suite.demonstrations, generated=5))
+    arenas = find_arenas(suite)
+    found = [arenas.train, arenas.dev, arenas.generated, *arenas.tests.values()]
+    assert [arena.dialect for arena in found] == ["put"] * 4
+    assert arenas.train.summary()["dialect"] == "put" and len(arenas.generated.indices) == 1_000_000
+    plain = find_arenas(shape_suite(load_suite("smoke")))
+    assert plain.dev.dialect == "move" and plain.dev.made_from != arenas.dev.made_from
+    with pytest.raises(ConfigurationError, match="OREO-Reasoning cannot show its games in a wording 'put'"):
+        shape_suite(load_suite("whole-path-math"), wording="put")
+
+
 def test_games_in_one_room_cannot_be_split(tmp_path):
     from oreo_envs.alfworld.install import write_games
 

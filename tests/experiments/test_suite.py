@@ -47,6 +47,11 @@ def test_the_suites_that_come_with_the_package_can_be_read():
         assert suite.name == name and suite.summary and {"sft", "rejection", "oreo"} <= set(suite.methods)
 
 
+def test_the_papers_protocol_is_played_in_the_papers_wording():
+    suite = load_suite("alfworld-paper")
+    assert {games.options["wording"] for games in (suite.train, *suite.tests.values())} == {"put"}
+
+
 def test_rooms_to_judge_on_are_left_out_of_training():
     assert parse_suite(BASE, "s").left_out() == ("11", "17", "8")
     apart = parse_suite(
@@ -84,6 +89,10 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"methods": {"again": {"method": "iterate", "of": "sft"}}}, "sft cannot be repeated"),
         ({"test": {"train": {"split": "valid_train"}}}, "valid_train is a part of the training games"),
         ({"test": {"all": {"split": "train"}}}, "trained on"),
+        (
+            {"train": {"options": {"wording": "puts"}}},
+            r"\[train\]: OREO-ALFWorld .* wording 'puts': choose move or put",
+        ),
         ({"test": {"seen": {"split": "seen"}}}, r"\[test.seen\]: there is no split 'seen'.*valid_seen"),
         ({"test": {"rooms": {"split": "train", "rooms": ["8"]}}}, "rooms 8 are in .dev. and in a test"),
         ({"dev": {"split": "valid_seen", "rooms": []}, "test": {"a": {"split": "valid_seen"}}}, "judge them"),

@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from oreo_agents.agents.load import load_agent
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import replay_environment
+from oreo_agents.errors import DatasetError
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.rollout.verify import verify_episodes
@@ -111,6 +113,26 @@ def test_imported_episodes_are_compared_in_the_newer_wording(recorded, env):
     assert only(verify_episodes([wrong], env)).step == 1
 
 
+@pytest.mark.parametrize("wording", ["put", "move"])
+def test_a_dataset_in_a_wording_of_its_own_happens_again_in_it(tmp_path, wording):
+    record(
+        load_agent("expert", epsilon=0.2),
+        tmp_path,
+        schedule=Schedule(limit=4),
+        split="generated",
+        wording=wording,
+    )
+    dataset = load_trajectories(tmp_path)
+    assert dataset.agreed("dialect") == dataset.agreed("env_spec")["kwargs"]["wording"] == wording
+    commands = [turn.action for episode in dataset for turn in episode.turns]
+    assert any(command.startswith(f"{wording} ") for command in commands)
+    with replay_environment(dataset.agreed("env_spec")) as env:
+        assert verify_episodes(dataset, env).agreeing == 4
+    with pytest.raises(DatasetError, match=f"the {wording!r} wording, not"):
+        other = "move" if wording == "put" else "put"
+        record(load_agent("expert"), tmp_path, schedule=Schedule(limit=6), split="generated", wording=other)
+
+
 # ------------------------------------------------------------------------------- the commands
 
 
@@ -127,6 +149,25 @@ def test_the_command_finds_the_environment_and_names_the_step(recorded, tmp_path
     assert verify_command(tmp_path / "bad") == 1
     assert "step 3: observation differs" in capsys.readouterr().out
     assert verify_command(tmp_path / "bad", "--files-only") == 0
+
+
+def test_commands_play_and_verify_in_a_wording(tmp_path, capsys):
+    options = ["--split", "generated", "-n", "3", "--wording", "put"]
+    assert main(["record", *options, "-o", str(tmp_path / "d")]) == 0
+    assert verify_command(tmp_path / "d") == 0
+    assert verify_command(tmp_path / "d", "--wording", "move") == 1
+    assert main(["eval", "--agent", "expert", *options, "-o", str(tmp_path / "r.json")]) == 0
+    (result,) = json.loads((tmp_path / "r.json").read_text())
+    assert result["wording"] == "put" and result["split"] == "generated"
+    assert load_trajectories(tmp_path / "r.episodes" / "expert-greedy").agreed("dialect") == "put"
+    assert main(["eval", "--agent", "expert", *options[:-1], "move", "-o", str(tmp_path / "r.json")]) == 2
+    assert "another evaluation" in capsys.readouterr().err
+    for command in (["record", "-o", str(tmp_path / "e")], ["eval", "--agent", "expert"]):
+        assert main([*command, "--env", "OREO-Reasoning", "--games", "chain_sum", "--wording", "put"]) == 2
+        assert (
+            "OREO-Reasoning cannot show its games in a wording 'put': leave it out" in capsys.readouterr().err
+        )
+    assert not (tmp_path / "e").exists()
 
 
 def test_the_command_escapes_what_was_recorded(recorded, tmp_path, capsys):

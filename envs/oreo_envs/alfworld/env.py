@@ -49,15 +49,17 @@ class ALFWorldEnv(gym.Env[str, str]):
     - ``expert_plan``, only with ``expert=True``: commands that win from here.
 
     Args:
-        split: train, valid_seen, valid_unseen, generated or generated_unseen; None takes train where
-            ALFWorld's data is found and generated elsewhere.
+        split: train, valid_train, valid_seen, valid_unseen, generated or generated_unseen; None takes train
+            where ALFWorld's data is found and generated elsewhere.
         games: a folder, game file or archive of games, a list of those, or games already found.
         backend: "native", or "textworld" for the slow reference implementation.
         expert: add ``expert_plan`` to every info.
         dialect: the wording of the agent's commands, "move" (move X to Y), "put" (put X in/on Y) or "both";
-            a command in it is rewritten to the game's own. None takes only the game's own, as ALFWorld does.
-            Admissible commands are always in the game's own wording.
+            a command in it is rewritten to the one the game is shown in. None takes only that, as ALFWorld
+            does. Admissible commands are never rewritten.
         render_mode: "ansi" returns the last exchange as text, "human" prints it.
+        wording: show every game exactly as one generation of ALFWorld's files does: "move" as those since 0.4,
+            "put" as those before (put X in/on Y, "You arrive at loc 5.", no help). None shows each as its file is.
 
     >>> env = gym.make("OREO-ALFWorld", split="generated")
     >>> observation, info = env.reset(seed=7)
@@ -74,11 +76,17 @@ class ALFWorldEnv(gym.Env[str, str]):
         expert: bool = False,
         dialect: Dialect | None = None,
         render_mode: str | None = None,
+        wording: text.Wording | None = None,
     ):
         _one_of("backend", backend, ("native", "textworld"))
         _one_of("dialect", dialect, (None, "move", "put", "both"))
         _one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        self.games = find_games(split, games)
+        _one_of("wording", wording, (None, "move", "put"))
+        if wording and backend == "textworld":
+            raise ValueError(
+                f"wording={wording!r} is the native engine's, and TextWorld speaks as the file does: leave one out"
+            )
+        self.games = find_games(split, games, wording=wording)
         self.backend = backend
         self.expert = expert
         self.dialect = dialect
@@ -98,7 +106,7 @@ class ALFWorldEnv(gym.Env[str, str]):
 
     @property
     def wording(self) -> Dialect:
-        """How commands are worded: as ``dialect`` says, else as the game being played has it."""
+        """How commands are worded: as ``dialect`` says, else as the game being played is shown."""
         self._position()
         return self.dialect or self.world.wording
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oreo_envs.alfworld.text import Wording
+from oreo_envs.alfworld.text import Wording, reword_command
 
 MEMO_LIMIT = 256
 """Entries of a game's memo; one takes about 1 kB."""
@@ -144,6 +144,22 @@ class Game:
         places = tuple(names[id] for id in self.location_ids)
         return replace(
             self, objects=objects, receptacles=receptacles, location_names=places, effects={}, memo={}
+        )
+
+    def reword(self, wording: Wording) -> Game:
+        """The same game as a file of that generation of ALFWorld's words it; itself, where it is worded so already.
+
+        It shares with this game only what never changes.
+        """
+        if wording == self.wording:
+            return self
+        return replace(
+            self,
+            wording=wording,
+            rules=self.rules._replace(has_help=wording == "move"),
+            walkthrough=tuple(reword_command(command, wording) for command in self.walkthrough),
+            effects={},
+            memo={},
         )
 
     def remember(self, key: Any, value: Any) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from oreo_envs.alfworld.game import Game
+from oreo_envs.alfworld.text import Wording
 
 CACHED_GAMES = 256
 
@@ -26,7 +27,10 @@ class Games(Protocol):
         """Position of a game given by name, path or position. Raises DataNotFoundError."""
 
     def text(self, index: int, /) -> str | bytes:
-        """The unparsed game file."""
+        """The unparsed game file, in its own wording."""
+
+    def reword(self, wording: Wording, /) -> Self:
+        """The same games, each as :meth:`Game.reword` shows it."""
 
 
 def room_of(name: str) -> str:

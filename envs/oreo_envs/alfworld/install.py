@@ -112,7 +112,8 @@ def download_games(
     """Fetch ALFWorld's games into ``root`` (default: ``$ALFWORLD_DATA``, else alfworld's own cache folder).
 
     An interrupted download goes on where it stopped, in this call or a later one. Returns the folder of the
-    splits; where an earlier call has made it already, nothing is fetched.
+    splits; where an earlier call has made it already, nothing is fetched. ``valid_train``, which a release need
+    not have, comes along where it does.
 
     Raises:
         ConfigurationError: ``root`` holds data of other origin.
@@ -121,7 +122,7 @@ def download_games(
     root = data_root(root)
     _check_own(root)
     missing = [split for split in ALFWORLD_SPLITS if not (root / GAMES_FOLDER / split).exists()]
-    if missing:
+    if set(missing) - {"valid_train"}:
         archive = fetch_file(release, cache_root() / "downloads", progress)
         _install_splits([archive], root, missing)
         archive.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 GAME_FILE = "game.tw-pddl"
-ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
+ALFWORLD_SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 GENERATED_SPLITS = ("generated", "generated_unseen")
 ARCHIVE_SUFFIXES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 PathLike = str | os.PathLike[str]

@@ -25,6 +25,7 @@ from oreo_envs.alfworld.places import (
     find_split,
     resolve_path,
 )
+from oreo_envs.alfworld.text import Wording
 from oreo_envs.errors import DataNotFoundError
 
 
@@ -36,7 +37,9 @@ class GameFiles(Sequence[Game]):
 
     made_on_demand = False
 
-    def __init__(self, entries: Sequence[IndexedGame]):
+    def __init__(self, entries: Sequence[IndexedGame], wording: Wording | None = None):
+        """Some games; shown in a wording, or each in its own."""
+        self.wording = wording
         self.names = tuple(entry.name for entry in entries)
         self.paths = tuple(entry.path for entry in entries)
         self.task_types = tuple(entry.task_type for entry in entries)
@@ -61,7 +64,8 @@ class GameFiles(Sequence[Game]):
         if game is None:
             if len(self._cache) >= CACHED_GAMES:
                 self._cache.clear()
-            game = self._cache[index] = load_game(self.paths[index], self.names[index])
+            game = load_game(self.paths[index], self.names[index])
+            game = self._cache[index] = game.reword(self.wording or game.wording)
         return game
 
     def __repr__(self) -> str:
@@ -90,6 +94,10 @@ class GameFiles(Sequence[Game]):
         """The content of a game file. Raises GameFileError."""
         return read_game_file(self.paths[index])
 
+    def reword(self, wording: Wording) -> "GameFiles":
+        """The same games, shown as files of that generation of ALFWorld's."""
+        return self if wording == self.wording else self._only(range(len(self)), wording)
+
     @property
     def rooms(self) -> list[str]:
         """The room of each game."""
@@ -110,9 +118,9 @@ class GameFiles(Sequence[Game]):
         """The games in some rooms, or all others. Raises DataNotFoundError if there are none."""
         return self.choose(i for i, room in enumerate(self.rooms) if (room in rooms) == inside)
 
-    def _only(self, positions: Iterable[int]) -> "GameFiles":
+    def _only(self, positions: Iterable[int], wording: Wording | None = None) -> "GameFiles":
         known = [(self.names[i], self.paths[i], self.task_types[i]) for i in positions]
-        return GameFiles([IndexedGame(*game, solvable=True) for game in known])
+        return GameFiles([IndexedGame(*game, solvable=True) for game in known], wording or self.wording)
 
     def _position_of(self, path: Path) -> int:
         wanted = resolve_path(path)
@@ -131,20 +139,29 @@ def find_games(
     split: str | None = None,
     games: PathLike | Sequence[PathLike] | Games | None = None,
     include_unsolvable: bool = False,
+    wording: Wording | None = None,
 ) -> Games:
     """Find games by split name or by where they lie.
 
     Args:
-        split: train, valid_seen, valid_unseen (ALFWorld's own, from the data root), generated or
+        split: train, valid_train, valid_seen, valid_unseen (ALFWorld's own, from the data root), generated or
             generated_unseen. None means train where ALFWorld's data is found, else generated.
         games: a folder, a game file, an archive (tar.xz, tar.gz, zip), several of those, or games already
             found. Excludes `split`.
         include_unsolvable: also list games that their file declares to be unsolvable.
+        wording: show every game as files of that generation of ALFWorld's; None: each as its file is.
 
     Raises:
         DataNotFoundError: nothing was found, with the place and the remedy.
         GameFileError: an archive is damaged.
     """
+    found = _find_games(split, games, include_unsolvable)
+    return found if wording is None else found.reword(wording)
+
+
+def _find_games(
+    split: str | None, games: PathLike | Sequence[PathLike] | Games | None, include_unsolvable: bool
+) -> Games:
     if games is not None:
         if split is not None:
             raise DataNotFoundError(f"Give either split={split!r} or games={games!r}, not both.")

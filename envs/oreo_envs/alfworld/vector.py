@@ -10,6 +10,7 @@ from oreo_envs.alfworld.env import ALFWorldEnv, Backend, Dialect
 from oreo_envs.alfworld.games import Games
 from oreo_envs.alfworld.places import PathLike
 from oreo_envs.alfworld.sources import find_games
+from oreo_envs.alfworld.text import Wording
 
 
 class ALFWorldVectorEnv(SyncVectorEnv):
@@ -21,7 +22,7 @@ class ALFWorldVectorEnv(SyncVectorEnv):
         num_envs: how many episodes are played side by side.
         max_episode_steps: truncate episodes after that many steps; None never does.
         autoreset_mode: one of Gymnasium's, "NextStep" (default), "SameStep", "Disabled", or its enum member.
-        split, games, backend, expert, dialect, render_mode: as for ALFWorldEnv.
+        split, games, backend, expert, dialect, render_mode, wording: as for ALFWorldEnv.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class ALFWorldVectorEnv(SyncVectorEnv):
         expert: bool = False,
         dialect: Dialect | None = None,
         render_mode: str | None = None,
+        wording: Wording | None = None,
     ):
-        self.games = find_games(split, games)
+        self.games = find_games(split, games, wording=wording)
 
         def make_env() -> Any:
-            env = ALFWorldEnv(None, self.games, backend, expert, dialect, render_mode)
+            env = ALFWorldEnv(None, self.games, backend, expert, dialect, render_mode, wording)
             return env if max_episode_steps is None else TimeLimit(env, max_episode_steps)
 
         super().__init__([make_env] * num_envs, autoreset_mode=autoreset_mode)

@@ -73,7 +73,7 @@ class World:
 
     @property
     def wording(self) -> text.Wording:
-        """How this game says that something is put down."""
+        """Which generation of sentences this game is shown in."""
         return self.game.wording
 
     # ------------------------------------------------------------ playing

@@ -113,6 +113,13 @@ def test_second_download_asks_nothing(server: Server) -> None:
     assert len(server.requests) == asked
 
 
+def test_the_games_of_valid_train_come_along_where_there_are_any(server: Server) -> None:
+    server.content = games_zip(("train", "valid_train", "valid_seen", "valid_unseen"))
+    download_games(release=server.release())
+    assert len(find_games("valid_train")) == 1
+    assert [check.status for check in check_installation() if check.name == "valid_train"] == ["ok"]
+
+
 def test_broken_connections_resume_where_they_ended(server: Server, tmp_path: Path) -> None:
     server.break_after = len(server.content) // 3 + 1
     archive = fetch_file(server.release(), tmp_path / "downloads")
@@ -189,9 +196,9 @@ def test_unpack_archive_then_another_split(tmp_path: Path) -> None:
     archive = tmp_path / "some.zip"
     archive.write_bytes(games_zip(("train",)))
     root = unpack_games(archive)
-    archive.write_bytes(games_zip(("valid_seen",)))
+    archive.write_bytes(games_zip(("valid_seen", "valid_train")))
     assert unpack_games(archive) == root
-    assert sorted(path.name for path in root.iterdir()) == ["train", "valid_seen"]
+    assert sorted(path.name for path in root.iterdir()) == ["train", "valid_seen", "valid_train"]
     with pytest.raises(ConfigurationError, match="is there already"):
         unpack_games(archive)
 

@@ -88,4 +88,6 @@ _CHANGES = {
     "textworld.gym.envs.textworld_batch": _change_batches,
 }
 
-Finalize(None, SESSION.close, exitpriority=0)  # at the end of the process, also of one that multiprocessing started
+Finalize(
+    None, SESSION.close, exitpriority=0
+)  # at the end of the process, also of one that multiprocessing started

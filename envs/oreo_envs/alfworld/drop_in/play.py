@@ -66,23 +66,29 @@ class LoadedGame:
         return {id: kinds[id] for rows in self.problem.facts.values() for ids in rows for id in ids}
 
 
-def load_game(source: str | os.PathLike[str] | Mapping[str, Any]) -> LoadedGame:
-    """A game by its file or its content.
+def load_game(
+    source: str | os.PathLike[str] | Mapping[str, Any], wording: Wording | None = None
+) -> LoadedGame:
+    """A game by its file or its content, in its own wording or another one.
 
     Raises:
         OSError: there is no such file.
         GameFileError: it is damaged; UnsupportedGameError: it is a game by other rules.
     """
     if isinstance(source, Mapping):
-        return LoadedGame(*parse_file(json.dumps(source), "game"))
+        return _word_game(*parse_file(json.dumps(source), "game"), wording)
     status = os.stat(source)
-    return _load_file(os.path.abspath(source), status.st_size, status.st_mtime_ns)
+    return _load_file(os.path.abspath(source), wording, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(KEPT_GAMES)
-def _load_file(path: str, size: int, changed: int) -> LoadedGame:
+def _load_file(path: str, wording: Wording | None, size: int, changed: int) -> LoadedGame:
     file = Path(path)
-    return LoadedGame(*parse_file(read_game_file(file), game_name(file), file))
+    return _word_game(*parse_file(read_game_file(file), game_name(file), file), wording)
+
+
+def _word_game(game: Game, problem: PddlProblem, wording: Wording | None) -> LoadedGame:
+    return LoadedGame(game.reword(wording or game.wording), problem)
 
 
 class Play:
@@ -100,7 +106,7 @@ class Play:
     """
 
     def __init__(self, loaded: LoadedGame, names: Mapping[str, str]) -> None:
-        self.loaded, self.names = loaded, names
+        self.loaded = loaded
         self.world = World(_name_game(loaded.game, names))
         self.feedback = self.world.opening()
         self.moves = 0

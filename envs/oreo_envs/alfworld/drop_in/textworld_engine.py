@@ -67,7 +67,7 @@ class NativePddlEnv(PddlEnv):
         """Load a game file, or the content of one."""
         SESSION.end_episode(self)
         try:
-            self._loaded = load_game(filename_or_data)
+            self._loaded = load_game(filename_or_data, SESSION.wording)
         except UnsupportedGameError as error:
             self._loaded = None
             SESSION.hand_over(error)
@@ -93,6 +93,7 @@ class NativePddlEnv(PddlEnv):
         names = {id: info.name for id, info in self._entity_infos.items()}
         self._play = Play(self._loaded, names)
         self._facts: FactSet | None = None
+        self._readable: dict[Proposition, Proposition] = {}
         self._applied = 0
         self.prev_state = None
         self.state = self._tell()
@@ -136,7 +137,7 @@ class NativePddlEnv(PddlEnv):
         object.__setattr__(state, "tell_facts", partial(self._tell_facts, len(play.changes)))
         if asked.facts:
             state["_facts"] = self._tell_facts(len(play.changes))
-            state["facts"] = list(map(self._get_human_readable_fact, state["_facts"]))
+            state["facts"] = [self._readable[fact] for fact in state["_facts"]]
         if asked.moves:
             state["moves"] = play.moves
         if asked.policy_commands:
@@ -156,7 +157,9 @@ class NativePddlEnv(PddlEnv):
     def _make_fact(self, fact: Fact) -> Proposition:
         assert self._loaded is not None
         kinds = self._loaded.problem.kinds
-        return Proposition(fact[0], [Variable(id, kinds[id]) for id in fact[1:]])
+        made = Proposition(fact[0], [Variable(id, kinds[id]) for id in fact[1:]])
+        self._readable[made] = self._get_human_readable_fact(made)
+        return made
 
 
 def _make_entity(id: str, kind: str) -> EntityInfo:
@@ -268,7 +271,7 @@ def _is_native(game_file: str) -> bool:
     if not game_file.endswith(".tw-pddl"):
         return False
     try:
-        load_game(game_file)
+        load_game(game_file, SESSION.wording)
     except (OSError, GameFileError):
         return False
     return True

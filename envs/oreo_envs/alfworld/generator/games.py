@@ -25,6 +25,7 @@ from oreo_envs.alfworld.games import CACHED_GAMES
 from oreo_envs.alfworld.generator.draw import Difficulty, Draft, draw_game, hosted_task_types, weigh_goals
 from oreo_envs.alfworld.generator.game_text import format_game
 from oreo_envs.alfworld.rooms import ROOM_KINDS, SPLITS
+from oreo_envs.alfworld.text import Wording
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
 
@@ -125,7 +126,11 @@ class GeneratedGames(Sequence[Game]):
     KEPT = CACHED_GAMES
 
     def __init__(
-        self, split: str = "generated", recipe: Recipe | None = None, numbers: range | None = None
+        self,
+        split: str = "generated",
+        recipe: Recipe | None = None,
+        numbers: range | None = None,
+        wording: Wording = "move",
     ) -> None:
         """Games of ``recipe``, by default the plain one of ``split``, at some ``numbers``, by default all.
 
@@ -134,6 +139,7 @@ class GeneratedGames(Sequence[Game]):
         """
         self.recipe = recipe or Recipe(split)
         self.numbers = range(self.LENGTH) if numbers is None else numbers
+        self.wording: Wording = wording
         self.names = LazyTexts(len(self.numbers), lambda position: self.recipe.name(self.numbers[position]))
         self.task_types = LazyTexts(
             len(self.numbers), lambda position: self.names[position].partition("-")[0]
@@ -144,7 +150,7 @@ class GeneratedGames(Sequence[Game]):
         return self  # immutable; Gymnasium copies an environment's arguments at every look at its spec
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GeneratedGames, (self.recipe.split, self.recipe, self.numbers)
+        return GeneratedGames, (self.recipe.split, self.recipe, self.numbers, self.wording)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -155,13 +161,13 @@ class GeneratedGames(Sequence[Game]):
     def __getitem__(self, position: slice) -> GeneratedGames: ...
     def __getitem__(self, position: SupportsIndex | slice) -> Game | GeneratedGames:
         if isinstance(position, slice):
-            return GeneratedGames(recipe=self.recipe, numbers=self.numbers[position])
+            return GeneratedGames(recipe=self.recipe, numbers=self.numbers[position], wording=self.wording)
         number = self.numbers[position]
         game = self._kept.get(number)
         if game is None:
             if len(self._kept) >= self.KEPT:
                 self._kept.clear()
-            game = self._kept[number] = self.recipe.game(number)
+            game = self._kept[number] = self.recipe.game(number).reword(self.wording)
         return game
 
     def __repr__(self) -> str:
@@ -170,6 +176,12 @@ class GeneratedGames(Sequence[Game]):
     def text(self, position: int) -> str:
         """The content of a game's file."""
         return self.recipe.text(self.numbers[position])
+
+    def reword(self, wording: Wording) -> GeneratedGames:
+        """The same games, shown as files of that generation of ALFWorld's."""
+        if wording == self.wording:
+            return self
+        return GeneratedGames(recipe=self.recipe, numbers=self.numbers, wording=wording)
 
     def index(self, value: Any, *_: Any) -> int:  # type: ignore[override]
         """Position of a game given by its name, its position or itself.
