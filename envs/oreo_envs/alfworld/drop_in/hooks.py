@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-Change = Callable[[ModuleType], dict[str, Any]]
-"""The attributes that a module shall have."""
+Attribute = tuple[Any, str, Any]
+"""A module or a class, and a name and a value for it."""
+Change = Callable[[ModuleType], list[Attribute]]
+"""The attributes that a module, and what is in it, shall have."""
 
 _ABSENT = object()
 
@@ -21,7 +23,7 @@ class ImportHooks(importlib.abc.MetaPathFinder):
 
     def __init__(self, changes: dict[str, Change]) -> None:
         self._changes = changes
-        self._before: list[tuple[ModuleType, str, Any]] = []
+        self._before: list[Attribute] = []
 
     def put_in(self) -> None:
         """Change the modules that are there, and wait for the others."""
@@ -34,11 +36,11 @@ class ImportHooks(importlib.abc.MetaPathFinder):
         """Give every module back what it had."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        for module, name, value in reversed(self._before):
+        for owner, name, value in reversed(self._before):
             if value is _ABSENT:
-                delattr(module, name)
+                delattr(owner, name)
             else:
-                setattr(module, name, value)
+                setattr(owner, name, value)
         self._before.clear()
 
     def find_spec(
@@ -57,9 +59,9 @@ class ImportHooks(importlib.abc.MetaPathFinder):
         return spec
 
     def _change_module(self, module: ModuleType) -> None:
-        for name, value in self._changes[module.__name__](module).items():
-            self._before.append((module, name, vars(module).get(name, _ABSENT)))
-            setattr(module, name, value)
+        for owner, name, value in self._changes[module.__name__](module):
+            self._before.append((owner, name, vars(owner).get(name, _ABSENT)))
+            setattr(owner, name, value)
 
 
 class _ChangingLoader(importlib.abc.Loader):

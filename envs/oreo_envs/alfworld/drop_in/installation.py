@@ -7,15 +7,19 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.util import Finalize
+from multiprocessing.util import Finalize, register_after_fork
 from types import ModuleType
 from typing import Any
 
-from oreo_envs.alfworld.drop_in.hooks import ImportHooks
-from oreo_envs.alfworld.drop_in.session import SESSION
+from oreo_envs.alfworld.drop_in.collection import collect_game_files
+from oreo_envs.alfworld.drop_in.hooks import Attribute, Change, ImportHooks
+from oreo_envs.alfworld.drop_in.session import SESSION, Session
+from oreo_envs.alfworld.drop_in.stand_in import StandIns
 from oreo_envs.alfworld.text import Wording
 
-_hooks: ImportHooks | None = None
+ENVIRONMENTS = ("AlfredTWEnv", "AlfredThorEnv", "AlfredHybrid")
+
+_installed: ImportHooks | StandIns | None = None
 
 
 def install(record: str | os.PathLike[str] | None = None, wording: Wording | None = None) -> None:
@@ -30,22 +34,23 @@ def install(record: str | os.PathLike[str] | None = None, wording: Wording | Non
         ValueError: an unknown wording.
         ImportError: ``record`` without oreo_agents.
     """
-    global _hooks
+    global _installed
     uninstall()
     if wording not in (None, "put", "move"):
         raise ValueError(f"wording={wording!r} is neither 'put' nor 'move'")
     SESSION.wording = wording
     SESSION.recorder = None if record is None else _open_recorder(record)
-    _hooks = ImportHooks(_CHANGES if _is_installed("textworld") and _is_installed("alfworld") else {})
-    _hooks.put_in()
+    there = all(importlib.util.find_spec(package) for package in ("alfworld", "textworld"))
+    _installed = ImportHooks(_CHANGES) if there else StandIns()
+    _installed.put_in()
 
 
 def uninstall() -> None:
     """Give alfworld and TextWorld back what is theirs, and close what was recorded."""
-    global _hooks
-    if _hooks is not None:
-        _hooks.take_out()
-        _hooks = None
+    global _installed
+    if _installed is not None:
+        _installed.take_out()
+        _installed = None
     SESSION.close()
     SESSION.wording = None
 
@@ -60,10 +65,6 @@ def installed(record: str | os.PathLike[str] | None = None, wording: Wording | N
         uninstall()
 
 
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
 def _open_recorder(path: str | os.PathLike[str]) -> Any:
     """The recorder of whoever has registered one."""
     for point in importlib.metadata.entry_points(group="oreo_envs.recorders"):
@@ -71,23 +72,46 @@ def _open_recorder(path: str | os.PathLike[str]) -> Any:
     raise ImportError("recording takes oreo_agents: pip install oreo-agents")
 
 
-def _change_envs(_: ModuleType) -> dict[str, Any]:
+def _change_engine(module: ModuleType) -> list[Attribute]:
     from oreo_envs.alfworld.drop_in.textworld_engine import NativePddlEnv
 
-    return {"PddlEnv": NativePddlEnv}
+    return [(module.envs, "PddlEnv", NativePddlEnv)]
 
 
-def _change_batches(_: ModuleType) -> dict[str, Any]:
+def _change_batches(module: ModuleType) -> list[Attribute]:
     from oreo_envs.alfworld.drop_in.textworld_engine import NativeBatch, TellingLimit
 
-    return {"AsyncBatchEnv": NativeBatch, "Limit": TellingLimit}
+    return [(module, "AsyncBatchEnv", NativeBatch), (module, "Limit", TellingLimit)]
 
 
-_CHANGES = {
-    "textworld.envs": _change_envs,
+def _change_collection(module: ModuleType) -> list[Attribute]:
+    return [(module.AlfredTWEnv, "collect_game_files", collect_game_files)]
+
+
+def _restore_names(module: ModuleType) -> list[Attribute]:
+    """The names of alfworld's environments in their package, which it has had until 0.4."""
+
+    def find_environment(name: str) -> Any:
+        if name in ENVIRONMENTS:
+            return module.get_environment(name)
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+    return [(module, "__getattr__", find_environment)]
+
+
+_CHANGES: dict[str, Change] = {
+    "textworld": _change_engine,
     "textworld.gym.envs.textworld_batch": _change_batches,
+    "alfworld.agents.environment": _restore_names,
+    "alfworld.agents.environment.alfred_tw_env": _change_collection,
 }
 
-Finalize(
-    None, SESSION.close, exitpriority=0
-)  # at the end of the process, also of one that multiprocessing started
+
+def _close_at_exit(session: Session) -> None:
+    Finalize(session, session.close, exitpriority=0)
+
+
+_close_at_exit(SESSION)
+register_after_fork(
+    SESSION, _close_at_exit
+)  # processes that multiprocessing forks forget what is to be done at exit

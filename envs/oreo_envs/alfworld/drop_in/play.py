@@ -60,6 +60,14 @@ class LoadedGame:
         return next(id for id, kind in self.problem.kinds.items() if kind == "agent")
 
     @property
+    def names(self) -> dict[str, str]:
+        """What alfworld's Demangler calls each thing and each location."""
+        game = self.game
+        things = {thing.id: thing.name for thing in game.objects}
+        places = {place.id: place.name for place in game.receptacles}
+        return things | places | dict(zip(game.location_ids, game.location_names, strict=True))
+
+    @property
     def entities(self) -> dict[str, str]:
         """The kind of every id that a fact names."""
         kinds = self.problem.kinds
@@ -99,15 +107,16 @@ class Play:
         names: what each id of :attr:`LoadedGame.entities` is called.
 
     Attributes:
+        has_own_names: whether things are called as alfworld's Demangler calls them.
         feedback: what was said last.
-        last_action: what the last command did, if anything.
         moves: commands that did something.
         changes: facts that these have stated, in order.
     """
 
     def __init__(self, loaded: LoadedGame, names: Mapping[str, str]) -> None:
         self.loaded = loaded
-        self.world = World(_name_game(loaded.game, names))
+        self.has_own_names = all(names[id] == name for id, name in loaded.names.items())
+        self.world = World(loaded.game if self.has_own_names else loaded.game.rename(names))
         self.feedback = self.world.opening()
         self.moves = 0
         self.changes: list[Change] = []
@@ -131,11 +140,6 @@ class Play:
         return self.world.admissible_commands()
 
     @property
-    def has_own_names(self) -> bool:
-        """Whether things are called as alfworld calls them."""
-        return self.world.game.receptacles is self.loaded.game.receptacles
-
-    @property
     def info(self) -> dict[str, Any]:
         """What ``OREO-ALFWorld`` tells of this state in its info."""
         world, game = self.world, self.loaded.game
@@ -152,9 +156,3 @@ class Play:
     def plan(self) -> list[str]:
         """Commands that win from here, none if it is won."""
         return shortest_plan(self.world)
-
-
-def _name_game(game: Game, names: Mapping[str, str]) -> Game:
-    things = [(thing.id, thing.name) for thing in (*game.objects, *game.receptacles)]
-    things += zip(game.location_ids, game.location_names, strict=True)
-    return game if all(names[id] == name for id, name in things) else game.rename(names)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
+from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from oreo_envs.alfworld.drop_in.play import Play
 from oreo_envs.alfworld.text import Wording
+
+COUNTS_FOLDER = "OREO_DROP_IN_COUNTS"
+"""The environment variable that names the folder in which processes leave their counts."""
 
 
 class RecordedEpisode(Protocol):
@@ -34,14 +42,32 @@ class Recorder(Protocol):
         """Nothing more comes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was played.
+
+    Attributes:
+        episodes, steps, seconds: counts, and the time spent in the environment.
+        handed_over: games that TextWorld's own engine played.
+    """
+
+    episodes: int = 0
+    steps: int = 0
+    handed_over: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        sums = {one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        return Counts(**sums)
+
+
 class Session:
     """This process's plays.
 
     Attributes:
         wording: in which games are shown, if not in their own.
         recorder: keeps the episodes, if they are recorded.
-        episodes, steps, seconds: counts, and the time spent in the environment.
-        handed_over: games that TextWorld's own engine played.
+        counts: what was played so far.
     """
 
     def __init__(self) -> None:
@@ -50,14 +76,15 @@ class Session:
         self._open: WeakKeyDictionary[Any, RecordedEpisode] = WeakKeyDictionary()
         self.wording: Wording | None = None
         self.recorder: Recorder | None = None
-        self.episodes = self.steps = self.handed_over = 0
-        self.seconds = 0.0
+        self.counts = Counts()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._start_anew)
 
     def begin_episode(self, player: Any, play: Play) -> None:
         """An environment begins a play."""
         self.end_episode(player)
-        with self._lock:
-            self.episodes += 1
+        self._count(episodes=1)
+        self.report()
         if self.recorder is None:
             return
         if not play.has_own_names:
@@ -67,8 +94,7 @@ class Session:
 
     def add_step(self, player: Any, command: str, play: Play) -> None:
         """An environment has carried out a command."""
-        with self._lock:
-            self.steps += 1
+        self._count(steps=1)
         episode = self._open.get(player)
         if episode is not None:
             episode.add(command, play.feedback, float(play.won), play.info)
@@ -88,11 +114,18 @@ class Session:
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
+        self.report()
+
+    def report(self) -> None:
+        """Write the counts for the process that has started this one, if it asked for them."""
+        folder = os.environ.get(COUNTS_FOLDER)
+        if folder and self.counts.episodes:
+            with suppress(OSError):
+                Path(folder, f"{os.getpid()}.json").write_text(json.dumps(asdict(self.counts)))
 
     def hand_over(self, reason: Exception) -> None:
         """TextWorld's own engine plays a game."""
-        with self._lock:
-            self.handed_over += 1
+        self._count(handed_over=1)
         self.say_once(f"played by TextWorld's own engine: {reason}")
 
     def say_once(self, notice: str) -> None:
@@ -105,8 +138,17 @@ class Session:
 
     def spend(self, seconds: float) -> None:
         """Add time spent in the environment."""
+        self._count(seconds=seconds)
+
+    def _count(self, **more: float) -> None:
         with self._lock:
-            self.seconds += seconds
+            self.counts += Counts(**more)  # type: ignore[arg-type]
+
+    def _start_anew(self) -> None:
+        """In a process that was forked: what is open is its parent's."""
+        self._lock = Lock()
+        self._open = WeakKeyDictionary()
+        self.counts = Counts()
 
 
 SESSION = Session()

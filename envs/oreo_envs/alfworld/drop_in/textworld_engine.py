@@ -1,6 +1,6 @@
 """The native engine behind TextWorld's own interfaces: an engine for game files, and a batch without processes.
 
-TextWorld and alfworld are imported when this module is.
+TextWorld is imported when this module is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import fast_downward
 import numpy as np
-from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
 from textworld.core import Environment, GameState
 from textworld.envs.batch import AsyncBatchEnv, SyncBatchEnv
 from textworld.envs.pddl import PddlEnv
@@ -95,8 +94,8 @@ class NativePddlEnv(PddlEnv):
         self._facts: FactSet | None = None
         self._readable: dict[Proposition, Proposition] = {}
         self._applied = 0
-        self.prev_state = None
-        self.state = self._tell()
+        self.prev_state: Any = None
+        self.state: Any = self._tell()
         if "walkthrough" in self.request_infos.extras:
             self.state["extra.walkthrough"] = self.walkthrough or self._play.plan
         SESSION.begin_episode(self, self._play)
@@ -179,7 +178,7 @@ class NativeBatch(SyncBatchEnv):
         self.env_fns, self.auto_reset, self.batch_size = env_fns, auto_reset, len(env_fns)
         self.envs: list[_Isolated] = []
         self._numbers = _Numbers()
-        self._processes: AsyncBatchEnv | None = None
+        self._processes: Any = None
         self._together = True
 
     def load(self, game_files: Sequence[str]) -> None:
@@ -258,6 +257,8 @@ class _Numbers:
 
 def _may_draw(env_fn: Callable[[], Environment]) -> bool:
     """Whether wrappers may draw random numbers, as far as is known of them."""
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
+
     if not isinstance(env_fn, partial) or len(env_fn.args) < 3:
         return True
     return not all(

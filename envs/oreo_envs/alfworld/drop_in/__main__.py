@@ -1,0 +1,3 @@
+from oreo_envs.alfworld.drop_in.command import main
+
+main()
