@@ -11,10 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from oreo_envs.alfworld.game import TASK_TYPES
-from oreo_envs.alfworld.places import GAME_FILE, cache_root
+from oreo_envs.alfworld.places import GAME_FILE, TRAJECTORY_FILE, cache_root
 from oreo_envs.files import write_file
 
-TRAJECTORY_FILE = "traj_data.json"
 DATA_PATHS = {
     "train": "data_path",
     "eval_in_distribution": "eval_id_data_path",

@@ -20,6 +20,10 @@ from oreo_envs.alfworld.text import Wording
 
 COUNTS_FOLDER = "OREO_DROP_IN_COUNTS"
 """The environment variable that names the folder in which processes leave their counts."""
+PLAN_NOTICE = (
+    "policy_commands and the planner expert's plans are oreo_envs' own: they win in the fewest commands, and may be "
+    "other ones than Fast Downward's"
+)
 
 
 class RecordedEpisode(Protocol):

@@ -23,13 +23,8 @@ from textworld.logic import Proposition, Variable
 
 from oreo_envs.alfworld.drop_in.facts import Fact, FactSet
 from oreo_envs.alfworld.drop_in.play import LoadedGame, Play, list_templates, load_game
-from oreo_envs.alfworld.drop_in.session import SESSION, time_calls
+from oreo_envs.alfworld.drop_in.session import PLAN_NOTICE, SESSION, time_calls
 from oreo_envs.errors import GameFileError, UnsupportedGameError
-
-PLAN_NOTICE = (
-    "policy_commands and the planner expert's plans are oreo_envs' own: they win in the fewest commands, and may be "
-    "other ones than Fast Downward's"
-)
 
 
 class _State(GameState):
