@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class GameBatch:
         files = [self._draw_game() for _ in range(self.batch_size)]
         self._games = [_Game(file, self._expert, self._draw_order) for file in files]
         self.last_commands: Sequence[str | None] = [None] * self.batch_size
-        self._last = [(game.feedback, 0, False, game.infos()) for game in self._games]
+        self._last = [(game.feedback, 0, False, game.infos(game.file)) for game in self._games]
         obs, _, _, infos = zip(*self._last, strict=True)
         self.obs = obs
         return obs, self._join_infos(infos)
@@ -195,9 +195,9 @@ class GameBatch:
             shown.append(text)
         file = io.StringIO() if mode in ("text", "ansi") else sys.stdout
         file.write("\n-----\n".join(shown) + "\n")
-        if isinstance(file, io.StringIO):
-            return file.getvalue() if mode == "text" else file
-        return None
+        if mode == "text":
+            return cast(io.StringIO, file).getvalue()
+        return cast(io.StringIO, file) if mode == "ansi" else None
 
     def close(self) -> None:
         """Nothing is open."""
@@ -252,11 +252,12 @@ class _Game:
             SESSION.end_episode(self, truncated=True)
         return self.feedback, int(self.play.won), done, self.infos()
 
-    def infos(self) -> dict[str, Any]:
+    def infos(self, file: str | None = None) -> dict[str, Any]:
+        """Alfworld tells the game's file at its start alone."""
         told = {"won": self.play.won, "admissible_commands": self.play.admissible_commands}
         if self._planned:
             told["policy_commands"] = told[PLAN] = self.play.plan
-        told["extra.gamefile"] = self.file
+        told["extra.gamefile"] = file
         return told
 
 
