@@ -17,7 +17,7 @@ import numpy as np
 
 from oreo_envs.alfworld.drop_in.collection import collect_game_files
 from oreo_envs.alfworld.drop_in.play import LoadedGame, Play, load_game
-from oreo_envs.alfworld.drop_in.session import SESSION
+from oreo_envs.alfworld.drop_in.usage import USAGE
 from oreo_envs.alfworld.game import TASK_TYPES
 from oreo_envs.alfworld.places import data_root
 
@@ -109,7 +109,7 @@ class GameBatch:
         if not self.gamefiles:
             raise FileNotFoundError("there are no games in the pool: see the configuration's dataset paths")
         files = [next(self._order) for _ in range(self.batch_size)]
-        self._games = [_Game(file, self.planned, self.shuffle) for file in files]
+        self._games = [_PlayedGame(file, self.planned, self.shuffle) for file in files]
         self.last_commands: Sequence[str | None] = [None] * self.batch_size
         self._last = [(game.feedback, 0, False, game.infos()) for game in self._games]
         obs, _, _, infos = zip(*self._last, strict=True)
@@ -156,12 +156,12 @@ def _join_infos(infos: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {key: [info[key] for info in infos] for key in infos[0]}
 
 
-class _Game:
+class _PlayedGame:
     def __init__(self, file: str, planned: bool, shuffle: bool) -> None:
         self.file, self.planned, self.steps = file, planned, 0
-        loaded = load_game(file, SESSION.wording)
+        loaded = load_game(file, USAGE.wording)
         self.play = Play(loaded, _name_things(loaded, shuffle))
-        SESSION.begin_episode(self, self.play)
+        USAGE.begin_episode(self, self.play)
 
     @property
     def feedback(self) -> str:
@@ -170,10 +170,10 @@ class _Game:
     def step(self, command: str, limit: int) -> tuple[str, int, bool, dict[str, Any]]:
         self.play.step(command)
         self.steps += 1
-        SESSION.add_step(self, command, self.play)
+        USAGE.add_step(self, command, self.play)
         done = self.play.won or self.steps >= limit
         if done:
-            SESSION.end_episode(self, truncated=True)
+            USAGE.end_episode(self, truncated=True)
         return self.feedback, int(self.play.won), done, self.infos()
 
     def infos(self) -> dict[str, Any]:
