@@ -85,7 +85,7 @@ def _read_folder(folder: str, say: Callable[[str], None]) -> Iterator[tuple[str,
             say(f"Movable & slice trajs not supported {place}")
             continue
         path = os.path.join(place, GAME_FILE)
-        stamps = [_stamp(path), _stamp(os.path.join(place, TRAJECTORY_FILE))]
+        stamps = [_read_stamp(path), _read_stamp(os.path.join(place, TRAJECTORY_FILE))]
         key = os.path.relpath(place, folder)
         row = known.get(key)
         if row is None or row[2:] != stamps:
@@ -107,7 +107,7 @@ def _read_game(place: str, path: str, there: bool) -> tuple[str, bool | None]:
     return task_type, bool(game["solvable"]) if "solvable" in game else None
 
 
-def _stamp(path: str) -> list[int] | None:
+def _read_stamp(path: str) -> list[int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -22,7 +22,7 @@ import numpy as np
 
 from oreo_envs.alfworld.drop_in.collection import collect_game_files
 from oreo_envs.alfworld.drop_in.play import LoadedGame, Play, load_game
-from oreo_envs.alfworld.drop_in.session import PLAN_NOTICE, SESSION, time_calls
+from oreo_envs.alfworld.drop_in.usage import PLAN_NOTICE, USAGE, time_calls
 from oreo_envs.alfworld.game import TASK_TYPES
 from oreo_envs.alfworld.places import data_root
 from oreo_envs.errors import GameFileError, UnsupportedGameError
@@ -123,13 +123,11 @@ class GameBatch:
         self._draw_order: Callable[[list[str]], None] | None = None
         if shuffle:  # a batch of one is played in the program's process, and draws from its random numbers
             self._draw_order = random.shuffle if batch_size == 1 else random.Random().shuffle
-        self._games: list[_Game] = []
+        self._games: list[_PlayedGame] = []
         if expert == "planner":
-            SESSION.say_once(PLAN_NOTICE)
+            USAGE.say_once(PLAN_NOTICE)
         elif expert is not None:
-            SESSION.say_once(
-                f"infos have no {PLAN} and no facts here: {name_missing('the handcoded expert')}"
-            )
+            USAGE.say_once(f"infos have no {PLAN} and no facts here: {name_missing('the handcoded expert')}")
         self.seed(1234)
 
     def seed(self, seed: int | None = None) -> list[int | None]:
@@ -157,9 +155,9 @@ class GameBatch:
             ValueError, KeyError, GameFileError: a damaged game file.
         """
         for game in self._games:
-            SESSION.end_episode(game)
+            USAGE.end_episode(game)
         files = [self._draw_game() for _ in range(self.batch_size)]
-        self._games = [_Game(file, self._expert, self._draw_order) for file in files]
+        self._games = [_PlayedGame(file, self._expert, self._draw_order) for file in files]
         self.last_commands: Sequence[str | None] = [None] * self.batch_size
         self._last = [(game.feedback, 0, False, game.infos(game.file)) for game in self._games]
         obs, _, _, infos = zip(*self._last, strict=True)
@@ -229,7 +227,7 @@ def _draw_games(files: list[str], rng: np.random.RandomState) -> Iterator[str]:
         yield from files
 
 
-class _Game:
+class _PlayedGame:
     """A game of a batch while it is played."""
 
     def __init__(self, file: str, expert: str | None, draw_order: Callable[[list[str]], None] | None) -> None:
@@ -237,7 +235,7 @@ class _Game:
         self._planned = expert == "planner"
         loaded = _load_file(file)
         self.play = Play(loaded, _draw_names(loaded, draw_order) if draw_order else loaded.names)
-        SESSION.begin_episode(self, self.play)
+        USAGE.begin_episode(self, self.play)
 
     @property
     def feedback(self) -> str:
@@ -246,10 +244,10 @@ class _Game:
     def step(self, command: str, limit: int | None) -> tuple[str, int, bool, dict[str, Any]]:
         self.play.step(command)
         self.steps += 1
-        SESSION.add_step(self, command, self.play)
+        USAGE.add_step(self, command, self.play)
         done = self.play.won or bool(limit and self.steps >= limit)
         if done:
-            SESSION.end_episode(self, truncated=True)
+            USAGE.end_episode(self, truncated=True)
         return self.feedback, int(self.play.won), done, self.infos()
 
     def infos(self, file: str | None = None) -> dict[str, Any]:
@@ -264,7 +262,7 @@ class _Game:
 def _load_file(file: str) -> LoadedGame:
     """A game; where its file is damaged, the errors are those that TextWorld raises, as far as they can be known."""
     try:
-        return load_game(file, SESSION.wording)
+        return load_game(file, USAGE.wording)
     except UnsupportedGameError as error:
         error.add_note(name_missing("such a game"))
         raise

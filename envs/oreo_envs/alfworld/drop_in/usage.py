@@ -65,7 +65,7 @@ class Counts:
         return Counts(**sums)
 
 
-class Session:
+class Usage:
     """This process's plays.
 
     Attributes:
@@ -155,11 +155,11 @@ class Session:
         self.counts = Counts()
 
 
-SESSION = Session()
+USAGE = Usage()
 
 
 def time_calls(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the time of a method's calls to the session's."""
+    """Add the time of a method's calls to the usage."""
 
     @wraps(method)
     def timed(*args: Any, **kwargs: Any) -> Any:
@@ -167,6 +167,6 @@ def time_calls(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         finally:
-            SESSION.spend(time.perf_counter() - start)
+            USAGE.spend(time.perf_counter() - start)
 
     return timed
