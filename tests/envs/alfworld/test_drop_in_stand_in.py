@@ -187,6 +187,26 @@ def test_processes_that_a_program_starts_have_the_names(run, tmp_path, method):
     assert "drop_in: 4 episodes, 4 steps" in done.stderr
 
 
+def test_what_a_killed_process_has_played_is_counted(run, tmp_path):
+    """As Ray kills its workers."""
+    (tmp_path / "killed.py").write_text(
+        "import multiprocessing, os\n"
+        "def play():\n"
+        "    from alfworld.agents.environment import get_environment\n"
+        "    from alfworld.agents.modules.generic import load_config\n"
+        "    env = get_environment('AlfredTWEnv')(load_config(), 'eval_in_distribution').init_env(1)\n"
+        "    env.reset()\n"
+        "    while not env.step(['look'])[2][0]: pass\n"
+        "    os._exit(3)\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=play)\n"
+        "    child.start()\n"
+        "    child.join()\n"
+    )
+    done = run("-m", "oreo_envs.alfworld.drop_in", "killed.py", "config.json")
+    assert "drop_in: 1 episodes, 8 steps" in done.stderr, done.stderr
+
+
 def test_importing_it_changes_nothing(run):
     done = run(
         "-c",
@@ -308,6 +328,7 @@ def test_a_game_that_is_over_repeats_its_last_result(here):
     assert env.reset()[1]["won"] == [False] and env.step(["look"])[2] == (False,)
 
 
+@pytest.mark.filterwarnings("ignore:policy_commands and the planner")
 def test_the_planner_expert_wins(here):
     env = make_batch(2, "train", method="dagger", expert="planner", limit=50)
     infos, dones = env.reset()[1], (False, False)
@@ -318,6 +339,7 @@ def test_the_planner_expert_wins(here):
     assert scores == (1, 1) and infos["won"] == [True, True]
 
 
+@pytest.mark.filterwarnings("ignore:infos have no extra.expert_plan")
 def test_the_handcoded_expert_is_missed_where_it_is_asked(here):
     env = make_batch(split="train", method="dagger")
     _, infos = env.reset()

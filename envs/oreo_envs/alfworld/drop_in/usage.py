@@ -102,14 +102,16 @@ class Usage:
         episode = self._open.get(player)
         if episode is not None:
             episode.add(command, play.feedback, float(play.won), play.info)
-            if play.won:
-                self.end_episode(player, terminated=True)
+        if play.won:
+            self.end_episode(player, terminated=True)
 
     def end_episode(self, player: Any, terminated: bool = False, truncated: bool = False) -> None:
         """An environment's episode is over, or is abandoned."""
         episode = self._open.pop(player, None)
         if episode is not None:
             episode.end(terminated, truncated)
+        if terminated or truncated:
+            self.report()  # the process may be killed, as Ray's workers are in the end
 
     def close(self) -> None:
         """Keep what is being recorded."""
