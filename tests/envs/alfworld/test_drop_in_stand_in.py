@@ -207,6 +207,26 @@ def test_what_a_killed_process_has_played_is_counted(run, tmp_path):
     assert "drop_in: 1 episodes, 8 steps" in done.stderr, done.stderr
 
 
+def test_episodes_that_a_program_leaves_are_recorded(run, tmp_path):
+    (tmp_path / "leaving.py").write_text(
+        "from alfworld.agents.environment import get_environment\n"
+        "from alfworld.agents.modules.generic import load_config\n"
+        "def play(steps):\n"
+        "    env = get_environment('AlfredTWEnv')(load_config(), 'eval_in_distribution').init_env(2)\n"
+        "    for _ in range(steps):\n"
+        "        env.reset()\n"
+        "        env.step(['look', 'dance'])\n"
+        "play(2)\n"
+        "play(1)\n"
+    )
+    done = run("-m", "oreo_envs.alfworld.drop_in", "--record", "kept", "leaving.py", "config.json")
+    assert "drop_in: 6 episodes, 6 steps" in done.stderr, done.stderr
+    episodes = load_trajectories(tmp_path / "kept")
+    assert [(len(episode.turns), episode.terminated, episode.truncated) for episode in episodes] == [
+        (1, False, False)
+    ] * 6
+
+
 def test_importing_it_changes_nothing(run):
     done = run(
         "-c",

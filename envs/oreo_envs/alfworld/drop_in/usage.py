@@ -78,6 +78,7 @@ class Usage:
         self._lock = Lock()
         self._said: set[str] = set()
         self._open: WeakKeyDictionary[Any, RecordedEpisode] = WeakKeyDictionary()
+        self._unfinished: set[RecordedEpisode] = set()
         self.wording: Wording | None = None
         self.recorder: Recorder | None = None
         self.counts = Counts()
@@ -94,7 +95,11 @@ class Usage:
         if not play.has_own_names:
             self.say_once("games whose things have other names than alfworld's are played and not recorded")
             return
-        self._open[player] = self.recorder.begin(play, play.feedback, play.info)
+        self._end_lost()
+        episode = self.recorder.begin(play, play.feedback, play.info)
+        with self._lock:
+            self._open[player] = episode
+            self._unfinished.add(episode)
 
     def add_step(self, player: Any, command: str, play: Play) -> None:
         """An environment has carried out a command."""
@@ -107,7 +112,9 @@ class Usage:
 
     def end_episode(self, player: Any, terminated: bool = False, truncated: bool = False) -> None:
         """An environment's episode is over, or is abandoned."""
-        episode = self._open.pop(player, None)
+        with self._lock:
+            episode = self._open.pop(player, None)
+            self._unfinished -= {episode}
         if episode is not None:
             episode.end(terminated, truncated)
         if terminated or truncated:
@@ -117,10 +124,19 @@ class Usage:
         """Keep what is being recorded."""
         for player in list(self._open):
             self.end_episode(player)
+        self._end_lost()
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
         self.report()
+
+    def _end_lost(self) -> None:
+        """Keep the episodes of environments that are no more."""
+        with self._lock:
+            lost = self._unfinished.difference(self._open.values())
+            self._unfinished -= lost
+        for episode in lost:
+            episode.end(False, False)
 
     def report(self) -> None:
         """Write the counts for the process that has started this one, if it asked for them."""
@@ -153,7 +169,7 @@ class Usage:
     def _start_anew(self) -> None:
         """In a process that was forked: what is open is its parent's."""
         self._lock = Lock()
-        self._open = WeakKeyDictionary()
+        self._open, self._unfinished = WeakKeyDictionary(), set()
         self.counts = Counts()
 
 
