@@ -739,13 +739,16 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes for the way `random`")
+    parser.add_argument("--quick", action="store_true", help="leave out TextWorld's repeated work: no speeds")
     parser.add_argument("--again", action="store_true", help="also what was measured before")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
 
-    settings = {name: getattr(options, name) for name in ("count", "random", "steps", "seed")}
+    settings = {name: getattr(options, name) for name in ("count", "random", "steps", "seed", "quick")}
     settings["games"] = [Path(source).name for source in options.games]
     ways = read_done(options.output, settings)
+    if options.quick:
+        start_worker()
     for name, row in run_ways(options, ways):
         ways[name] = row | {"commit": find_commit()}
         print(f"{name}: {json.dumps(row)}", flush=True)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -72,6 +72,7 @@ class Session:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._turn = RLock()
         self._said: set[str] = set()
         self._open: WeakKeyDictionary[Any, RecordedEpisode] = WeakKeyDictionary()
         self.wording: Wording | None = None
@@ -126,15 +127,25 @@ class Session:
     def hand_over(self, reason: Exception) -> None:
         """TextWorld's own engine plays a game."""
         self._count(handed_over=1)
-        self.say_once(f"played by TextWorld's own engine: {reason}")
+        self.say_once(f"played by TextWorld's own engine, as others like it will be: {reason}", "hand_over")
 
-    def say_once(self, notice: str) -> None:
-        """Warn of something, the first time."""
+    def say_once(self, notice: str, subject: str | None = None) -> None:
+        """Warn of something, the first time that it or its subject comes up."""
         with self._lock:
-            new = notice not in self._said
-            self._said.add(notice)
+            new = (subject or notice) not in self._said
+            self._said.add(subject or notice)
         if new:
             warnings.warn(notice, stacklevel=3)
+
+    def take_turns(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that one thread calls at a time."""
+
+        @wraps(function)
+        def wait(*args: Any, **kwargs: Any) -> Any:
+            with self._turn:
+                return function(*args, **kwargs)
+
+        return wait
 
     def spend(self, seconds: float) -> None:
         """Add time spent in the environment."""
@@ -147,6 +158,7 @@ class Session:
     def _start_anew(self) -> None:
         """In a process that was forked: what is open is its parent's."""
         self._lock = Lock()
+        self._turn = RLock()
         self._open = WeakKeyDictionary()
         self.counts = Counts()
 

@@ -24,7 +24,7 @@ from textworld.logic import Proposition, Variable
 from oreo_envs.alfworld.drop_in.facts import Fact, FactSet
 from oreo_envs.alfworld.drop_in.play import LoadedGame, Play, list_templates, load_game
 from oreo_envs.alfworld.drop_in.session import SESSION, time_calls
-from oreo_envs.errors import GameFileError, UnsupportedGameError
+from oreo_envs.errors import GameFileError
 
 PLAN_NOTICE = (
     "policy_commands and the planner expert's plans are oreo_envs' own: they win in the fewest commands, and may be "
@@ -48,7 +48,7 @@ class _State(GameState):
 class NativePddlEnv(PddlEnv):
     """TextWorld's engine for game files of ALFWorld, played natively.
 
-    A game that the native engine does not know is played by TextWorld's own.
+    A game that the native engine does not know, or cannot read, is for TextWorld's own to play or to refuse.
     """
 
     def __init__(self, infos: Any = None) -> None:
@@ -67,10 +67,6 @@ class NativePddlEnv(PddlEnv):
         SESSION.end_episode(self)
         try:
             self._loaded = load_game(filename_or_data, SESSION.wording)
-        except UnsupportedGameError as error:
-            self._loaded = None
-            SESSION.hand_over(error)
-            super().load(filename_or_data)
         except GameFileError as error:
             self._loaded = None
             try:
@@ -78,6 +74,7 @@ class NativePddlEnv(PddlEnv):
             except Exception as theirs:
                 theirs.add_note(str(error))
                 raise
+            SESSION.hand_over(error)
         else:
             self._game_file = None if isinstance(filename_or_data, Mapping) else filename_or_data
             self.walkthrough = list(self._loaded.game.walkthrough) or None
