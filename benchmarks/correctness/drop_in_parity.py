@@ -135,7 +135,7 @@ class Scene:
         games: its game files.
         folder: where they lie.
         steps: how many commands a program gives that does not stop by itself.
-        seen: what each call returned, in the form of :func:`describe`.
+        seen: what each call returned.
         played: the files of the games that were begun.
     """
 
@@ -153,7 +153,7 @@ class Scene:
 
     def see(self, *values: Any) -> None:
         """A call has returned these values."""
-        self.seen.append(describe(values))
+        self.seen.append(values)
 
 
 def describe(value: Any) -> Any:
@@ -560,7 +560,7 @@ def compare_way(name: str, games: list[Path], folder: Path, steps: int, seed: in
     seconds = [watch(WAYS[name], theirs)]
     with drop_in.installed():
         seconds.append(watch(WAYS[name], ours))
-    pairs = list(zip(theirs.seen, ours.seen, strict=False))
+    pairs = [tuple(map(describe, pair)) for pair in zip(theirs.seen, ours.seen, strict=False)]
     unlike = [i for i, (one, other) in enumerate(pairs) if one != other]
     return {
         "what": (WAYS[name].__doc__ or "").split("\n")[0],

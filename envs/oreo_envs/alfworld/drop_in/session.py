@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
 from threading import Lock, RLock
@@ -57,8 +57,15 @@ class Counts:
     seconds: float = 0.0
 
     def __add__(self, other: Counts) -> Counts:
-        sums = {one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
-        return Counts(**sums)
+        return Counts(
+            self.episodes + other.episodes,
+            self.steps + other.steps,
+            self.handed_over + other.handed_over,
+            self.seconds + other.seconds,
+        )
+
+
+_ONE_STEP = Counts(steps=1)
 
 
 class Session:
@@ -84,7 +91,7 @@ class Session:
     def begin_episode(self, player: Any, play: Play) -> None:
         """An environment begins a play."""
         self.end_episode(player)
-        self._count(episodes=1)
+        self._count(Counts(episodes=1))
         self.report()
         if self.recorder is None:
             return
@@ -95,7 +102,7 @@ class Session:
 
     def add_step(self, player: Any, command: str, play: Play) -> None:
         """An environment has carried out a command."""
-        self._count(steps=1)
+        self._count(_ONE_STEP)
         episode = self._open.get(player)
         if episode is not None:
             episode.add(command, play.feedback, float(play.won), play.info)
@@ -126,7 +133,7 @@ class Session:
 
     def hand_over(self, reason: Exception) -> None:
         """TextWorld's own engine plays a game."""
-        self._count(handed_over=1)
+        self._count(Counts(handed_over=1))
         self.say_once(f"played by TextWorld's own engine, as others like it will be: {reason}", "hand_over")
 
     def say_once(self, notice: str, subject: str | None = None) -> None:
@@ -149,11 +156,11 @@ class Session:
 
     def spend(self, seconds: float) -> None:
         """Add time spent in the environment."""
-        self._count(seconds=seconds)
+        self._count(Counts(seconds=seconds))
 
-    def _count(self, **more: float) -> None:
+    def _count(self, more: Counts) -> None:
         with self._lock:
-            self.counts += Counts(**more)  # type: ignore[arg-type]
+            self.counts += more
 
     def _start_anew(self) -> None:
         """In a process that was forked: what is open is its parent's."""

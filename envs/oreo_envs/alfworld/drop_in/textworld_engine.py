@@ -121,7 +121,7 @@ class NativePddlEnv(PddlEnv):
         state = _State(
             feedback=play.feedback,
             raw=play.feedback,
-            command_templates=list_templates(play.world.wording),
+            command_templates=list(list_templates(play.world.wording)),
             won=play.won,
             lost=False,
             last_action=None,
