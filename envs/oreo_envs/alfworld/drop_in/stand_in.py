@@ -30,6 +30,8 @@ MISSING = (
 class AlfredTWEnv:
     """Alfworld's environment over its configuration, as far as that goes without TextWorld.
 
+    The expert type ``planner`` is one here; alfworld 0.4 gives its handcoded expert under that name, too.
+
     Args:
         config: alfworld's configuration.
         train_eval: ``train``, ``eval_in_distribution`` or ``eval_out_of_distribution``.
@@ -111,7 +113,7 @@ class GameBatch:
         files = [next(self._order) for _ in range(self.batch_size)]
         self._games = [_Game(file, self.planned, self.shuffle) for file in files]
         self.last_commands: Sequence[str | None] = [None] * self.batch_size
-        self._last = [(game.feedback, 0, False, game.infos()) for game in self._games]
+        self._last = [(game.feedback, 0, False, game.infos(game.file)) for game in self._games]
         obs, _, _, infos = zip(*self._last, strict=True)
         self.obs = obs
         return obs, _join_infos(infos)
@@ -176,9 +178,10 @@ class _Game:
             SESSION.end_episode(self, truncated=True)
         return self.feedback, int(self.play.won), done, self.infos()
 
-    def infos(self) -> dict[str, Any]:
+    def infos(self, file: str | None = None) -> dict[str, Any]:
+        """What alfworld's environment tells; the file when the game begins, and None from then on."""
         told = {"won": self.play.won, "admissible_commands": self.play.admissible_commands}
-        told["extra.gamefile"] = self.file
+        told["extra.gamefile"] = file
         if self.planned:
             told["extra.expert_plan"] = self.play.plan
         return told
