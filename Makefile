@@ -14,7 +14,7 @@ BENCH := $(BIN)/python benchmarks
 TABLES := train-speed rollout-speed smoke math-procedural whole-path whole-path-math
 MATH_TABLES := math-grading
 EPISODE_TABLES := import-replay
-GAME_TABLES := record-speed alfworld-speed alfworld-parity whole-path-real small alfworld-small alfworld-generated
+GAME_TABLES := record-speed alfworld-speed alfworld-parity drop-in drop-in-parity whole-path-real small alfworld-small alfworld-generated
 MADE := $(TABLES) $(if $(MATH_DATA),$(MATH_TABLES)) $(if $(ALFWORLD_DATA),$(if $(EPISODES),$(EPISODE_TABLES)) $(GAME_TABLES))
 ALL := $(addprefix bench-,$(TABLES) $(MATH_TABLES) $(EPISODE_TABLES) $(GAME_TABLES))
 need = @$(if $($1),:,echo "$@ takes $1=DIR" >&2; exit 2)
@@ -63,6 +63,12 @@ bench-alfworld-speed:
 bench-alfworld-parity:
 	$(call need,ALFWORLD_DATA)
 	$(BENCH)/correctness/alfworld_parity.py --games $(GAME_FILES) --generated 100 --varied 40 --steps 25 --jobs $(JOBS)
+bench-drop-in:
+	$(call need,ALFWORLD_DATA)
+	$(BENCH)/speed/drop_in.py --games $(GAME_FILES)
+bench-drop-in-parity:
+	$(call need,ALFWORLD_DATA)
+	$(BENCH)/correctness/drop_in_parity.py --games $(GAME_FILES) --jobs $(JOBS)
 bench-import-replay:
 	$(call need,ALFWORLD_DATA)
 	$(call need,EPISODES)

@@ -1,7 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import shared_data
+from drop_in_parity import write_trials
+from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.sources import GameFiles, find_games
 
 REAL_DATA = shared_data.ALFWORLD
@@ -34,3 +37,10 @@ def seen_games() -> GameFiles:
 def put_games() -> GameFiles:
     """The solvable games of the seen split in the old put wording."""
     return _real_games("put_grammar_valid_seen.tar.xz")
+
+
+@pytest.fixture(scope="session")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Generated games with the file beside each that alfworld's collector asks for."""
+    folder = tmp_path_factory.mktemp("trials")
+    return write_trials(GeneratedGames("generated"), range(12, 18), folder / "json_2.1.1" / "valid_seen")

@@ -80,16 +80,16 @@ def _read_folder(folder: str, say: Callable[[str], None]) -> Iterator[tuple[str,
     )
     known = _read_index(index_file)
     index: dict[str, Row] = {}
-    for place in _walk_up(folder):
+    for place, files in _walk_up(folder):
         if "movable" in place or "Sliced" in place:
             say(f"Movable & slice trajs not supported {place}")
             continue
-        path = os.path.join(place, GAME_FILE)
-        stamps = [_read_stamp(path), _read_stamp(os.path.join(place, TRAJECTORY_FILE))]
-        key = os.path.relpath(place, folder)
+        stamps = [_read_stamp(files.get(GAME_FILE)), _read_stamp(files[TRAJECTORY_FILE])]
+        key = place[len(folder) :].lstrip(os.sep)
+        path = files[GAME_FILE].path if GAME_FILE in files else os.path.join(place, GAME_FILE)
         row = known.get(key)
         if row is None or row[2:] != stamps:
-            row = [*_read_game(place, path, stamps[0] is not None), *stamps]
+            row = [*_read_game(files[TRAJECTORY_FILE].path, path if stamps[0] else None), *stamps]
         index[key] = row
         yield path, row
     if index != known:
@@ -97,38 +97,44 @@ def _read_folder(folder: str, say: Callable[[str], None]) -> Iterator[tuple[str,
             write_file(index_file, json.dumps(index))
 
 
-def _read_game(place: str, path: str, there: bool) -> tuple[str, bool | None]:
-    with open(os.path.join(place, TRAJECTORY_FILE)) as file:
+def _read_game(trajectory: str, game: str | None) -> tuple[str, bool | None]:
+    with open(trajectory) as file:
         task_type = json.load(file)["task_type"]
-    if not there:
+    if game is None:
         return task_type, None
-    with open(path) as file:
-        game = json.load(file)
-    return task_type, bool(game["solvable"]) if "solvable" in game else None
+    with open(game) as file:
+        content = json.load(file)
+    return task_type, bool(content["solvable"]) if "solvable" in content else None
 
 
-def _read_stamp(path: str) -> list[int] | None:
+def _read_stamp(file: os.DirEntry[str] | None) -> list[int] | None:
     try:
-        status = os.stat(path)
+        status = file.stat() if file is not None else None
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return None if status is None else [status.st_size, status.st_mtime_ns]
 
 
-def _walk_up(folder: str) -> Iterator[str]:
-    """The folders with a trajectory file, in the order of ``os.walk(topdown=False)``."""
-    places, found = [], False
-    with suppress(OSError), os.scandir(folder) as entries:  # as os.walk leaves out what it cannot read
-        for entry in entries:
-            if entry.is_dir():
-                if not entry.is_symlink():
-                    places.append(entry.path)
-            else:
-                found = found or entry.name == TRAJECTORY_FILE
-    for place in places:
-        yield from _walk_up(place)
-    if found:
-        yield folder
+def _walk_up(folder: str) -> list[tuple[str, dict[str, os.DirEntry[str]]]]:
+    """The folders with a trajectory file, in the order of ``os.walk(topdown=False)``, and that file and the game."""
+    found: list[tuple[str, dict[str, os.DirEntry[str]]]] = []
+
+    def walk(place: str) -> None:
+        places, files = [], {}
+        with suppress(OSError), os.scandir(place) as entries:  # as os.walk leaves out what it cannot read
+            for entry in entries:
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        places.append(entry.path)
+                elif entry.name in (GAME_FILE, TRAJECTORY_FILE):
+                    files[entry.name] = entry
+        for one in places:
+            walk(one)
+        if TRAJECTORY_FILE in files:
+            found.append((place, files))
+
+    walk(folder)
+    return found
 
 
 def _read_index(path: os.PathLike[str]) -> Mapping[str, Row]:

@@ -78,6 +78,12 @@ def _change_engine(module: ModuleType) -> list[Attribute]:
     return [(module.envs, "PddlEnv", NativePddlEnv)]
 
 
+def _guard_registry(module: ModuleType) -> list[Attribute]:
+    """Two threads that register games at once would get the same id, or none."""
+    register = USAGE.take_turns(module.register_games)
+    return [(module, "register_games", register), (module.utils, "register_games", register)]
+
+
 def _change_batches(module: ModuleType) -> list[Attribute]:
     from oreo_envs.alfworld.drop_in.textworld_engine import NativeBatch, TellingLimit
 
@@ -101,6 +107,7 @@ def _restore_names(module: ModuleType) -> list[Attribute]:
 
 _CHANGES: dict[str, Change] = {
     "textworld": _change_engine,
+    "textworld.gym": _guard_registry,
     "textworld.gym.envs.textworld_batch": _change_batches,
     "alfworld.agents.environment": _restore_names,
     "alfworld.agents.environment.alfred_tw_env": _change_collection,

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,13 @@ _TEMPLATES = (
 """The commands of ALFWorld's grammars, as their ``template`` lines have them."""
 
 
-def list_templates(wording: Wording) -> list[str]:
+@cache
+def list_templates(wording: Wording) -> tuple[str, ...]:
     """The templates of a grammar's commands, sorted."""
-    return sorted([*_TEMPLATES, _PUT_DOWN[wording], *["help"] * (wording == "move")])
+    return tuple(sorted([*_TEMPLATES, _PUT_DOWN[wording], *["help"] * (wording == "move")]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LoadedGame:
     """A game with what TextWorld tells of it beside what the engine needs."""
 
@@ -56,12 +57,12 @@ class LoadedGame:
     """Under the names that alfworld's Demangler gives."""
     problem: PddlProblem
 
-    @property
+    @cached_property
     def agent(self) -> str:
         """The id of the agent."""
         return next(id for id, kind in self.problem.kinds.items() if kind == "agent")
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """What alfworld's Demangler calls each thing and each location."""
         game = self.game
@@ -69,7 +70,7 @@ class LoadedGame:
         places = {place.id: place.name for place in game.receptacles}
         return things | places | dict(zip(game.location_ids, game.location_names, strict=True))
 
-    @property
+    @cached_property
     def entities(self) -> dict[str, str]:
         """The kind of every id that a fact names."""
         kinds = self.problem.kinds

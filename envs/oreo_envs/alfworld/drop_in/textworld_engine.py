@@ -24,7 +24,7 @@ from textworld.logic import Proposition, Variable
 from oreo_envs.alfworld.drop_in.facts import Fact, FactSet
 from oreo_envs.alfworld.drop_in.play import LoadedGame, Play, list_templates, load_game
 from oreo_envs.alfworld.drop_in.usage import PLAN_NOTICE, USAGE, time_calls
-from oreo_envs.errors import GameFileError, UnsupportedGameError
+from oreo_envs.errors import GameFileError
 
 
 class _ToldState(GameState):
@@ -43,7 +43,7 @@ class _ToldState(GameState):
 class NativePddlEnv(PddlEnv):
     """TextWorld's engine for game files of ALFWorld, played natively.
 
-    A game that the native engine does not know is played by TextWorld's own.
+    A game that the native engine does not know, or cannot read, is for TextWorld's own to play or to refuse.
     """
 
     def __init__(self, infos: Any = None) -> None:
@@ -62,10 +62,6 @@ class NativePddlEnv(PddlEnv):
         USAGE.end_episode(self)
         try:
             self._loaded = load_game(filename_or_data, USAGE.wording)
-        except UnsupportedGameError as error:
-            self._loaded = None
-            USAGE.hand_over(error)
-            super().load(filename_or_data)
         except GameFileError as error:
             self._loaded = None
             try:
@@ -73,6 +69,7 @@ class NativePddlEnv(PddlEnv):
             except Exception as theirs:
                 theirs.add_note(str(error))
                 raise
+            USAGE.hand_over(error)
         else:
             self._game_file = None if isinstance(filename_or_data, Mapping) else filename_or_data
             self.walkthrough = list(self._loaded.game.walkthrough) or None
@@ -119,7 +116,7 @@ class NativePddlEnv(PddlEnv):
         state = _ToldState(
             feedback=play.feedback,
             raw=play.feedback,
-            command_templates=list_templates(play.world.wording),
+            command_templates=list(list_templates(play.world.wording)),
             won=play.won,
             lost=False,
             last_action=None,

@@ -8,10 +8,10 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -61,8 +61,15 @@ class Counts:
     seconds: float = 0.0
 
     def __add__(self, other: Counts) -> Counts:
-        sums = {one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
-        return Counts(**sums)
+        return Counts(
+            self.episodes + other.episodes,
+            self.steps + other.steps,
+            self.handed_over + other.handed_over,
+            self.seconds + other.seconds,
+        )
+
+
+_ONE_STEP = Counts(steps=1)
 
 
 class Usage:
@@ -76,6 +83,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._turn = RLock()
         self._said: set[str] = set()
         self._open: WeakKeyDictionary[Any, RecordedEpisode] = WeakKeyDictionary()
         self._unfinished: set[RecordedEpisode] = set()
@@ -88,7 +96,7 @@ class Usage:
     def begin_episode(self, player: Any, play: Play) -> None:
         """An environment begins a play."""
         self.end_episode(player)
-        self._count(episodes=1)
+        self._count(Counts(episodes=1))
         self.report()
         if self.recorder is None:
             return
@@ -103,7 +111,7 @@ class Usage:
 
     def add_step(self, player: Any, command: str, play: Play) -> None:
         """An environment has carried out a command."""
-        self._count(steps=1)
+        self._count(_ONE_STEP)
         episode = self._open.get(player)
         if episode is not None:
             episode.add(command, play.feedback, float(play.won), play.info)
@@ -147,28 +155,39 @@ class Usage:
 
     def hand_over(self, reason: Exception) -> None:
         """TextWorld's own engine plays a game."""
-        self._count(handed_over=1)
-        self.say_once(f"played by TextWorld's own engine: {reason}")
+        self._count(Counts(handed_over=1))
+        self.say_once(f"played by TextWorld's own engine, as others like it will be: {reason}", "hand_over")
 
-    def say_once(self, notice: str) -> None:
-        """Warn of something, the first time."""
+    def say_once(self, notice: str, subject: str | None = None) -> None:
+        """Warn of something, the first time that it or its subject comes up."""
         with self._lock:
-            new = notice not in self._said
-            self._said.add(notice)
+            new = (subject or notice) not in self._said
+            self._said.add(subject or notice)
         if new:
             warnings.warn(notice, stacklevel=3)
 
+    def take_turns(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that one thread calls at a time."""
+
+        @wraps(function)
+        def wait(*args: Any, **kwargs: Any) -> Any:
+            with self._turn:
+                return function(*args, **kwargs)
+
+        return wait
+
     def spend(self, seconds: float) -> None:
         """Add time spent in the environment."""
-        self._count(seconds=seconds)
+        self._count(Counts(seconds=seconds))
 
-    def _count(self, **more: float) -> None:
+    def _count(self, more: Counts) -> None:
         with self._lock:
-            self.counts += Counts(**more)  # type: ignore[arg-type]
+            self.counts += more
 
     def _start_anew(self) -> None:
         """In a process that was forked: what is open is its parent's."""
         self._lock = Lock()
+        self._turn = RLock()
         self._open, self._unfinished = WeakKeyDictionary(), set()
         self.counts = Counts()
 
