@@ -12,7 +12,7 @@ import numpy as np
 from oreo_agents.agents.selection import CONSTRAINED, Select
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.results import Count, Result
-from oreo_agents.evaluation.statistics import Difference, paired_difference, wilson_interval
+from oreo_agents.evaluation.statistics import Difference, paired_difference, t_interval, wilson_interval
 
 BASELINES = ("sft", "rejection")
 """Every policy is compared with these, as they are without a critic."""
@@ -64,7 +64,9 @@ class Row:
     per_seed: tuple[float, ...]
     """Success rates."""
     interval95: tuple[float, float]
-    """Over seeds and games; with one seed Wilson's."""
+    """Over seeds and games; with one seed Wilson's, which knows nothing of how another training would come out."""
+    t_interval95: tuple[float, float] | None
+    """Over seeds alone; None for one."""
     invalid_action_rate: float
     mean_steps: float
     tokens_per_episode: float | None
@@ -89,6 +91,8 @@ class Row:
             "per_seed": list(self.per_seed),
             "interval95": list(self.interval95),
         }
+        if self.t_interval95 is not None:
+            lists["t_interval95"] = list(self.t_interval95)
         measured = {key: value for key, value in figures.items() if value is not None}
         return {**about, **measured, **lists}
 
@@ -105,13 +109,16 @@ class Comparison:
     seeds: tuple[int, ...]
     """Those that both have."""
     difference: Difference
+    t_interval95: tuple[float, float] | None
+    """Over seeds alone; None for one."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
         about = {"test": self.test, "max_steps": self.max_steps, "a": self.a, "b": self.b}
         about |= {"policies": list(self.policies), "seeds": list(self.seeds)}
         mean, low, high = self.difference
-        return {**about, "mean": mean, "interval95": [low, high]}
+        over_seeds = {} if self.t_interval95 is None else {"t_interval95": list(self.t_interval95)}
+        return {**about, "mean": mean, "interval95": [low, high], **over_seeds}
 
 
 def average_runs(runs: Sequence[Run]) -> list[Row]:
@@ -179,6 +186,9 @@ def _compare_groups(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
         policies=(one.setting.policy, other.setting.policy),
         seeds=tuple(run.seed for run in a),
         difference=compare_runs(a, b),
+        t_interval95=t_interval(
+            [x.result.success_rate - y.result.success_rate for x, y in zip(a, b, strict=True)]
+        ),
     )
 
 
@@ -195,6 +205,7 @@ def _average_group(group: Sequence[Run]) -> Row:
         n=n,
         successes=successes,
         per_seed=tuple(one.success_rate for one in results),
+        t_interval95=t_interval([one.success_rate for one in results]),
         interval95=(over_all.low, over_all.high) if len(group) > 1 else wilson_interval(successes, n),
         invalid_action_rate=mean(one.invalid_action_rate for one in results),
         mean_steps=mean(one.mean_steps for one in results),

@@ -23,7 +23,8 @@ def show_tables(found: SuiteResult, console: Console) -> None:
     limit, seeds = suite.step_limits[0], len(suite.seeds)
     for test, rows in _pick_tables(found, limit):
         games = len(arenas.tests[test].indices)
-        title = f"{suite.name}: {test}, {games} games, {limit} steps, {seeds} seed{'s' * (seeds > 1)}"
+        trained = f"{seeds} seeds" if seeds > 1 else "1 seed: intervals are over games, not over trainings"
+        title = f"{suite.name}: {test}, {games} games, {limit} steps, {trained}"
         console.print(SuccessTable(rows, title))
         console.print(_difference_table(found.differences, test, limit))
         console.print()

@@ -68,6 +68,9 @@ def _fill_cells(result: Outcome) -> dict[str, str]:
         "95 % CI": f"{100 * low:.1f}-{100 * high:.1f}",
         "Games": str(result.n),
     }
+    if isinstance(result, Row) and result.t_interval95 is not None:
+        low, high = result.t_interval95
+        cells["95 % t"] = f"{100 * low:.1f}-{100 * high:.1f}"
     return cells | _rate_cells(result) | _cost_cells(result) | _task_cells(result)
 
 
@@ -101,7 +104,7 @@ def _format_percent(successes: int, n: int) -> str:
 
 
 _ORDER = (
-    *("Method", "Success", "95 % CI", "Games"),
+    *("Method", "Success", "95 % CI", "95 % t", "Games"),
     *("Invalid", "Steps", "To win", "Tokens/ep.", *COSTS.values(), "s/ep.", "ms/step"),
     *TASK_TYPES.values(),
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from oreo_agents.evaluation.statistics import paired_difference, wilson_interval
+from oreo_agents.evaluation.statistics import paired_difference, t_interval, wilson_interval
 
 
 # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.
@@ -74,3 +74,21 @@ def test_paired_difference_refuses_unpaired_outcomes():
         paired_difference([1, 0], [1, 0, 1])
     with pytest.raises(ValueError, match="at least one"):
         paired_difference([], [])
+
+
+def test_the_t_interval_is_students():
+    """His own data (1908): hours of sleep gained by ten patients; R's t.test gives this."""
+    gained = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    assert t_interval(gained) == pytest.approx((-0.5297804, 2.0297804), abs=5e-4)
+
+
+def test_the_t_interval_covers_trainings_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    drawn = rng.normal(0.5, 0.1, size=(4000, 3))
+    bounds = [t_interval(list(row)) for row in drawn]
+    assert np.mean([low <= 0.5 <= high for low, high in bounds]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_training_has_no_t_interval():
+    assert t_interval([0.5]) is None and t_interval([]) is None
+    assert t_interval([0.5] * 100) == (0.5, 0.5)
