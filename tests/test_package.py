@@ -15,7 +15,21 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("alfworld", "matplotlib", "prompt_toolkit", "pyarrow", "rich", "textworld", "torch", "transformers")
 AGENT_MODULES = sorted((ROOT / "oreo_agents").rglob("*.py"))
 MODULES = [*AGENT_MODULES, *sorted((ROOT / "envs" / "oreo_envs").rglob("*.py"))]
-ONE_WORD = {"describe", "environments", "evaluate", "grade", "main", "record", "replay", "rollout", "train"}
+ONE_WORD = {
+    *(
+        "describe",
+        "environments",
+        "evaluate",
+        "grade",
+        "install",
+        "installed",
+        "main",
+        "record",
+        "replay",
+        "rollout",
+    ),
+    *("train", "uninstall"),
+}
 """Functions whose name is the verb of the field, or their command's, and says all."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.solutions import Rule
+from oreo_agents.inference.solution_search import Rule
 
 Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained", "constrained_best_of_k"] | Rule
 """How an action is chosen; see :class:`oreo_agents.OreoAgent`."""

@@ -12,7 +12,8 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Infos, Prompts
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.inference.solutions import MAX_STEPS, Rule, Solution, Step, search_solutions
+from oreo_agents.inference.solution_search import MAX_STEPS, Rule, search_solutions
+from oreo_agents.inference.solutions import Solution, Step
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.prompt import Chat
 from oreo_agents.trajectory import Action, Candidate

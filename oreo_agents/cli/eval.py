@@ -75,8 +75,8 @@ def add_eval(commands: Commands) -> None:
     )
 
 
-def run_eval(args: argparse.Namespace) -> None:
-    """Evaluate an agent.
+def run_eval(args: argparse.Namespace) -> int:
+    """Evaluate an agent; 1 where games could not be played.
 
     The result file holds nothing that depends on the clock, and models compute in float32, so that a run that was
     killed and resumed ends with the file of one that was not; seconds are in the file and the episodes beside it.
@@ -96,6 +96,7 @@ def run_eval(args: argparse.Namespace) -> None:
     for result in results:
         if result.errors:
             print(make_printable(f"{result.method}: {result.describe_errors()}"), file=sys.stderr)
+    return int(any(result.errors for result in results))
 
 
 def _refuse_idle_options(args: argparse.Namespace) -> None:

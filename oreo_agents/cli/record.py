@@ -52,8 +52,8 @@ def add_record(commands: Commands) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
 
 
-def run_record(args: argparse.Namespace) -> int | None:
-    """Record episodes to disk."""
+def run_record(args: argparse.Namespace) -> int:
+    """Record episodes to disk; 1 where games could not be played."""
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import SCRIPTED
     from oreo_agents.environments import source_options
@@ -79,4 +79,4 @@ def run_record(args: argparse.Namespace) -> int | None:
         **source_options(args.env, args.split, args.games, args.wording),
     )
     print(recording)
-    return None
+    return int(bool(recording.failed))

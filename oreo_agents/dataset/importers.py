@@ -11,11 +11,11 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from oreo_agents.dataset.schema import to_row, to_table
 from oreo_agents.dataset.wording import reword_to_move
@@ -27,25 +27,31 @@ PathLike = str | os.PathLike[str]
 ENV_ID = "OREO-ALFWorld"
 
 
-def import_sharegpt(path: PathLike, agent: str = "") -> Iterator[Trajectory]:
-    """Conversations of ``from``/``value`` messages (ETO, AgentTraj, FastChat); JSON or JSON lines.
+def import_sharegpt(path: PathLike) -> Iterator[Trajectory]:
+    """Conversations under ``conversations`` or ``messages``, of ``from``/``value`` or ``role``/``content`` messages
+    (ETO, AgentTraj, AgentInstruct, Trinity-RFT, FastChat, this package's own exports); JSON or JSON lines.
 
-    A leading instruction with its answer (AgentTraj marks it ``loss: false``, ETO writes ``OK``) goes to
-    ``metadata["instructions"]``; ``Thought:`` parts go to ``metadata["thoughts"]``, one per turn; a list of
-    ``AVAILABLE ACTIONS`` becomes the turn's admissible commands. Without a ``reward`` in the record the
-    episode counts as won, because these files hold won episodes only.
+    System messages, a leading instruction with its answer (AgentTraj marks it ``loss: false``, ETO writes ``OK``) and
+    an example before the last opening of a game go to ``metadata["instructions"]``; ``Thought:`` and ``<think>`` parts
+    go to ``metadata["thoughts"]``, one per turn; a list of ``AVAILABLE ACTIONS`` becomes the turn's admissible
+    commands.
+    An episode is won or lost as the record or its ``meta`` says under one of :data:`OUTCOMES`; where neither says
+    anything it is neither, and counts as not won.
 
     Raises:
         DatasetError: the file cannot be read, or a record in it is no such conversation.
     """
-    for where, record in _read_records(Path(path)):
-        with _Blaming(where):
-            yield _parse_conversation(record, agent)
+    return _read_conversations(path, "", None)
+
+
+def import_agenttraj(path: PathLike) -> Iterator[Trajectory]:
+    """As :func:`import_sharegpt`; an episode of which nothing else is said was won, as all of AgentTraj's were."""
+    return _read_conversations(path, "", 1.0)
 
 
 def import_eto(path: PathLike) -> Iterator[Trajectory]:
-    """ETO's expert episodes (``gt_traj``): ShareGPT records of won games, without thoughts."""
-    return import_sharegpt(path, agent="eto-expert")
+    """ETO's expert episodes (``gt_traj``), which were won where nothing else is said; also what its agents played."""
+    return _read_conversations(path, "eto-expert", 1.0)
 
 
 def import_knowagent(path: PathLike) -> Iterator[Trajectory]:
@@ -85,7 +91,7 @@ def import_tales(path: PathLike) -> Iterator[Trajectory]:
 
 
 IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {
-    "agenttraj": import_sharegpt,
+    "agenttraj": import_agenttraj,
     "eto": import_eto,
     "knowagent": import_knowagent,
     "sharegpt": import_sharegpt,
@@ -128,45 +134,107 @@ def import_dataset(
 
 # --------------------------------------------------------------------------------------------- ShareGPT
 
+OUTCOMES = ("reward", "rewards", "return", "success", "is_success", "won", "score")
+"""Where a record tells how its episode ended: a number, a truth value or a list of rewards; more than 0 is won."""
+
 _THOUGHT = re.compile(r"(?:Thought:\s*(.*?)\s*)?Action:\s*(.*)", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(r"(?:<think>(.*?)</think>)?\s*<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _OFFERED = re.compile(r"\s*AVAILABLE ACTIONS:\s*(.*)", re.DOTALL)
-_SPEAKERS = ({"human", "user"}, {"gpt", "assistant"})
+_PREFIX = re.compile(r"(?:Observation:|Here is your task\.)\s*")
+_OPENING = re.compile(r"You are in the middle of a room\..*Your task is to: ", re.DOTALL)
+_SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "agent", "assistant": "agent"}
 _TASK = re.compile(r"Your task is to: (.*)")
 
 
-def _parse_conversation(record: dict[str, Any], agent: str) -> Trajectory:
-    messages = record["conversations"]
-    start = 2 if len(messages) > 2 and _is_preamble(messages[1]) else 0
-    seen = [message["value"] for message in messages[start::2]]
-    said = [message["value"] for message in messages[start + 1 :: 2]]
-    if not said or any(message["from"] not in _SPEAKERS[i % 2] for i, message in enumerate(messages)):
+class _Message(NamedTuple):
+    speaker: str
+    """"system", "user" or "agent"."""
+    text: str
+    learnt: bool | None
+    """Whether the file says that it is to be learnt."""
+
+
+def _read_conversations(path: PathLike, agent: str, silent: float | None) -> Iterator[Trajectory]:
+    """The episodes of a file; ``silent`` is the return of those of which nothing is said."""
+    for where, record in _read_records(Path(path)):
+        with _Blaming(where):
+            yield _parse_conversation(record, agent, silent)
+
+
+def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None) -> Trajectory:
+    messages = _read_messages(record)
+    told = [message.text for message in messages if message.speaker == "system"]
+    spoken = [message for message in messages if message.speaker != "system"]
+    start = _find_start(spoken)
+    told += [message.text for message in spoken[:start] if message.speaker == "user"]
+    seen, said = ([message.text for message in spoken[start + i :: 2]] for i in (0, 1))
+    if not said or any(message.speaker != ("user", "agent")[i % 2] for i, message in enumerate(spoken)):
         raise ValueError("human and agent do not take turns")
     thoughts, actions = zip(*map(_split_thought, said), strict=True)
     observations, offered = zip(*map(_split_offer, seen), strict=True)
+    outcome = _read_outcome(record)
     metadata = {"source": "sharegpt"}
-    if start:
-        metadata["instructions"] = messages[0]["value"]
-    return _build_episode(
-        observations=list(observations),
+    if told:
+        metadata["instructions"] = "\n\n".join(told)
+    total = silent if outcome is None else outcome
+    if total is None:
+        metadata["outcome"] = "unknown"
+    episode = _build_episode(
+        observations=[
+            _PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text for text in observations
+        ],
         actions=list(actions),
-        rewards=[0.0] * (len(actions) - 1) + [float(record.get("reward", 1.0))],
+        rewards=[0.0] * (len(actions) - 1) + [total or 0.0],
         offered=list(offered),
         thoughts=list(thoughts),
         game=str(record.get("name", record.get("item_id", record.get("id", "")))),
         agent=str(record.get("agent", agent)),
         metadata=metadata,
     )
+    return replace(episode, truncated=False) if total is None else episode
 
 
-def _is_preamble(message: dict[str, Any]) -> bool:
+def _read_messages(record: dict[str, Any]) -> list[_Message]:
+    listed = record["conversations"] if "conversations" in record else record["messages"]
+    messages = []
+    for one in listed:
+        name, text = one.get("from", one.get("role")), one.get("value", one.get("content"))
+        if not isinstance(text, str):
+            raise ValueError(f"a message of {name!r} is no text")
+        messages.append(_Message(_SPEAKERS.get(str(name).lower(), str(name)), text, one.get("loss")))
+    return messages
+
+
+def _find_start(spoken: Sequence[_Message]) -> int:
+    """The message with which the episode begins, after instructions and an example."""
+    openings = [i for i, message in enumerate(spoken) if i % 2 == 0 and _OPENING.search(message.text)]
+    if len(openings) > 1:
+        return openings[-1]
+    return 2 if len(spoken) > 2 and _is_preamble(spoken[1]) else 0
+
+
+def _read_outcome(record: dict[str, Any]) -> float | None:
+    """The return, or 1 or 0 for won or not, as the record says it anywhere; None where it does not."""
+    parts = [part for part in (record, record.get("meta")) if isinstance(part, dict)]
+    told = [part[name] for part in parts for name in OUTCOMES if name in part]
+    if not told:
+        return None
+    totals = [sum(map(float, one)) if isinstance(one, list) else float(one) for one in told]
+    if len({total > 0 for total in totals}) > 1:
+        raise ValueError("it is said to be won and said to be lost")
+    return totals[0]
+
+
+def _is_preamble(message: _Message) -> bool:
     """Whether an agent's first message takes note of instructions: not learnt from, or where that is not said, "OK"."""
-    loss = message.get("loss")
-    return message["value"].strip().upper().startswith("OK") if loss is None else loss is False
+    if message.learnt is None:
+        return message.text.strip().upper().startswith("OK")
+    return message.learnt is False
 
 
 def _split_thought(text: str) -> tuple[str, str]:
-    found = _THOUGHT.fullmatch(text.strip())
-    return (found[1] or "", found[2].strip()) if found else ("", text)
+    found = _THOUGHT.fullmatch(text.strip()) or _TAGGED.fullmatch(text.strip())
+    return ((found[1] or "").strip(), found[2].strip()) if found else ("", text)
 
 
 def _split_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
@@ -267,6 +335,10 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             records = json.loads(text)
         yield from ((f"{path}: record {i}", record) for i, record in enumerate(records))
         return
+    if text.lstrip().startswith("{\n"):  # one record over many lines
+        with _Blaming(str(path)):
+            yield str(path), json.loads(text)
+        return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             with _Blaming(f"{path}: line {number}"):
@@ -276,7 +348,7 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as episodes ({error})") from error
 

@@ -140,8 +140,18 @@ class TrajectoryWriter:
             write_meta(self.path, self._meta)
 
     def compact(self) -> None:
-        """Turn the journal into a Parquet shard."""
-        rows, _ = read_journal(self._journal_path)
+        """Turn the journal into a Parquet shard.
+
+        Raises:
+            DatasetError: the journal does not hold what was written into it, because somebody else has changed or
+                deleted it.
+        """
+        rows, size = read_journal(self._journal_path)
+        if size != self._journal_bytes:
+            raise DatasetError(
+                f"{self._journal_path}: was changed or deleted while it was written to: it holds {size:,} bytes of "
+                f"{self._journal_bytes:,}; what is in the shards beside it is whole"
+            )
         if rows:
             self._add_shard(to_table(rows))
 
@@ -184,6 +194,11 @@ class TrajectoryWriter:
             except OSError:
                 os.ftruncate(self._journal, self._journal_bytes)
                 raise
+            gone = os.fstat(self._journal).st_nlink == 0
+        if gone:
+            raise DatasetError(
+                f"{self.path}: was deleted while it was written to, with {len(self)} episodes; record again"
+            )
         self._journal_bytes += len(line)
 
     def _add_shard(self, table: pa.Table) -> None:

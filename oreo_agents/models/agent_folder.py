@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from oreo_envs.files import in_use, replace_folder
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, subtract_updates
@@ -25,7 +25,8 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.models.model_files import (
     AGENT,
-    load_pretrained,
+    load_model,
+    load_pretrained_tokenizer,
     local_folder,
     may_be_hub_name,
     weights_below,
@@ -40,7 +41,7 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
         CheckpointError: there is no causal LM at ``path``.
     """
     path = _policy_path(local_folder(path))
-    return load_pretrained(AutoModelForCausalLM, path), load_pretrained(AutoTokenizer, path)
+    return load_model(AutoModelForCausalLM, path), load_pretrained_tokenizer(path)
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
@@ -49,7 +50,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: there is none at ``path``.
     """
-    return load_pretrained(AutoTokenizer, _policy_path(local_folder(path)))
+    return load_pretrained_tokenizer(_policy_path(local_folder(path)))
 
 
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:

@@ -13,7 +13,7 @@ from transformers import AutoModel, PreTrainedModel
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import CONFIG, load_adapters, save_adapters, second_adapters
 from oreo_agents.models.decoder import trunk_of
-from oreo_agents.models.model_files import as_checkpoint_error, load_pretrained, weights_below
+from oreo_agents.models.model_files import as_checkpoint_error, load_model, weights_below
 
 
 class Critic(nn.Module):
@@ -130,7 +130,7 @@ class Critic(nn.Module):
                 critic = (
                     cls.shared(policy)
                     if policy and files == {head.name}
-                    else cls(load_pretrained(AutoModel, path))
+                    else cls(load_model(AutoModel, path))
                 )
             critic.value_head.load_state_dict(load_file(head))
         return critic

@@ -55,6 +55,16 @@ def trunk_of(policy: PreTrainedModel) -> PreTrainedModel:
     return cast(PreTrainedModel, (get_base_model() if get_base_model else policy).base_model)
 
 
+def disable_dropout(network: nn.Module) -> None:
+    """Turn all dropout off, in place: its layers, and the rates that attention is called with."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+                setattr(module, name, 0.0)
+
+
 def lm_head(policy: PreTrainedModel) -> nn.Module:
     """The layer that turns hidden states into logits.
 

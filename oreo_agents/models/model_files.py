@@ -15,6 +15,7 @@ from oreo_agents.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 AGENT = "agent.json"
 """What an agent's folder is known by."""
@@ -69,14 +70,43 @@ class as_checkpoint_error:
             raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
 
 
-def load_pretrained(auto_class: Any, path: str | Path) -> Any:
-    """What one of transformers' auto classes makes of a folder or a Hub name.
+def load_model(auto_class: Any, path: str | Path) -> Any:
+    """The model that one of transformers' auto classes makes of a folder or a Hub name: weights from safetensors alone,
+    no code but transformers' own.
+
+    Raises:
+        CheckpointError: nothing usable is there, or weights are missing, left over or of other shapes.
+    """
+    with as_checkpoint_error(path), without_bars():
+        model, told = auto_class.from_pretrained(
+            path, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    wrong = [
+        f"{words} {min(map(str, told[kind]))}"
+        for kind, words in (
+            ("missing_keys", "it lacks"),
+            ("unexpected_keys", "it has, and the architecture has not,"),
+            ("mismatched_keys", "of another shape is"),
+        )
+        if told.get(kind)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"no usable model at {path}: {wrong[0]}; the files are of a damaged or another model"
+        )
+    return model
+
+
+def load_pretrained_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or a Hub name, without code of its own.
 
     Raises:
         CheckpointError: nothing usable is there.
     """
-    with as_checkpoint_error(path), without_bars():
-        return auto_class.from_pretrained(path)
+    from transformers import AutoTokenizer
+
+    with as_checkpoint_error(path):
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 
 @contextmanager

@@ -10,13 +10,11 @@ from threading import Lock
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.alfworld.drop_in.play import Play
+from oreo_envs.alfworld.drop_in.play import ENV_ID, Play
 
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import DatasetError
 from oreo_agents.rollout.episode import EpisodeBuilder
-
-ENV_ID = "OREO-ALFWorld"
 
 
 class ProgramRecorder:

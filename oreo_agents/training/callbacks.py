@@ -37,7 +37,7 @@ class Judging:
 
 
 class EvaluateEvery(TrainerCallback):
-    """Lets the policy play every so many steps and after the last, and logs its success rate.
+    """Lets the policy, as it would be saved, play every so many steps and after the last, and logs its success rate.
 
     Logs ``eval_success``, ``eval_success_low`` and ``eval_success_high`` (the interval) and ``eval_episodes``. Without
     ``patience`` the training is the same with it as without.
@@ -57,7 +57,7 @@ class EvaluateEvery(TrainerCallback):
         judging = self.judging
         if state.global_step % judging.every and state.global_step != state.max_steps:
             return
-        agent = judging.agent_of(self.trainer.policy, self.trainer.tokenizer)
+        agent = judging.agent_of(self.trainer.finish_policy(), self.trainer.tokenizer)
         episodes = judging.play(agent)
         if judging.watch:
             episodes = judging.watch(state.global_step, episodes)

@@ -142,7 +142,7 @@ class AgentTrainer(Trainer):
     # --- the agent --------------------------------------------------------------------------------------------
 
     def save_agent(self, path: str | Path, **card: Any) -> None:
-        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in the precision trained in.
+        """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in ``save_dtype``.
 
         The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
         ``lora`` stays a set of adapters over that policy.
@@ -151,13 +151,8 @@ class AgentTrainer(Trainer):
         if not self.is_world_process_zero():
             return
         policy, critic = self.policy, self.critic
-        if has_adapters(policy):
-            policy, critic = copy_without_adapters(policy, critic)
-        elif self.args.bf16 and weights is None:
-            policy, critic = copy.deepcopy((policy, critic))
-        if self.args.bf16 and weights is None:
-            policy.bfloat16()
-            critic = critic and critic.in_bfloat16()
+        if weights is None:
+            policy, critic = self._finish_models(policy, critic)
         options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
         options["critic"] = self.critic and self.critic.kind(self.policy)
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
@@ -165,6 +160,24 @@ class AgentTrainer(Trainer):
         card = {**done, **card, "options": options, "data_sha256": data}
         card |= parameter_counts(self.trained)
         save_agent(path, policy, self.tokenizer, critic, weights, **card)
+
+    def finish_policy(self) -> PreTrainedModel:
+        """The policy that :meth:`save_agent` would write now; itself, where it is written as it is."""
+        return self._finish_models(self.policy, None)[0]
+
+    def _finish_models(
+        self, policy: PreTrainedModel, critic: Critic | None
+    ) -> tuple[PreTrainedModel, Critic | None]:
+        """Policy and critic without adapters and in the precision of the agent; copies, where that changes them."""
+        rounded = self.args.save_dtype == "bfloat16"
+        if has_adapters(policy):
+            policy, critic = copy_without_adapters(policy, critic)
+        elif rounded:
+            policy, critic = copy.deepcopy((policy, critic))
+        if rounded:
+            policy.bfloat16()
+            critic = critic and critic.in_bfloat16()
+        return policy, critic
 
     def push_to_hub(
         self,
@@ -207,7 +220,7 @@ class AgentTrainer(Trainer):
                 "adapters of a sharded model cannot be merged here: save a checkpoint and load it in one process"
             )
         weights = self.accelerator.get_state_dict(self.model_wrapped)
-        if self.args.bf16:
+        if self.args.save_dtype == "bfloat16":
             weights = {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
         return weights
 

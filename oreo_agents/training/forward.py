@@ -14,14 +14,17 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import lm_head, trunk_of
+from oreo_agents.models.decoder import disable_dropout, lm_head, trunk_of
 from oreo_agents.training.layouts import LAYOUTS
 from oreo_agents.training.reference import Reference
 from oreo_agents.training.token_statistics import Divergence, project_tokens
 
 
 class PolicyAndCritic(nn.Module):
-    """What is trained: the policy and, for methods with a value function, the critic.
+    """What is trained: the policy and, for methods with a value function, the critic; neither has dropout.
+
+    Dropout would be in the log-probabilities of the policy and not in those of the reference and of the data, so that
+    their ratio would not be 1 where nothing was learnt.
 
     Args:
         policy: causal LM.
@@ -35,6 +38,7 @@ class PolicyAndCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.policy, self.critic = policy, critic
+        disable_dropout(self)
         self.head_chunk, self.layout = head_chunk, layout
         self.config = policy.config
         self._no_split_modules = policy._no_split_modules  # the layers that FSDP shards one by one

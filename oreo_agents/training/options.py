@@ -294,6 +294,16 @@ class OreoOptions:
         Option("rewards to go beyond this are an error: beta is made for the size of 1", BATCHES, ABOVE_0),
     ] = 10.0
     max_length: Annotated[int, Option("longer episodes are an error, never cut", BATCHES, ABOVE_0)] = 4096
+    save_dtype: Annotated[
+        str,
+        Option(
+            "precision of the agent that is written; bfloat16 takes half the space and drops updates smaller than a "
+            "256th of a weight, most of them at rates for pretrained models",
+            BATCHES,
+            choices=("float32", "bfloat16"),
+            card=True,
+        ),
+    ] = "float32"
     logging_steps: Annotated[float, Option("steps between log lines", BATCHES, ABOVE_0)] = 10
     save_strategy: Annotated[str, Option("when to write resumable checkpoints")] = "no"
     report_to: Annotated[str, Option("trackio, wandb, tensorboard or another")] = "none"

@@ -6,6 +6,7 @@ in forward.py, what is left on disk in checkpoints.py. Knows nothing about envir
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -105,6 +106,7 @@ class OreoTrainer(AgentTrainer):
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
+        self._critic_alone = False
         self.add_callback(_AroundStep(self))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
@@ -138,6 +140,7 @@ class OreoTrainer(AgentTrainer):
 
     def before_step(self) -> None:
         """While the critic learns alone, the policy's weights do not decay, either."""
+        self._critic_alone = self._warming_up
         for group in cast(torch.optim.Optimizer, self.optimizer).param_groups:
             if group.get("part") == "policy":
                 group["weight_decay"] = 0.0 if self._warming_up else self.args.weight_decay
@@ -147,15 +150,27 @@ class OreoTrainer(AgentTrainer):
         own = sum(self._weight(micro) for batch in batch_samples for micro in batch)
         return self.accelerator.gather(torch.tensor([own], device=device)).sum()  # type: ignore[union-attr]
 
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        """The batches of an optimizer step, and what they weigh together."""
+        batches, total = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if batches and self.objective.items == "mismatches":
+            batches = self._make_batches(batches)
+        return batches, total
+
+    def _make_batches(self, batches: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
+        """Batches as the passes take them; KTO's with the reference point of all of them."""
+        if any("reference_point" in micro for batch in batches for micro in batch):
+            return batches
+        made = [[self._prepare_inputs(micro) for micro in self._evenly(batch)] for batch in batches]
+        return self._with_reference_point(made) if self.objective.items == "mismatches" else made
+
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """Forward and backward over the micro-batches (from :func:`collate_items`); the loss of the whole batch."""
         model.train()
-        micros = [self._prepare_inputs(micro) for micro in self._evenly(inputs)]
         total = num_items_in_batch
         if total is None:
-            total = self._get_num_items_in_batch([micros], self.args.device)
-        if self.objective.items == "mismatches":
-            micros = self._with_reference_point(model, micros)
+            total = self._get_num_items_in_batch([inputs], self.args.device)
+        (micros,) = self._make_batches([inputs])
         share = self.accelerator.num_processes / max(
             float(total), 1e-8
         )  # gradients are averaged over processes
@@ -198,20 +213,21 @@ class OreoTrainer(AgentTrainer):
         state._set_sync_gradients(before)
 
     @torch.no_grad()
-    def _with_reference_point(self, model: nn.Module, micros: list[MicroBatch]) -> list[MicroBatch]:
-        """Measure KTO's reference point on the whole batch's mismatched episodes, and leave those out."""
+    def _with_reference_point(self, batches: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
+        """Measure KTO's reference point on the mismatched episodes of an optimizer step, and leave those out."""
         ratios = []
-        for micro in micros:
+        for micro in itertools.chain.from_iterable(batches):
             other = {name: x[1::2] for name, x in micro.items()}
             with self.compute_loss_context_manager():
-                ratios.append(self._run(model, other, "none")["rho"].sum(1))
+                ratios.append(self._run(self.model_wrapped, other, "none")["rho"].sum(1))
         everyones = cast(Tensor, self.accelerator.gather(torch.cat(ratios)))
         point = kto_reference_point(everyones)
-        return [
-            {**{name: x[0::2] for name, x in micro.items()}, "reference_point": point.expand(len(x) // 2)}
-            for micro in micros
-            for x in [micro["input_ids"]]
-        ]
+
+        def replace_mismatches(micro: MicroBatch) -> MicroBatch:
+            own = {name: x[0::2] for name, x in micro.items()}
+            return {**own, "reference_point": point.expand(len(own["input_ids"]))}
+
+        return [[replace_mismatches(micro) for micro in batch] for batch in batches]
 
     def compute_loss(self, model, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch=None):
         """The loss of one micro-batch, by the method's objective."""
@@ -269,7 +285,7 @@ class OreoTrainer(AgentTrainer):
 
     def after_step(self) -> None:
         """Once the optimizer has stepped: adapt alpha, let the average of past critics follow."""
-        if self.args.kl_target is not None and self._step_kl:
+        if self.args.kl_target is not None and self._step_kl and not self._critic_alone:
             sums = [sum(kl * rows for kl, rows in self._step_kl), sum(rows for _, rows in self._step_kl)]
             total, rows = self.accelerator.reduce(torch.tensor(sums, device=self.args.device)).tolist()  # type: ignore
             error = min(max(total / rows / self.args.kl_target - 1, -0.2), 0.2)

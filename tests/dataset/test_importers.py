@@ -8,6 +8,7 @@ from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.importers import (
     IMPORTERS,
+    import_agenttraj,
     import_dataset,
     import_eto,
     import_knowagent,
@@ -92,7 +93,7 @@ def test_knowagent_keeps_the_thoughts_apart(tmp_path):
 
 
 def test_agenttraj(tmp_path):
-    (episode,) = import_sharegpt(lines(tmp_path / "a.jsonl", AGENTTRAJ))
+    (episode,) = import_agenttraj(lines(tmp_path / "a.jsonl", AGENTTRAJ))
     assert [turn.action for turn in episode.turns] == ["go to desk 1", "look"]
     assert episode.turns[0].observation.endswith("put a mug in desk.")
     assert episode.turns[0].admissible_commands == ("go to desk 1", "inventory", "look")
@@ -283,3 +284,105 @@ def test_unreadable_bytes(tmp_path, content):
         list(import_eto(file))
     with pytest.raises(DatasetError, match="cannot be read"):
         list(import_eto(tmp_path / "absent.jsonl"))
+
+
+# --- what other tools write -----------------------------------------------------------------------------------
+
+
+def only(tmp_path, record, read=import_sharegpt):
+    (episode,) = read(lines(tmp_path / "one.jsonl", record))
+    return episode
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"reward": 0.0},
+        {"meta": {"reward": 0}},
+        {"meta": {"success": False, "steps": 3}},
+        {"is_success": 0},
+        {"won": False},
+        {"score": 0.0},
+        {"rewards": [0, 0, 0]},
+    ],
+)
+@pytest.mark.parametrize("read", [import_sharegpt, import_agenttraj, import_eto])
+def test_what_was_lost_is_not_imported_as_won(tmp_path, told, read):
+    episode = only(tmp_path, {**ETO, **told}, read)
+    assert not episode.success and episode.truncated and "outcome" not in episode.metadata
+
+
+@pytest.mark.parametrize(
+    "told", [{"reward": 1}, {"meta": {"success": True}}, {"rewards": [0, 0, 1]}, {"won": 1}]
+)
+def test_what_was_won_is_won(tmp_path, told):
+    assert only(tmp_path, {**ETO, **told}).success
+
+
+def test_an_outcome_that_nobody_tells_is_unknown_where_the_format_does_not_tell_it(tmp_path):
+    episode = only(tmp_path, ETO)
+    assert (episode.success, episode.terminated, episode.truncated) == (False, False, False)
+    assert episode.metadata["outcome"] == "unknown"
+    assert only(tmp_path, ETO, import_eto).success and only(tmp_path, ETO, import_agenttraj).success
+
+
+@pytest.mark.parametrize("told", [{"reward": None}, {"reward": "much"}, {"won": True, "meta": {"reward": 0}}])
+def test_an_outcome_that_says_nothing_or_two_things_is_refused(tmp_path, told):
+    with pytest.raises(DatasetError, match=r"one\.jsonl: line 1: not an episode"):
+        only(tmp_path, {**ETO, **told})
+
+
+SPELLINGS = {
+    "role and content": (("role", "content"), ("user", "assistant")),
+    "capitals": (("from", "value"), ("User", "Assistant")),
+}
+
+
+@pytest.mark.parametrize(("keys", "names"), SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("listed", ["conversations", "messages"])
+def test_messages_are_read_however_they_are_spelt(tmp_path, keys, names, listed):
+    plain = ETO["conversations"]
+    said = [{keys[0]: names[i % 2], keys[1]: message["value"]} for i, message in enumerate(plain)]
+    record = {"name": ETO["name"], listed: said, "reward": 1.0}
+    assert only(tmp_path, record).turns == only(tmp_path, {**ETO, "reward": 1.0}).turns
+
+
+def test_system_messages_tags_and_prefixes_are_no_part_of_the_play(tmp_path):
+    plain = ETO["conversations"]
+    said = [
+        {"role": "assistant", "content": f"<think>I go on.</think>\n<action> {one['value']} </action>"}
+        if i % 2
+        else {"role": "user", "content": f"Observation: {one['value']}"}
+        for i, one in enumerate(plain)
+    ]
+    record = {"messages": [{"role": "system", "content": "You act in a world."}, *said], "reward": 1.0}
+    episode, expected = only(tmp_path, record), only(tmp_path, {**ETO, "reward": 1.0})
+    assert episode.turns == expected.turns and episode.final_observation == expected.final_observation
+    assert episode.metadata["instructions"] == "You act in a world."
+    assert episode.metadata["thoughts"] == ["I go on."] * 3
+
+
+def test_an_example_before_the_game_is_no_part_of_it(tmp_path):
+    told = [{"from": "human", "value": "Here is an example."}, {"from": "gpt", "value": "OK"}]
+    example = ETO["conversations"][:-1]
+    game = [dict(message) for message in ETO["conversations"]]
+    game[0]["value"] = game[0]["value"].replace("a mug in desk", "a pen in desk")
+    episode = only(tmp_path, {**ETO, "conversations": [*told, *example, *game]})
+    assert episode.task == "put a pen in desk." and len(episode) == 3
+    assert episode.metadata["instructions"].startswith("Here is an example.")
+
+
+def test_one_indented_record_and_a_byte_order_mark_are_read(tmp_path):
+    file = tmp_path / "pretty.json"
+    file.write_text(json.dumps(ETO, indent=4), encoding="utf-8-sig")
+    assert list(import_eto(file)) == list(import_eto(lines(tmp_path / "plain.jsonl", ETO)))
+
+
+@pytest.mark.parametrize("format", ["messages", "sharegpt"])
+def test_what_this_package_exports_comes_back(tmp_path, format):
+    source = lines(tmp_path / "k.jsonl", KNOWAGENT, {**KNOWAGENT, "result": True})
+    import_dataset(source, tmp_path / "own", "knowagent")
+    main(["dataset", "export", str(tmp_path / "own"), "--format", format, "-o", str(tmp_path / "out.jsonl")])
+    before, after = load_trajectories(tmp_path / "own"), list(import_sharegpt(tmp_path / "out.jsonl"))
+    said = [[[turn.action for turn in one.turns] for one in episodes] for episodes in (before, after)]
+    assert said[0] == said[1] and [one.success for one in after] == [one.success for one in before]

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -409,3 +410,21 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path, turn):
             writer.append(Trajectory((), metadata={"when": object()}))
         assert len(writer) == 0
     assert len(load_trajectories(tmp_path / "d")) == 0
+
+
+def test_a_folder_that_is_deleted_meanwhile_is_no_success(tmp_path, episode):
+    """The open file goes on taking episodes that nobody will find."""
+    writer = TrajectoryWriter(tmp_path / "d")
+    writer.append(episode())
+    shutil.rmtree(tmp_path / "d")
+    with pytest.raises(DatasetError, match="was deleted while it was written to"):
+        writer.append(episode())
+
+
+def test_what_was_written_is_read_back_before_it_is_called_kept(tmp_path, episode):
+    writer = TrajectoryWriter(tmp_path / "d")
+    writer.append(episode())
+    next((tmp_path / "d").glob("journal-*")).unlink()
+    with pytest.raises(DatasetError, match="was changed or deleted while it was written to"):
+        writer.close()
+    TrajectoryWriter(tmp_path / "d").close()  # and others are let in

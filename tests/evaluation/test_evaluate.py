@@ -120,11 +120,14 @@ def test_games_that_cannot_be_played_are_told_and_nothing_is_compared_without_th
     ):
         evaluate(make_env, ScriptedAgent("expert"), range(3), "expert")
     command = f"eval --agent expert --games {tmp_path / 'games'} -o {tmp_path / 'r.json'}"
-    assert main(command.split()) == 0
+    assert main(command.split()) == 1
     name = f"{damaged.parent.parent.name}/{damaged.parent.name}"
     assert f"1 of 3 games could not be played, the first of them {name}: " in capsys.readouterr().err
     (result,) = json.loads((tmp_path / "r.json").read_text())
     assert result["n"] == 2 and list(result["errors"]) == [name]
+    command = f"record --agent expert --games {tmp_path / 'games'} -n 3 -o {tmp_path / 'd'}"
+    assert main(command.split()) == 1
+    assert "1 could not be played" in capsys.readouterr().out and len(load_trajectories(tmp_path / "d")) == 2
 
 
 def test_finished_episodes_are_kept_and_not_played_again(tmp_path):

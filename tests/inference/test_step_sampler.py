@@ -4,7 +4,8 @@ import pytest
 import torch
 from learning import OPENING, random_decoder
 
-from oreo_agents.inference.solutions import Solution, beam_search
+from oreo_agents.inference.solution_search import beam_search
+from oreo_agents.inference.solutions import Solution
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.models.critic import Critic
 

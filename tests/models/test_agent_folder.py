@@ -1,9 +1,13 @@
 """Agents on disk: what is saved is loaded, a failed save harms nothing, and no broken folder is a traceback."""
 
 import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
@@ -153,3 +157,58 @@ def test_the_small_decoder_is_a_qwen3_with_shared_embeddings(policy, tokenizer):
     assert policy.config.vocab_size == len(tokenizer)
     assert policy.get_input_embeddings().weight is policy.get_output_embeddings().weight
     assert policy.config.num_key_value_heads == 1
+
+
+# --- files that are not whole, or not to be trusted -----------------------------------------------------------
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    """A copy of the saved agent to do harm to."""
+    return Path(shutil.copytree(saved[0], tmp_path / "agent"))
+
+
+def change_weights(file, change):
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("part", ["policy", "critic"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop(next(name for name in w if "q_proj" in name)), "it lacks .*q_proj"),
+        (lambda w: w.update(strange=torch.zeros(1)), "it has, and the architecture has not, strange"),
+    ],
+)
+def test_a_model_is_whole_or_refused(copied, part, change, message):
+    """A weight that is missing would be drawn at random, and the agent judged with it."""
+    change_weights(copied / part / "model.safetensors", change)
+    with pytest.raises(CheckpointError, match=message):
+        load_policy(copied) if part == "policy" else load_critic(copied)
+
+
+def test_weights_come_from_safetensors_alone(copied):
+    """A pickle beside the configuration could run anything."""
+    weights = load_file(copied / "policy" / "model.safetensors")
+    (copied / "policy" / "model.safetensors").unlink()
+    torch.save(weights, copied / "policy" / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="no usable model"):
+        load_policy(copied)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_model_is_not_run(copied, file, tmp_path, monkeypatch):
+    """Also on a terminal, where transformers would ask, and "y" would run it."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    canary = tmp_path / "ran"
+    (copied / "policy" / "odd.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    config = json.loads((copied / "policy" / file).read_text())
+    parts = {"config.json": {"AutoConfig": "odd.Odd", "AutoModelForCausalLM": "odd.Odd"}}
+    config["auto_map"] = parts.get(file, {"AutoTokenizer": ["odd.Odd", None]})
+    config |= {"model_type": "odd"} if file == "config.json" else {"tokenizer_class": "Odd"}
+    (copied / "policy" / file).write_text(json.dumps(config))
+    with suppress(CheckpointError):
+        load_policy(copied)
+    assert not canary.exists()

@@ -15,8 +15,9 @@ from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import small_decoder, trunk_of
+from oreo_agents.training import losses
 from oreo_agents.training.batches import collate_items
-from oreo_agents.training.callbacks import Judging
+from oreo_agents.training.callbacks import EvaluateEvery, Judging
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.methods import METHODS
@@ -387,8 +388,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_ends(make, policy, tmp_path, m
         assert torch.equal(weight, weights[name]), name
 
 
-def test_bf16_is_for_the_pass_and_the_disk(make, policy, tmp_path, encoded):
-    """Master weights stay in float32, losses are near those of float32, the agent is stored in half the size."""
+def test_bf16_is_for_the_pass(make, policy, tmp_path):
+    """Master weights stay in float32, losses are near those of float32, and the agent is what was trained."""
     start = copy.deepcopy(policy)
     plain, half = make("oreo", max_steps=2), make("oreo", policy=start, max_steps=2, bf16=True)
     for trainer in (plain, half):
@@ -398,8 +399,87 @@ def test_bf16_is_for_the_pass_and_the_disk(make, policy, tmp_path, encoded):
     assert other["loss"] == pytest.approx(one["loss"], rel=0.05) and other["loss"] != one["loss"]
     half.save_agent(tmp_path / "agent")
     loaded, _ = load_policy(tmp_path / "agent")
-    assert {x.dtype for x in loaded.parameters()} == {torch.bfloat16}
-    assert load_critic(tmp_path / "agent").value_head.weight.dtype == torch.float32
+    assert_same_weights(loaded, half.policy)
+    assert_same_weights(load_critic(tmp_path / "agent"), half.critic)
+
+
+def assert_same_weights(one, other):
+    others = other.state_dict()
+    for name, weight in one.state_dict().items():
+        assert weight.dtype == torch.float32 and torch.equal(weight, others[name]), name
+
+
+def share_moved(after, before):
+    """The share of the weights that differ."""
+    pairs = list(zip(after.parameters(), before.parameters(), strict=True))
+    return sum(int((x.float() != y.float()).sum()) for x, y in pairs) / sum(x.numel() for x, _ in pairs)
+
+
+def test_a_small_update_is_on_the_disk(make, policy, tmp_path):
+    """At the default rate most of an update is smaller than bfloat16 can tell."""
+    start = copy.deepcopy(policy).bfloat16().float()  # as a pretrained model comes
+    trainer = make("sft", policy=copy.deepcopy(start), max_steps=10, learning_rate=5e-6)
+    trainer.train()
+    kept = {}
+    for dtype in ("float32", "bfloat16"):
+        trainer.args.save_dtype = dtype
+        trainer.save_agent(tmp_path / dtype)
+        kept[dtype] = share_moved(load_policy(tmp_path / dtype)[0], start)
+    assert kept["float32"] == share_moved(trainer.policy, start) > 0.9
+    assert kept["bfloat16"] < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_judged_is_what_is_saved(make, tmp_path, dtype):
+    judged = []
+
+    def agent_of(policy, tokenizer):
+        judged.append(copy.deepcopy(policy))
+
+    trainer = make("oreo", max_steps=1, save_dtype=dtype)
+    trainer.add_callback(EvaluateEvery(trainer, Judging(lambda _: [], agent_of, lambda *_: (0.0, 1.0), 1)))
+    trainer.train()
+    trainer.save_agent(tmp_path / "agent")
+    weights = judged[-1].state_dict()
+    for name, weight in load_policy(tmp_path / "agent")[0].state_dict().items():
+        assert str(weight.dtype) == f"torch.{dtype}" and torch.equal(weight, weights[name]), name
+    assert {x.dtype for x in trainer.policy.parameters()} == {torch.float32}
+
+
+def test_nothing_has_dropout(make, tokenizer):
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    size = {"vocab_size": len(tokenizer), "pad_token_id": 0}
+    torch.manual_seed(0)
+    gpt2 = GPT2LMHeadModel(GPT2Config(**size, n_positions=512, n_embd=32, n_layer=1, n_head=2))
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    llama = LlamaForCausalLM(LlamaConfig(**size, **shape, attention_dropout=0.5))
+    for policy in (gpt2, llama):
+        trainer = make("oreo", policy=policy)
+        (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
+        trainer.trained.train()
+        runs = [trainer.compute_loss(trainer.trained, micro, return_outputs=True)[1] for _ in range(2)]
+        assert torch.equal(runs[0]["rho"], runs[1]["rho"])
+        assert runs[0]["rho"].abs().max() < 1e-6  # nothing was learnt: policy and reference agree
+
+
+def test_ktos_reference_point_is_of_an_optimizer_step(make, policy, monkeypatch):
+    """Two batches of one episode have the reference point, and make the step, of one batch of two."""
+    points, ended = [], []
+
+    def keep_point(ratios):
+        points.append(losses.kto_reference_point(ratios + 0.1 * torch.arange(1.0, 1 + len(ratios))))
+        return points[-1]
+
+    monkeypatch.setattr("oreo_agents.training.trainer.kto_reference_point", keep_point)
+    for size, steps in ((3, 1), (1, 3)):
+        sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
+        trainer = make("kto", policy=copy.deepcopy(policy), max_steps=1, **sizes)
+        trainer.train()
+        ended.append(trainer.policy.state_dict())
+    assert len(points) == 2 and points[0] == points[1] == pytest.approx(0.2)  # the policy is its reference
+    for name, weight in ended[1].items():
+        torch.testing.assert_close(weight, ended[0][name], atol=2e-6, rtol=1e-4, msg=name)
 
 
 def test_a_compiled_model_learns_the_same(make, tokenizer):
@@ -562,6 +642,20 @@ def test_alpha_follows_the_kl(make, target, grows):
     # From the second step on (in the first the KL is 0) by the controller's bound of a fiftieth at most.
     ratios = [after / before for before, after in itertools.pairwise(logged)]
     assert all(ratio == pytest.approx(1 + 0.1 * (0.2 if grows else -0.2), rel=1e-2) for ratio in ratios)
+
+
+def test_alpha_stays_while_the_critic_learns_alone(make):
+    trainer = make("oreo", kl_target=1e-6, max_steps=4, critic_warmup=0.5)
+    alphas = []
+    follow = trainer.after_step
+
+    def after_step():
+        follow()
+        alphas.append(trainer.alpha)
+
+    trainer.after_step = after_step
+    trainer.train()
+    assert alphas[:2] == [ALPHA, ALPHA] != alphas[2:]
 
 
 def test_the_target_critic_is_an_average_of_past_critics(make):

@@ -48,14 +48,27 @@ def index_folder(folder: Path) -> list[IndexedGame]:
 
 
 def _scan_folder(folder: str) -> Iterator[tuple[str, list[int]]]:
-    """Relative path and [size, modification time] of every game file below a folder."""
-    waiting = [folder]
-    while waiting:
+    """Relative path and [size, modification time] of every game file below a folder, links to folders included.
+
+    A link into what is listed anyway is not followed, so that no game comes twice and no circle is walked.
+    """
+    waiting, listed = [folder], [os.path.realpath(folder)]
+    links: list[str] = []
+    while waiting or links:
+        if not waiting:
+            place = links.pop()
+            target = os.path.realpath(place)
+            if any(os.path.commonpath((target, one)) in (target, one) for one in listed):
+                continue
+            listed.append(target)
+            waiting.append(place)
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
+                    elif entry.is_dir():
+                        links.append(entry.path)
                     elif entry.name == GAME_FILE:
                         status = entry.stat()
                         yield os.path.relpath(entry.path, folder), [status.st_size, status.st_mtime_ns]

@@ -3,6 +3,9 @@
     release on the web ──► archive in the cache ──┐
     local folders and archives ───────────────────┴──► <root>/json_2.1.1/<split>/<task>/<trial>/game.tw-pddl
 
+Beside each game lies ``traj_data.json``, without which alfworld plays none: the one that came with it, or one that says
+what the name of the task folder does.
+
 Only folders that this module made are ever written to, and each becomes visible whole or not at all. Printing
 is the command line's business.
 """
@@ -23,8 +26,10 @@ from oreo_envs.alfworld.places import (
     ALFWORLD_SPLITS,
     ARCHIVE_SUFFIXES,
     GAME_FILE,
+    TRAJECTORY_FILE,
     cache_root,
     data_root,
+    describe_task,
 )
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, GameFileError, OreoError
@@ -169,6 +174,11 @@ def _install_splits(origins: Sequence[Path], root: Path, splits: Sequence[str] =
         with make_own_folder(root / GAMES_FOLDER / split, [str(origin) for origin in origins]) as unfinished:
             for place, file in games.items():
                 _link_or_copy(file, unfinished / place)
+                trajectory, target = file.with_name(TRAJECTORY_FILE), (unfinished / place).parent
+                if trajectory.is_file():
+                    _link_or_copy(trajectory, target / TRAJECTORY_FILE)
+                else:
+                    _write_trajectory(target)
         find_games(games=root / GAMES_FOLDER / split, include_unsolvable=True)
 
 
@@ -209,6 +219,13 @@ def _link_or_copy(file: Path, target: Path) -> None:
     shutil.copyfile(file, target)
 
 
+def _write_trajectory(trial: Path) -> None:
+    """The file that alfworld's collector and its handcoded expert read beside a game."""
+    task = describe_task(trial.parent.name)
+    if task is not None:
+        (trial / TRAJECTORY_FILE).write_text(json.dumps(task))
+
+
 def write_games(
     out: str | os.PathLike[str] | None,
     count: int,
@@ -219,7 +236,7 @@ def write_games(
     difficulty: str = "normal",
     progress: Progress | None = None,
 ) -> Path:
-    """Write ``count`` generated games as ``<out>/<task>/<trial>/game.tw-pddl``. Returns ``out``.
+    """Write ``count`` generated games as ``<out>/<task>/<trial>/game.tw-pddl``, for alfworld too. Returns ``out``.
 
     Args:
         out: a folder that is not there yet, or is empty.
@@ -251,6 +268,7 @@ def write_games(
             folder = unfinished / recipe.name(index)
             folder.mkdir(parents=True)
             (folder / GAME_FILE).write_text(recipe.text(index))
+            _write_trajectory(folder)
             if progress:
                 progress(index + 1, count)
     return out

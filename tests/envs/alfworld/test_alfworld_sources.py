@@ -233,3 +233,28 @@ def test_paths_given_as_text(folder):
     assert len(find_games(games=str(folder))) == 3
     assert len(find_games(games=os.path.relpath(folder))) == 3
     assert Path(find_games(games=os.path.relpath(folder)).paths[0]).is_absolute()
+
+
+def test_links_to_folders_of_games_are_followed(tmp_path):
+    """A subset is often made of links; none is passed over, and none comes twice."""
+    from oreo_envs.alfworld.install import write_games
+
+    root = write_games(tmp_path / "all", 4)
+    tasks = sorted(path for path in root.iterdir() if path.is_dir())
+    subset = tmp_path / "subset"
+    subset.mkdir()
+    for task in tasks[:2]:
+        (subset / task.name).symlink_to(task)
+    (subset / "again").symlink_to(tasks[0])  # the same games
+    (subset / "round").symlink_to(subset)
+    (tasks[0] / "up").symlink_to(subset)
+    (subset / "nowhere").symlink_to(tmp_path / "absent")
+    wanted = {str(path.parent.relative_to(root)) for task in tasks[:2] for path in task.rglob("game.tw-pddl")}
+    found = find_games(games=subset)
+    assert {name.split("/")[-1] for name in found.names} == {name.split("/")[-1] for name in wanted}
+    assert len(found) == len(wanted)
+    trials = tmp_path / "trials"
+    trials.mkdir()
+    for trial in sorted(tasks[2].iterdir()):
+        (trials / trial.name).symlink_to(trial)
+    assert len(find_games(games=trials)) == len(list(tasks[2].iterdir()))

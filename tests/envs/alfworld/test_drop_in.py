@@ -11,7 +11,7 @@ import drop_in_parity as parity
 import pytest
 import shared_data
 from oreo_envs.alfworld import drop_in
-from oreo_envs.alfworld.drop_in.session import SESSION
+from oreo_envs.alfworld.drop_in.usage import USAGE
 
 textworld = pytest.importorskip("textworld")
 pytest.importorskip("textworld.gym")
@@ -189,9 +189,9 @@ def rewrite(path, folder, **changes):
 
 
 def test_another_grammar_is_played_by_textworld_counted_and_said_once(trials, tmp_path, monkeypatch):
-    monkeypatch.setattr(SESSION, "_said", set())
+    monkeypatch.setattr(USAGE, "_said", set())
     game = rewrite(trials[3], tmp_path, grammar=lambda text: text.replace("You arrive at", "You walk up to"))
-    before = SESSION.counts.handed_over
+    before = USAGE.counts.handed_over
     with drop_in.installed(), pytest.warns(UserWarning, match="grammar is none of ALFWorld's") as said:
         for _ in range(2):
             env = start(game)
@@ -199,7 +199,7 @@ def test_another_grammar_is_played_by_textworld_counted_and_said_once(trials, tm
         command = next(one for one in infos["admissible_commands"] if one.startswith("go to "))
         assert env.step(command)[0].startswith("You walk up to")
     assert ["TextWorld's own engine" in str(one.message) for one in said].count(True) == 1
-    assert SESSION.counts.handed_over == before + 2
+    assert USAGE.counts.handed_over == before + 2
 
 
 DAMAGES = {
@@ -342,7 +342,7 @@ def test_games_are_shown_in_another_wording(trials):
 
 
 def test_plans_are_said_to_be_our_own_once(trials, native, monkeypatch):
-    monkeypatch.setattr(SESSION, "_said", set())
+    monkeypatch.setattr(USAGE, "_said", set())
     with pytest.warns(UserWarning, match="policy_commands") as said:
         env = start(trials[3], policy_commands=True)
         _, infos = env.reset()

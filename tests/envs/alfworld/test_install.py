@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import io
+import json
+import random
 import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shared_data
-from oreo_envs.alfworld import download
+from oreo_envs.alfworld import download, drop_in
 from oreo_envs.alfworld.download import Release, fetch_file
 from oreo_envs.alfworld.generator.games import Recipe
 from oreo_envs.alfworld.install import MARKER, download_games, unpack_games, write_games
+from oreo_envs.alfworld.places import describe_task
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
@@ -342,3 +348,63 @@ def test_doctor_finds_damage_and_says_how_to_mend_it(tmp_path: Path) -> None:
     checks = {check.name: check for check in check_installation()}
     assert checks["train"].status == "wrong" and str(game) in checks["train"].finding
     assert (root / "train" / MARKER).exists()
+
+
+# ---------------------------------------------------------------- what alfworld reads beside a game
+
+
+def test_a_folder_name_says_what_a_trajectory_file_says() -> None:
+    if not (SHARED / "trial_meta.jsonl.gz").exists():
+        pytest.skip("the real trajectory files are not here")
+    with gzip.open(SHARED / "trial_meta.jsonl.gz", "rt") as lines:
+        for trial in map(json.loads, lines):
+            told = {key: trial[key] for key in ("task_type", "pddl_params")}
+            assert describe_task(trial["name"].partition("/")[0]) == told
+
+
+def test_games_that_are_unpacked_have_trajectory_files(tmp_path: Path) -> None:
+    source = write_games(tmp_path / "train", 3)
+    with_one, without, odd = sorted(source.rglob("game.tw-pddl"))
+    with_one.with_name("traj_data.json").write_text('{"of": "ALFRED"}')
+    written = without.with_name("traj_data.json").read_bytes()
+    without.with_name("traj_data.json").unlink()
+    odd.with_name("traj_data.json").unlink()
+    odd.parent.parent.rename(source / "my-room")
+    root = unpack_games(source, tmp_path / "fresh") / "train"
+    assert (root / with_one.relative_to(source)).with_name("traj_data.json").read_text() == '{"of": "ALFRED"}'
+    assert (root / without.relative_to(source)).with_name("traj_data.json").read_bytes() == written
+    assert not list((root / "my-room").rglob("traj_data.json")) and list(
+        (root / "my-room").rglob("*.tw-pddl")
+    )
+
+
+def test_alfworlds_expert_wins_generated_games(tmp_path: Path) -> None:
+    pytest.importorskip("alfworld")
+    pytest.importorskip("textworld")
+    games = str(write_games(tmp_path / "train", 12))
+    config = {
+        "dataset": {"data_path": games, "num_train_games": -1},
+        "env": {
+            "task_types": [1, 2, 3, 4, 5],  # of pairs it wins a third in the real games too
+            "goal_desc_human_anns_prob": 0.0,
+            "domain_randomization": False,
+            "expert_type": "handcoded",
+        },
+        "general": {"training_method": "dagger"},
+        "dagger": {"training": {"max_nb_steps_per_episode": 50}},
+    }
+    random.seed(0)
+    with drop_in.installed(), contextlib.redirect_stdout(io.StringIO()) as said:
+        from alfworld.agents.environment import get_environment
+
+        env = get_environment("AlfredTWEnv")(config, train_eval="train").init_env(batch_size=1)
+        won = [play_as_expert(env) for _ in range(10)]
+    assert "Overall we have 10 games" in said.getvalue()
+    assert sum(won) >= 8
+
+
+def play_as_expert(env: Any) -> bool:
+    info, done = env.reset()[1], (False,)
+    while not done[0]:
+        _, _, done, info = env.step([info["extra.expert_plan"][0][0]])
+    return info["won"][0]

@@ -11,10 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from oreo_envs.alfworld.game import TASK_TYPES
-from oreo_envs.alfworld.places import GAME_FILE, cache_root
+from oreo_envs.alfworld.places import GAME_FILE, TRAJECTORY_FILE, cache_root
 from oreo_envs.files import write_file
 
-TRAJECTORY_FILE = "traj_data.json"
 DATA_PATHS = {
     "train": "data_path",
     "eval_in_distribution": "eval_id_data_path",
@@ -85,7 +84,7 @@ def _read_folder(folder: str, say: Callable[[str], None]) -> Iterator[tuple[str,
         if "movable" in place or "Sliced" in place:
             say(f"Movable & slice trajs not supported {place}")
             continue
-        stamps = [_stamp(files.get(GAME_FILE)), _stamp(files[TRAJECTORY_FILE])]
+        stamps = [_read_stamp(files.get(GAME_FILE)), _read_stamp(files[TRAJECTORY_FILE])]
         key = place[len(folder) :].lstrip(os.sep)
         path = files[GAME_FILE].path if GAME_FILE in files else os.path.join(place, GAME_FILE)
         row = known.get(key)
@@ -108,7 +107,7 @@ def _read_game(trajectory: str, game: str | None) -> tuple[str, bool | None]:
     return task_type, bool(content["solvable"]) if "solvable" in content else None
 
 
-def _stamp(file: os.DirEntry[str] | None) -> list[int] | None:
+def _read_stamp(file: os.DirEntry[str] | None) -> list[int] | None:
     try:
         status = file.stat() if file is not None else None
     except OSError:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oreo_envs.alfworld.drop_in.installation import install, uninstall
-from oreo_envs.alfworld.drop_in.session import COUNTS_FOLDER, Counts
+from oreo_envs.alfworld.drop_in.usage import COUNTS_FOLDER, Counts
 
 OPTIONS = "OREO_DROP_IN"
 """The environment variable from which processes learn how to install the drop-in."""

@@ -31,109 +31,109 @@ def list_changes(world: World, agent: str, effect: Effect) -> list[Change]:
     return _CHANGES[act.__name__](world, agent, first, second)
 
 
-def _object(world: World, index: int) -> str:
+def _name_object(world: World, index: int) -> str:
     return world.game.objects[index].id
 
 
-def _receptacle(world: World, index: int) -> str:
+def _name_receptacle(world: World, index: int) -> str:
     return world.game.receptacles[index].id
 
 
-def _place(world: World) -> str:
+def _name_place(world: World) -> str:
     return world.game.location_ids[world.location]
 
 
-def _look(world: World, agent: str, _: int, __: int) -> list[Change]:
-    return [(True, ("checked", _place(world)))]
+def _change_look(world: World, agent: str, _: int, __: int) -> list[Change]:
+    return [(True, ("checked", _name_place(world)))]
 
 
-def _ask(world: World, agent: str, _: int, __: int) -> list[Change]:
+def _change_self(world: World, agent: str, _: int, __: int) -> list[Change]:
     return [(True, ("checked", agent))]
 
 
-def _examine_receptacle(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
-    return [(True, ("checked", _receptacle(world, receptacle)))]
+def _change_examined_receptacle(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
+    return [(True, ("checked", _name_receptacle(world, receptacle)))]
 
 
-def _examine_object(world: World, agent: str, held: int, _: int) -> list[Change]:
-    return [(True, ("checked", _object(world, held)))]
+def _change_examined_object(world: World, agent: str, held: int, _: int) -> list[Change]:
+    return [(True, ("checked", _name_object(world, held)))]
 
 
-def _go_to(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
+def _change_place(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
     there = world.game.location_ids[world.game.receptacles[receptacle].location]
-    return [(False, ("atlocation", agent, _place(world))), (True, ("atlocation", agent, there))]
+    return [(False, ("atlocation", agent, _name_place(world))), (True, ("atlocation", agent, there))]
 
 
-def _open(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
-    place = _receptacle(world, receptacle)
+def _change_opened(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
+    place = _name_receptacle(world, receptacle)
     return [(True, ("opened", place)), (True, ("checked", place))]
 
 
-def _close(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
-    return [(False, ("opened", _receptacle(world, receptacle)))]
+def _change_closed(world: World, agent: str, receptacle: int, _: int) -> list[Change]:
+    return [(False, ("opened", _name_receptacle(world, receptacle)))]
 
 
-def _take(world: World, agent: str, found: int, receptacle: int) -> list[Change]:
-    thing = _object(world, found)
+def _change_taken(world: World, agent: str, found: int, receptacle: int) -> list[Change]:
+    thing = _name_object(world, found)
     return [
-        (False, ("inreceptacle", thing, _receptacle(world, receptacle))),
+        (False, ("inreceptacle", thing, _name_receptacle(world, receptacle))),
         (True, ("holds", agent, thing)),
         (True, ("holdsany", agent)),
-        (False, ("objectatlocation", thing, _place(world))),
+        (False, ("objectatlocation", thing, _name_place(world))),
     ]
 
 
-def _put_down(world: World, agent: str, held: int, receptacle: int) -> list[Change]:
-    thing = _object(world, held)
+def _change_put(world: World, agent: str, held: int, receptacle: int) -> list[Change]:
+    thing = _name_object(world, held)
     return [
-        (True, ("inreceptacle", thing, _receptacle(world, receptacle))),
-        (True, ("objectatlocation", thing, _place(world))),
+        (True, ("inreceptacle", thing, _name_receptacle(world, receptacle))),
+        (True, ("objectatlocation", thing, _name_place(world))),
         (False, ("holds", agent, thing)),
         (False, ("holdsany", agent)),
     ]
 
 
-def _clean(world: World, agent: str, held: int, _: int) -> list[Change]:
-    return [(True, ("isclean", _object(world, held)))]
+def _change_clean(world: World, agent: str, held: int, _: int) -> list[Change]:
+    return [(True, ("isclean", _name_object(world, held)))]
 
 
-def _heat(world: World, agent: str, held: int, _: int) -> list[Change]:
-    return [(True, ("ishot", _object(world, held))), *_deny(world, "coolable", "iscool", held)]
+def _change_hot(world: World, agent: str, held: int, _: int) -> list[Change]:
+    return [(True, ("ishot", _name_object(world, held))), *_deny_state(world, "coolable", "iscool", held)]
 
 
-def _cool(world: World, agent: str, held: int, _: int) -> list[Change]:
-    return [(True, ("iscool", _object(world, held))), *_deny(world, "heatable", "ishot", held)]
+def _change_cool(world: World, agent: str, held: int, _: int) -> list[Change]:
+    return [(True, ("iscool", _name_object(world, held))), *_deny_state(world, "heatable", "ishot", held)]
 
 
-def _deny(world: World, ability: str, state: str, held: int) -> list[Change]:
+def _deny_state(world: World, ability: str, state: str, held: int) -> list[Change]:
     able = world.game.abilities[ability] >> held & 1
-    return [(False, (state, _object(world, held)))] if able else []
+    return [(False, (state, _name_object(world, held)))] if able else []
 
 
-def _use(world: World, agent: str, lamp: int, _: int) -> list[Change]:
-    return [(False, ("ison", _object(world, lamp))), (True, ("istoggled", _object(world, lamp)))]
+def _change_lit(world: World, agent: str, lamp: int, _: int) -> list[Change]:
+    return [(False, ("ison", _name_object(world, lamp))), (True, ("istoggled", _name_object(world, lamp)))]
 
 
-def _slice(world: World, agent: str, target: int, _: int) -> list[Change]:
-    return [(True, ("issliced", _object(world, target)))]
+def _change_sliced(world: World, agent: str, target: int, _: int) -> list[Change]:
+    return [(True, ("issliced", _name_object(world, target)))]
 
 
 _CHANGES: Mapping[str, Callable[[World, str, int, int], list[Change]]] = {
-    "look": _look,
-    "inventory": _ask,
-    "help": _ask,
-    "examine_receptacle": _examine_receptacle,
-    "examine_object": _examine_object,
-    "go_to": _go_to,
-    "open": _open,
-    "close": _close,
-    "take": _take,
-    "place": _put_down,
-    "clean_with": _clean,
-    "heat_with": _heat,
-    "cool_with": _cool,
-    "use": _use,
-    "slice_with": _slice,
+    "look": _change_look,
+    "inventory": _change_self,
+    "help": _change_self,
+    "examine_receptacle": _change_examined_receptacle,
+    "examine_object": _change_examined_object,
+    "go_to": _change_place,
+    "open": _change_opened,
+    "close": _change_closed,
+    "take": _change_taken,
+    "place": _change_put,
+    "clean_with": _change_clean,
+    "heat_with": _change_hot,
+    "cool_with": _change_cool,
+    "use": _change_lit,
+    "slice_with": _change_sliced,
 }
 """By the name of the :class:`World`'s method; source: the effects of the actions in ``alfred.pddl``."""
 

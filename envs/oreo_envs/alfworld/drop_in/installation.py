@@ -13,8 +13,8 @@ from typing import Any
 
 from oreo_envs.alfworld.drop_in.collection import collect_game_files
 from oreo_envs.alfworld.drop_in.hooks import Attribute, Change, ImportHooks
-from oreo_envs.alfworld.drop_in.session import SESSION, Session
 from oreo_envs.alfworld.drop_in.stand_in import StandIns
+from oreo_envs.alfworld.drop_in.usage import USAGE, Usage
 from oreo_envs.alfworld.text import Wording
 
 ENVIRONMENTS = ("AlfredTWEnv", "AlfredThorEnv", "AlfredHybrid")
@@ -38,8 +38,8 @@ def install(record: str | os.PathLike[str] | None = None, wording: Wording | Non
     uninstall()
     if wording not in (None, "put", "move"):
         raise ValueError(f"wording={wording!r} is neither 'put' nor 'move'")
-    SESSION.wording = wording
-    SESSION.recorder = None if record is None else _open_recorder(record)
+    USAGE.wording = wording
+    USAGE.recorder = None if record is None else _open_recorder(record)
     there = all(importlib.util.find_spec(package) for package in ("alfworld", "textworld"))
     _installed = ImportHooks(_CHANGES) if there else StandIns()
     _installed.put_in()
@@ -51,8 +51,8 @@ def uninstall() -> None:
     if _installed is not None:
         _installed.take_out()
         _installed = None
-    SESSION.close()
-    SESSION.wording = None
+    USAGE.close()
+    USAGE.wording = None
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _change_engine(module: ModuleType) -> list[Attribute]:
 
 def _guard_registry(module: ModuleType) -> list[Attribute]:
     """Two threads that register games at once would get the same id, or none."""
-    register = SESSION.take_turns(module.register_games)
+    register = USAGE.take_turns(module.register_games)
     return [(module, "register_games", register), (module.utils, "register_games", register)]
 
 
@@ -114,11 +114,11 @@ _CHANGES: dict[str, Change] = {
 }
 
 
-def _close_at_exit(session: Session) -> None:
-    Finalize(session, session.close, exitpriority=0)
+def _close_at_exit(usage: Usage) -> None:
+    Finalize(usage, usage.close, exitpriority=0)
 
 
-_close_at_exit(SESSION)
+_close_at_exit(USAGE)
 register_after_fork(
-    SESSION, _close_at_exit
+    USAGE, _close_at_exit
 )  # processes that multiprocessing forks forget what is to be done at exit

@@ -18,6 +18,8 @@ from oreo_envs.alfworld.pddl import PddlProblem
 from oreo_envs.alfworld.text import Wording
 from oreo_envs.alfworld.world import World
 
+ENV_ID = "OREO-ALFWorld"
+"""The environment of this package in which the same games are played."""
 KEPT_GAMES = 256
 _PUT_DOWN = {"move": "move {o} to {r}", "put": "put {o} in/on {r}"}
 _TEMPLATES = (

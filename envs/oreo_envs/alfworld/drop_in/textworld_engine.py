@@ -23,16 +23,11 @@ from textworld.logic import Proposition, Variable
 
 from oreo_envs.alfworld.drop_in.facts import Fact, FactSet
 from oreo_envs.alfworld.drop_in.play import LoadedGame, Play, list_templates, load_game
-from oreo_envs.alfworld.drop_in.session import SESSION, time_calls
+from oreo_envs.alfworld.drop_in.usage import PLAN_NOTICE, USAGE, time_calls
 from oreo_envs.errors import GameFileError
 
-PLAN_NOTICE = (
-    "policy_commands and the planner expert's plans are oreo_envs' own: they win in the fewest commands, and may be "
-    "other ones than Fast Downward's"
-)
 
-
-class _State(GameState):
+class _ToldState(GameState):
     """A game state that works out what nobody asked for when it is read."""
 
     tell_facts: Callable[[], list[Proposition]]
@@ -64,9 +59,9 @@ class NativePddlEnv(PddlEnv):
     @time_calls
     def load(self, filename_or_data: str | Mapping[str, Any]) -> None:
         """Load a game file, or the content of one."""
-        SESSION.end_episode(self)
+        USAGE.end_episode(self)
         try:
-            self._loaded = load_game(filename_or_data, SESSION.wording)
+            self._loaded = load_game(filename_or_data, USAGE.wording)
         except GameFileError as error:
             self._loaded = None
             try:
@@ -74,7 +69,7 @@ class NativePddlEnv(PddlEnv):
             except Exception as theirs:
                 theirs.add_note(str(error))
                 raise
-            SESSION.hand_over(error)
+            USAGE.hand_over(error)
         else:
             self._game_file = None if isinstance(filename_or_data, Mapping) else filename_or_data
             self.walkthrough = list(self._loaded.game.walkthrough) or None
@@ -95,7 +90,7 @@ class NativePddlEnv(PddlEnv):
         self.state: Any = self._tell()
         if "walkthrough" in self.request_infos.extras:
             self.state["extra.walkthrough"] = self.walkthrough or self._play.plan
-        SESSION.begin_episode(self, self._play)
+        USAGE.begin_episode(self, self._play)
         return self.state
 
     @time_calls
@@ -111,14 +106,14 @@ class NativePddlEnv(PddlEnv):
             self.state["extra.walkthrough"] = self.prev_state["extra.walkthrough"]
         self.state["score"] = 1 if play.won else 0
         self.state["done"] = play.won
-        SESSION.add_step(self, command, play)
+        USAGE.add_step(self, command, play)
         return self.state, self.state["score"], self.state["done"]
 
-    def _tell(self, **known: Any) -> _State:
+    def _tell(self, **known: Any) -> _ToldState:
         play, asked = self._play, self.request_infos
         assert play is not None
         commands = play.admissible_commands
-        state = _State(
+        state = _ToldState(
             feedback=play.feedback,
             raw=play.feedback,
             command_templates=list(list_templates(play.world.wording)),
@@ -138,7 +133,7 @@ class NativePddlEnv(PddlEnv):
             state["moves"] = play.moves
         if asked.policy_commands:
             state["policy_commands"] = play.plan
-            SESSION.say_once(PLAN_NOTICE)
+            USAGE.say_once(PLAN_NOTICE)
         return state
 
     def _tell_facts(self, count: int) -> list[Proposition]:
@@ -278,7 +273,7 @@ def _is_native(game_file: str) -> bool:
     if not game_file.endswith(".tw-pddl"):
         return False
     try:
-        load_game(game_file, SESSION.wording)
+        load_game(game_file, USAGE.wording)
     except (OSError, GameFileError):
         return False
     return True
@@ -291,5 +286,5 @@ class TellingLimit(Limit):
         """Carry out a command."""
         state, score, done = super().step(command)
         if done:
-            SESSION.end_episode(self.unwrapped, truncated=True)
+            USAGE.end_episode(self.unwrapped, truncated=True)
         return state, score, done

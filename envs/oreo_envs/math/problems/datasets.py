@@ -174,9 +174,10 @@ def _parse_lines(path: Path) -> Iterator[Row]:
     opened = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opened(path, "rt", encoding="utf-8") as lines:
+        with opened(path, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
-                yield _json_object(line, f"{path}, row {number}")
+                if line.strip():
+                    yield _json_object(line, f"{path}, row {number}")
     except _DAMAGE as damage:
         reason = f"{type(damage).__name__}: {damage}"
         raise ProblemFileError(

@@ -7,18 +7,18 @@ import os
 import sys
 
 
-class _Waiting(importlib.abc.MetaPathFinder):
+class _AlfworldFinder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name not in ("alfworld", "textworld"):
             return None
         sys.meta_path.remove(self)
         importlib.import_module("oreo_envs.alfworld.drop_in.command").install_from_environment()
         if name in sys.modules:  # a module that stands in for it
-            return importlib.util.spec_from_loader(name, _Found(sys.modules[name]))
+            return importlib.util.spec_from_loader(name, _StandInLoader(sys.modules[name]))
         return importlib.util.find_spec(name)
 
 
-class _Found(importlib.abc.Loader):
+class _StandInLoader(importlib.abc.Loader):
     def __init__(self, module):
         self._module = module
 
@@ -38,5 +38,5 @@ def _run_next():
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-sys.meta_path.insert(0, _Waiting())
+sys.meta_path.insert(0, _AlfworldFinder())
 _run_next()

@@ -4,15 +4,9 @@ import random
 
 import pytest
 
-from oreo_agents.inference.solutions import (
-    Solution,
-    Step,
-    beam_search,
-    majority_vote,
-    sample_solutions,
-    search_solutions,
-    value_vote,
-)
+from oreo_agents.inference.solution_search import beam_search, sample_solutions, search_solutions
+from oreo_agents.inference.solutions import Solution, Step
+from oreo_agents.inference.votes import majority_vote, value_vote
 
 TARGET = (1, 0, 1, 1, 0, 1, 0, 0)
 

@@ -20,6 +20,10 @@ from oreo_envs.alfworld.text import Wording
 
 COUNTS_FOLDER = "OREO_DROP_IN_COUNTS"
 """The environment variable that names the folder in which processes leave their counts."""
+PLAN_NOTICE = (
+    "policy_commands and the planner expert's plans are oreo_envs' own: they win in the fewest commands, and may be "
+    "other ones than Fast Downward's"
+)
 
 
 class RecordedEpisode(Protocol):
@@ -68,7 +72,7 @@ class Counts:
 _ONE_STEP = Counts(steps=1)
 
 
-class Session:
+class Usage:
     """This process's plays.
 
     Attributes:
@@ -82,6 +86,7 @@ class Session:
         self._turn = RLock()
         self._said: set[str] = set()
         self._open: WeakKeyDictionary[Any, RecordedEpisode] = WeakKeyDictionary()
+        self._unfinished: set[RecordedEpisode] = set()
         self.wording: Wording | None = None
         self.recorder: Recorder | None = None
         self.counts = Counts()
@@ -98,7 +103,11 @@ class Session:
         if not play.has_own_names:
             self.say_once("games whose things have other names than alfworld's are played and not recorded")
             return
-        self._open[player] = self.recorder.begin(play, play.feedback, play.info)
+        self._end_lost()
+        episode = self.recorder.begin(play, play.feedback, play.info)
+        with self._lock:
+            self._open[player] = episode
+            self._unfinished.add(episode)
 
     def add_step(self, player: Any, command: str, play: Play) -> None:
         """An environment has carried out a command."""
@@ -106,23 +115,36 @@ class Session:
         episode = self._open.get(player)
         if episode is not None:
             episode.add(command, play.feedback, float(play.won), play.info)
-            if play.won:
-                self.end_episode(player, terminated=True)
+        if play.won:
+            self.end_episode(player, terminated=True)
 
     def end_episode(self, player: Any, terminated: bool = False, truncated: bool = False) -> None:
         """An environment's episode is over, or is abandoned."""
-        episode = self._open.pop(player, None)
+        with self._lock:
+            episode = self._open.pop(player, None)
+            self._unfinished -= {episode}
         if episode is not None:
             episode.end(terminated, truncated)
+        if terminated or truncated:
+            self.report()  # the process may be killed, as Ray's workers are in the end
 
     def close(self) -> None:
         """Keep what is being recorded."""
         for player in list(self._open):
             self.end_episode(player)
+        self._end_lost()
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
         self.report()
+
+    def _end_lost(self) -> None:
+        """Keep the episodes of environments that are no more."""
+        with self._lock:
+            lost = self._unfinished.difference(self._open.values())
+            self._unfinished -= lost
+        for episode in lost:
+            episode.end(False, False)
 
     def report(self) -> None:
         """Write the counts for the process that has started this one, if it asked for them."""
@@ -166,15 +188,15 @@ class Session:
         """In a process that was forked: what is open is its parent's."""
         self._lock = Lock()
         self._turn = RLock()
-        self._open = WeakKeyDictionary()
+        self._open, self._unfinished = WeakKeyDictionary(), set()
         self.counts = Counts()
 
 
-SESSION = Session()
+USAGE = Usage()
 
 
 def time_calls(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the time of a method's calls to the session's."""
+    """Add the time of a method's calls to the usage."""
 
     @wraps(method)
     def timed(*args: Any, **kwargs: Any) -> Any:
@@ -182,6 +204,6 @@ def time_calls(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         finally:
-            SESSION.spend(time.perf_counter() - start)
+            USAGE.spend(time.perf_counter() - start)
 
     return timed
