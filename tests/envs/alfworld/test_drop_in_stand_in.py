@@ -273,6 +273,22 @@ def test_what_is_missing_says_what_to_install(run, statement, what, package):
     assert f"{what} takes alfworld and TextWorld: pip install {package} (Python below 3.13" in last
 
 
+def test_textworld_without_alfworld_is_played_natively_too(run, tmp_path, data):
+    pytest.importorskip("textworld")
+    (tmp_path / "hidden" / "sitecustomize.py").write_text(WITHOUT_ALFWORLD.replace(', "textworld"', ","))
+    game = next((data / "json_2.1.1" / "train").rglob("game.tw-pddl"))
+    done = run(
+        "-c",
+        INSTALL + "import alfworld.agents.environment as environment, textworld\n"
+        f"env = textworld.start({str(game)!r}, textworld.EnvInfos(won=True))\n"
+        "print(type(env).__name__, environment.AlfredTWEnv.__module__.rpartition('.')[2], env.reset().won)\n"
+        "drop_in.uninstall()\nprint(textworld.envs.PddlEnv.__module__)\n",
+    )
+    assert done.stdout.splitlines() == ["NativePddlEnv stand_in False", "textworld.envs.pddl.pddl"], (
+        done.stderr
+    )
+
+
 def test_names_can_be_looked_for(run):
     done = run(
         "-c",

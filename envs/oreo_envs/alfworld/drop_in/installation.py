@@ -19,7 +19,7 @@ from oreo_envs.alfworld.text import Wording
 
 ENVIRONMENTS = ("AlfredTWEnv", "AlfredThorEnv", "AlfredHybrid")
 
-_installed: ImportHooks | StandIns | None = None
+_installed: list[ImportHooks | StandIns] = []
 
 
 def install(record: str | os.PathLike[str] | None = None, wording: Wording | None = None) -> None:
@@ -34,23 +34,25 @@ def install(record: str | os.PathLike[str] | None = None, wording: Wording | Non
         ValueError: an unknown wording.
         ImportError: ``record`` without oreo_agents.
     """
-    global _installed
     uninstall()
     if wording not in (None, "put", "move"):
         raise ValueError(f"wording={wording!r} is neither 'put' nor 'move'")
     USAGE.wording = wording
     USAGE.recorder = None if record is None else _open_recorder(record)
-    there = all(importlib.util.find_spec(package) for package in ("alfworld", "textworld"))
-    _installed = ImportHooks(_CHANGES) if there else StandIns()
-    _installed.put_in()
+    there = {package for package in ("alfworld", "textworld") if importlib.util.find_spec(package)}
+    if "textworld" in there:
+        changes = {name: change for name, change in _CHANGES.items() if name.partition(".")[0] in there}
+        _installed.append(ImportHooks(changes))
+    if len(there) < 2:
+        _installed.append(StandIns())
+    for part in _installed:
+        part.put_in()
 
 
 def uninstall() -> None:
     """Give alfworld and TextWorld back what is theirs, and close what was recorded."""
-    global _installed
-    if _installed is not None:
-        _installed.take_out()
-        _installed = None
+    while _installed:
+        _installed.pop().take_out()
     USAGE.close()
     USAGE.wording = None
 
@@ -119,6 +121,5 @@ def _close_at_exit(usage: Usage) -> None:
 
 
 _close_at_exit(USAGE)
-register_after_fork(
-    USAGE, _close_at_exit
-)  # processes that multiprocessing forks forget what is to be done at exit
+# processes that multiprocessing forks forget what is to be done at exit
+register_after_fork(USAGE, _close_at_exit)

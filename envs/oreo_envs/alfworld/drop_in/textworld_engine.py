@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -258,12 +259,11 @@ class _Numbers:
 
 def _may_draw(env_fn: Callable[[], Environment]) -> bool:
     """Whether wrappers may draw random numbers, as far as is known of them."""
-    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
-
-    if not isinstance(env_fn, partial) or len(env_fn.args) < 3:
+    alfworld = sys.modules.get("alfworld.agents.environment.alfred_tw_env")
+    if alfworld is None or not isinstance(env_fn, partial) or len(env_fn.args) < 3:
         return True
     return not all(
-        wrapper is AlfredInfos or (type(wrapper) is AlfredDemangler and not wrapper.shuffle)
+        wrapper is alfworld.AlfredInfos or (type(wrapper) is alfworld.AlfredDemangler and not wrapper.shuffle)
         for wrapper in env_fn.args[2]
     )
 
