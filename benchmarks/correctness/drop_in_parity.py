@@ -757,7 +757,7 @@ def main() -> int:
     if options.quick:
         start_worker()
     for name, row in run_ways(options, ways):
-        ways[name] = row | {"commit": find_commit()}
+        ways[name] = row | {"commit": find_commit()} | ({"ratio": None} if options.quick else {})
         print(f"{name}: {json.dumps(row)}", flush=True)
         write_json(
             options.output,

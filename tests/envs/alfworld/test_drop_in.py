@@ -62,7 +62,7 @@ def check(ways):
 
 
 def test_every_way_in_shows_the_same_on_a_generated_game(tmp_path, trials):
-    ways = [name for name in parity.WAYS if name not in ("batch of 32", "dagger")]
+    ways = [name for name in parity.WAYS if name not in ("batch of 32", "dagger", "planner")]
     found = compare(tmp_path, [trials[3].parent], "--count", "1", "--steps", "9", "--ways", *ways)
     assert list(found) == ways
     check(found)
@@ -229,6 +229,35 @@ def test_a_missing_file_is_missing_as_before(native, tmp_path):
     for begin in (start, lambda path: open_pool([path], 1).reset()):
         with pytest.raises(OSError, match="Unable to find game"):
             begin(tmp_path / "game.tw-pddl")
+
+
+class Counting(textworld.core.Wrapper):
+    """Counts the commands of one game, and may hold what cannot be copied."""
+
+    def __init__(self, held=None):
+        super().__init__()
+        self.count, self.held = 0, held
+
+    def step(self, command):
+        self.count += 1
+        state, score, done = super().step(command)
+        state["extra.count"] = self.count
+        return state, score, done
+
+
+@pytest.mark.parametrize("held", [None, threading.Lock()], ids=["copied", "in processes"])
+def test_each_game_of_a_batch_has_wrappers_of_its_own(native, trials, held):
+    infos = textworld.EnvInfos(won=True, extras=["count"])
+    wrappers = [AlfredDemangler(), Counting(held)]
+    name = textworld.gym.register_games(list(map(str, trials)), infos, batch_size=2, wrappers=wrappers)
+    env = textworld.gym.make(name)
+    handed_over = USAGE.counts.handed_over
+    assert env.reset()[1]["extra.count"] == [None, None]
+    assert env.step(["look", "look"])[-1]["extra.count"] == [1, 1]
+    assert env.step(["look", "look"])[-1]["extra.count"] == [2, 2]
+    assert (env.batch_env._processes is None) == (held is None)
+    assert wrappers[1].count == 0 and USAGE.counts.handed_over == handed_over
+    env.close()
 
 
 # ---------------------------------------------------------------- beyond TextWorld

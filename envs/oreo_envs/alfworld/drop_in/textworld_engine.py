@@ -164,7 +164,8 @@ class NativeBatch(SyncBatchEnv):
     """A batch of games in this process, where TextWorld takes a process for each.
 
     Each game has wrappers and random numbers of its own, as it would have in its own process. A batch with a game that
-    the native engine does not know, or that is none of ALFWorld's, is played in TextWorld's processes.
+    the native engine does not know, or that is none of ALFWorld's, or with wrappers that cannot be copied, is played in
+    TextWorld's processes.
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], Environment]], auto_reset: bool = False) -> None:
@@ -176,14 +177,22 @@ class NativeBatch(SyncBatchEnv):
 
     def load(self, game_files: Sequence[str]) -> None:
         """Load a game for each environment."""
-        self._together = all(map(_is_native, game_files))
+        self._together = all(map(_is_native, game_files)) and self._open_envs()
         if self._together:
-            self.envs = self.envs or [*map(_Isolated, self.env_fns, self._numbers.spread(self.batch_size))]
             super().load(game_files)
         else:
             if self._processes is None:
                 self._processes = AsyncBatchEnv(self.env_fns, self.auto_reset)
             self._processes.load(game_files)
+
+    def _open_envs(self) -> bool:
+        if not self.envs:
+            try:
+                own = [copy.deepcopy(env_fn) for env_fn in self.env_fns]
+            except Exception:  # of a wrapper: it may hold anything, and TextWorld copies none
+                return False
+            self.envs = [*map(_Isolated, own, self._numbers.spread(self.batch_size))]
+        return True
 
     def reset(self) -> Any:
         """Begin an episode in each environment."""
@@ -205,12 +214,12 @@ class NativeBatch(SyncBatchEnv):
 
 
 class _Isolated:
-    """An environment with copies of its wrappers and with random numbers of its own."""
+    """An environment with random numbers of its own."""
 
     def __init__(self, env_fn: Callable[[], Environment], numbers: _Numbers) -> None:
         self._numbers = numbers if _may_draw(env_fn) else nullcontext()
         with self._numbers:
-            self._env = copy.deepcopy(env_fn)()
+            self._env = env_fn()
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._env, name)
