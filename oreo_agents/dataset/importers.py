@@ -195,7 +195,9 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
 
 
 def _read_messages(record: dict[str, Any]) -> list[_Message]:
-    listed = record["conversations"] if "conversations" in record else record["messages"]
+    listed = record.get("conversations", record.get("messages"))
+    if not isinstance(listed, list):
+        raise ValueError("it has no list of conversations or messages")
     messages = []
     for one in listed:
         name, text = one.get("from", one.get("role")), one.get("value", one.get("content"))
