@@ -44,17 +44,19 @@ def raising(error):
     return run
 
 
-def test_help_names_every_command_in_under_half_a_second():
+def test_help_names_every_command_and_takes_little_more_than_gymnasium():
     done = subprocess.run([*CLI, "--help"], capture_output=True, text=True, check=True)  # warms the disk
     first_words = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")]
     assert [word for word in first_words if word in COMMANDS] == COMMANDS
-    assert min(cpu_seconds("--help") for _ in range(3)) < 0.5
+    alone = [sys.executable, "-c", "import gymnasium"]
+    needed, least = (min(cpu_seconds(*command) for _ in range(3)) for command in ([*CLI, "--help"], alone))
+    assert needed < 2.5 * least
 
 
-def cpu_seconds(*options):
+def cpu_seconds(*command):
     """What one call costs; unlike the wall clock it does not depend on what else the machine does."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*CLI, *options], capture_output=True, check=True)
+    subprocess.run(command, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
