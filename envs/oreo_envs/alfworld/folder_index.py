@@ -31,8 +31,8 @@ class IndexedGame(NamedTuple):
 def index_folder(folder: Path) -> list[IndexedGame]:
     """List the games of a folder, reading only those that are new or changed since the last time."""
     folder = resolve_path(folder)
-    index_file = cache_root() / "index" / (hashlib.sha256(str(folder).encode()).hexdigest()[:32] + ".json")
-    known = _read_index(index_file)
+    index_file = locate_index("index", str(folder))
+    known = read_index(index_file)
     index: dict[str, list[Any]] = {}
     for relative, stamp in _scan_folder(str(folder)):
         before = known.get(relative)
@@ -40,7 +40,7 @@ def index_folder(folder: Path) -> list[IndexedGame]:
             before if before and before[:2] == stamp else [*stamp, *_peek_at_game(folder / relative)]
         )
     if index != known:
-        _write_index(index_file, index)
+        write_index(index_file, index)
     return [
         IndexedGame(game_name(folder / relative), folder / relative, task_type, solvable)
         for relative, (_, _, task_type, solvable) in index.items()
@@ -89,7 +89,13 @@ def _peek_at_game(path: Path) -> tuple[str, bool]:
     return task_type if task_type in TASK_TYPES else "", not unsolvable
 
 
-def _read_index(path: Path) -> dict[str, list[Any]]:
+def locate_index(kind: str, folder: str) -> Path:
+    """Where the index of a kind for a folder is kept."""
+    return cache_root() / kind / (hashlib.sha256(folder.encode()).hexdigest()[:32] + ".json")
+
+
+def read_index(path: Path) -> dict[str, list[Any]]:
+    """The rows of four that an index has; none where it is missing or damaged."""
     try:
         index = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -100,7 +106,7 @@ def _read_index(path: Path) -> dict[str, list[Any]]:
     return index if well_formed else {}
 
 
-def _write_index(path: Path, index: dict[str, list[Any]]) -> None:
+def write_index(path: Path, index: dict[str, list[Any]]) -> None:
     """Keep the index if the cache folder can be written; it only saves time."""
     with suppress(OSError):
         write_file(path, json.dumps(index))

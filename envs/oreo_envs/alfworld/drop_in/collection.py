@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from oreo_envs.alfworld.folder_index import locate_index, read_index, write_index
 from oreo_envs.alfworld.game import TASK_TYPES
-from oreo_envs.alfworld.places import GAME_FILE, TRAJECTORY_FILE, cache_root
-from oreo_envs.files import write_file
+from oreo_envs.alfworld.places import GAME_FILE, TRAJECTORY_FILE
 
 DATA_PATHS = {
     "train": "data_path",
@@ -73,12 +72,8 @@ def _is_wanted(path: str, row: Row, wanted: set[str], say: Callable[[str], None]
 
 def _read_folder(folder: str, say: Callable[[str], None]) -> Iterator[tuple[str, Row]]:
     """The path of each game of a folder, whether it is there or not, with what is known of it."""
-    index_file = (
-        cache_root()
-        / "collection"
-        / (hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:32] + ".json")
-    )
-    known = _read_index(index_file)
+    index_file = locate_index("collection", os.path.abspath(folder))
+    known = read_index(index_file)
     index: dict[str, Row] = {}
     for place, files in _walk_up(folder):
         if "movable" in place or "Sliced" in place:
@@ -93,8 +88,7 @@ def _read_folder(folder: str, say: Callable[[str], None]) -> Iterator[tuple[str,
         index[key] = row
         yield path, row
     if index != known:
-        with suppress(OSError):  # it only saves time
-            write_file(index_file, json.dumps(index))
+        write_index(index_file, index)
 
 
 def _read_game(trajectory: str, game: str | None) -> tuple[str, bool | None]:
@@ -135,13 +129,3 @@ def _walk_up(folder: str) -> list[tuple[str, dict[str, os.DirEntry[str]]]]:
 
     walk(folder)
     return found
-
-
-def _read_index(path: os.PathLike[str]) -> Mapping[str, Row]:
-    try:
-        with open(path) as file:
-            index = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    whole = isinstance(index, dict) and all(isinstance(row, list) and len(row) == 4 for row in index.values())
-    return index if whole else {}
