@@ -12,6 +12,7 @@ import oreo_envs as oreo_envs
 if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset import load_trajectories
+    from oreo_agents.language.prompt import Prompt
     from oreo_agents.rollout.wrapper import RecordTrajectories
     from oreo_agents.training.config import OreoConfig
     from oreo_agents.training.trainer import OreoTrainer
@@ -22,6 +23,7 @@ _HOMES = {
     "OreoAgent": "oreo_agents.agents.oreo",
     "OreoConfig": "oreo_agents.training.config",
     "OreoTrainer": "oreo_agents.training.trainer",
+    "Prompt": "oreo_agents.language.prompt",
     "RecordTrajectories": "oreo_agents.rollout.wrapper",
     "Trajectory": "oreo_agents.trajectory",
     "Turn": "oreo_agents.trajectory",
@@ -33,6 +35,7 @@ __all__ = [
     "OreoAgent",
     "OreoConfig",
     "OreoTrainer",
+    "Prompt",
     "RecordTrajectories",
     "Trajectory",
     "Turn",

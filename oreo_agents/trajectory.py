@@ -15,10 +15,13 @@ class Candidate:
     """One action an agent considered in a turn, with what it thought of it."""
 
     action: str
+    """What it would do."""
     logprob: float | None = None
     """Sum of the log-probabilities of the action's tokens (nats)."""
     value: float | None = None
     """The critic's value after the action, where it was read; with ``lookahead``, the outcome seen on the simulator."""
+    said: str | None = None
+    """The whole reply, where it is more than the action."""
 
 
 class Action(str):
@@ -32,12 +35,13 @@ class Action(str):
     (True, (5, 2))
     """
 
-    __slots__ = ("candidates", "logprobs", "token_ids", "value")
+    __slots__ = ("candidates", "logprobs", "said", "token_ids", "value")
 
     token_ids: tuple[int, ...] | None
     logprobs: tuple[float, ...] | None
     value: float | None
     candidates: tuple[Candidate, ...]
+    said: str | None
 
     def __new__(
         cls,
@@ -46,10 +50,12 @@ class Action(str):
         logprobs: tuple[float, ...] | None = None,
         value: float | None = None,
         candidates: tuple[Candidate, ...] = (),
+        said: str | None = None,
     ) -> Action:
         """Attach how ``text`` was sampled; ``token_ids`` include the end-of-turn token."""
         self = super().__new__(cls, text)
         self.token_ids, self.logprobs, self.value, self.candidates = token_ids, logprobs, value, candidates
+        self.said = said
         return self
 
 
@@ -59,17 +65,20 @@ class Turn:
 
     observation: str
     action: str
+    """What was done."""
     reward: float = 0.0
     action_status: str | None = None
     """``ok`` | ``not_applicable`` | ``unparsable``, where the environment says so."""
     token_ids: tuple[int, ...] | None = None
-    """The action's tokens as sampled, end of turn included. Training uses these, never the text again."""
+    """The whole reply's tokens as sampled, end of turn included. Training uses these, never the text again."""
     logprobs: tuple[float, ...] | None = None
     """Log-probability of each of ``token_ids`` when it was sampled (nats, temperature 1)."""
     value: float | None = None
     """The critic's value after the action, when a critic chose."""
     candidates: tuple[Candidate, ...] = ()
     admissible_commands: tuple[str, ...] | None = None
+    said: str | None = None
+    """The whole reply, with its thought, where it is more than the action."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def chat(tokenizer):
-    from oreo_agents.language.prompt import Chat
+    from oreo_agents.language.chat import Chat
 
     return Chat(tokenizer)
 

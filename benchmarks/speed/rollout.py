@@ -29,7 +29,7 @@ from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import environments
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
 from oreo_agents.models.agent_folder import load_policy
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device
@@ -67,7 +67,9 @@ class PlainLoop:
             history.extend(self.chat.reply(text) if history else self.chat.opening(text))
         decisions = []
         for history, ids in zip(histories, self._generate(histories), strict=True):
-            decisions.append(Decision(Action(self.chat.action_text(ids), tuple(ids)), len(history), len(ids)))
+            decisions.append(
+                Decision(Action(self.chat.understand(ids).action, tuple(ids)), len(history), len(ids))
+            )
             history.extend(ids)
         return decisions
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -54,15 +55,17 @@ class Branch:
     """Of the step that led here."""
     ended: bool = False
     """There are no further steps from here."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What the environment said beside the observation."""
 
     def step(self, action: str) -> Branch:
         """Where ``action`` leads from here."""
         here = self.env.clone_state()
         self.env.restore_state(self.state)
         try:
-            observation, reward, terminated, truncated, _ = self.env.step(action)
+            observation, reward, terminated, truncated, info = self.env.step(action)
             ended = terminated or truncated
-            return Branch(self.env, self.env.clone_state(), observation, float(reward), ended)
+            return Branch(self.env, self.env.clone_state(), observation, float(reward), ended, info)
         finally:
             self.env.restore_state(here)
 
@@ -105,4 +108,4 @@ class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def _offer(self, observation: str, info: dict[str, Any]) -> dict[str, Any]:
         env: Any = self.env.unwrapped
-        return {**info, "branch": Branch(env, env.clone_state(), observation)}
+        return {**info, "branch": Branch(env, env.clone_state(), observation, info=info)}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oreo_agents.agents.agent import Decision
-from oreo_agents.agents.propose import Infos, Prompts, Propose
+from oreo_agents.agents.propose import Infos, Prompts, Propose, keep_said
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
@@ -36,7 +36,10 @@ class Constrained(Propose):
             proposals = scored.only(finalists)
             scores = self._score_proposals(slots, prompts, infos, proposals)
             assert scores.values is not None
-            lanes = self._best(proposals, scores.values)
+            names = [
+                [listed[i] for i in row] for listed, row in zip(commands, finalists.tolist(), strict=True)
+            ]
+            lanes = self._best(proposals, scores.values, names)
             rows = zip(finalists.tolist(), scores.values.tolist(), strict=True)
             values = [dict(zip(*row, strict=True)) for row in rows]
             read = list(scores.tokens) if self.judge else [*map(len, commands)]
@@ -73,7 +76,8 @@ class Constrained(Propose):
             Candidate(command, sum(logprobs), values.get(i))
             for i, (command, (_, logprobs)) in enumerate(pairs)
         )
-        return Action(commands[taken], *scored[taken], values.get(taken), considered)
+        said = keep_said(self.chat.understand(scored[taken][0], commands))
+        return Action(commands[taken], *scored[taken], values.get(taken), considered, said)
 
 
 def _require_commands(info: Mapping[str, Any]) -> list[str]:

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_envs.catalog import DEFAULT_ID
+from oreo_envs.catalog import DEFAULT_ID, describe
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.prompt import Prompt, as_prompt
 
 if TYPE_CHECKING:
     from oreo_agents.agents.agent import Agent
+
+
+def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
+    """The prompt that was asked for, else that of the agent of this name; scripted players have none.
+
+    Raises:
+        CheckpointError: the agent's folder is damaged.
+        ConfigurationError: there is no such prompt, or a scripted player was given one.
+    """
+    from oreo_agents.agents.scripted import SCRIPTED
+
+    if name in SCRIPTED:
+        if prompt is not None:
+            raise ConfigurationError(f"{name} has no model and reads no prompt: leave --prompt out")
+        return Prompt()
+    if prompt is not None:
+        return as_prompt(prompt)
+    from oreo_agents.agents.oreo import SHIPPED
+    from oreo_agents.models.agent_folder import read_prompt
+
+    return read_prompt(SHIPPED.get(name, name))
+
+
+def choose_reply_length(prompt: Prompt, env_id: str) -> int:
+    """Tokens that a reply may have where nobody has said so."""
+    return prompt.reply_tokens or describe(env_id).max_new_tokens
 
 
 def load_agent(
@@ -19,6 +47,8 @@ def load_agent(
     *,
     env_id: str = DEFAULT_ID,
     epsilon: float = 0.0,
+    prompt: str | Path | Prompt | None = None,
+    max_new_tokens: int | None = None,
     **options: Any,
 ) -> Agent:
     """A scripted agent by name (``expert``, ``shortest``, ``random``), or the trained one at a path.
@@ -30,6 +60,8 @@ def load_agent(
         env_id: where a scripted agent plays.
         epsilon: share of a scripted agent's commands that are replaced by others; see
             :class:`oreo_agents.agents.noise.NoisyAgent`.
+        prompt: what it is told and how it answers, by value, name or file; default: its own.
+        max_new_tokens: of a reply; default: the prompt's, else the environment's.
         options: of :class:`oreo_agents.OreoAgent`.
 
     Raises:
@@ -40,12 +72,15 @@ def load_agent(
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
+        find_prompt(name, prompt)
         player = ScriptedAgent(name, env_id)
         return NoisyAgent(player, epsilon) if epsilon else player
     if epsilon:
         raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent
 
+    own = find_prompt(name, prompt)
+    options |= {"prompt": own, "max_new_tokens": max_new_tokens or choose_reply_length(own, env_id)}
     if endpoint is None:
         return OreoAgent.from_pretrained(name, **options)
     from oreo_agents.inference.endpoint import Endpoint

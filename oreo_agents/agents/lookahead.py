@@ -28,7 +28,10 @@ class LookAhead(Propose):
     ) -> Scores:
         assert self.judge is not None
         branches = [_require_branch(info) for info in infos]
-        texts = [[self.chat.action_text(ids) for ids, _ in row] for row in proposals.listed()]
+        texts = [
+            [self.chat.understand(ids, info.get("admissible_commands")).action for ids, _ in row]
+            for row, info in zip(proposals.listed(), infos, strict=True)
+        ]
         for row in proposals.errors:
             texts[row] = []
         tried = [
@@ -45,7 +48,7 @@ class LookAhead(Propose):
         ]  # beyond it nothing can be read; the episode will end there
         ahead = proposals.answered(
             [
-                [self.chat.reply(branch.observation)[:room] for branch in row]
+                [self.chat.reply(self._read_answer(branch))[:room] for branch in row]
                 for row, room in zip(reached, rooms, strict=True)
             ]
         )
@@ -58,6 +61,10 @@ class LookAhead(Propose):
             count_read_tokens(prompts, ahead),
             list(map(len, tried)),
         )
+
+    def _read_answer(self, branch: Branch) -> str:
+        missed = branch.info.get("action_status") == "unparsable"
+        return self.chat.prompt.message(branch.observation, branch.info.get("admissible_commands"), missed)
 
 
 def _require_branch(info: Mapping[str, Any]) -> Branch:

@@ -31,8 +31,9 @@ from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
-from oreo_agents.language.prompt import Chat
-from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, save_agent
+from oreo_agents.language.chat import Chat, Conversation
+from oreo_agents.language.prompt import Prompt
+from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, read_prompt, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, fast_bf16
 from oreo_agents.trajectory import Action
@@ -76,6 +77,7 @@ class OreoAgent:
         temperature: of the sampling.
         max_new_tokens: an action is cut after this many tokens.
         name: shown in recordings and tables.
+        prompt: what it is told beside its observations and how it answers, by value, name or file.
 
     Raises:
         ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, or a server's
@@ -93,6 +95,7 @@ class OreoAgent:
         temperature: float = 1.0,
         max_new_tokens: int = 32,
         name: str = "oreo",
+        prompt: Prompt | Mapping[str, Any] | str | Path | None = None,
     ) -> None:
         self.selection = Selection(select, k, max_new_tokens, temperature, logprob_weight)
         if self.selection.needs_critic and critic is None:
@@ -107,7 +110,12 @@ class OreoAgent:
             )
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
         self.critic = critic and critic.eval()
-        self.chat = Chat(tokenizer)
+        self.chat = Chat(tokenizer, prompt)
+        if not self.chat.appends and (self.selection.needs_growth):
+            raise ConfigurationError(
+                f"{select} looks ahead in a conversation that only grows, and with this prompt or chat template "
+                "earlier turns are shown otherwise later on: choose best_of_k"
+            )
         self.name = name
         self.max_length = _max_length(policy, critic)
         self.tokenizer_fingerprint = self.chat.fingerprint
@@ -136,6 +144,7 @@ class OreoAgent:
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)
         options.setdefault("name", Path(path).name)
+        options["prompt"] = read_prompt(path) if options.get("prompt") is None else options["prompt"]
         return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
 
     @classmethod
@@ -154,6 +163,7 @@ class OreoAgent:
         device = options.pop("device", best_device())
         critic = None if options.get("select", "greedy") in WITHOUT_CRITIC else load_critic(path)
         options.setdefault("name", Path(path).name)
+        options["prompt"] = read_prompt(path) if options.get("prompt") is None else options["prompt"]
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -164,7 +174,7 @@ class OreoAgent:
         """
         if isinstance(self.policy, Endpoint):
             raise ConfigurationError(f"the policy at {self.policy.url} is not here to be saved")
-        save_agent(path, self.policy, self.chat.tokenizer, self.critic)
+        save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.chat.prompt)
 
     def describe(self) -> str:
         """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""
@@ -183,6 +193,8 @@ class OreoAgent:
         how = self.selection
         facts += [f"select {how.select}", f"k {how.candidates}", f"temperature {how.temperature}"]
         facts += [f"logprob_weight {how.logprob_weight}", f"max_new_tokens {how.max_new_tokens}"]
+        if self.chat.prompt.digest:
+            facts.append(f"prompt {self.chat.prompt.digest}")
         return ", ".join(facts)
 
     def reset(self, seed: int = 0) -> None:
@@ -197,22 +209,22 @@ class OreoAgent:
         """Make room for ``slots`` episodes at once; forgets all running ones."""
         self._decider = self._make_decider(slots)
         self._rngs = [random.Random(slot) for slot in range(slots)]
-        self._lengths = [0] * slots
+        self._conversations = [Conversation(self.chat) for _ in range(slots)]
 
     def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
         """New episodes start in ``slots``; their randomness comes from the seeds of ``assignments`` alone."""
         for slot, assignment in zip(slots, assignments, strict=True):
             self._rngs[slot] = random.Random(assignment.seed)
-            self._lengths[slot] = 0
+            self._conversations[slot] = Conversation(self.chat)
         self._decider.clear(slots)
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """One decision for each slot's newest observation; it has no action but an end where the context is full."""
-        new = self._prompts(slots, observations)
-        room = [self.max_length - self._lengths[slot] - self.selection.max_new_tokens for slot in slots]
-        fits = [i for i, prompt in enumerate(new) if len(prompt) <= room[i]]
+        new = self._read(slots, observations, infos)
+        room = self.max_length - self.selection.max_new_tokens
+        fits = [i for i, slot in enumerate(slots) if len(self._conversations[slot].tokens) <= room]
         chosen = [slots[i] for i in fits], [new[i] for i in fits], [infos[i] for i in fits]
         decided = iter(self._decide(*chosen) if fits else ())
         full = Decision(Action(""), end=f"the context of {self.max_length} tokens is full")
@@ -226,29 +238,41 @@ class OreoAgent:
         actions: Sequence[str],
     ) -> None:
         """Take in, instead of a decision, the action that someone else chose after each observation."""
-        new = [
-            [*prompt, *(getattr(action, "token_ids", None) or self.chat.action_ids(action))]
-            for prompt, action in zip(self._prompts(slots, observations), actions, strict=True)
-        ]
-        self._decider.extend(slots, new)
-        for slot, ids in zip(slots, new, strict=True):
-            self._lengths[slot] += len(ids)
+        new = self._read(slots, observations, infos)
+        said = [getattr(action, "token_ids", None) or self.chat.action_ids(action) for action in actions]
+        self._decider.extend(slots, [[*read, *ids] for read, ids in zip(new, said, strict=True)])
+        for slot, ids, action in zip(slots, said, actions, strict=True):
+            self._conversations[slot].say(ids, action)
 
     def _decide(
         self, slots: Sequence[int], prompts: Sequence[Sequence[int]], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """Decisions where there is room for them."""
         decisions = self._decider.decide(slots, prompts, infos, [self._rngs[slot] for slot in slots])
-        for slot, prompt, decision in zip(slots, prompts, decisions, strict=True):
-            self._lengths[slot] += len(prompt) + len(decision.action.token_ids or ())
+        for slot, decision in zip(slots, decisions, strict=True):
+            self._conversations[slot].say(decision.action.token_ids or (), decision.action)
         return decisions
 
-    def _prompts(self, slots: Sequence[int], observations: Sequence[str]) -> list[list[int]]:
-        """What each observation adds to its episode."""
-        return [
-            self.chat.reply(text) if self._lengths[slot] else self.chat.opening(text)
-            for slot, text in zip(slots, observations, strict=True)
-        ]
+    def _read(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> list[list[int]]:
+        """What each observation adds to its episode; what no longer stands before it is forgotten."""
+        new, changed = [], {}
+        for slot, observation, info in zip(slots, observations, infos, strict=True):
+            conversation = self._conversations[slot]
+            before = len(conversation.tokens)
+            commands = info.get("admissible_commands")
+            if self.chat.prompt.commands and commands is None:
+                raise ConfigurationError(
+                    "the prompt shows admissible commands, and the environment lists none: choose another prompt"
+                )
+            kept = conversation.read(observation, commands, info.get("action_status"))
+            new.append(conversation.tokens[kept:])
+            if kept < before:
+                changed[slot] = kept
+        if changed:
+            self._decider.cut([*changed], [*changed.values()])
+        return new
 
     def _make_decider(self, slots: int) -> Decider:
         selection = self.selection

@@ -19,7 +19,8 @@ from oreo_agents.agents.selection import Selection
 from oreo_agents.inference import Engine
 from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.reply import Reply
 from oreo_agents.trajectory import Action, Candidate
 
 Prompts = Sequence[Sequence[int]]
@@ -31,6 +32,9 @@ class Decider(Protocol):
 
     def clear(self, slots: Sequence[int]) -> None:
         """Forget the episodes in ``slots``."""
+
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
 
     def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
         """Append tokens that were not decided here."""
@@ -80,6 +84,12 @@ class Propose:
         if self.judge:
             self.judge.clear(slots)
 
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
+        self.engine.cut(slots, lengths)
+        if self.judge:
+            self.judge.cut(slots, lengths)
+
     def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
         """Append tokens that were not decided here."""
         self.engine.extend(slots, chunks)
@@ -91,13 +101,18 @@ class Propose:
     ) -> list[Decision]:
         """One decision for each slot."""
         proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.selection.temperature)
+        replies = [
+            [self.chat.understand(ids, info.get("admissible_commands")) for ids, _ in row]
+            for row, info in zip(proposals.listed(), infos, strict=True)
+        ]
         scores = self._score_proposals(slots, prompts, infos, proposals)
-        lanes = self._best(proposals, scores.values)
+        lanes = self._best(proposals, scores.values, [[reply.action for reply in row] for row in replies])
         self.engine.keep(slots, proposals, lanes)
         if self.judge:
             self.judge.keep(slots, scores.read, lanes)
         values = [[None] * self.k] * len(slots) if scores.values is None else scores.values.tolist()
-        rows = zip(proposals.listed(), values, lanes.tolist(), prompts, scores.tokens, strict=True)
+        columns = proposals.listed(), replies, values, lanes.tolist(), prompts, scores.tokens
+        rows = zip(*columns, strict=True)
         decisions = [self._decision(*row) for row in rows]
         for row, simulated in enumerate(scores.simulated):
             decisions[row] = replace(decisions[row], simulated_steps=simulated)
@@ -118,13 +133,13 @@ class Propose:
         ends = [len({ids for ids, _ in row}) for row in proposals.listed()]
         return Scores(proposals.values, proposals, ends, nothing)
 
-    def _best(self, proposals: Proposals, values: Tensor | None) -> Tensor:
-        """The lane of the best candidate, ``[B]``."""
+    def _best(self, proposals: Proposals, values: Tensor | None, actions: Sequence[Sequence[str]]) -> Tensor:
+        """The lane of the best candidate, ``[B]``; those that do the same are one choice, with the mean of their V."""
         if values is None:
             return torch.zeros(len(proposals.counts), dtype=torch.long)
         if weight := self.selection.logprob_weight:
             values = values + weight * proposals.sums().to(values.device)
-        return values.argmax(1).cpu()
+        return _share_values(values, actions).argmax(1).cpu()
 
     def _uniforms(self, rngs: Sequence[Random]) -> Tensor:
         """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
@@ -140,6 +155,7 @@ class Propose:
     def _decision(
         self,
         candidates: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
+        replies: Sequence[Reply],
         values: Sequence[float | None],
         lane: int,
         prompt: Sequence[int],
@@ -147,8 +163,8 @@ class Propose:
     ) -> Decision:
         """What choosing ``lane`` among a slot's candidates (token ids, log-probabilities) comes to."""
         considered = [
-            Candidate(self.chat.action_text(ids), None if isnan(logprobs[0]) else sum(logprobs), value)
-            for (ids, logprobs), value in zip(candidates, values, strict=True)
+            Candidate(reply.action, None if isnan(logprobs[0]) else sum(logprobs), value, keep_said(reply))
+            for (_, logprobs), reply, value in zip(candidates, replies, values, strict=True)
         ]
         ids, logprobs = candidates[lane]
         action = Action(
@@ -157,9 +173,29 @@ class Propose:
             logprobs=None if isnan(logprobs[0]) else logprobs,
             value=values[lane],
             candidates=tuple(considered) if self.k > 1 else (),
+            said=considered[lane].said,
         )
         generated = sum(len(ids) for ids, _ in candidates)
         return Decision(action, len(prompt), generated, critic_tokens)
+
+
+def keep_said(reply: Reply) -> str | None:
+    """What was said, where it is more than the action."""
+    return None if reply.said == reply.action else reply.said
+
+
+def _share_values(values: Tensor, actions: Sequence[Sequence[str]]) -> Tensor:
+    """``[B, K]``, the mean over the candidates of a row that come to one action by different replies."""
+    shared = values.clone()
+    for row, names in enumerate(actions):
+        if len(set(names)) == len(names):
+            continue
+        for name in set(names):
+            lanes = [lane for lane, other in enumerate(names) if other == name]
+            own = values[row, lanes]
+            if bool((own != own[0]).any()):
+                shared[row, lanes] = own.mean()
+    return shared
 
 
 def count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:

@@ -70,6 +70,11 @@ class Selection:
         return self.select in (*CONSTRAINED, *RULES)
 
     @property
+    def needs_growth(self) -> bool:
+        """Whether it reads what would follow an action, so that no earlier turn may change by that."""
+        return self.select == "lookahead" or self.select in RULES
+
+    @property
     def title(self) -> str:
         """What it is called in tables, such as ``best-of-5``."""
         titles = {

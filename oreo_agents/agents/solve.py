@@ -15,7 +15,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.solution_search import MAX_STEPS, Rule, search_solutions
 from oreo_agents.inference.solutions import Solution, Step
 from oreo_agents.inference.step_sampler import StepSampler
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
 from oreo_agents.trajectory import Action, Candidate
 
 
@@ -49,6 +49,12 @@ class SolveSteps:
         """Forget the episodes in ``slots``."""
         for slot in slots:
             self._conversations[slot], self._plans[slot] = [], []
+
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens; plans are void."""
+        for slot, length in zip(slots, lengths, strict=True):
+            del self._conversations[slot][length:]
+            self._plans[slot] = []
 
     def extend(self, slots: Sequence[int], chunks: Prompts) -> None:
         """Append tokens that were not decided here; plans made before are void."""

@@ -10,14 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_envs.catalog import describe
-
 from oreo_agents.agents.selection import SELECTS, Selection
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
     add_command,
     add_game_options,
+    add_prompt,
     add_temperature,
     mark_resumable,
     parse_file,
@@ -63,6 +62,7 @@ def add_eval(commands: Commands) -> None:
         metavar="W",
         help="choose by V + W x log-probability; default: %(default)s, by V alone",
     )
+    add_prompt(parser)
     add_action_length(parser)
     parser.add_argument("--episodes", "-n", type=parse_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=parse_positive, default=64, metavar="N", help="games at once")
@@ -104,7 +104,11 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
     from oreo_agents.agents.scripted import SCRIPTED
 
     given = {"--select": args.select, "--k": args.k, "--endpoint": args.endpoint, "--model": args.model}
-    given |= {"--temperature": args.temperature != 1, "--logprob-weight": args.logprob_weight}
+    given |= {
+        "--prompt": args.prompt,
+        "--temperature": args.temperature != 1,
+        "--logprob-weight": args.logprob_weight,
+    }
     idle = [option for option, value in given.items() if value]
     if args.agent in SCRIPTED and idle:
         raise ConfigurationError(f"{args.agent} has no model and makes no use of {idle[0]}: leave it out")
@@ -115,7 +119,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
     from oreo_envs.files import write_json
 
     from oreo_agents.agents.agent import options_for
-    from oreo_agents.agents.load import load_agent
+    from oreo_agents.agents.load import find_prompt, load_agent
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.evaluation.results import Evaluation
@@ -130,11 +134,14 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
         "model": args.model,
         "env": args.env,
     }
+    if digest := find_prompt(args.agent, args.prompt).digest:
+        known["prompt"] = digest
     known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
     done: list[Evaluation] = []
     for selection in _list_selections(args):
         chooses = asdict(selection)
-        agent = load_agent(args.agent, args.endpoint, args.model, env_id=args.env, **chooses, dtype="float32")
+        of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": "float32"}
+        agent = load_agent(args.agent, args.endpoint, args.model, **of_model, **chooses)
         needed = options_for(agent)
         make_env = environments(args.env, args.max_steps, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
@@ -156,7 +163,9 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
 
 def _list_selections(args: argparse.Namespace) -> Iterator[Selection]:
     """Every ``--select`` with every ``--k`` that makes a difference to it."""
-    length = args.max_new_tokens or describe(args.env).max_new_tokens
+    from oreo_agents.agents.load import choose_reply_length, find_prompt
+
+    length = args.max_new_tokens or choose_reply_length(find_prompt(args.agent, args.prompt), args.env)
     for select in args.select or ["best_of_k" if args.k else "greedy"]:
         one = Selection(select, 1, length, args.temperature, args.logprob_weight)
         yield from (replace(one, k=k) for k in args.k or [5]) if one.searches else [one]

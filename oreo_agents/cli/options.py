@@ -11,6 +11,7 @@ from typing import Any
 from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits, list_wordings
 
 from oreo_agents.agents.selection import SELECTS
+from oreo_agents.language.prompt import list_prompts
 
 GENERATED = "generated where no data is found"
 """Which split ALFWorld plays if none is named."""
@@ -40,7 +41,20 @@ def add_action_length(parser: Options) -> None:
     """``--max-new-tokens``; None stands for what the catalogue says of the environment."""
     usual = f"the environment's, {describe(DEFAULT_ID).max_new_tokens} in ALFWorld"
     parser.add_argument(
-        "--max-new-tokens", type=parse_positive, metavar="N", help=f"of an action; default: {usual}"
+        "--max-new-tokens",
+        type=parse_positive,
+        metavar="N",
+        help=f"of a reply; default: the prompt's, else {usual}",
+    )
+
+
+def add_prompt(parser: Options) -> None:
+    """``--prompt``."""
+    parser.add_argument(
+        "--prompt",
+        metavar="NAME_OR_FILE",
+        help=f"what the agent is told and how it answers: {', '.join(list_prompts())} or a TOML file; "
+        "default: the model's own, else none",
     )
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from oreo_envs.catalog import describe
 
-from oreo_agents.cli.options import Commands, add_command, add_game_options, add_selection, parse_nonnegative
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_game_options,
+    add_prompt,
+    add_selection,
+    parse_nonnegative,
+)
 from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ def add_play(commands: Commands) -> None:
         "--agent", metavar="NAME_OR_PATH", help="expert, shortest, random, small or a trained agent's folder"
     )
     add_selection(parser, "greedy")
+    add_prompt(parser)
     parser.add_argument(
         "--pause", type=parse_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
     )
@@ -101,5 +109,4 @@ def choose_agent(args: argparse.Namespace) -> Agent | None:
     from oreo_agents.agents.load import load_agent
 
     choosing = {"select": args.select, "k": args.k, "temperature": args.temperature}
-    length = describe(args.env).max_new_tokens
-    return load_agent(args.agent, env_id=args.env, max_new_tokens=length, **choosing)
+    return load_agent(args.agent, env_id=args.env, prompt=args.prompt, **choosing)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_envs.catalog import describe
-
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
     add_command,
     add_game_options,
+    add_prompt,
     add_selection,
     mark_resumable,
     parse_positive,
@@ -35,6 +34,7 @@ def add_record(commands: Commands) -> None:
     parser.add_argument(
         "--episodes", "-n", type=parse_positive, metavar="N", help="at most this many; default: all"
     )
+    add_prompt(parser)
     add_action_length(parser)
     parser.add_argument(
         "--per-game", type=parse_positive, default=1, metavar="N", help="episodes of each game"
@@ -65,9 +65,9 @@ def run_record(args: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--temperature is for agents that sample; {args.agent} does not: leave it out"
         )
-    length = args.max_new_tokens or describe(args.env).max_new_tokens
     sampling = {"select": args.select, "k": args.k, "temperature": args.temperature}
-    agent = load_agent(args.agent, env_id=args.env, epsilon=args.epsilon, max_new_tokens=length, **sampling)
+    replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
+    agent = load_agent(args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
     recording = record(
         agent,
         args.output,

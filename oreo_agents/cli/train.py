@@ -90,11 +90,14 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def _make_judging(args: argparse.Namespace, progress: TrainingProgress) -> Judging:
+    from oreo_agents.agents.load import choose_reply_length, find_prompt
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.evaluation.statistics import wilson_interval
     from oreo_agents.training.callbacks import Judging
 
-    agent_of = partial(OreoAgent, max_new_tokens=args.max_new_tokens or describe(args.env).max_new_tokens)
+    prompt = find_prompt(args.model, args.prompt)
+    length = args.max_new_tokens or choose_reply_length(prompt, args.env)
+    agent_of = partial(OreoAgent, max_new_tokens=length, prompt=prompt)
     return Judging(
         _make_player(args), agent_of, wilson_interval, args.eval_every, args.patience, progress.watch
     )

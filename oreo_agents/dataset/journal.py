@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.dataset.meta import read_meta
-from oreo_agents.dataset.schema import COLUMNS
+from oreo_agents.dataset.schema import COLUMNS, FIRST_SCHEMA, upgrade_row
 from oreo_agents.errors import DatasetError
 
 
@@ -53,7 +53,16 @@ def _parse_row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
+    if isinstance(row, dict) and tuple(row) == tuple(FIRST_SCHEMA.names):
+        return _upgrade_row(row)
     return row if isinstance(row, dict) and tuple(row) == COLUMNS else None
+
+
+def _upgrade_row(row: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return upgrade_row(row)
+    except TypeError:  # a damaged line that happens to have the columns
+        return None
 
 
 def number_of(journal: Path) -> int:

@@ -60,7 +60,7 @@ def read_meta(path: Path) -> Meta:
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}")
         version = values["schema_version"]
-        if version == SCHEMA_VERSION:
+        if version in range(1, SCHEMA_VERSION + 1):
             return _require_sound(
                 Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]})
             )
@@ -71,7 +71,7 @@ def read_meta(path: Path) -> Meta:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(f"{file}: damaged or not a dataset of recorded episodes ({error})") from error
     raise DatasetError(
-        f"{file}: schema version {version}, but this oreo-agents reads version {SCHEMA_VERSION}; "
+        f"{file}: schema version {version}, but this oreo-agents reads versions 1 to {SCHEMA_VERSION}; "
         "use the version of oreo-agents that recorded it"
     )
 

@@ -15,7 +15,12 @@ import pyarrow as pa
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 has what was said beside what was done; datasets of version 1 are read as they are."""
+
+_CANDIDATE = pa.struct(
+    {"action": pa.string(), "logprob": pa.float64(), "value": pa.float64(), "said": pa.string()}
+)
 
 SCHEMA = pa.schema(
     {
@@ -40,16 +45,51 @@ SCHEMA = pa.schema(
         "token_ids": pa.list_(pa.list_(pa.int64())),
         "logprobs": pa.list_(pa.list_(pa.float64())),
         "values": pa.list_(pa.float64()),
-        "candidates": pa.list_(
-            pa.list_(pa.struct({"action": pa.string(), "logprob": pa.float64(), "value": pa.float64()}))
-        ),
+        "candidates": pa.list_(pa.list_(_CANDIDATE)),
         "admissible_commands": pa.list_(pa.list_(pa.string())),
+        "said": pa.list_(pa.string()),
         "final_observation": pa.string(),
         "metadata": pa.string(),
     }
 )
 
 COLUMNS = tuple(SCHEMA.names)
+
+_FIRST_CANDIDATE = pa.struct([field for field in _CANDIDATE if field.name != "said"])
+FIRST_SCHEMA = pa.schema(
+    [
+        field.with_type(pa.list_(pa.list_(_FIRST_CANDIDATE))) if field.name == "candidates" else field
+        for field in SCHEMA
+        if field.name != "said"
+    ]
+)
+"""Of version 1."""
+
+
+def upgrade_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of version 1 as one of today: nothing was said beside what was done."""
+    turns = [[{**candidate, "said": None} for candidate in turn] for turn in row["candidates"]]
+    said = {"said": [None] * len(turns)}
+    return {name: {**row, **said, "candidates": turns}[name] for name in COLUMNS}
+
+
+def upgrade_table(table: pa.Table) -> pa.Table:
+    """A whole table of version 1 as one of today, which is returned as it is."""
+    if "said" in table.column_names:
+        return table
+    turns = table.column("candidates").combine_chunks()
+    each = turns.values
+    structs = [*each.values.flatten(), pa.nulls(len(each.values), pa.string())]
+    each = pa.ListArray.from_arrays(
+        each.offsets, pa.StructArray.from_arrays(structs, fields=list(_CANDIDATE))
+    )
+    said = [[None] * length for length in table.column("length").to_pylist()]
+    columns = {
+        **dict(zip(table.column_names, table.columns, strict=True)),
+        "candidates": pa.ListArray.from_arrays(turns.offsets, each),
+        "said": pa.array(said, SCHEMA.field("said").type),
+    }
+    return pa.table([columns[name] for name in COLUMNS], schema=SCHEMA)
 
 
 def to_row(trajectory: Trajectory) -> dict[str, Any]:
@@ -90,6 +130,7 @@ def _make_row(trajectory: Trajectory) -> dict[str, Any]:
         "values": [_convert_optional(float, turn.value) for turn in turns],
         "candidates": [[_make_candidate_row(candidate) for candidate in turn.candidates] for turn in turns],
         "admissible_commands": [_convert_optional(_check_texts, turn.admissible_commands) for turn in turns],
+        "said": [_convert_optional(_check_text, turn.said) for turn in turns],
         "final_observation": _check_text(trajectory.final_observation),
         "metadata": json.dumps(dict(trajectory.metadata), ensure_ascii=False),
     }
@@ -146,6 +187,7 @@ _TURN_COLUMNS = (
     "values",
     "candidates",
     "admissible_commands",
+    "said",
 )
 
 
@@ -159,6 +201,7 @@ def _make_turn(
     value: float | None,
     candidates: list[dict[str, Any]],
     admissible_commands: list[str] | None,
+    said: str | None = None,
 ) -> Turn:
     return Turn(
         observation=observation,
@@ -170,6 +213,7 @@ def _make_turn(
         value=value,
         candidates=tuple([Candidate(**candidate) for candidate in candidates]),
         admissible_commands=None if admissible_commands is None else tuple(admissible_commands),
+        said=said,
     )
 
 
@@ -178,6 +222,7 @@ def _make_candidate_row(candidate: Candidate) -> dict[str, Any]:
         "action": _check_text(candidate.action),
         "logprob": _convert_optional(float, candidate.logprob),
         "value": _convert_optional(float, candidate.value),
+        "said": _convert_optional(_check_text, candidate.said),
     }
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from oreo_envs.files import hash_file
 
 from oreo_agents.dataset.meta import ShardInfo
-from oreo_agents.dataset.schema import SCHEMA
+from oreo_agents.dataset.schema import FIRST_SCHEMA, SCHEMA, upgrade_table
 from oreo_agents.errors import DatasetError
 
 
@@ -53,7 +53,8 @@ class ParquetShard:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All episodes, or some columns of them."""
-        return _call_reader(self, lambda: _open_file(self).read(columns=columns))
+        table = _call_reader(self, lambda: _open_file(self).read(columns=columns))
+        return upgrade_table(table) if columns is None else table
 
     def check(self) -> None:
         """Compare the file's bytes with what was written."""
@@ -73,14 +74,15 @@ Shard = JournalShard | ParquetShard
 @lru_cache(maxsize=256)
 def _open_file(shard: ParquetShard) -> pq.ParquetFile:
     file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
-    if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != shard.episodes:
+    known = any(file.schema_arrow.equals(schema) for schema in (SCHEMA, FIRST_SCHEMA))
+    if not known or file.metadata.num_rows != shard.episodes:
         raise OSError("it is another Parquet file")
     return file
 
 
 @lru_cache(maxsize=16)
 def _row_group(shard: ParquetShard, group: int) -> pa.Table:
-    return _call_reader(shard, lambda: _open_file(shard).read_row_group(group))
+    return upgrade_table(_call_reader(shard, lambda: _open_file(shard).read_row_group(group)))
 
 
 def _group_size(shard: ParquetShard) -> int:

@@ -232,7 +232,7 @@ def _continue_meta(path: Path, given: Meta) -> Meta:
     for name in ("env_spec", "dialect", "author", "licence"):
         setattr(stored, name, getattr(stored, name) or getattr(given, name))
     stored.metadata.update(given.metadata)
-    stored.versions = given.versions
+    stored.versions, stored.schema_version = given.versions, given.schema_version
     return stored
 
 

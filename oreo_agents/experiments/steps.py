@@ -240,7 +240,8 @@ def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Agent:
     alone = OreoAgent.from_pretrained(path, dtype="float32")
     lent = load_critic(critic)
     device = next(alone.policy.parameters()).device  # type: ignore[union-attr]
-    return OreoAgent(alone.policy, alone.chat.tokenizer, lent and lent.float().to(device), **options)
+    lent = lent and lent.float().to(device)
+    return OreoAgent(alone.policy, alone.chat.tokenizer, lent, prompt=alone.chat.prompt, **options)
 
 
 def _judge_agent(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:

@@ -32,5 +32,8 @@ class Engine(Protocol):
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Append the chosen candidate, ``lanes`` ``[B]``, to each slot."""
 
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
+
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
         """Append tokens that were not proposed here."""

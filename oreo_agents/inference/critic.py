@@ -29,6 +29,10 @@ class CachedCritic:
         """Forget the episodes in ``slots``."""
         self.model.clear(slots)
 
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
+        self.model.cut(slots, lengths)
+
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
         """Append tokens without looking at their values."""
         with torch.inference_mode():

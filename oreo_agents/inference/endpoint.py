@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from oreo_agents.errors import EngineError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 
@@ -117,6 +117,11 @@ class EndpointPolicy:
         for slot in slots:
             self._episodes[slot] = []
 
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
+        for slot, length in zip(slots, lengths, strict=True):
+            del self._episodes[slot][length:]
+
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
         """Append tokens that were not sampled here."""
         for slot, chunk in zip(slots, chunks, strict=True):
@@ -163,7 +168,7 @@ class EndpointPolicy:
             )
         except EngineError as error:
             return error
-        ids = self.chat.action_ids(text)[:-1][: self.max_new_tokens]
+        ids = self.chat.text_ids(text)[: self.max_new_tokens]
         return [*ids, self.chat.end_id] if ended or not ids else ids
 
 

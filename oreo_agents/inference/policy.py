@@ -53,6 +53,12 @@ class CachedPolicy:
         for slot in slots:
             self._unread[slot] = []
 
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
+        for slot, read, kept in zip(slots, self.model.lengths[list(slots)].tolist(), lengths, strict=True):
+            self._unread[slot] = self._unread[slot][: max(0, kept - read)]
+        self.model.cut(slots, lengths)
+
     def propose(
         self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
     ) -> Proposals:

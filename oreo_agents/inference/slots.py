@@ -173,6 +173,12 @@ class SlotModel:
         self.lengths[list(slots)] = 0
 
     @torch.inference_mode()
+    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Forget all but the first ``lengths[i]`` tokens of ``slots[i]``; shorter ones stay as they are."""
+        kept = torch.tensor(list(lengths), device=self.device)
+        self.lengths[list(slots)] = torch.minimum(self.lengths[list(slots)], kept)
+
+    @torch.inference_mode()
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> Tensor:
         """Append ``chunks[i]`` to ``slots[i]``; hidden states after each chunk's last token, ``[B, H]``."""
         counts = torch.tensor([len(chunk) for chunk in chunks], device=self.device)

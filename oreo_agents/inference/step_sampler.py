@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.solutions import Solution, Step
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
 from oreo_agents.models.critic import Critic
 
 
@@ -55,7 +55,7 @@ class StepSampler:
         seed: int = 0,
     ) -> None:
         self.policy, self.critic, self.chat, self.conversation = policy, critic, chat, tuple(conversation)
-        self.is_final, self.reply = is_final, chat.reply(reply)
+        self.is_final, self.reply = is_final, chat.reply(chat.prompt.message(reply))
         self.prompt_tokens = self.generated_tokens = self.critic_tokens = 0
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
         self.max_length = max_length or int(getattr(policy.config, "max_position_embeddings", 4096))
@@ -97,7 +97,7 @@ class StepSampler:
             self.critic_tokens += prompt + generated if ends is None else ends
 
     def _step(self, ids: tuple[int, ...], logprob: float, value: float | None) -> Step:
-        text = self.chat.action_text(ids)
+        text = self.chat.understand(ids).action
         whole = ids[-1] == self.chat.end_id
         return Step(text, value, whole and self.is_final(text), logprob, ids)
 

@@ -1,167 +1,177 @@
-"""History <-> model input: the one place that knows prompts, templates, end-of-turn tokens and masks.
+"""A prompt as a value: what an agent is told beside its observations, and in which form it is to answer.
 
-An episode becomes tokens piece by piece - opening, action, reply, action, ... - and pieces are only ever
-appended. What a model sampled is kept as the ids it sampled; text is never tokenized a second time.
-
-Three formats, chosen from the tokenizer: a chat template (instruction-tuned models), the ``<act>`` token of
-a tokenizer learnt by :mod:`oreo_agents.language.learnt_tokenizer`, or plain ``> command`` lines (base models).
-Knows nothing about models.
+An agent carries its prompt and saves it (``agent.json``); episodes sampled under one prompt are not trained on under
+another. Knows nothing about tokens.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date as Date
+from pathlib import Path
+from typing import Any, Literal
 
-from oreo_agents.errors import DatasetError
-from oreo_agents.language.learnt_tokenizer import ACT
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_envs.files import hash_json
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.reply import check_form
 
-_SLOT = "\u2402slot%d\u2403"
-"""Stands for a message while a chat template is taken apart; no template treats it specially."""
+SHIPPED_PROMPTS = Path(__file__).parents[1] / "assets" / "prompts"
 
-_KNOWN_TEXTS = 100_000
+LEFT_OUT = "\n\n[...]\n\n"
+"""Stands for the turns that a short history leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedEpisode:
-    """A trajectory as token ids with, per token, whose it is and what it may teach."""
+class Prompt:
+    """What an agent is told, and how it is to answer. The default adds nothing to what the environment says.
 
-    input_ids: list[int]
-    action_mask: list[bool]
-    """The token was chosen by the agent (end of turn included)."""
-    imitate_mask: list[bool]
-    """Of those, the ones worth imitating: not the noise a recorder put in on purpose."""
-    end_mask: list[bool]
-    """The last token of an action: here the critic is read after it."""
-    returns: list[float]
-    """Rewards still to come after this token."""
-    success: bool
+    >>> Prompt(commands="\\nYou can: {commands}").message("You are in a room.", ["look", "go to desk 1"])
+    'You are in a room.\\nYou can: look, go to desk 1'
 
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-
-class Chat:
-    """Turns observations into prompt ids and sampled ids into commands, for one tokenizer.
-
-    Args:
-        tokenizer: any Hugging Face tokenizer.
+    Raises:
+        ConfigurationError: a field of the wrong type, or out of range.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-        self._known: dict[str, list[int]] = {}
-        self._spelt: dict[tuple[int, ...], str] = {}
-        self._before, self._after, self._between, self.end_id = _take_apart(tokenizer)
+    system: str | None = None
+    """The system message; None leaves what the chat template says by itself, an empty one empties that. Where there is
+    no place for one (no template, or one that refuses it), it is put before the instructions."""
+    instructions: str = ""
+    """Put before the first message."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Worked turns, message and reply, put before the first observation."""
+    commands: str = ""
+    """How admissible commands are shown after an observation: a text with ``{commands}``; empty: they are not."""
+    commands_shown: Literal["every", "last"] = "every"
+    """Whether earlier turns show theirs, too."""
+    history: int | None = None
+    """Earlier turns that the agent sees beside the opening; None: all."""
+    form: str = "any"
+    """Of a reply: a name of :data:`oreo_agents.language.reply.FORMS`, or a regular expression with a group
+    ``action``."""
+    reminder: str = ""
+    """Put after the environment's answer to a reply that named no command it understands."""
+    thinking: bool | None = None
+    """``enable_thinking`` for templates that know it; None: their default."""
+    reply_tokens: int | None = None
+    """Tokens that a reply may have, where its form takes more than a command; None: what the environment's actions
+    take."""
+    date: str = "2024-07-26"
+    """The day that templates are told it is, so that a prompt does not change at midnight."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Identifies tokenizer and template: ids recorded under one fingerprint mean nothing under another."""
-        vocabulary = sorted(self.tokenizer.get_vocab().items())
-        parts = (vocabulary, self._before, self._after, self._between, self.end_id)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", _read_examples(self.examples))
+        for name in ("system", "instructions", "commands", "form", "reminder", "date"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "system" and value is None):
+                raise ConfigurationError(f"a prompt's {name} is text, not {value!r}")
+        if self.commands and "{commands}" not in self.commands:
+            raise ConfigurationError(
+                f"a prompt's commands say where they stand by {{commands}}: {self.commands!r}"
+            )
+        if self.commands_shown not in ("every", "last"):
+            raise ConfigurationError(f"commands_shown is 'every' or 'last', not {self.commands_shown!r}")
+        if self.history is not None and (type(self.history) is not int or self.history < 0):
+            raise ConfigurationError(f"history is a number of turns from 0, not {self.history!r}")
+        if self.reply_tokens is not None and (type(self.reply_tokens) is not int or self.reply_tokens < 1):
+            raise ConfigurationError(f"reply_tokens is a number from 1, not {self.reply_tokens!r}")
+        if self.thinking not in (None, True, False):
+            raise ConfigurationError(f"thinking is true or false, not {self.thinking!r}")
+        try:
+            Date.fromisoformat(self.date)
+        except ValueError as error:
+            raise ConfigurationError(f"a prompt's date is a day such as 2024-07-26: {error}") from error
+        check_form(self.form)
 
-    def opening(self, observation: str) -> list[int]:
-        """Ids from the start of an episode up to where the first action begins."""
-        return self._before + self._ids(observation) + self._after
-
-    def reply(self, observation: str) -> list[int]:
-        """Ids from the end of one action up to where the next begins."""
-        return self._between + self._ids(observation) + self._after
-
-    def action_ids(self, action: str) -> list[int]:
-        """Ids of an action that was not sampled (an expert's), end of turn included."""
-        return [*self._ids(action), self.end_id]
-
-    def action_text(self, ids: Sequence[int]) -> str:
-        """The command that sampled ``ids`` spell, on one line."""
-        key = tuple(ids)
-        text = self._spelt.get(key)
-        if text is None:
-            own = key[:-1] if key and key[-1] == self.end_id else key
-            text = " ".join(cast(str, self.tokenizer.decode(list(own), skip_special_tokens=True)).split())
-            if len(self._spelt) < _KNOWN_TEXTS:
-                self._spelt[key] = text
-        return text
-
-    def encode(self, trajectory: Trajectory) -> EncodedEpisode:
-        """Token ids, masks and returns of a recorded episode.
+    @classmethod
+    def load(cls, name: str | Path) -> Prompt:
+        """One that the package ships, by name, or a TOML file.
 
         Raises:
-            DatasetError: the episode was sampled with another tokenizer.
+            ConfigurationError: there is neither, or the file is no prompt.
         """
-        if trajectory.tokenizer not in (None, self.fingerprint):
-            raise DatasetError(
-                f"the episode of game {trajectory.game!r} was sampled with tokenizer {trajectory.tokenizer}, "
-                f"the model's is {self.fingerprint}: record rollouts with this model, or train the one they came from"
-            )
-        noise = set(trajectory.metadata.get("noise_turns", ()))
-        episode = EncodedEpisode([], [], [], [], [], trajectory.success)
-        for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
-            prompt = self.opening(turn.observation) if i == 0 else self.reply(turn.observation)
-            action = self._recorded_ids(trajectory, turn)
-            n, m = len(prompt), len(action)
-            episode.input_ids.extend(prompt + action)
-            episode.action_mask.extend([False] * n + [True] * m)
-            episode.imitate_mask.extend([False] * n + [i not in noise] * m)
-            episode.end_mask.extend([False] * (n + m - 1) + [True])
-            episode.returns.extend([return_] * (n + m))
-        return episode
+        shipped = SHIPPED_PROMPTS / f"{name}.toml"
+        path = shipped if shipped.parent == SHIPPED_PROMPTS and shipped.is_file() else Path(name)
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ConfigurationError(
+                f"there is no prompt {str(name)!r}: name a TOML file, or one of {', '.join(list_prompts())}"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} is no TOML file: {error}") from error
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: {error}") from error
 
-    def _recorded_ids(self, trajectory: Trajectory, turn: Turn) -> list[int]:
-        """Ids of a recorded action: the sampled ones, which without a fingerprint must spell it."""
-        if turn.token_ids is None:
-            return self.action_ids(turn.action)
-        if trajectory.tokenizer is None and self.action_text(turn.token_ids) != turn.action:
-            raise DatasetError(
-                f"the token ids of {turn.action!r} in the episode of game {trajectory.game!r} spell "
-                f"{self.action_text(turn.token_ids)!r} with the model's tokenizer: train the model that they came "
-                "from, and record with RecordTrajectories(..., tokenizer=agent.tokenizer_fingerprint)"
-            )
-        return list(turn.token_ids)
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Prompt:
+        """What :meth:`to_dict` gave; fields may be missing.
 
-    def _ids(self, text: str) -> list[int]:
-        """Tokenize one message; the same few thousand sentences make up most episodes, so they are kept.
-
-        A message that spells a control token stays text: no environment can end a turn or begin one.
+        Raises:
+            ConfigurationError: an unknown field, or a value that it cannot have.
         """
-        ids = self._known.get(text)
-        if ids is None:
-            ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            if len(self._known) < _KNOWN_TEXTS:
-                self._known[text] = ids
-        return ids
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values).difference(known)):
+            raise ConfigurationError(f"a prompt has no {', '.join(unknown)}; it has {', '.join(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that differ from the default's, as JSON values."""
+        default = asdict(Prompt())
+        values = {name: value for name, value in asdict(self).items() if value != default[name]}
+        if self.examples:
+            values["examples"] = [{"message": message, "reply": reply} for message, reply in self.examples]
+        return values
+
+    @property
+    def digest(self) -> str:
+        """Identifies what it says; empty for the default."""
+        values = self.to_dict()
+        return hash_json(values)[:16] if values else ""
+
+    def message(self, observation: str, commands: Sequence[str] | None = None, missed: bool = False) -> str:
+        """What the agent reads in a turn.
+
+        Args:
+            observation: what the environment says.
+            commands: the admissible ones, where they are shown.
+            missed: the reply before it named no command.
+        """
+        text = f"{observation}\n{self.reminder}" if missed and self.reminder else observation
+        if not self.commands or commands is None:
+            return text
+        return text + self.commands.replace("{commands}", ", ".join(commands))
 
 
-def _take_apart(tokenizer: Any) -> tuple[list[int], list[int], list[int], int]:
-    """(before the first observation, after any observation, between action and observation, end of turn)."""
-    if ACT in tokenizer.get_vocab():
-        act = tokenizer.convert_tokens_to_ids(ACT)
-        return [tokenizer.bos_token_id], [act], [], tokenizer.eos_token_id
-    if tokenizer.chat_template:
-        return _take_apart_template(tokenizer)
-    newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return begin, tokenizer("\n>", add_special_tokens=False)["input_ids"], [], newline[-1]
+def list_prompts() -> list[str]:
+    """Names of the prompts that the package ships."""
+    return sorted(path.stem for path in SHIPPED_PROMPTS.glob("*.toml"))
 
 
-def _take_apart_template(tokenizer: Any) -> tuple[list[int], list[int], list[int], int]:
-    roles = ("user", "assistant", "user")
-    messages = [{"role": role, "content": _SLOT % i} for i, role in enumerate(roles)]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    before, rest = text.split(_SLOT % 0)
-    after_first, rest = rest.split(_SLOT % 1)
-    between, after = rest.split(_SLOT % 2)
-    if after_first.strip() != after.strip():
-        after = after_first
-    between_ids = tokenizer(between, add_special_tokens=False)["input_ids"]
-    ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after)]
-    eos = tokenizer.eos_token_id
-    end = between_ids.index(eos) if eos in between_ids else 0  # Llama 2 writes a space before it
-    return ids[0], ids[1], between_ids[end + 1 :], between_ids[end]
+def as_prompt(prompt: Prompt | Mapping[str, Any] | str | Path | None) -> Prompt:
+    """A prompt, its fields, its name or its file; None is the default.
+
+    Raises:
+        ConfigurationError: there is no such prompt.
+    """
+    if prompt is None:
+        return Prompt()
+    if isinstance(prompt, Mapping):
+        return Prompt.from_dict(prompt)
+    return prompt if isinstance(prompt, Prompt) else Prompt.load(prompt)
+
+
+def _read_examples(examples: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs, or TOML's tables with ``message`` and ``reply``."""
+    try:
+        pairs = [
+            (example["message"], example["reply"]) if isinstance(example, Mapping) else tuple(example)
+            for example in examples
+        ]
+    except (TypeError, KeyError) as error:
+        raise ConfigurationError(f"an example of a prompt has a message and a reply: {error!r}") from error
+    if any(len(pair) != 2 or not all(isinstance(text, str) for text in pair) for pair in pairs):
+        raise ConfigurationError("an example of a prompt has a message and a reply, both text")
+    return tuple(pairs)

@@ -18,7 +18,8 @@ from oreo_envs.files import in_use, replace_folder
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.errors import CheckpointError
+from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, subtract_updates
 from oreo_agents.models.card import model_card
 from oreo_agents.models.critic import Critic
@@ -53,6 +54,21 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     return load_pretrained_tokenizer(_policy_path(local_folder(path)))
 
 
+def read_prompt(path: str | Path) -> Prompt:
+    """The prompt of the agent at ``path``; the default where it has none, or where there is a plain model.
+
+    Raises:
+        CheckpointError: its ``agent.json`` is damaged.
+    """
+    file = Path(local_folder(path)) / AGENT
+    if not file.is_file():
+        return Prompt()
+    try:
+        return Prompt.from_dict(json.loads(file.read_text(encoding="utf-8")).get("prompt", {}))
+    except (ValueError, AttributeError, TypeError, ConfigurationError) as error:
+        raise CheckpointError(f"{file}: damaged, or of a newer version ({error})") from error
+
+
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
     """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
     folder = Path(local_folder(path)) / "critic"
@@ -65,6 +81,7 @@ def save_agent(
     tokenizer: PreTrainedTokenizerBase,
     critic: Critic | None = None,
     weights: dict[str, Tensor] | None = None,
+    prompt: Prompt | None = None,
     **card,
 ) -> None:
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
@@ -75,6 +92,7 @@ def save_agent(
         tokenizer: its tokenizer.
         critic: optional value network.
         weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
+        prompt: what the agent is told, and how it answers.
         card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
 
     Raises:
@@ -91,7 +109,10 @@ def save_agent(
             if critic is not None:
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
-        (folder / AGENT).write_text(json.dumps(card, indent=2) + "\n")
+        told = {"prompt": prompt.to_dict()} if prompt and prompt.digest else {}
+        (folder / AGENT).write_text(
+            json.dumps({**card, **told}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         readme = model_card(path.name, critic is not None, card)
         (folder / "README.md").write_text(readme, encoding="utf-8")
 

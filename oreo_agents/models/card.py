@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oreo_agents.language.prompt import EncodedEpisode
+from oreo_agents.language.chat import EncodedEpisode
 
 HEADER = """---
 library_name: oreo_agents
@@ -49,10 +49,15 @@ def _flatten_card(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 def data_hash(episodes: Iterable[EncodedEpisode]) -> str:
     """SHA-256 of what was trained on: ids, masks and returns of every episode, whatever their order."""
-    digests = sorted(
-        hashlib.sha256(
-            repr((episode.input_ids, episode.action_mask, episode.imitate_mask, episode.returns)).encode()
-        ).digest()
-        for episode in episodes
-    )
+    digests = sorted(hashlib.sha256(repr(_list_columns(episode)).encode()).digest() for episode in episodes)
     return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _list_columns(episode: EncodedEpisode) -> tuple[list, ...]:
+    columns = episode.input_ids, episode.action_mask, episode.imitate_mask, episode.returns
+    several = len(episode.starts) > 1
+    return (
+        *columns,
+        *([episode.starts] if several else []),
+        *([episode.thoughts] if episode.thoughts else []),
+    )

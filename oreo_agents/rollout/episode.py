@@ -37,6 +37,7 @@ class EpisodeBuilder:
                 value=sampled.value,
                 candidates=sampled.candidates,
                 admissible_commands=self._admissible,
+                said=sampled.said,
             )
         )
         self.observation, self._admissible = observation, _read_commands(info)

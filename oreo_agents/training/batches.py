@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oreo_agents.language.prompt import EncodedEpisode
+from oreo_agents.errors import DatasetError
+from oreo_agents.language.chat import EncodedEpisode
 
 Item = EncodedEpisode | tuple[EncodedEpisode, EncodedEpisode]
 MicroBatch = dict[str, Tensor]
-"""``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours."""
+"""``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours.
+``start_mask`` (where sequences begin) and ``thought_mask`` are there where some episode has several, or thoughts."""
 
 
 def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
@@ -53,7 +55,7 @@ def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch
     def column(name: str, fill: Any) -> Tensor:
         return torch.tensor([[*getattr(e, name), *[fill] * (width - len(e))] for e in episodes])
 
-    return {
+    batch = {
         "input_ids": column("input_ids", pad_id),
         "token_mask": torch.tensor([[i < len(e) for i in range(width)] for e in episodes]),
         "action_mask": column("action_mask", False),
@@ -62,6 +64,18 @@ def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch
         "returns": column("returns", 0.0),
         "success": torch.tensor([episode.success for episode in episodes]),
     }
+    if any(len(e.starts) > 1 for e in episodes):
+        batch["start_mask"] = _mark_tokens([e.starts for e in episodes], width)
+    if any(e.thoughts for e in episodes):
+        batch["thought_mask"] = _mark_tokens([e.thoughts for e in episodes], width)
+    return batch
+
+
+def _mark_tokens(positions: Sequence[Sequence[int]], width: int) -> Tensor:
+    mask = torch.zeros(len(positions), width, dtype=torch.bool)
+    for row, marked in zip(mask, positions, strict=True):
+        row[list(marked)] = True
+    return mask
 
 
 def split_batches(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatch]:
@@ -107,7 +121,16 @@ def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item
 
 
 def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:
-    """Each episode with what followed another's prompt put after its own (for KTO's reference point)."""
+    """Each episode with what followed another's prompt put after its own (for KTO's reference point).
+
+    Raises:
+        DatasetError: an episode of several sequences, which has its prompt in each.
+    """
+    if any(len(episode.starts) > 1 for episode in episodes):
+        raise DatasetError(
+            "kto puts each episode after another's prompt, and with this prompt or chat template an episode is several "
+            "sequences: choose another method, or a prompt that shows earlier turns as they were"
+        )
     others = [*episodes[1:], *episodes[:1]]
     return [(one, _after_prompt_of(one, other)) for one, other in zip(episodes, others, strict=True)]
 

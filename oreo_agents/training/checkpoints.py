@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
 from oreo_agents.models.card import data_hash
@@ -49,6 +50,8 @@ class AgentTrainer(Trainer):
     """The average of past critics, with ``target_decay``."""
     alpha: float
     """The weight of the KL, which ``kl_target`` adapts."""
+    prompt: Prompt | None = None
+    """What the agent is told, saved beside it."""
     _staging: Path | None = None
     """Where a checkpoint is being written."""
 
@@ -159,7 +162,7 @@ class AgentTrainer(Trainer):
         done = {"method": self.args.method, "objective": self.objective.summary}
         card = {**done, **card, "options": options, "data_sha256": data}
         card |= parameter_counts(self.trained)
-        save_agent(path, policy, self.tokenizer, critic, weights, **card)
+        save_agent(path, policy, self.tokenizer, critic, weights, self.prompt, **card)
 
     def finish_policy(self) -> PreTrainedModel:
         """The policy that :meth:`save_agent` would write now; itself, where it is written as it is."""

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import disable_dropout, lm_head, trunk_of
-from oreo_agents.training.layouts import LAYOUTS
+from oreo_agents.training.layouts import LAYOUTS, split_sequences
 from oreo_agents.training.reference import Reference
 from oreo_agents.training.token_statistics import Divergence, project_tokens
 
@@ -60,6 +60,7 @@ class PolicyAndCritic(nn.Module):
         divergence: Divergence = "reverse",
         head_alone: bool = False,
         observed: Tensor | None = None,
+        start_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
 
@@ -73,6 +74,8 @@ class PolicyAndCritic(nn.Module):
             head_alone: values on the policy's trunk move only their head.
             observed: ``[B, T]`` bool, tokens that the critic's trunk predicts, too, through the reference's head.
 
+            start_mask: ``[B, T]`` bool, where the sequences of an episode begin; None: each is one.
+
         Returns:
             ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
             are zero at padding; with ``observed`` also ``observed_logp``, the log-probabilities of those tokens.
@@ -80,12 +83,13 @@ class PolicyAndCritic(nn.Module):
         tokens = torch.ones_like(action_mask) if token_mask is None else token_mask
         actions = action_mask & tokens
         actions[:, 0] = False  # nothing precedes it
+        rows = split_sequences(input_ids, tokens, start_mask)
         before_action = pad(actions[:, 1:], (0, 1))[tokens]
-        hidden = LAYOUTS[self.layout](trunk_of(self.policy), input_ids, tokens)
+        hidden = LAYOUTS[self.layout](trunk_of(self.policy), *rows)
         ref_head = ref_hidden = None
         if reference is not None:
             ref_head = reference.head
-            ref_hidden = reference.states(self.layout, input_ids, tokens, before_action)
+            ref_hidden = reference.states(self.layout, *rows, before_action)
         statistics = project_tokens(
             lm_head(self.policy),
             hidden[before_action],
@@ -101,7 +105,7 @@ class PolicyAndCritic(nn.Module):
             if self.critic.shares(self.policy):
                 states = hidden.detach() if head_alone else hidden
             else:
-                states = LAYOUTS[self.layout](self.critic.backbone, input_ids, tokens)
+                states = LAYOUTS[self.layout](self.critic.backbone, *rows)
             columns["values"] = _scatter_values(self.critic.read(states), tokens)
             if observed is not None and ref_head is not None:
                 before = pad(observed[:, 1:], (0, 1))[tokens]
@@ -110,9 +114,12 @@ class PolicyAndCritic(nn.Module):
         return columns
 
 
-def read_values(critic: Critic, layout: str, ids: Tensor, token_mask: Tensor) -> Tensor:
+def read_values(
+    critic: Critic, layout: str, ids: Tensor, token_mask: Tensor, start_mask: Tensor | None = None
+) -> Tensor:
     """V after every token by the critic's own pass, ``[B, T]``, zero at padding."""
-    return _scatter_values(critic.read(LAYOUTS[layout](critic.backbone, ids, token_mask)), token_mask)
+    rows = split_sequences(ids, token_mask, start_mask)
+    return _scatter_values(critic.read(LAYOUTS[layout](critic.backbone, *rows)), token_mask)
 
 
 def _scatter_values(flat: Tensor, mask: Tensor) -> Tensor:

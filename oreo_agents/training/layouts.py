@@ -48,6 +48,22 @@ def run_packed(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
     return out.last_hidden_state[0]
 
 
+def split_sequences(ids: Tensor, token_mask: Tensor, start_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A row for each sequence instead of each episode, right-padded, and which of it is real; tokens keep their order.
+
+    Args:
+        ids: ``[B, T]``, right-padded.
+        token_mask: ``[B, T]`` bool, what is not padding.
+        start_mask: ``[B, T]`` bool, where sequences begin; None: each episode is one.
+    """
+    if start_mask is None:
+        return ids, token_mask
+    starts = start_mask[token_mask].nonzero()[:, 0]
+    counts = torch.diff(starts, append=starts.new_tensor([int(token_mask.sum())]))
+    rows = torch.arange(int(counts.max()), device=ids.device) < counts[:, None]
+    return torch.zeros_like(rows, dtype=ids.dtype).masked_scatter(rows, ids[token_mask]), rows
+
+
 LAYOUTS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     "right": run_right_padded,
     "left": run_left_padded,

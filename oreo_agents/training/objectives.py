@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.prompt import EncodedEpisode
+from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.training import losses
 from oreo_agents.training.batches import Item, MicroBatch, as_episodes, preference_pairs, with_mismatches
 from oreo_agents.training.methods import Items, Objective, States
@@ -65,14 +66,19 @@ def critic_states(objective: Objective, batch: MicroBatch) -> Tensor:
 
 
 def observed_tokens(batch: MicroBatch) -> Tensor:
-    """What the environment wrote, ``[B, T]`` bool, but for the first token, which nothing precedes."""
-    return pad((batch["token_mask"] & ~batch["action_mask"])[:, 1:], (1, 0))
+    """What the environment wrote, ``[B, T]`` bool, but for first tokens of sequences, which nothing precedes."""
+    observed = batch["token_mask"] & ~batch["action_mask"]
+    if "start_mask" in batch:
+        observed = observed & ~batch["start_mask"]
+    return pad(observed[:, 1:], (1, 0))
 
 
-def imitation_weights(batch: MicroBatch, observation_weight: float) -> Tensor:
+def imitation_weights(batch: MicroBatch, config: OreoConfig) -> Tensor:
     """What each token counts in imitation, ``[B, T]``."""
-    imitated = pad(batch["imitate_mask"][:, 1:], (1, 0))
-    return imitated + observation_weight * observed_tokens(batch)
+    imitated: Tensor = pad(batch["imitate_mask"][:, 1:], (1, 0))
+    if "thought_mask" in batch and config.thought_weight != 1:
+        imitated = imitated * torch.where(batch["thought_mask"], config.thought_weight, 1.0)
+    return imitated + config.observation_weight * observed_tokens(batch)
 
 
 def policy_loss(objective: Objective, batch: MicroBatch, out: Columns, config: OreoConfig) -> Tensor:
@@ -95,7 +101,7 @@ def _find_argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfi
         case "weights":
             return _weigh_importance(out, config)
         case "token_weights":
-            return imitation_weights(batch, config.observation_weight)
+            return imitation_weights(batch, config)
         case "reference_point":
             return batch["reference_point"][0]
     return out[name] if name in out else batch[name]
@@ -146,7 +152,7 @@ def select_items(
         )
     seed = config.seed if config.data_seed is None else config.data_seed
     items = ITEMS[objective.items](episodes, seed)
-    longest = max(len(episode) for item in items for episode in as_episodes(item))
+    longest = max(episode.longest for item in items for episode in as_episodes(item))
     if longest > config.max_length:
         raise DatasetError(
             f"an episode has {longest} tokens, max_length is {config.max_length}: raise max_length "

@@ -22,7 +22,9 @@ BATCHES = "batches, memory and logging"
 GROUPS = (LENGTH, OBJECTIVE, CRITIC, BATCHES)
 """As ``oreo-agents train --help`` shows them."""
 
-Need = Literal["reference", "regularised", "critic", "soft", "judges_actions", "implicit", "observes"]
+Need = Literal[
+    "reference", "regularised", "critic", "soft", "judges_actions", "implicit", "observes", "imitates"
+]
 """Properties of :class:`oreo_agents.training.methods.Objective`."""
 
 
@@ -122,6 +124,23 @@ class OreoOptions:
     """Options of :class:`oreo_agents.OreoTrainer` that are not, or not so, transformers' own."""
 
     method: Annotated[str, Option(f"one of {', '.join(METHODS)}", choices=METHODS)] = "oreo"
+    prompt: Annotated[
+        str,
+        Option(
+            "name or TOML file of what the agent is told and how it answers",
+            LENGTH,
+            usual="the model's own",
+        ),
+    ] = None  # type: ignore[assignment]
+    thought_weight: Annotated[
+        float,
+        Option(
+            "what a token of a thought counts in imitation, beside 1 for those that name the action",
+            OBJECTIVE,
+            NONNEGATIVE,
+            needs="imitates",
+        ),
+    ] = 1.0
     beta: Annotated[
         float,
         Option(

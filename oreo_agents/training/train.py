@@ -61,8 +61,8 @@ def train(
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.language.prompt import Chat
-    from oreo_agents.models.agent_folder import agent_folder, load_critic
+    from oreo_agents.language.chat import Chat
+    from oreo_agents.models.agent_folder import agent_folder, load_critic, read_prompt
     from oreo_agents.models.card import data_hash
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.training.callbacks import EvaluateEvery
@@ -79,7 +79,7 @@ def train(
         policy, tokenizer = starting_model(model, episodes)
         critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
         critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
-        chat = Chat(tokenizer)
+        chat = Chat(tokenizer, read_prompt(model) if config.prompt is None else config.prompt)
         encoded = [chat.encode(episode) for episode in episodes]
         trainer = OreoTrainer(
             with_lora(policy, lora) if lora else policy,
@@ -89,6 +89,7 @@ def train(
             critic=critic,
             callbacks=[*callbacks],
         )
+        trainer.prompt = chat.prompt
         trainer.remove_callback(PrinterCallback)
         if judging:
             trainer.add_callback(EvaluateEvery(trainer, judging))

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from oreo_agents.errors import ConfigurationError, TrainingError
-from oreo_agents.language.prompt import EncodedEpisode
+from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
@@ -59,7 +59,7 @@ class OreoTrainer(AgentTrainer):
         policy: causal LM to train, in place; may carry PEFT adapters.
         tokenizer: saved beside it.
         args: options.
-        train_dataset: episodes from :meth:`oreo_agents.language.prompt.Chat.encode`.
+        train_dataset: episodes from :meth:`oreo_agents.language.chat.Chat.encode`.
         critic: starts from this; None means a new one with V = 0, of the kind that ``args.critic`` says.
         callbacks: as in Trainer.
 
@@ -267,20 +267,21 @@ class OreoTrainer(AgentTrainer):
         if self.args.observation_weight and self.objective.critic:
             observed = observed_tokens(batch)
         elif self.objective.imitates:
-            actions = actions | (imitation_weights(batch, self.args.observation_weight) > 0)
+            actions = actions | (imitation_weights(batch, self.args) > 0)
         inputs = batch["input_ids"], actions, self.reference, batch["token_mask"]
-        out = model(*inputs, divergence, head_alone=self._warming_up, observed=observed)
+        starts = batch.get("start_mask")
+        out = model(*inputs, divergence, head_alone=self._warming_up, observed=observed, start_mask=starts)
         if self.target_critic is not None:
             with torch.no_grad():
                 out["target_values"] = read_values(
-                    self.target_critic, self.args.layout, batch["input_ids"], batch["token_mask"]
+                    self.target_critic, self.args.layout, batch["input_ids"], batch["token_mask"], starts
                 )
         return out
 
     def _weight(self, batch: MicroBatch) -> float:
         """What a micro-batch counts in its batch: every item alike, in imitation every token."""
         if self.objective.imitates:
-            return imitation_weights(batch, self.args.observation_weight).sum().item()
+            return imitation_weights(batch, self.args).sum().item()
         return len(batch["input_ids"]) / (1 if "reference_point" in batch else self.objective.rows)
 
     def after_step(self) -> None:

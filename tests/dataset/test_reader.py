@@ -164,7 +164,7 @@ def test_nothing_there(tmp_path):
 def test_a_flipped_bit_is_noticed_and_the_rest_stays_readable(recorded):
     shard = recorded / "shard-00001.parquet"
     content = bytearray(shard.read_bytes())
-    content[len(content) // 3] ^= 4
+    content[len(content) // 2] ^= 4
     shard.write_bytes(content)
     dataset = load_trajectories(recorded)
     with pytest.raises(DatasetError, match=r"shard-00001\.parquet: damaged"):

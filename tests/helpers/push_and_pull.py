@@ -12,8 +12,8 @@ from learning import EPISODES, random_decoder
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError
+from oreo_agents.language.chat import Chat
 from oreo_agents.language.learnt_tokenizer import learn_tokenizer
-from oreo_agents.language.prompt import Chat
 from oreo_agents.models.agent_folder import load_policy, save_agent
 from oreo_agents.models.start import texts_of
 from oreo_agents.training.train import train

@@ -13,8 +13,8 @@ from accelerate import DistributedType, PartialState
 from learning import EPISODES, random_decoder
 from torch.distributed.fsdp import FSDPModule
 
+from oreo_agents.language.chat import Chat
 from oreo_agents.language.learnt_tokenizer import learn_tokenizer
-from oreo_agents.language.prompt import Chat
 from oreo_agents.models.start import texts_of
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.trainer import OreoTrainer

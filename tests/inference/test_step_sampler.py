@@ -37,7 +37,7 @@ def test_values_are_those_of_the_whole_conversation_after_the_step(sampler, chat
             logprob = table.gather(1, ids[0, len(told) :, None]).sum().item()
             assert step.logprob == pytest.approx(logprob, abs=1e-3)
             assert step.value == pytest.approx(value, abs=1e-4)
-            assert step.text == chat.action_text(step.tokens)
+            assert step.text == chat.understand(step.tokens).action
 
 
 def test_it_counts_what_it_costs(sampler, chat):

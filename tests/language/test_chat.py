@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from oreo_agents.errors import DatasetError
+from oreo_agents.language.chat import Chat
 from oreo_agents.language.learnt_tokenizer import learn_tokenizer
-from oreo_agents.language.prompt import Chat
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"
@@ -71,7 +71,7 @@ def test_action_mask_covers_exactly_the_actions_and_their_ends(any_chat):
         ids = encoded.input_ids[start:end]
         assert ids[-1] == any_chat.end_id and ids.count(any_chat.end_id) == 1
         assert any_chat.tokenizer.decode(ids[:-1]).strip() == command
-        assert any_chat.action_text(ids) == command
+        assert any_chat.understand(ids).action == command
     assert [i for i, end in enumerate(encoded.end_mask) if end] == [end - 1 for _, end in spans]
     assert encoded.imitate_mask == encoded.action_mask
     assert encoded.success and encoded.input_ids[spans[-1][1] :] == []
@@ -116,7 +116,7 @@ def test_sampled_ids_are_used_as_they_are(plain):
     chat = Chat(plain)
     usual = chat.action_ids("look")
     odd = [*[plain.convert_tokens_to_ids(letter) for letter in "look"], chat.end_id]
-    assert odd != usual and chat.action_text(odd) == chat.action_text(usual) == "look"
+    assert odd != usual and chat.understand(odd).action == chat.understand(usual).action == "look"
     sampled = episode(LOSING[2:], won=False, tokenizer=chat.fingerprint)
     first = dataclasses.replace(sampled.turns[0], token_ids=tuple(odd))
     encoded = chat.encode(dataclasses.replace(sampled, turns=(first, *sampled.turns[1:])))
@@ -183,7 +183,7 @@ def test_a_turn_ends_with_the_end_token_not_with_the_space_before_it():
     chat = Chat(byte_level(LLAMA2))
     assert chat.end_id == chat.tokenizer.eos_token_id
     ids = chat.action_ids("go to desk 1")
-    assert ids.index(chat.end_id) == len(ids) - 1 and chat.action_text(ids) == "go to desk 1"
+    assert ids.index(chat.end_id) == len(ids) - 1 and chat.understand(ids).action == "go to desk 1"
     assert (
         chat.tokenizer.decode(chat.reply("Nothing happens."))
         == "<|endoftext|>[INST] Nothing happens. [/INST]"
@@ -211,7 +211,7 @@ def test_control_tokens_in_an_observation_stay_text(any_chat):
         assert [i for i in read(forged) if i in controls] == honest
 
 
-def test_action_text_is_one_line(plain):
+def test_an_action_is_one_line(plain):
     chat = Chat(plain)
-    assert chat.action_text(plain("  go\n to\tdesk 1 \n")["input_ids"]) == "go to desk 1"
-    assert chat.action_text([]) == chat.action_text([chat.end_id]) == ""
+    assert chat.understand(plain("  go\n to\tdesk 1 \n")["input_ids"]).action == "go to desk 1"
+    assert chat.understand([]).action == chat.understand([chat.end_id]).action == ""

@@ -1,0 +1,351 @@
+"""History <-> model input: the one place that knows what of an episode a model reads, and which tokens it may learn.
+
+An episode is a list of what was read and what was said in answer. Where each reading begins with all that was read and
+said before it, the episode is one sequence; where not (a template that strips earlier thoughts, a short history), a
+turn begins a sequence of its own. What a model sampled is kept as the ids it sampled; text is never tokenized a second
+time. Knows nothing about models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from oreo_agents.errors import DatasetError
+from oreo_agents.language.frames import find_frames
+from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
+from oreo_agents.language.reply import Reply, read_reply, write_reply
+from oreo_agents.trajectory import Trajectory, Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_KNOWN_TEXTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEpisode:
+    """A trajectory as token ids with, per token, whose it is and what it may teach."""
+
+    input_ids: list[int]
+    """Of all its sequences, one after the other."""
+    action_mask: list[bool]
+    """The token was chosen by the agent (thought and end of turn included)."""
+    imitate_mask: list[bool]
+    """Of those, the ones worth imitating: not the noise a recorder put in on purpose."""
+    end_mask: list[bool]
+    """The last token of an action: here the critic is read after it."""
+    returns: list[float]
+    """Rewards still to come after this token."""
+    success: bool
+    starts: list[int] = field(default_factory=lambda: [0])
+    """Where its sequences begin."""
+    thoughts: list[int] = field(default_factory=list)
+    """Which of the agent's tokens come before what names the action."""
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence."""
+        ends = [*self.starts[1:], len(self)]
+        return max((end - start for start, end in zip(self.starts, ends, strict=True)), default=0)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A turn of a conversation."""
+
+    message: str
+    """As it is shown once it is an earlier one."""
+    commands: Sequence[str] | None
+    said: list[int] = field(default_factory=list)
+    action: str = ""
+
+
+class Conversation:
+    """One episode as its model reads it, turn by turn, for play and training alike.
+
+    Args:
+        chat: of the model's tokenizer and prompt.
+    """
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.tokens: list[int] = []
+        """Read and said so far."""
+        self._turns: list[_Exchange] = []
+
+    def read(self, observation: str, commands: Sequence[str] | None = None, status: str | None = None) -> int:
+        """Read an observation, up to where the reply begins.
+
+        Args:
+            observation: what the environment says.
+            commands: the admissible ones, where it lists them.
+            status: ``action_status`` of what was done before, where it says so.
+
+        Returns:
+            How many of the tokens before are still what stands there; the others are replaced.
+        """
+        chat, turns, before = self.chat, self._turns, len(self.tokens)
+        missed = bool(turns) and _missed(turns[-1].action, turns[-1].commands, status)
+        message = chat.prompt.message(observation, commands, missed)
+        shown = (
+            message
+            if chat.prompt.commands_shown == "every"
+            else chat.prompt.message(observation, None, missed)
+        )
+        turns.append(_Exchange(shown, commands))
+        if chat.appends:
+            self.tokens += chat.reply(message, len(turns) - 1) if len(turns) > 1 else chat.opening(message)
+            return before
+        reading = chat.read_turns(
+            [turn.message for turn in turns[:-1]], [turn.said for turn in turns[:-1]], message
+        )
+        kept = _count_common(self.tokens, reading)
+        self.tokens = reading
+        return kept
+
+    def say(self, ids: Sequence[int], action: str) -> None:
+        """Add the reply to what was read: its ids, and what it came to."""
+        self.tokens += ids
+        self._turns[-1].said, self._turns[-1].action = list(ids), action
+
+
+class Chat:
+    """Turns observations into prompt ids and sampled ids into commands, for one tokenizer.
+
+    Args:
+        tokenizer: any Hugging Face tokenizer.
+        prompt: what the agent is told, by value, name or file; None: nothing beside what the environment says.
+
+    Raises:
+        ConfigurationError: the tokenizer's chat template cannot carry the prompt.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: Prompt | Mapping[str, Any] | str | Path | None = None,
+    ) -> None:
+        self.tokenizer, self.prompt = tokenizer, as_prompt(prompt)
+        self._known: dict[str, list[int]] = {}
+        self._spelt: dict[tuple[int, ...], str] = {}
+        self._shown: dict[tuple[int, ...], list[int]] = {}
+        self._frames = find_frames(tokenizer, self.prompt)
+        self.end_id = self._frames.end_id
+        short = self.prompt.history is not None
+        changing = bool(self.prompt.commands) and self.prompt.commands_shown == "last"
+        self.appends = self._frames.grows and not (self._frames.rewrites or short or changing)
+        """Whether a reading always begins with all that was read and said before it."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies tokenizer, template and prompt: ids recorded under one mean nothing under another."""
+        vocabulary = sorted(self.tokenizer.get_vocab().items())
+        before, after, between, last = self._frames.pieces(2)
+        parts: tuple[Any, ...] = (vocabulary, before, after, between, self.end_id)
+        if self.prompt.digest or not self._frames.grows or self._frames.rewrites:
+            parts += (last, self.prompt.digest)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def opening(self, message: str) -> list[int]:
+        """Ids from the start of an episode up to where the first action begins."""
+        return self.read_turns([], [], message)
+
+    def reply(self, message: str, turn: int = 1) -> list[int]:
+        """Ids from the end of one action up to where the next begins, in a conversation that only grows.
+
+        Args:
+            message: what is read in between.
+            turn: its number in the episode; the first is 0.
+        """
+        turn += len(self.prompt.examples)
+        between, after = self._frames.pieces(min(turn, 3) + 1)[-2:]
+        return between + self._ids(self._frames.spelt(message)) + after
+
+    def read_turns(
+        self, messages: Sequence[str], replies: Sequence[Sequence[int]], message: str
+    ) -> list[int]:
+        """Ids of a whole conversation up to where the next reply begins.
+
+        Args:
+            messages: the earlier ones.
+            replies: ids of the replies to them.
+            message: the newest.
+        """
+        opening, texts, said = "", [*messages, message], [self._show_reply(ids) for ids in replies]
+        history = self.prompt.history
+        if history is not None and len(said) > history:
+            opening, begin = texts[0] + LEFT_OUT, len(said) - history
+            texts, said = texts[begin:], said[begin:]
+        examples = self.prompt.examples
+        texts = [*(text for text, _ in examples), opening + texts[0], *texts[1:]]
+        said = [*([*self._ids(reply), self.end_id] for _, reply in examples), *said]
+        texts[0] = "\n\n".join(filter(None, (self._frames.preamble, self.prompt.instructions, texts[0])))
+        pieces, ids = self._frames.pieces(len(texts)), list[int]()
+        for i, text in enumerate(texts):
+            ids += pieces[2 * i]
+            ids += self._ids(self._frames.spelt(text) if i else text)
+            ids += pieces[2 * i + 1]
+            ids += said[i] if i < len(said) else ()
+        return ids
+
+    def action_ids(self, action: str, said: str | None = None) -> list[int]:
+        """Ids of a reply that was not sampled (an expert's, an import's), end of turn included.
+
+        Args:
+            action: what it comes to.
+            said: the whole reply, where it was more; a prompt with a form of its own puts it into that.
+        """
+        if self._frames.call:
+            before, after = self._frames.call
+            return [*before, *self._ids(json.dumps(action, ensure_ascii=False)[1:-1]), *after, self.end_id]
+        if said is None or self.prompt.form != "any":
+            said = write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
+        return [*self._ids(said), self.end_id]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of a reply that a server gave as text, without an end of turn."""
+        return list(self._ids(text))
+
+    def understand(self, ids: Sequence[int], commands: Sequence[str] | None = None) -> Reply:
+        """What sampled ``ids`` say, and which action that names.
+
+        Args:
+            ids: a reply.
+            commands: the admissible ones, where the environment lists them.
+        """
+        return read_reply(self._decode(ids), commands, self.prompt.form)
+
+    def encode(self, trajectory: Trajectory) -> EncodedEpisode:
+        """Token ids, masks and returns of a recorded episode.
+
+        Raises:
+            DatasetError: the episode was sampled with another tokenizer or prompt, or lacks what the prompt shows.
+        """
+        if trajectory.tokenizer not in (None, self.fingerprint):
+            raise DatasetError(
+                f"the episode of game {trajectory.game!r} was sampled with tokenizer and prompt "
+                f"{trajectory.tokenizer}, the model's are {self.fingerprint}: record rollouts with this model and "
+                "prompt, or train the one they came from"
+            )
+        noise = set(trajectory.metadata.get("noise_turns", ()))
+        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [])
+        conversation, status = Conversation(self), None
+        for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
+            before = len(conversation.tokens)
+            kept = conversation.read(turn.observation, self._require_commands(trajectory, turn), status)
+            if i == 0 or kept < before:
+                episode.starts.append(len(episode))
+                kept = 0
+            prompt, action = conversation.tokens[kept:], self._recorded_ids(trajectory, turn)
+            conversation.say(action, turn.action)
+            n, m, end = len(prompt), len(action), len(episode) + len(prompt)
+            if turn.said is not None:
+                episode.thoughts.extend(range(end, end + self._count_thought(action, turn)))
+            episode.input_ids.extend(prompt + action)
+            episode.action_mask.extend([False] * n + [True] * m)
+            episode.imitate_mask.extend([False] * n + [i not in noise] * m)
+            episode.end_mask.extend([False] * (n + m - 1) + [True])
+            episode.returns.extend([return_] * (n + m))
+            status = turn.action_status
+        return episode
+
+    def _recorded_ids(self, trajectory: Trajectory, turn: Turn) -> list[int]:
+        """Ids of a recorded reply: the sampled ones, which without a fingerprint must name its action."""
+        if turn.token_ids is None:
+            return self.action_ids(turn.action, turn.said)
+        if trajectory.tokenizer is None:
+            spelt = self.understand(turn.token_ids, turn.admissible_commands)
+            if turn.action not in (spelt.action, " ".join(spelt.said.split())):
+                raise DatasetError(
+                    f"the token ids of {turn.action!r} in the episode of game {trajectory.game!r} spell "
+                    f"{spelt.said!r} with the model's tokenizer: train the model that they came "
+                    "from, and record with RecordTrajectories(..., tokenizer=agent.tokenizer_fingerprint)"
+                )
+        return list(turn.token_ids)
+
+    def _require_commands(self, trajectory: Trajectory, turn: Turn) -> Sequence[str] | None:
+        if self.prompt.commands and turn.admissible_commands is None:
+            raise DatasetError(
+                f"the prompt shows admissible commands, and the episode of game {trajectory.game!r} has none: "
+                "record it again, or train with a prompt that does not show them"
+            )
+        return turn.admissible_commands
+
+    def _count_thought(self, ids: Sequence[int], turn: Turn) -> int:
+        """How many of a reply's tokens come before what names the action."""
+        begin = self.understand(ids, turn.admissible_commands).begin
+        if not begin:
+            return 0
+        said = self._decode(ids)
+        begin += len(said) - len(said.lstrip())
+        decode = self.tokenizer.decode
+        lengths = range(len(ids) - 1)
+        return (
+            bisect_left(
+                lengths,
+                begin + 1,
+                key=lambda n: len(cast(str, decode(list(ids[:n]), skip_special_tokens=True))),
+            )
+            - 1
+        )
+
+    def _show_reply(self, ids: Sequence[int]) -> list[int]:
+        """An earlier reply as the model reads it later."""
+        if not self._frames.rewrites:
+            return list(ids)
+        key = tuple(ids)
+        if key not in self._shown:
+            shown = self._frames.shown(self._decode(key))
+            self._shown[key] = (
+                list(ids)
+                if shown is None
+                else [
+                    *self._ids(shown),
+                    *self._frames.closing,
+                    self.end_id,
+                ]
+            )
+        return self._shown[key]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        key = tuple(ids)
+        text = self._spelt.get(key)
+        if text is None:
+            own = key[:-1] if key and key[-1] == self.end_id else key
+            text = cast(str, self.tokenizer.decode(list(own), skip_special_tokens=True))
+            if len(self._spelt) < _KNOWN_TEXTS:
+                self._spelt[key] = text
+        return text
+
+    def _ids(self, text: str) -> list[int]:
+        """Tokenize one message; the same few thousand sentences make up most episodes, so they are kept.
+
+        A message that spells a control token stays text: no environment can end a turn or begin one.
+        """
+        ids = self._known.get(text)
+        if ids is None:
+            ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            if len(self._known) < _KNOWN_TEXTS:
+                self._known[text] = ids
+        return ids
+
+
+def _missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
+    """Whether a reply named no command: by what the environment said of it, else by its list."""
+    return status == "unparsable" if status is not None else commands is not None and action not in commands
+
+
+def _count_common(before: Sequence[int], reading: Sequence[int]) -> int:
+    """Tokens that both begin with; at least one of ``reading`` is new."""
+    most = min(len(before), len(reading) - 1)
+    return next((i for i in range(most) if before[i] != reading[i]), most)
