@@ -139,7 +139,7 @@ def _make_messages(turns: Iterable[Turn]) -> Messages:
     return [
         {"role": role, "content": text}
         for turn in turns
-        for role, text in (("user", turn.observation), ("assistant", str(turn.action)))
+        for role, text in (("user", turn.observation), ("assistant", str(turn.said or turn.action)))
     ]
 
 

@@ -32,9 +32,9 @@ def import_sharegpt(path: PathLike) -> Iterator[Trajectory]:
     (ETO, AgentTraj, AgentInstruct, Trinity-RFT, FastChat, this package's own exports); JSON or JSON lines.
 
     System messages, a leading instruction with its answer (AgentTraj marks it ``loss: false``, ETO writes ``OK``) and
-    an example before the last opening of a game go to ``metadata["instructions"]``; ``Thought:`` and ``<think>`` parts
-    go to ``metadata["thoughts"]``, one per turn; a list of ``AVAILABLE ACTIONS`` becomes the turn's admissible
-    commands.
+    an example before the last opening of a game go to ``metadata["instructions"]``; a message with ``Thought:`` and
+    ``Action:``, or with ``<think>`` and ``<action>``, is what was said beside the action; a list of ``AVAILABLE
+    ACTIONS`` becomes the turn's admissible commands.
     An episode is won or lost as the record or its ``meta`` says under one of :data:`OUTCOMES`; where neither says
     anything it is neither, and counts as not won.
 
@@ -57,7 +57,7 @@ def import_eto(path: PathLike) -> Iterator[Trajectory]:
 def import_knowagent(path: PathLike) -> Iterator[Trajectory]:
     """KnowAgent's transcripts with ``> Think:`` lines, won and lost.
 
-    What stands before a command goes to ``metadata["thoughts"]``, one text per turn.
+    What stands before a command is its thought, and the turn's ``said`` has both, as ``Thought:`` and ``Action:``.
 
     Raises:
         DatasetError: the file cannot be read, or a record in it is no such transcript.
@@ -170,7 +170,7 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
     seen, said = ([message.text for message in spoken[start + i :: 2]] for i in (0, 1))
     if not said or any(message.speaker != ("user", "agent")[i % 2] for i, message in enumerate(spoken)):
         raise ValueError("human and agent do not take turns")
-    thoughts, actions = zip(*map(_split_thought, said), strict=True)
+    actions = [_find_action(text) for text in said]
     observations, offered = zip(*map(_split_offer, seen), strict=True)
     outcome = _read_outcome(record)
     metadata = {"source": "sharegpt"}
@@ -183,10 +183,13 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
         observations=[
             _PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text for text in observations
         ],
-        actions=list(actions),
+        actions=actions,
         rewards=[0.0] * (len(actions) - 1) + [total or 0.0],
         offered=list(offered),
-        thoughts=list(thoughts),
+        said=[
+            None if text.strip() == action else text.strip()
+            for text, action in zip(said, actions, strict=True)
+        ],
         game=str(record.get("name", record.get("item_id", record.get("id", "")))),
         agent=str(record.get("agent", agent)),
         metadata=metadata,
@@ -234,9 +237,10 @@ def _is_preamble(message: _Message) -> bool:
     return message.learnt is False
 
 
-def _split_thought(text: str) -> tuple[str, str]:
+def _find_action(text: str) -> str:
+    """What a message does; all of it, where it has neither ``Action:`` nor ``<action>``."""
     found = _THOUGHT.fullmatch(text.strip()) or _TAGGED.fullmatch(text.strip())
-    return ((found[1] or "").strip(), found[2].strip()) if found else ("", text)
+    return found[2].strip() if found else text
 
 
 def _split_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
@@ -251,7 +255,8 @@ def _split_offer(text: str) -> tuple[str, tuple[str, ...] | None]:
 
 def _parse_transcript(record: dict[str, Any]) -> Trajectory:
     begin, *rest = record["traj"].rstrip("\n").split("\n> ")
-    observations, actions, thoughts, thinking = [begin], [], [], []
+    observations, actions, thinking = [begin], list[str](), list[str]()
+    said: list[str | None] = []
     for entry in rest:
         line, _, answer = entry.partition("\n")
         if line.startswith(("Think:", "ActionPath:")):
@@ -259,14 +264,15 @@ def _parse_transcript(record: dict[str, Any]) -> Trajectory:
             continue
         actions.append(line.strip())
         observations.append(answer.strip())
-        thoughts.append("\n".join(thinking))
+        thought = "\n".join(thinking).removeprefix("Think:").strip()
+        said.append(f"Thought: {thought}\nAction: {actions[-1]}" if thought else None)
         thinking = []
     return _build_episode(
         observations=observations,
         actions=actions,
         rewards=[0.0] * (len(actions) - 1) + [float(record["result"])] * bool(actions),
         offered=[None] * len(observations),
-        thoughts=thoughts,
+        said=said,
         game=record["name"],
         agent="knowagent",
         metadata={"source": "knowagent"},
@@ -287,7 +293,7 @@ def _parse_tales_episode(steps: list[dict[str, Any]], file: Path) -> Trajectory:
         actions=[step["Action"] for step in steps],
         rewards=[after - before for before, after in pairwise(scores)],
         offered=[None] * len(observations),
-        thoughts=[step.get("Response") or "" for step in steps],
+        said=[step.get("Response") or None for step in steps],
         game=file.parent.name,
         agent="tales",
         metadata={"source": "tales", "file": file.name, "max_score": steps[-1]["Max Score"]},
@@ -303,14 +309,17 @@ def _build_episode(
     actions: list[str],
     rewards: list[float],
     offered: list[tuple[str, ...] | None],
-    thoughts: list[str],
+    said: list[str | None],
     game: str,
     agent: str,
     metadata: dict[str, Any],
 ) -> Trajectory:
     """A trajectory out of parallel lists; the observation after the last action may be missing."""
-    parts = zip(observations, actions, rewards, offered, strict=False)
-    turns = tuple(Turn(seen, done, reward, admissible_commands=offer) for seen, done, reward, offer in parts)
+    parts = zip(observations, actions, rewards, offered, said, strict=False)
+    turns = tuple(
+        Turn(seen, done, reward, admissible_commands=offer, said=whole)
+        for seen, done, reward, offer, whole in parts
+    )
     task = _TASK.search(observations[0])
     won = sum(rewards) > 0
     return Trajectory(
@@ -323,7 +332,7 @@ def _build_episode(
         terminated=won,
         truncated=not won,
         final_observation=observations[len(actions)] if len(observations) > len(actions) else "",
-        metadata={**metadata, "thoughts": thoughts} if any(thoughts) else metadata,
+        metadata=metadata,
     )
 
 

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.trajectory import Turn
 
 FORMS = {
     "any": "whatever it is",
@@ -114,6 +115,17 @@ def write_reply(action: str, thought: str = "", form: str = "any") -> str:
             return json.dumps(said, ensure_ascii=False)
         case _:
             return f"{thought}\n{action}" if thought and form == "any" else action
+
+
+def read_thought(turn: Turn) -> str:
+    """What an agent said before it named its action; all that it said where it named none."""
+    if turn.said is None:
+        return ""
+    reply = read_reply(turn.said, turn.admissible_commands)
+    if reply.named and reply.action == turn.action:
+        return reply.thought
+    before, found, _ = turn.said.rpartition(turn.action)
+    return before.strip() if found and turn.action else turn.said
 
 
 def check_form(form: str) -> None:

@@ -61,4 +61,4 @@ def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:
     for episode in episodes:
         for turn in episode.turns:
             yield turn.observation
-            yield turn.action
+            yield turn.said or turn.action

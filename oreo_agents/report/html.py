@@ -25,6 +25,7 @@ from oreo_agents.evaluation.beliefs import (
 )
 from oreo_agents.evaluation.results import TASK_TYPES
 from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.language.reply import read_thought
 from oreo_agents.printable import make_printable
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
 from oreo_agents.trajectory import Candidate, Trajectory, Turn, describe_outcome
@@ -169,6 +170,7 @@ def _step_json(trajectory: Trajectory, step: int) -> dict[str, Any]:
     return {
         "observation": make_printable(turn.observation.strip()),
         "action": make_printable(turn.action),
+        "thought": make_printable(read_thought(turn)),
         "reward": _round_finite(turn.reward),
         "status": make_printable(turn.action_status or ""),
         "value": _round_finite(turn.value),

@@ -24,7 +24,7 @@ const number = (value, sign = "") =>
 
 function textOf(episode) {
   const texts = [episode.task, episode.game, episode.agent, episode.outcome, episode.end];
-  for (const turn of episode.steps) texts.push(turn.observation, turn.action);
+  for (const turn of episode.steps) texts.push(turn.observation, turn.thought, turn.action);
   return texts.join("\n").toLowerCase();
 }
 
@@ -91,7 +91,9 @@ function turnView(turn) {
   if (turn.value !== null) facts.append(element("span", `V ${number(turn.value)}`));
   if (turn.advantage !== null)
     facts.append(element("span", `advantage ${number(turn.advantage, "+")}`, turn.advantage < 0 ? "lost" : "won"));
-  const parts = [element("pre", turn.observation), element("div", `> ${turn.action}`, "action"), facts];
+  const parts = [element("pre", turn.observation)];
+  if (turn.thought) parts.push(element("div", turn.thought, "thought"));
+  parts.push(element("div", `> ${turn.action}`, "action"), facts);
   return turn.candidates.length ? [...parts, candidateTable(turn)] : parts;
 }
 

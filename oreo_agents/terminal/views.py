@@ -23,6 +23,7 @@ from oreo_agents.evaluation.beliefs import (
     merge_candidates,
     to_probability,
 )
+from oreo_agents.language.reply import read_thought
 from oreo_agents.printable import make_printable
 from oreo_agents.rollout.verify import Deviation
 from oreo_agents.trajectory import Trajectory, Turn, describe_outcome
@@ -153,7 +154,9 @@ def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
 def render_decision(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
     """What was done in a step and what the agent believed: action, value, advantage, candidates."""
     turn = trajectory.turns[step]
+    thought = read_thought(turn)
     parts: list[RenderableType] = [
+        *([make_text(thought, "italic dim", ascii_only)] if thought else []),
         Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),
         _render_facts(trajectory, step),
     ]

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 
@@ -17,6 +18,7 @@ from oreo_agents.dataset.importers import (
 )
 from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.language.reply import read_thought
 from oreo_agents.trajectory import Trajectory, Turn
 
 DATA = shared_data.ALFWORLD
@@ -87,7 +89,11 @@ def test_eto(tmp_path):
 def test_knowagent_keeps_the_thoughts_apart(tmp_path):
     (episode,) = import_knowagent(lines(tmp_path / "k.jsonl", KNOWAGENT))
     assert [turn.action for turn in episode.turns] == ["go to drawer 1", "put mug 1 in/on desk 1"]
-    assert episode.metadata["thoughts"] == ["Think: First the drawer.\nActionPath: Start", ""]
+    assert [turn.said for turn in episode.turns] == [
+        "Thought: First the drawer.\nActionPath: Start\nAction: go to drawer 1",
+        None,
+    ]
+    assert [*map(read_thought, episode.turns)] == ["First the drawer.\nActionPath: Start", ""]
     assert episode.final_observation == "Nothing happens."
     assert not episode.success and episode.truncated and episode.task == "put a mug in desk."
 
@@ -98,7 +104,7 @@ def test_agenttraj(tmp_path):
     assert episode.turns[0].observation.endswith("put a mug in desk.")
     assert episode.turns[0].admissible_commands == ("go to desk 1", "inventory", "look")
     assert episode.turns[1].admissible_commands is None
-    assert episode.metadata["thoughts"] == ["The desk.\nThen more.", ""]
+    assert [*map(read_thought, episode.turns)] == ["The desk.\nThen more.", ""]
     assert episode.metadata["instructions"] == "Interact with a household to solve a task."
     assert (episode.game, episode.success, episode.final_observation) == ("alfworld_7", True, "")
 
@@ -149,7 +155,8 @@ def test_tales_restarts_are_episodes(tmp_path):
     assert (lost.rewards, lost.truncated, lost.final_observation) == ((0.0,), True, "Lost.")
     assert (won.rewards, won.terminated, won.final_observation) == ((0.0, 1.0), True, "Won.")
     assert won.turns[0].observation == "A room.\nYour task is to: win."
-    assert won.game == "ALFWorldPickUp" and won.metadata["thoughts"] == ["I will look", "I will take key"]
+    assert won.game == "ALFWorldPickUp"
+    assert [turn.said for turn in won.turns] == ["I will look", "I will take key"]
 
 
 # ------------------------------------------------------------------------------- wording
@@ -357,9 +364,10 @@ def test_system_messages_tags_and_prefixes_are_no_part_of_the_play(tmp_path):
     ]
     record = {"messages": [{"role": "system", "content": "You act in a world."}, *said], "reward": 1.0}
     episode, expected = only(tmp_path, record), only(tmp_path, {**ETO, "reward": 1.0})
-    assert episode.turns == expected.turns and episode.final_observation == expected.final_observation
+    plain_turns = tuple(dataclasses.replace(turn, said=None) for turn in episode.turns)
+    assert plain_turns == expected.turns and episode.final_observation == expected.final_observation
     assert episode.metadata["instructions"] == "You act in a world."
-    assert episode.metadata["thoughts"] == ["I go on."] * 3
+    assert [*map(read_thought, episode.turns)] == ["I go on."] * 3
 
 
 def test_an_example_before_the_game_is_no_part_of_it(tmp_path):
@@ -384,5 +392,8 @@ def test_what_this_package_exports_comes_back(tmp_path, format):
     import_dataset(source, tmp_path / "own", "knowagent")
     main(["dataset", "export", str(tmp_path / "own"), "--format", format, "-o", str(tmp_path / "out.jsonl")])
     before, after = load_trajectories(tmp_path / "own"), list(import_sharegpt(tmp_path / "out.jsonl"))
-    said = [[[turn.action for turn in one.turns] for one in episodes] for episodes in (before, after)]
-    assert said[0] == said[1] and [one.success for one in after] == [one.success for one in before]
+    said = [
+        [[(turn.action, turn.said) for turn in one.turns] for one in episodes] for episodes in (before, after)
+    ]
+    assert said[0] == said[1] and any(whole for one in said[0] for _, whole in one)
+    assert [one.success for one in after] == [one.success for one in before]

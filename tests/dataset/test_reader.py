@@ -163,8 +163,11 @@ def test_nothing_there(tmp_path):
 
 def test_a_flipped_bit_is_noticed_and_the_rest_stays_readable(recorded):
     shard = recorded / "shard-00001.parquet"
+    group = pq.ParquetFile(shard).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    told = next(column for column in columns if column.path_in_schema.startswith("observations"))
     content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 4
+    content[told.data_page_offset + told.total_compressed_size // 2] ^= 4
     shard.write_bytes(content)
     dataset = load_trajectories(recorded)
     with pytest.raises(DatasetError, match=r"shard-00001\.parquet: damaged"):
