@@ -55,12 +55,13 @@ def main() -> None:
 
 def judge(stages: Stages, plan: Plan, agent: Stage, test: str, select: str, k: int) -> dict[str, Any]:
     """Success in one set of games."""
-    trial = plan.trial(f"small {select}", select, k, plan.suite.seeds[0])
+    selection = plan.selection(select, k)
+    trial = plan.trial(f"small {select}", selection, plan.suite.seeds[0])
     judged = plan.judgement(f"judged/{test}-{select}-{k}", plan.arenas.tests[test], trial, agent)
     ((max_steps, result),) = Judgement.read(stages.run(judged)).results.items()
     low, high = result.interval95
     print(f"{test}, {select}: {result.success_rate:.1%} [{low:.1%}, {high:.1%}] of {result.n} games")
-    return {**result.to_json(), "max_steps": max_steps, "select": select, "k": k, "arena": test}
+    return {**result.to_json(), **selection.to_json(), "max_steps": max_steps, "arena": test}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from oreo_envs.catalog import describe
 
-from oreo_agents.cli.options import Commands, add_command, add_game_options, add_selection, parse_nonnegative
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_game_options,
+    add_selection,
+    parse_nonnegative,
+    read_choice,
+    refuse_choice,
+)
 from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -99,7 +107,10 @@ def choose_agent(args: argparse.Namespace) -> Agent | None:
     if args.agent is None:
         return None
     from oreo_agents.agents.load import load_agent
+    from oreo_agents.agents.scripted import SCRIPTED
 
-    choosing = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    if args.agent in SCRIPTED:
+        refuse_choice(args)
+    choosing = {"select": args.select, "k": args.k, **read_choice(args)}
     length = describe(args.env).max_new_tokens
     return load_agent(args.agent, env_id=args.env, max_new_tokens=length, **choosing)

@@ -16,8 +16,9 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
     parse_shard,
+    read_choice,
+    refuse_choice,
 )
-from oreo_agents.errors import ConfigurationError
 
 
 def add_record(commands: Commands) -> None:
@@ -61,12 +62,10 @@ def run_record(args: argparse.Namespace) -> int:
     from oreo_agents.rollout.schedule import Schedule
     from oreo_agents.terminal.live import watch_episodes
 
-    if args.agent in SCRIPTED and args.temperature != 1:
-        raise ConfigurationError(
-            f"--temperature is for agents that sample; {args.agent} does not: leave it out"
-        )
+    if args.agent in SCRIPTED:
+        refuse_choice(args)
     length = args.max_new_tokens or describe(args.env).max_new_tokens
-    sampling = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     agent = load_agent(args.agent, env_id=args.env, epsilon=args.epsilon, max_new_tokens=length, **sampling)
     recording = record(
         agent,
