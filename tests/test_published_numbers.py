@@ -3,8 +3,8 @@
 ``published_numbers.json`` says for each figure, in the order of the documents, where it stands: a file below
 ``benchmarks/results`` and a path in it. A figure that is changed, a new one, and a result file that says something else
 fail here. ``PUBLISHED=write pytest tests/test_published_numbers.py`` finds the places anew and writes them down (read
-the diff: a short number may be found in a place that does not mean it); a figure that no file has is refused, unless it stands between ``<!-- no result file -->`` and ``<!-- end -->``, in a passage
-that says so to the reader, too.
+the diff: a short number may be found in a place that does not mean it). A figure that no file has is refused, unless it
+stands between ``<!-- no result file -->`` and ``<!-- end -->``, in a passage that says so to the reader, too.
 
 Figures are percentages, signed numbers with one decimal, intervals, and ratios (``7.1 times``). Headings, code and
 settings are none.

@@ -237,8 +237,8 @@ def effective_temperature(beta: float, alpha: float, tokens: float = 1.0) -> flo
 
     Near the reference and on its own actions, Eq. 9 with alpha * KL is E[(beta rho - A)^2] + alpha E[rho^2] / 2 in a
     state, since every form of the KL is rho^2 / 2 to second order. It is least at rho = A / (beta + alpha / (2 beta)),
-    and a policy tilted by exp(A / temperature) is the best one for reward - temperature * KL. At the paper's beta = 0.03
-    and alpha = 0.01 that is 0.197, not 0.03: an advantage of 0.1 multiplies odds by e^0.5.
+    and a policy tilted by exp(A / temperature) is the best one for reward - temperature * KL. At the paper's beta =
+    0.03 and alpha = 0.01 that is 0.197, not 0.03: an advantage of 0.1 multiplies odds by e^0.5.
 
     Args:
         beta: weight of the log-ratio.
