@@ -44,23 +44,36 @@ def main() -> None:
         suite = replace(suite, model=model, demonstrations=Demonstrations(episodes=0))
     plan = Plan(suite, find_arenas(suite, args.games), views=SHOWN)
     (seed,) = suite.seeds
-    agent = plan.sft(seed) if args.agent else plan.agent("oreo", seed)
+    agents = (
+        {"small": plan.sft(seed)}
+        if args.agent
+        else {"sft": plan.sft(seed), "small": plan.agent("oreo", seed)}
+    )
     stages = Stages(args.output, print_stages(Console(stderr=True), args.output))
     ways = [("greedy", 1), *(("best_of_k", k) for k in suite.search.ks if k > 1)]
     write_json(
         RESULTS,
-        [judge(stages, plan, agent, test, select, k) for test in plan.arenas.tests for select, k in ways],
+        [
+            judge(stages, plan, name, agent, test, select, k)
+            for test in plan.arenas.tests
+            for name, agent in agents.items()
+            for select, k in ways
+            if name == "small" or k == 1  # before OREO there is no critic
+        ],
     )
 
 
-def judge(stages: Stages, plan: Plan, agent: Stage, test: str, select: str, k: int) -> dict[str, Any]:
+def judge(
+    stages: Stages, plan: Plan, name: str, agent: Stage, test: str, select: str, k: int
+) -> dict[str, Any]:
     """Success in one set of games."""
-    trial = plan.trial(f"small {select}", select, k, plan.suite.seeds[0])
-    judged = plan.judgement(f"judged/{test}-{select}-{k}", plan.arenas.tests[test], trial, agent)
+    selection = plan.selection(select, k)
+    trial = plan.trial(f"{name} {select}", selection, plan.suite.seeds[0])
+    judged = plan.judgement(f"judged/{name}-{test}-{select}-{k}", plan.arenas.tests[test], trial, agent)
     ((max_steps, result),) = Judgement.read(stages.run(judged)).results.items()
     low, high = result.interval95
-    print(f"{test}, {select}: {result.success_rate:.1%} [{low:.1%}, {high:.1%}] of {result.n} games")
-    return {**result.to_json(), "max_steps": max_steps, "select": select, "k": k, "arena": test}
+    print(f"{name}, {test}, {select}: {result.success_rate:.1%} [{low:.1%}, {high:.1%}] of {result.n} games")
+    return {**result.to_json(), **selection.to_json(), "max_steps": max_steps, "arena": test}
 
 
 if __name__ == "__main__":

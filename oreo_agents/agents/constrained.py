@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oreo_agents.agents.agent import Decision
-from oreo_agents.agents.propose import Infos, Prompts, Propose, keep_said
+from oreo_agents.agents.propose import Failed, Infos, Prompts, Propose, bar_candidates, keep_said
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
@@ -23,23 +23,20 @@ class Constrained(Propose):
     """
 
     def decide(
-        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random], failed: Failed
     ) -> list[Decision]:
         """One decision for each slot."""
         engine = cast(CachedPolicy, self.engine)
         commands = [_require_commands(info) for info in infos]
         scored = engine.score(slots, prompts, [[*map(self.chat.action_ids, listed)] for listed in commands])
-        finalists = self._likeliest(scored, [*map(len, commands)])
+        finalists = self._likeliest(scored, commands, failed)
         values: list[dict[int, float]] = [{} for _ in slots]
         read, lanes = [0] * len(slots), torch.zeros(len(slots), dtype=torch.long)
         if self.judge or scored.values is not None:
             proposals = scored.only(finalists)
             scores = self._score_proposals(slots, prompts, infos, proposals)
             assert scores.values is not None
-            names = [
-                [listed[i] for i in row] for listed, row in zip(commands, finalists.tolist(), strict=True)
-            ]
-            lanes = self._best(proposals, scores.values, names)
+            lanes = self._rank(proposals, scores.values).argmax(1).cpu()
             rows = zip(finalists.tolist(), scores.values.tolist(), strict=True)
             values = [dict(zip(*row, strict=True)) for row in rows]
             read = list(scores.tokens) if self.judge else [*map(len, commands)]
@@ -54,14 +51,22 @@ class Constrained(Propose):
             for prompt, size, tokens, *row in zip(prompts, sizes, read, *columns, strict=True)
         ]
 
-    def _likeliest(self, scored: Proposals, counts: Sequence[int]) -> Tensor:
-        """The numbers of the K likeliest commands, ``[B, K]``, likeliest first; it again where there are fewer."""
+    def _likeliest(self, scored: Proposals, commands: Sequence[Sequence[str]], failed: Failed) -> Tensor:
+        """The numbers of the K likeliest commands that have not failed, ``[B, K]``, likeliest first; it again where
+        there are fewer.
+        """
         sums = scored.sums()
-        listed = torch.arange(sums.shape[1], device=sums.device) < sums.new_tensor(counts)[:, None]
-        order = sums.masked_fill(~listed, -torch.inf).argsort(stable=True, dim=1, descending=True)[
-            :, : self.k
-        ]
-        return torch.where(listed.gather(1, order), order, order[:, :1])
+        counts = sums.new_tensor([*map(len, commands)])
+        listed = torch.arange(sums.shape[1], device=sums.device) < counts[:, None]
+        sums = sums.masked_fill(~listed, -torch.inf)
+        if any(failed):
+            repeated = ~listed  # what fills a row up is no way out
+            for row, (offered, gone) in enumerate(zip(commands, failed, strict=True)):
+                for i, command in enumerate(offered):
+                    repeated[row, i] = command in gone
+            sums = bar_candidates(sums, repeated)
+        order = sums.argsort(stable=True, dim=1, descending=True)[:, : self.k]
+        return torch.where(sums.gather(1, order) > -torch.inf, order, order[:, :1])
 
     def _action(
         self,

@@ -15,17 +15,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.agents.constrained import Constrained
+from oreo_agents.agents.failures import Failures
 from oreo_agents.agents.lookahead import LookAhead
 from oreo_agents.agents.propose import Decider, Propose
 from oreo_agents.agents.selection import (
     CONSTRAINED,
+    LOGPROB_WEIGHT,
     RULES,
+    TEMPERATURE,
     WITHOUT_CRITIC,
     Select,
     Selection,
 )
 from oreo_agents.agents.solve import SolveSteps
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference import Engine
 from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
@@ -33,7 +36,14 @@ from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, read_prompt, save_agent
+from oreo_agents.models.agent_folder import (
+    load_critic,
+    load_policy,
+    load_tokenizer,
+    read_choice,
+    read_prompt,
+    save_agent,
+)
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, fast_bf16
 from oreo_agents.trajectory import Action
@@ -50,12 +60,12 @@ SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 class OreoAgent:
     """Acts in text environments, one episode or many at once.
 
-    ``best_of_k`` takes the action with the highest V read after it, among the policy's greedy action and
-    ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not before it);
-    so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and takes the
-    one with the best outcome, by V after the environment's answer. ``constrained`` generates nothing: it takes the
-    likeliest of the commands that the environment lists as admissible, and ``constrained_best_of_k`` of the ``k``
-    likeliest the one with the highest V. These three are told more than the others are.
+    ``best_of_k`` takes the action with the highest V + ``logprob_weight`` * log-probability, V read after it, among the
+    policy's greedy action and ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not
+    before it); so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and
+    takes the one with the best outcome, by V after the environment's answer. ``constrained`` generates nothing: it
+    takes the likeliest of the commands that the environment lists as admissible, and ``constrained_best_of_k`` of the
+    ``k`` likeliest the one with the highest V. These three are told more than the others are.
 
     In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and
     ``best_of_n``, ``majority_vote`` and ``value_vote`` choose among ``k * k`` solutions, which is the same budget.
@@ -73,11 +83,16 @@ class OreoAgent:
         k: candidates per decision, or beams.
         logprob_weight: all that choose by value maximise V + this times the candidate's log-probability. 0 is
             the paper's rule; with beta it is the mode of the soft-optimal policy among the candidates (Eq. 3), and a
-            noisy critic no longer prefers odd commands for a hair's breadth of value.
-        temperature: of the sampling.
+            noisy critic no longer prefers odd commands for a hair's breadth of value. None: 0.03, the beta that is
+            trained with, and 0 for a server's policy, which has no log-probabilities.
+        temperature: of the sampling; None: 1.
         max_new_tokens: an action is cut after this many tokens.
         name: shown in recordings and tables.
         prompt: what it is told beside its observations and how it answers, by value, name or file.
+        no_repeat: commands that have failed since the last one that worked are not chosen again, as long as there are
+            others (see :class:`oreo_agents.agents.failures.Failures`). Searches leave them out of their candidates.
+            ``greedy`` and ``sample`` look further only where something has failed: ``greedy`` then takes the likeliest
+            of its own command and ``k - 1`` samples, ``sample`` the first of ``k`` samples that has not.
 
     Raises:
         ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, or a server's
@@ -91,20 +106,24 @@ class OreoAgent:
         critic: Critic | None = None,
         select: Select = "greedy",
         k: int = 5,
-        logprob_weight: float = 0.0,
-        temperature: float = 1.0,
+        logprob_weight: float | None = None,
+        temperature: float | None = None,
         max_new_tokens: int = 32,
         name: str = "oreo",
         prompt: Prompt | Mapping[str, Any] | str | Path | None = None,
+        no_repeat: bool = False,
     ) -> None:
-        self.selection = Selection(select, k, max_new_tokens, temperature, logprob_weight)
+        if logprob_weight is None:
+            logprob_weight = 0.0 if isinstance(policy, Endpoint) else LOGPROB_WEIGHT
+        temperature = TEMPERATURE if temperature is None else temperature
+        self.selection = Selection(select, k, max_new_tokens, temperature, logprob_weight, no_repeat)
         if self.selection.needs_critic and critic is None:
             raise ConfigurationError(
                 f"{select} needs a critic; this agent has none (train one with --method oreo)"
             )
         if self.selection.needs_weights and isinstance(policy, Endpoint):
             raise ConfigurationError(f"{select} needs the policy's weights; a server gives text, no scores")
-        if logprob_weight and self.selection.searches and isinstance(policy, Endpoint):
+        if logprob_weight and self.selection.weighs and isinstance(policy, Endpoint):
             raise ConfigurationError(
                 f"logprob_weight is {logprob_weight}, and a server gives no log-probabilities: leave it at 0"
             )
@@ -129,15 +148,21 @@ class OreoAgent:
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
         ``device`` (default: the GPU if there is one) and ``dtype`` (default: as stored, or float32 where the machine
-        is slow in bfloat16). In float32 an episode does not depend on how many others are played beside it; in
-        bfloat16 a near tie may fall differently.
+        is slow in bfloat16). ``critic`` may also be the folder of another agent of the same tokenizer, which lends its
+        own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with
+        by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
+        In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
+        differently.
 
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
         path = SHIPPED.get(str(path), path)
         policy, tokenizer = load_policy(path)
-        critic = load_critic(path, policy)
+        critic = options.pop("critic", None)
+        if not isinstance(critic, Critic):
+            critic = load_critic(path, policy) if critic is None else _borrow_critic(critic, tokenizer)
+        options = _take_choice(path, options)
         device, dtype = options.pop("device", best_device()), options.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         for model in (policy, critic and critic.backbone):
@@ -162,6 +187,8 @@ class OreoAgent:
         path = SHIPPED.get(str(path), path)
         device = options.pop("device", best_device())
         critic = None if options.get("select", "greedy") in WITHOUT_CRITIC else load_critic(path)
+        temperature, weight = options.get("temperature"), options.get("logprob_weight") or 0.0
+        options = {**_take_choice(path, {**options, "temperature": temperature}), "logprob_weight": weight}
         options.setdefault("name", Path(path).name)
         options["prompt"] = read_prompt(path) if options.get("prompt") is None else options["prompt"]
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
@@ -195,6 +222,7 @@ class OreoAgent:
         facts += [f"logprob_weight {how.logprob_weight}", f"max_new_tokens {how.max_new_tokens}"]
         if self.chat.prompt.digest:
             facts.append(f"prompt {self.chat.prompt.digest}")
+        facts += ["no_repeat"] if how.no_repeat else []
         return ", ".join(facts)
 
     def reset(self, seed: int = 0) -> None:
@@ -210,18 +238,21 @@ class OreoAgent:
         self._decider = self._make_decider(slots)
         self._rngs = [random.Random(slot) for slot in range(slots)]
         self._conversations = [Conversation(self.chat) for _ in range(slots)]
+        self._failures = [Failures() for _ in range(slots)]
 
     def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
         """New episodes start in ``slots``; their randomness comes from the seeds of ``assignments`` alone."""
         for slot, assignment in zip(slots, assignments, strict=True):
             self._rngs[slot] = random.Random(assignment.seed)
             self._conversations[slot] = Conversation(self.chat)
+            self._failures[slot] = Failures()
         self._decider.clear(slots)
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """One decision for each slot's newest observation; it has no action but an end where the context is full."""
+        self._observe(slots, observations, infos)
         new = self._read(slots, observations, infos)
         room = self.max_length - self.selection.max_new_tokens
         fits = [i for i, slot in enumerate(slots) if len(self._conversations[slot].tokens) <= room]
@@ -238,19 +269,32 @@ class OreoAgent:
         actions: Sequence[str],
     ) -> None:
         """Take in, instead of a decision, the action that someone else chose after each observation."""
+        self._observe(slots, observations, infos)
         new = self._read(slots, observations, infos)
         said = [getattr(action, "token_ids", None) or self.chat.action_ids(action) for action in actions]
         self._decider.extend(slots, [[*read, *ids] for read, ids in zip(new, said, strict=True)])
         for slot, ids, action in zip(slots, said, actions, strict=True):
             self._conversations[slot].say(ids, action)
+            self._failures[slot].play(action)
+
+    def _observe(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Take in what came of the last commands."""
+        for slot, observation, info in zip(slots, observations, infos, strict=True):
+            self._failures[slot].observe(observation, info)
 
     def _decide(
         self, slots: Sequence[int], prompts: Sequence[Sequence[int]], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """Decisions where there is room for them."""
-        decisions = self._decider.decide(slots, prompts, infos, [self._rngs[slot] for slot in slots])
+        nothing = frozenset[str]()
+        failed = [self._failures[slot].commands if self.selection.no_repeat else nothing for slot in slots]
+        rngs = [self._rngs[slot] for slot in slots]
+        decisions = self._decider.decide(slots, prompts, infos, rngs, failed)
         for slot, decision in zip(slots, decisions, strict=True):
             self._conversations[slot].say(decision.action.token_ids or (), decision.action)
+            self._failures[slot].play(decision.action)
         return decisions
 
     def _read(
@@ -315,6 +359,30 @@ class OreoAgent:
             max_length=self.max_length,
             seed=seed,
         )
+
+
+def _borrow_critic(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> Critic:
+    """Another agent's critic, for a policy with that tokenizer.
+
+    Raises:
+        CheckpointError: it has none, or none that stands by itself, or other tokens.
+    """
+    path = SHIPPED.get(str(path), path)
+    critic = load_critic(path)
+    if critic is None:
+        raise CheckpointError(f"{path} has no critic to lend: name an agent that was trained with one")
+    if Chat(load_tokenizer(path)).fingerprint != Chat(tokenizer).fingerprint:
+        raise CheckpointError(
+            f"the critic of {path} reads other tokens than this policy writes: lend another"
+        )
+    return critic
+
+
+def _take_choice(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with what the agent's folder says of how its candidates are drawn and judged."""
+    own = {} if options.get("select") == "sample" else read_choice(path)
+    given = {key: value for key, value in options.items() if value is not None}
+    return {**own, **given}
 
 
 def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> int:

@@ -5,7 +5,7 @@ All take token ids of what is new in each slot and give decisions; :class:`oreo_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import isnan
 from random import Random
@@ -25,6 +25,8 @@ from oreo_agents.trajectory import Action, Candidate
 
 Prompts = Sequence[Sequence[int]]
 Infos = Sequence[Mapping[str, Any]]
+Failed = Sequence[Set[str]]
+"""Commands that are not to be chosen again, for each slot; see :mod:`oreo_agents.agents.failures`."""
 
 
 class Decider(Protocol):
@@ -40,7 +42,7 @@ class Decider(Protocol):
         """Append tokens that were not decided here."""
 
     def decide(
-        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random], failed: Failed
     ) -> list[Decision]:
         """One decision for each slot, after appending ``prompts``; its randomness comes from ``rngs``."""
 
@@ -58,7 +60,9 @@ class Scores:
 
 
 class Propose:
-    """The candidate with the highest V read after it; the only one where there is no critic.
+    """The candidate with the highest V read after it; where there is no critic the only one, or the likeliest.
+
+    Candidates that have failed (``failed``) are chosen only where there is no other.
 
     Args:
         engine: proposes.
@@ -97,22 +101,25 @@ class Propose:
             self.judge.extend(slots, chunks)
 
     def decide(
-        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random], failed: Failed
     ) -> list[Decision]:
         """One decision for each slot."""
-        proposals = self.engine.propose(slots, prompts, self._uniforms(rngs), self.selection.temperature)
+        uniforms = self._uniforms(rngs, failed)
+        proposals = self.engine.propose(slots, prompts, uniforms, self.selection.temperature)
         replies = [
             [self.chat.understand(ids, info.get("admissible_commands")) for ids, _ in row]
             for row, info in zip(proposals.listed(), infos, strict=True)
         ]
         scores = self._score_proposals(slots, prompts, infos, proposals)
-        lanes = self._best(proposals, scores.values, [[reply.action for reply in row] for row in replies])
+        actions = [[reply.action for reply in row] for row in replies]
+        lanes = self._best(proposals, scores.values, actions, failed)
         self.engine.keep(slots, proposals, lanes)
         if self.judge:
             self.judge.keep(slots, scores.read, lanes)
         values = [[None] * self.k] * len(slots) if scores.values is None else scores.values.tolist()
-        columns = proposals.listed(), replies, values, lanes.tolist(), prompts, scores.tokens
-        rows = zip(*columns, strict=True)
+        widths = [self._width(commands) for commands in failed]
+        listed = [row[:width] for row, width in zip(proposals.listed(), widths, strict=True)]
+        rows = zip(listed, replies, values, lanes.tolist(), prompts, scores.tokens, strict=True)
         decisions = [self._decision(*row) for row in rows]
         for row, simulated in enumerate(scores.simulated):
             decisions[row] = replace(decisions[row], simulated_steps=simulated)
@@ -133,15 +140,38 @@ class Propose:
         ends = [len({ids for ids, _ in row}) for row in proposals.listed()]
         return Scores(proposals.values, proposals, ends, nothing)
 
-    def _best(self, proposals: Proposals, values: Tensor | None, actions: Sequence[Sequence[str]]) -> Tensor:
+    def _best(
+        self, proposals: Proposals, values: Tensor | None, actions: Sequence[Sequence[str]], failed: Failed
+    ) -> Tensor:
         """The lane of the best candidate, ``[B]``; those that do the same are one choice, with the mean of their V."""
-        if values is None:
+        if self.k == 1:
             return torch.zeros(len(proposals.counts), dtype=torch.long)
-        if weight := self.selection.logprob_weight:
-            values = values + weight * proposals.sums().to(values.device)
-        return _share_values(values, actions).argmax(1).cpu()
+        shared = None if values is None else _share_values(values, actions)
+        scores = self._rank(proposals, shared).cpu()
+        for row, commands in enumerate(failed):
+            scores[row, self._width(commands) :] = -torch.inf
+        if any(failed):
+            rows = zip(actions, failed, strict=True)
+            repeated = [[action in commands for action in row] for row, commands in rows]
+            scores = bar_candidates(scores, torch.tensor(repeated))
+        return scores.argmax(1)
 
-    def _uniforms(self, rngs: Sequence[Random]) -> Tensor:
+    def _rank(self, proposals: Proposals, values: Tensor | None) -> Tensor:
+        """The higher the better, ``[B, K]``: V and the weighted log-probability, or without V the latter alone."""
+        sums = proposals.sums()
+        if values is not None:
+            weight = self.selection.logprob_weight
+            return values + weight * sums.to(values.device) if weight else values.clone()
+        in_order = -torch.arange(self.k, dtype=sums.dtype, device=sums.device).expand_as(sums)
+        if self.selection.select == "sample":
+            return in_order
+        return torch.where(sums.isnan(), in_order, sums)  # a server gives no log-probabilities
+
+    def _width(self, failed: Set[str]) -> int:
+        """How many candidates a slot really has; the others repeat the first one and cost nothing."""
+        return 1 if self.selection.resamples and not failed else self.k
+
+    def _uniforms(self, rngs: Sequence[Random], failed: Failed) -> Tensor:
         """Randomness for one decision per slot, ``[B, max_new_tokens, K]``; NaN where the choice is greedy."""
         shape = (len(rngs), self.selection.max_new_tokens, self.k)
         greedy = int(self.selection.select != "sample")
@@ -150,6 +180,8 @@ class Propose:
         n = self.selection.max_new_tokens * self.k
         uniforms = torch.tensor([[rng.random() for _ in range(n)] for rng in rngs]).reshape(shape)
         uniforms[:, :, :greedy] = torch.nan
+        for row, commands in enumerate(failed):
+            uniforms[row, :, self._width(commands) :] = uniforms[row, :, :1]
         return uniforms
 
     def _decision(
@@ -164,15 +196,16 @@ class Propose:
         """What choosing ``lane`` among a slot's candidates (token ids, log-probabilities) comes to."""
         considered = [
             Candidate(reply.action, None if isnan(logprobs[0]) else sum(logprobs), value, keep_said(reply))
-            for (_, logprobs), reply, value in zip(candidates, replies, values, strict=True)
+            for (_, logprobs), reply, value in zip(candidates, replies, values, strict=False)
         ]
         ids, logprobs = candidates[lane]
+        several = len(candidates) > 1
         action = Action(
             considered[lane].action,
             token_ids=ids,
             logprobs=None if isnan(logprobs[0]) else logprobs,
             value=values[lane],
-            candidates=tuple(considered) if self.k > 1 else (),
+            candidates=tuple(considered) if several else (),
             said=considered[lane].said,
         )
         generated = sum(len(ids) for ids, _ in candidates)
@@ -196,6 +229,11 @@ def _share_values(values: Tensor, actions: Sequence[Sequence[str]]) -> Tensor:
             if bool((own != own[0]).any()):
                 shared[row, lanes] = own.mean()
     return shared
+
+
+def bar_candidates(scores: Tensor, repeated: Tensor) -> Tensor:
+    """``scores`` ``[B, K]``, without those of candidates that have failed before; in rows of nothing else, all."""
+    return scores.masked_fill(repeated & ~repeated.all(1, keepdim=True), -torch.inf)
 
 
 def count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:

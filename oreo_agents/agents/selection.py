@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.solution_search import Rule
@@ -23,6 +23,10 @@ SEARCHES = ("best_of_k", "lookahead", "constrained_best_of_k", *RULES)
 
 WITHOUT_CRITIC = ("greedy", "sample", "constrained", "majority_vote")
 
+TEMPERATURE, LOGPROB_WEIGHT = 1.0, 0.03
+"""What holds where neither the caller nor the agent's folder says otherwise: the policy's own distribution, and V plus
+beta times the log-probability, with the beta that policies are trained with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -35,8 +39,9 @@ class Selection:
     select: Select = "greedy"
     k: int = 5
     max_new_tokens: int = 32
-    temperature: float = 1.0
-    logprob_weight: float = 0.0
+    temperature: float = TEMPERATURE
+    logprob_weight: float = LOGPROB_WEIGHT
+    no_repeat: bool = False
 
     def __post_init__(self) -> None:
         if self.select not in SELECTS:
@@ -48,6 +53,10 @@ class Selection:
             raise ConfigurationError(
                 f"temperature is {self.temperature}, it must be above 0: select greedy instead"
             )
+        if self.no_repeat and self.select in RULES:
+            raise ConfigurationError(
+                f"no_repeat is about single commands, and {self.select} searches over whole solutions: leave it out"
+            )
 
     @property
     def searches(self) -> bool:
@@ -56,8 +65,24 @@ class Selection:
 
     @property
     def candidates(self) -> int:
-        """How many a decision looks at."""
-        return self.k if self.searches else 1
+        """How many a decision looks at; without a search, so many only where a command has just failed."""
+        return self.k if self.searches or self.resamples else 1
+
+    @property
+    def resamples(self) -> bool:
+        """Whether it looks further than at one command only where one has failed."""
+        return self.no_repeat and self.select in ("greedy", "sample")
+
+    @property
+    def samples(self) -> bool:
+        """Whether the temperature changes anything."""
+        several = self.candidates > 1 and self.select not in CONSTRAINED
+        return self.select == "sample" or several
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the weight of the log-probability changes anything."""
+        return self.searches and self.needs_critic and self.candidates > 1
 
     @property
     def needs_critic(self) -> bool:
@@ -83,4 +108,44 @@ class Selection:
             "constrained_best_of_k": f"constrained best-of-{self.k}",
         }
         words = self.select.replace("_", "-")
-        return titles.get(self.select, f"{words}-{self.k}" if self.searches else words)
+        title = titles.get(self.select, f"{words}-{self.k}" if self.searches else words)
+        if self.resamples:
+            return f"no-repeat-{self.k}" if self.select == "greedy" else f"{title} no-repeat-{self.k}"
+        return f"{title} no-repeat" if self.no_repeat else title
+
+    @property
+    def rule(self) -> str:
+        """What is taken among what, with temperature and weight, in words."""
+        drawn = f" at temperature {self.temperature:g}" if self.samples else ""
+        judged = f"V + {self.logprob_weight:g} log pi" if self.logprob_weight else "V"
+        words = {
+            "greedy": "the likeliest token each time",
+            "sample": f"one sample{drawn}",
+            "best_of_k": f"the highest {judged} among the greedy command and {self.k - 1} samples{drawn}",
+            "lookahead": f"the highest {judged} after the answer, tried on the simulator, among the greedy command and "
+            f"{self.k - 1} samples{drawn}",
+            "constrained": "the likeliest admissible command",
+            "constrained_best_of_k": f"the highest {judged} among the {self.k} likeliest admissible commands",
+            "beam": f"{self.k} beams over the steps of a solution by {judged}, steps sampled{drawn}",
+            "best_of_n": f"the highest {judged} among {self.k**2} solutions sampled{drawn}",
+            "majority_vote": f"the commonest answer of {self.k**2} solutions sampled{drawn}",
+            "value_vote": f"the answer with the highest sum of V over {self.k**2} solutions sampled{drawn}",
+        }
+        rule = words[self.select]
+        if not self.no_repeat:
+            return rule
+        if self.select == "greedy":
+            return (
+                f"{rule}; where a command has failed since the last one that worked, the likeliest of this and "
+                f"{self.k - 1} samples{drawn} that has not"
+            )
+        if self.select == "sample":
+            return f"{rule}, drawn again (up to {self.k} times) while it has failed since the last one that worked"
+        return f"{rule}, less those that have failed since the last one that worked"
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written: with the rule in words, and null for what changes nothing."""
+        written = {**asdict(self), "rule": self.rule}
+        written["temperature"] = self.temperature if self.samples else None
+        written["logprob_weight"] = self.logprob_weight if self.weighs else None
+        return written

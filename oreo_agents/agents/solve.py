@@ -9,7 +9,7 @@ from typing import cast
 from oreo_envs.math import extract_answer
 
 from oreo_agents.agents.agent import Decision
-from oreo_agents.agents.propose import Infos, Prompts
+from oreo_agents.agents.propose import Failed, Infos, Prompts
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.solution_search import MAX_STEPS, Rule, search_solutions
@@ -63,7 +63,7 @@ class SolveSteps:
             self._plans[slot] = []
 
     def decide(
-        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random]
+        self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random], failed: Failed
     ) -> list[Decision]:
         """One decision for each slot; a turn in which one searches bears the cost of all its steps."""
         if any("answer_found" not in info for info in infos):

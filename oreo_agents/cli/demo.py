@@ -62,7 +62,7 @@ def run_demo(args: argparse.Namespace) -> None:
     results = [run.result for run in runs]
     draw_success(results, output / "results.png")
     title = f"{runs[0].setting.test}, {results[0].n} games, seed {args.seed}"
-    Console().print(SuccessTable(results, title))
+    Console().print(SuccessTable(results, title, demo.list_rules(found.runs)))
     console.print(
         f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
         f"The agents: {output}/seed-{args.seed}. Watch an episode: oreo-agents replay {output}/episodes",

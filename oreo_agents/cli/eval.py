@@ -6,26 +6,28 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.agents.selection import SELECTS, Selection
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
+    add_choice,
     add_command,
     add_game_options,
     add_prompt,
-    add_temperature,
     mark_resumable,
     parse_file,
-    parse_nonnegative,
     parse_positive,
+    read_choice,
+    refuse_choice,
 )
 from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.results import Evaluation
 
@@ -54,13 +56,11 @@ def add_eval(commands: Commands) -> None:
         metavar="K",
         help="candidates a step, or beams; several make a curve; default: 5",
     )
-    add_temperature(parser)
+    add_choice(parser)
     parser.add_argument(
-        "--logprob-weight",
-        type=parse_nonnegative,
-        default=0.0,
-        metavar="W",
-        help="choose by V + W x log-probability; default: %(default)s, by V alone",
+        "--critic",
+        metavar="NAME_OR_PATH",
+        help="another agent, whose critic judges; default: the agent's own",
     )
     add_prompt(parser)
     add_action_length(parser)
@@ -92,7 +92,8 @@ def run_eval(args: argparse.Namespace) -> int:
     if args.output and len(evaluations) > 1:
         draw_budget(evaluations, args.output.with_suffix(".png"))
     results = [one.result for one in evaluations]
-    Console().print(SuccessTable(results))
+    rules = {one.result.method: one.selection.rule for one in evaluations if one.selection}
+    Console().print(SuccessTable(results, rules=rules))
     for result in results:
         if result.errors:
             print(make_printable(f"{result.method}: {result.describe_errors()}"), file=sys.stderr)
@@ -103,15 +104,14 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
     """Raise ConfigurationError if a player without a model is to choose in some way."""
     from oreo_agents.agents.scripted import SCRIPTED
 
-    given = {"--select": args.select, "--k": args.k, "--endpoint": args.endpoint, "--model": args.model}
-    given |= {
-        "--prompt": args.prompt,
-        "--temperature": args.temperature != 1,
-        "--logprob-weight": args.logprob_weight,
-    }
-    idle = [option for option, value in given.items() if value]
-    if args.agent in SCRIPTED and idle:
-        raise ConfigurationError(f"{args.agent} has no model and makes no use of {idle[0]}: leave it out")
+    if args.agent not in SCRIPTED:
+        return
+    refuse_choice(args)
+    for option in ("select", "k", "critic", "endpoint", "model", "prompt"):
+        if getattr(args, option):
+            raise ConfigurationError(
+                f"{args.agent} has no model and makes no use of --{option}: leave it out"
+            )
 
 
 def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
@@ -120,6 +120,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
 
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import find_prompt, load_agent
+    from oreo_agents.agents.scripted import SCRIPTED
     from oreo_agents.environments import environments, source_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.evaluation.results import Evaluation
@@ -136,16 +137,24 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
     }
     if digest := find_prompt(args.agent, args.prompt).digest:
         known["prompt"] = digest
+    lent = {"critic": args.critic} if args.critic else {}
+    known |= {"critic": identify_model(args.critic)} if args.critic else {}
     known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
     done: list[Evaluation] = []
-    for selection in _list_selections(args):
-        chooses = asdict(selection)
-        of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": "float32"}
-        agent = load_agent(args.agent, args.endpoint, args.model, **of_model, **chooses)
+    of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": "float32"}
+    for asked in _list_selections(args):
+        agent = load_agent(args.agent, args.endpoint, args.model, **asked, **lent, **of_model)
+        selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
+        chooses = asdict(selection) if selection else {}
         needed = options_for(agent)
         make_env = environments(args.env, args.max_steps, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
-        label = f"{agent.name} {selection.title}"
+        label = f"{agent.name} {(selection or Selection()).title}"
+        label += (
+            f", critic of {Path(args.critic).name}"
+            if selection and args.critic and selection.needs_critic
+            else ""
+        )
         with _open_journal(
             args.output, label, {**known, **chooses, "options": {**options, **needed}}
         ) as journal:
@@ -161,14 +170,12 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
         yield done[-1]
 
 
-def _list_selections(args: argparse.Namespace) -> Iterator[Selection]:
-    """Every ``--select`` with every ``--k`` that makes a difference to it."""
-    from oreo_agents.agents.load import choose_reply_length, find_prompt
-
-    length = args.max_new_tokens or choose_reply_length(find_prompt(args.agent, args.prompt), args.env)
-    for select in args.select or ["best_of_k" if args.k else "greedy"]:
-        one = Selection(select, 1, length, args.temperature, args.logprob_weight)
-        yield from (replace(one, k=k) for k in args.k or [5]) if one.searches else [one]
+def _list_selections(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every ``--select`` with every ``--k`` that makes a difference to it, as options of the agent."""
+    for select in args.select or ["best_of_k" if args.k and not args.no_repeat else "greedy"]:
+        one = Selection(select, no_repeat=args.no_repeat)
+        for k in args.k or [5] if one.searches or one.resamples else [1]:
+            yield {"select": select, "k": k, "max_new_tokens": args.max_new_tokens, **read_choice(args)}
 
 
 @contextmanager

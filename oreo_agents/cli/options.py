@@ -10,7 +10,8 @@ from typing import Any
 
 from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits, list_wordings
 
-from oreo_agents.agents.selection import SELECTS
+from oreo_agents.agents.selection import LOGPROB_WEIGHT, SELECTS, TEMPERATURE
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import list_prompts
 
 GENERATED = "generated where no data is found"
@@ -65,25 +66,49 @@ def add_demonstrated(parser: Options) -> None:
 
 
 def add_selection(parser: Options, default: str) -> None:
-    """``--select``, ``--k`` and ``--temperature``."""
+    """``--select``, ``--k`` and what :func:`add_choice` adds."""
     parser.add_argument(
         "--select", choices=SELECTS, default=default, help="how it chooses; default: %(default)s"
     )
     parser.add_argument(
         "--k", type=parse_positive, default=5, metavar="K", help="its candidates; default: %(default)s"
     )
-    add_temperature(parser)
+    add_choice(parser)
 
 
-def add_temperature(parser: Options) -> None:
-    """``--temperature``."""
+def add_choice(parser: Options) -> None:
+    """``--temperature``, ``--logprob-weight`` and ``--no-repeat``."""
+    own = "what the agent's folder says of its candidates (choice in agent.json), else"
     parser.add_argument(
         "--temperature",
         type=parse_temperature,
-        default=1.0,
         metavar="T",
-        help="of what is sampled; default: %(default)s",
+        help=f"of what is sampled; default: {own} {TEMPERATURE:g}; of --select sample always {TEMPERATURE:g}",
     )
+    parser.add_argument(
+        "--logprob-weight",
+        type=parse_nonnegative,
+        metavar="W",
+        help=f"candidates are judged by V + W x log-probability; default: {own} {LOGPROB_WEIGHT:g}; 0: by V alone",
+    )
+    parser.add_argument(
+        "--no-repeat",
+        action="store_true",
+        help="do not choose again what has failed since a command last worked; greedy then takes the likeliest of K",
+    )
+
+
+def read_choice(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_choice` was given, as options of :class:`oreo_agents.OreoAgent`."""
+    return {name: getattr(args, name) for name in ("temperature", "logprob_weight", "no_repeat")}
+
+
+def refuse_choice(args: argparse.Namespace) -> None:
+    """Raise ConfigurationError if a player without a model is to choose in some way."""
+    for name, value in read_choice(args).items():
+        if value not in (None, False):
+            option = "--" + name.replace("_", "-")
+            raise ConfigurationError(f"{args.agent} has no model and makes no use of {option}: leave it out")
 
 
 def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENERATED) -> None:

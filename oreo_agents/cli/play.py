@@ -15,6 +15,8 @@ from oreo_agents.cli.options import (
     add_prompt,
     add_selection,
     parse_nonnegative,
+    read_choice,
+    refuse_choice,
 )
 from oreo_agents.errors import ConfigurationError
 
@@ -107,6 +109,9 @@ def choose_agent(args: argparse.Namespace) -> Agent | None:
     if args.agent is None:
         return None
     from oreo_agents.agents.load import load_agent
+    from oreo_agents.agents.scripted import SCRIPTED
 
-    choosing = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    if args.agent in SCRIPTED:
+        refuse_choice(args)
+    choosing = {"select": args.select, "k": args.k, **read_choice(args)}
     return load_agent(args.agent, env_id=args.env, prompt=args.prompt, **choosing)

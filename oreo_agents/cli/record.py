@@ -15,8 +15,9 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
     parse_shard,
+    read_choice,
+    refuse_choice,
 )
-from oreo_agents.errors import ConfigurationError
 
 
 def add_record(commands: Commands) -> None:
@@ -61,11 +62,9 @@ def run_record(args: argparse.Namespace) -> int:
     from oreo_agents.rollout.schedule import Schedule
     from oreo_agents.terminal.live import watch_episodes
 
-    if args.agent in SCRIPTED and args.temperature != 1:
-        raise ConfigurationError(
-            f"--temperature is for agents that sample; {args.agent} does not: leave it out"
-        )
-    sampling = {"select": args.select, "k": args.k, "temperature": args.temperature}
+    if args.agent in SCRIPTED:
+        refuse_choice(args)
+    sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
     agent = load_agent(args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
     recording = record(

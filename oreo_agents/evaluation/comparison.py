@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from oreo_agents.agents.selection import CONSTRAINED, Select
+from oreo_agents.agents.selection import CONSTRAINED, Select, Selection
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.results import Count, Result
 from oreo_agents.evaluation.statistics import Difference, paired_difference, t_interval, wilson_interval
@@ -25,10 +25,32 @@ class Setting:
     test: str
     max_steps: int
     policy: str
-    select: Select
-    k: int
-    round: int | None
+    selection: Selection
+    round: int | None = None
     """Of an iterated method, where it is not the last."""
+    critic: str | None = None
+    """The policy whose critic judges, where it is another one's."""
+
+    @property
+    def select(self) -> Select:
+        """By what kind of rule it chooses."""
+        return self.selection.select
+
+    @property
+    def k(self) -> int:
+        """How many candidates."""
+        return self.selection.candidates
+
+    def choosing(self) -> dict[str, Any]:
+        """How it chooses, as it is written."""
+        kept = ("no_repeat", "temperature", "logprob_weight", "rule")
+        written = self.selection.to_json()
+        return {
+            "select": self.select,
+            "k": self.k,
+            **{key: written[key] for key in kept},
+            "critic": self.critic,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +67,7 @@ class Run:
     def to_json(self) -> dict[str, Any]:
         """As it is written: all side by side."""
         of, figures = self.setting, self.result.to_json()
-        about = {"policy": of.policy, "select": of.select, "k": of.k, "round": of.round}
+        about = {"policy": of.policy, **of.choosing(), "round": of.round}
         about |= {"seed": self.seed, "test": of.test, "prompt": self.prompt}
         games, won = figures.pop("games"), figures.pop("won")
         calibration = {"calibration": [asdict(one) for one in self.calibration]} if self.calibration else {}
@@ -83,8 +105,10 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: all side by side, without what was not measured."""
-        figures = asdict(self)
-        about = {**figures.pop("setting"), "method": self.method, "seeds": list(self.seeds), "n": self.n}
+        figures, of = asdict(self), self.setting
+        del figures["setting"]
+        about = {"test": of.test, "max_steps": of.max_steps, "policy": of.policy, **of.choosing()}
+        about |= {"round": of.round, "method": self.method, "seeds": list(self.seeds), "n": self.n}
         about |= {"successes": self.successes, "success_rate": self.success_rate}
         lists = {
             "seeds": about["seeds"],
@@ -106,6 +130,7 @@ class Comparison:
     a: str
     b: str
     policies: tuple[str, str]
+    selections: tuple[Selection, Selection]
     seeds: tuple[int, ...]
     """Those that both have."""
     difference: Difference
@@ -132,7 +157,7 @@ def average_rounds(runs: Sequence[Run]) -> list[Row]:
     for of in (run.setting for run in runs):
         if of.round is not None:
             last[of.policy] = max(last.get(of.policy, 0), of.round + 1)
-    chosen = [run for run in runs if run.setting.policy in last and run.setting.select == "greedy"]
+    chosen = [run for run in runs if run.setting.policy in last and _is_plain(run.setting)]
     numbered = [_number_round(run, last[run.setting.policy]) for run in chosen]
     numbered.sort(key=lambda run: run.setting.round or 0)
     return [_average_group(group) for group in _group_runs(numbered).values()]
@@ -142,20 +167,42 @@ def compare_rows(runs: Sequence[Run]) -> list[Comparison]:
     """Success of one row minus another's on the same games and seeds, with bootstrap over both.
 
     Every row is compared with the baselines, and what is not greedy with the policy alone. Who is told the admissible
-    commands is compared with those who are; being told with not being told.
+    commands is compared with those who are; being told with not being told. Likewise who does not repeat what has
+    failed is compared with baselines that do not either, among as many candidates, and with itself without that; a
+    critic with its policy alone, and with that where it does not repeat itself, which needs no critic.
     """
     rows = _group_runs(_keep_final(runs))
     found = []
     for setting, group in rows.items():
-        told: Select = "constrained" if setting.select in CONSTRAINED else "greedy"
-        alone = "greedy" if setting.select == "constrained" else told
-        for other in dict.fromkeys([*BASELINES, setting.policy]):
-            how = alone if other == setting.policy else told
-            against = rows.get(replace(setting, policy=other, select=how, k=1), [])
+        for rival in _list_rivals(setting):
+            against = next((others for of, others in rows.items() if _is_rival(of, setting, rival)), [])
             seeds = {run.seed for run in group} & {run.seed for run in against}
             if seeds and against is not group:
                 found.append(_compare_groups(_keep_seeds(group, seeds), _keep_seeds(against, seeds)))
     return found
+
+
+def _list_rivals(of: Setting) -> Iterable[tuple[str, Select, bool]]:
+    """What a row is fairly compared with: policies, how they choose, and whether they do not repeat what has failed."""
+    chosen = of.selection
+    told: Select = "constrained" if of.select in CONSTRAINED else "greedy"
+    rivals = [(other, told, chosen.no_repeat) for other in BASELINES]
+    plain = of.select == "constrained" or chosen.resamples
+    rivals.append((of.policy, "greedy", False) if plain else (of.policy, told, chosen.no_repeat))
+    if chosen.searches and told == "greedy":
+        rivals.append((of.policy, "greedy", True))
+    return dict.fromkeys(rivals)
+
+
+def _is_rival(one: Setting, of: Setting, rival: tuple[str, Select, bool]) -> bool:
+    """Whether a row is that rival of another, in the same games and, where it looks at several, among as many."""
+    how = one.selection
+    same = (one.test, one.max_steps) == (of.test, of.max_steps)
+    return (
+        same
+        and (one.policy, how.select, how.no_repeat) == rival
+        and how.candidates in (1, of.selection.candidates)
+    )
 
 
 def compare_runs(a: Sequence[Run], b: Sequence[Run]) -> Difference:
@@ -184,6 +231,7 @@ def _compare_groups(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
         a=one.result.method,
         b=other.result.method,
         policies=(one.setting.policy, other.setting.policy),
+        selections=(one.setting.selection, other.setting.selection),
         seeds=tuple(run.seed for run in a),
         difference=compare_runs(a, b),
         t_interval95=t_interval(
@@ -239,6 +287,11 @@ def _collect_outcomes(group: Sequence[Run]) -> np.ndarray:
 
 def _keep_final(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.setting.round is None]
+
+
+def _is_plain(of: Setting) -> bool:
+    """The policy alone."""
+    return of.select == "greedy" and not of.selection.no_repeat
 
 
 def _number_round(run: Run, last: int) -> Run:

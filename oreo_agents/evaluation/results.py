@@ -114,7 +114,8 @@ class Evaluation:
     """A result, and how the agent chose and in which games."""
 
     result: Result
-    selection: Selection
+    selection: Selection | None
+    """None: a player without a model."""
     split: str | None
     max_steps: int
     wording: str | None = None
@@ -124,7 +125,8 @@ class Evaluation:
         """The result and the settings, side by side."""
         where: dict[str, Any] = {"split": self.split, "max_steps": self.max_steps}
         where |= {"wording": self.wording} if self.wording else {}
-        return {**self.result.to_json(), **asdict(self.selection), **where}
+        chosen = self.selection.to_json() if self.selection else {}
+        return {**self.result.to_json(), **chosen, **where}
 
 
 def summarise_episodes(trajectories: Sequence[Trajectory], method: str) -> Result:

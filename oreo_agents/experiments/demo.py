@@ -10,7 +10,6 @@ from pathlib import Path
 from oreo_envs.catalog import describe, list_demonstrated
 from oreo_envs.files import replace_folder, write_json
 
-from oreo_agents.agents.selection import Selection
 from oreo_agents.environments import source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run, Setting
@@ -92,6 +91,11 @@ def title_runs(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, result=replace(run.result, method=_title_run(run.setting))) for run in runs]
 
 
+def list_rules(runs: Sequence[Run]) -> dict[str, str]:
+    """What each row chooses by, under the names that the demo has for methods."""
+    return {_title_run(run.setting): run.setting.selection.rule for run in runs}
+
+
 def write_results(suite: Suite, runs: Sequence[Run], path: Path) -> None:
     """A result a method, with the settings."""
     settings = asdict(suite)
@@ -126,4 +130,4 @@ def _add_options(games: GameSet, options: Options) -> GameSet:
 
 def _title_run(of: Setting) -> str:
     title = TITLES.get(of.policy, of.policy)
-    return title if of.select == "greedy" else f"{title} {Selection(of.select, of.k).title}"
+    return title if of.selection.title == "greedy" else f"{title} {of.selection.title}"

@@ -62,7 +62,9 @@ def iterate_suite(
             method: Method(method, method),
             ITERATED: Method(ITERATED, "iterate", of=method, rounds=iterations, keep_data=keep_data),
         },
-        search=Search(ks=(1,)),
+        search=Search(
+            ks=(1,), temperature=suite.search.temperature, logprob_weight=suite.search.logprob_weight
+        ),
         step_limits=(max_steps,) if max_steps else suite.step_limits,
         rollouts=replace(suite.rollouts, episodes=rollouts) if rollouts else suite.rollouts,
     )

@@ -93,7 +93,7 @@ class Plan:
         for i, options in enumerate(trials):
             tried = replace(method, options={**method.options, **options})
             agent = self._train_stage(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
-            trial = self.trial(f"{name} {i}", "greedy", 1, seed)
+            trial = self.trial(f"{name} {i}", self.selection("greedy"), seed)
             verdicts.append(self.judgement(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
         done = partial(steps.choose_options, trials)
         return Stage(f"sweep/{name}.json", list(map(dict, trials)), done, tuple(verdicts))
@@ -181,48 +181,62 @@ class Plan:
         for test in self.arenas.tests:
             if method.method == "iterate":
                 for i in range(1, method.rounds):
-                    yield self._verdict(method, seed, test, "greedy", 1, i)
-            for select, k in self._selections(method):
-                yield self._verdict(method, seed, test, select, k)
+                    yield self._verdict(method, seed, test, self.selection("greedy"), i)
+            for selection in self._selections(method):
+                yield self._verdict(method, seed, test, selection)
 
     def _verdict(
-        self, method: Method, seed: int, test: str, select: Select, k: int, i: int | None = None
+        self, method: Method, seed: int, test: str, selection: Selection, i: int | None = None
     ) -> Verdict:
         """Of an iterated method's i-th round, if it is not the last: then of the method."""
-        how = select if k == 1 else f"{select}-{k}"
+        how = "-".join(
+            [selection.select]
+            + ([str(selection.k)] if selection.candidates > 1 else [])
+            + (["no-repeat"] if selection.no_repeat else [])
+        )
         if method.method == "iterate":  # by the round in any case, so that a further one leaves it as it is
             how = f"round-{i or method.rounds}-{how}"
         name = f"seed-{seed}/judged/{test}/{method.name}-{how}"
-        arena, trial = self.arenas.tests[test], self.trial(method.name, select, k, seed)
+        arena, trial = self.arenas.tests[test], self.trial(method.name, selection, seed)
+        lender = self._critic_lender(method) if selection.needs_critic else None
         if method.method in SCRIPTED:
             done = partial(steps.judge_scripted, arena, trial, method.method, views=self.views)
             stage = Stage(name, [arena.made_from, asdict(trial), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
-            critic = self._critic_lender(method, seed) if k > 1 else None
+            critic = self.agent(lender, seed) if lender else None
             stage = self.judgement(name, arena, trial, agent, critic)
-        return Verdict(method.name, seed, test, select, k, stage, i)
+        return Verdict(method.name, seed, test, selection, stage, i, lender)
 
-    def _selections(self, method: Method) -> Iterator[tuple[Select, int]]:
-        """Greedy, constrained, and every way and width of search that a method can have."""
+    def _selections(self, method: Method) -> Iterator[Selection]:
+        """Greedy, the controls, and every way and width of search that a method can have."""
         search = self.suite.search
-        yield "greedy", 1
+        yield self.selection("greedy")
         if method.method in SCRIPTED:
             return
         if search.constrained or "constrained_best_of_k" in search.selects:
-            yield "constrained", 1
+            yield self.selection("constrained")
+        if search.sample:
+            yield self.selection("sample")
+        widths = [k for k in search.ks if k > 1]
+        for name in ("greedy", "sample"):
+            if name in search.no_repeat:
+                yield from (self.selection(name, k, no_repeat=True) for k in widths)
         if search.methods is not None and method.name not in search.methods:
             return
         if self._critic(method) or search.critic_from:
-            yield from ((cast(Select, name), k) for name in search.selects for k in search.ks if k > 1)
+            for name in search.selects:
+                yield from (self.selection(name, k) for k in widths)
+                if name in search.no_repeat:
+                    yield from (self.selection(name, k, no_repeat=True) for k in widths)
 
     def _critic(self, method: Method) -> bool:
         """Whether it has a critic of its own."""
         return has_critic(self.suite.methods[method.of] if method.method == "iterate" else method)
 
-    def _critic_lender(self, method: Method, seed: int) -> Stage | None:
-        lender = self.suite.search.critic_from
-        return None if self._critic(method) or lender is None else self.agent(lender, seed)
+    def _critic_lender(self, method: Method) -> str | None:
+        """The method whose critic judges a policy that has none."""
+        return None if self._critic(method) else self.suite.search.critic_from
 
     def judgement(
         self, name: str, arena: Arena, trial: Trial, agent: Stage, critic: Stage | None = None
@@ -232,12 +246,14 @@ class Plan:
         done = partial(steps.judge_agent, arena, trial, views=self.views)
         return Stage(name, [arena.made_from, asdict(trial)], done, needs)
 
-    def trial(self, label: str, select: Select, k: int, seed: int) -> Trial:
-        """How an agent is judged that chooses in such a way among k candidates."""
+    def selection(self, select: str, k: int = 1, *, no_repeat: bool = False) -> Selection:
+        """A way to choose among k candidates, drawn and judged as the suite says; ``sample`` is always at 1."""
         suite, search = self.suite, self.suite.search
-        selection = Selection(select, k, suite.max_new_tokens)
-        if k > 1:
-            selection = replace(
-                selection, temperature=search.temperature, logprob_weight=search.logprob_weight
-            )
-        return Trial(label, selection, suite.step_limits, seed, suite.slots)
+        selection = Selection(cast(Select, select), k, suite.max_new_tokens, no_repeat=no_repeat)
+        if select == "sample" or k == 1:
+            return selection
+        return replace(selection, temperature=search.temperature, logprob_weight=search.logprob_weight)
+
+    def trial(self, label: str, selection: Selection, seed: int) -> Trial:
+        """How an agent is judged that chooses in such a way."""
+        return Trial(label, selection, self.suite.step_limits, seed, self.suite.slots)

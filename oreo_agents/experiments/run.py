@@ -23,6 +23,7 @@ from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.provenance import collect_provenance
 from oreo_agents.experiments.stages import Report, Stage, Stages, ignore_events, order_stages
 from oreo_agents.experiments.verdicts import read_runs
+from oreo_agents.models.model_files import AGENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_ev
     with lock_folder(output):
         stages = Stages(output, report)
         failed = stages.run_all(wanted, jobs)
+        _note_choices(plan, output, order_stages(wanted))
     runs = read_runs([verdict for verdict in plan.verdicts if verdict.stage.name not in failed], output)
     return SuiteResult(
         plan=plan,
@@ -93,6 +95,17 @@ def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_ev
         stages=stages.times(order_stages(wanted)),
         failed=failed,
     )
+
+
+def _note_choices(plan: Plan, output: Path, stages: Sequence[Stage]) -> None:
+    """Write into the folders of agents with a critic how this suite has them choose, for whoever loads them later."""
+    from oreo_agents.models.agent_folder import note_choice
+
+    search = plan.suite.search
+    choice = {"temperature": search.temperature, "logprob_weight": search.logprob_weight}
+    for folder in (output / stage.name for stage in stages):
+        if (folder / AGENT).is_file() and (folder / "critic").is_dir():
+            note_choice(folder, choice)
 
 
 def require_done(found: SuiteResult) -> None:

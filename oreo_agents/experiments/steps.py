@@ -232,16 +232,9 @@ def read_episodes(data: Sequence[Path]) -> list[Trajectory]:
 
 def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Agent:
     from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.models.agent_folder import load_critic
 
-    options: dict[str, Any] = {**asdict(trial.selection), "name": trial.label}
-    if critic is None:
-        return OreoAgent.from_pretrained(path, dtype="float32", **options)
-    alone = OreoAgent.from_pretrained(path, dtype="float32")
-    lent = load_critic(critic)
-    device = next(alone.policy.parameters()).device  # type: ignore[union-attr]
-    lent = lent and lent.float().to(device)
-    return OreoAgent(alone.policy, alone.chat.tokenizer, lent, prompt=alone.chat.prompt, **options)
+    options = {**asdict(trial.selection), "name": trial.label}
+    return OreoAgent.from_pretrained(path, critic=critic, dtype="float32", **options)
 
 
 def _judge_agent(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from oreo_envs.catalog import DEFAULT_ID
 
+from oreo_agents.agents.selection import LOGPROB_WEIGHT, TEMPERATURE
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training import options as training_options
 from oreo_agents.training.methods import METHODS
@@ -71,8 +72,8 @@ class Search:
     """Candidates a decision; 1 is the policy alone."""
     selects: tuple[str, ...] = ("best_of_k",)
     """Ways to choose among them, as :class:`oreo_agents.OreoAgent` has them."""
-    temperature: float = 0.6
-    logprob_weight: float = 0.03
+    temperature: float = TEMPERATURE
+    logprob_weight: float = LOGPROB_WEIGHT
     methods: tuple[str, ...] | None = None
     """None: all that have a critic of their own or are lent one."""
     critic_from: str | None = None
@@ -80,6 +81,11 @@ class Search:
     constrained: bool = False
     """Also judge every policy by the likeliest of the admissible commands, nothing generated; what
     ``constrained_best_of_k`` is compared with."""
+    sample: bool = False
+    """Also judge every policy by one sample a turn, at temperature 1."""
+    no_repeat: tuple[str, ...] = ()
+    """Ways to choose that are also judged without repeating what has failed: ``greedy``, which is a control without a
+    critic (the likeliest of k candidates that has not failed), ``sample`` or some of ``selects``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from oreo_envs.catalog import describe
 
-from oreo_agents.agents.selection import SEARCHES
+from oreo_agents.agents.selection import RULES, SEARCHES
 from oreo_agents.environments import source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
@@ -158,6 +158,16 @@ def _check_search(suite: Suite) -> None:
         require_known(name, suite.methods, "[search] methods: the suite has no method")
     for select in search.selects:
         require_known(select, SEARCHES, "[search] selects: there is no search")
+    for select in search.no_repeat:
+        require_known(
+            select,
+            {"greedy", "sample", *search.selects} - {*RULES},
+            "[search] no_repeat: the suite does not choose by",
+        )
+    if search.no_repeat and max(search.ks) == 1:
+        raise ConfigurationError(
+            "[search] no_repeat: with ks = [1] there is no other command to take; add a number above 1"
+        )
     if search.critic_from is not None:
         require_known(search.critic_from, suite.methods, "[search] critic_from: the suite has no method")
         lender = suite.methods[search.critic_from]

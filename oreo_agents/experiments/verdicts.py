@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oreo_envs.files import write_json
 
-from oreo_agents.agents.selection import Select, Selection
+from oreo_agents.agents.selection import Selection
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.comparison import Run, Setting
 from oreo_agents.evaluation.results import Result
@@ -23,20 +23,19 @@ class Verdict:
     method: str
     seed: int
     test: str
-    select: Select
-    k: int
+    selection: Selection
     stage: Stage
     round: int | None = None
     """Of an iterated method, where it is not the last."""
+    critic: str | None = None
+    """The method whose critic judges, where it is another one's."""
 
     @property
     def label(self) -> str:
         """The policy and how it chooses."""
-        return (
-            self.method
-            if self.select == "greedy"
-            else f"{self.method} {Selection(self.select, self.k).title}"
-        )
+        title = self.selection.title
+        lent = f", critic of {self.critic}" if self.critic else ""
+        return (self.method if title == "greedy" else f"{self.method} {title}") + lent
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def read_verdict(verdict: Verdict, folder: Path) -> Iterator[Run]:
         return
     calibration = found.calibration
     for limit, result in found.results.items():
-        of = Setting(verdict.test, limit, verdict.method, verdict.select, verdict.k, verdict.round)
+        of = Setting(verdict.test, limit, verdict.method, verdict.selection, verdict.round, verdict.critic)
         named = replace(result, method=verdict.label)
         yield Run(of, verdict.seed, found.prompt, named, calibration)
         calibration = ()

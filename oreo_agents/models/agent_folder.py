@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from oreo_envs.files import in_use, replace_folder
+from oreo_envs.files import in_use, replace_folder, write_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -64,9 +65,9 @@ def read_prompt(path: str | Path) -> Prompt:
     if not file.is_file():
         return Prompt()
     try:
-        return Prompt.from_dict(json.loads(file.read_text(encoding="utf-8")).get("prompt", {}))
-    except (ValueError, AttributeError, TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{file}: damaged, or of a newer version ({error})") from error
+        return Prompt.from_dict(_read_card(file).get("prompt", {}))
+    except (AttributeError, TypeError, ConfigurationError) as error:
+        raise CheckpointError(f"{file}: its prompt is damaged, or of a newer version ({error})") from error
 
 
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
@@ -117,6 +118,47 @@ def save_agent(
         (folder / "README.md").write_text(readme, encoding="utf-8")
 
     replace_folder(path, write)
+
+
+CHOICE = ("temperature", "logprob_weight")
+"""What an agent's folder says of how its candidates are drawn and judged, under ``choice``."""
+
+
+def read_choice(path: str | Path) -> dict[str, float]:
+    """How whoever trained the agent at ``path`` judged it with several candidates; nothing where that is not said.
+
+    Raises:
+        CheckpointError: what is said there are no numbers in range.
+    """
+    file = Path(local_folder(path)) / AGENT
+    choice = _read_card(file).get("choice", {}) if file.is_file() else {}
+    known = {name: choice[name] for name in CHOICE if name in choice} if isinstance(choice, dict) else None
+    if known is None or not all(type(x) in (int, float) and 0 <= x < 1e6 for x in known.values()):
+        raise CheckpointError(
+            f"{file}: choice is {choice!r}, it must be a table with numbers for {' and '.join(CHOICE)}: "
+            "mend it, or leave it out"
+        )
+    return known
+
+
+def _read_card(file: Path) -> dict[str, Any]:
+    """What is in ``agent.json``."""
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON ({error}): copy the agent anew") from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{file} is no JSON object: copy the agent anew")
+    return card
+
+
+def note_choice(path: Path, choice: Mapping[str, float]) -> None:
+    """Write into an agent's folder how its candidates are to be drawn and judged; nothing if that is there already."""
+    if read_choice(path) == choice:
+        return
+    card = {**_read_card(path / AGENT), "choice": dict(choice)}
+    write_file(path / AGENT, json.dumps(card, indent=2) + "\n")
+    write_file(path / "README.md", model_card(path.name, (path / "critic").is_dir(), card))
 
 
 def agent_folder(path: str | Path) -> Path:

@@ -11,21 +11,24 @@ from rich.text import Text
 
 from oreo_agents.evaluation.comparison import BASELINES, Comparison, Row, Setting
 from oreo_agents.experiments.run import SuiteResult
+from oreo_agents.experiments.suite import SCRIPTED
 from oreo_agents.report import plots
 from oreo_agents.report.tables import SuccessTable
 
-OWN = "its policy alone"
+OWN, NOT_REPEATING = "its policy alone", "its policy, not repeating"
 
 
 def show_tables(found: SuiteResult, console: Console) -> None:
     """Print the table of every test set at the first step limit, and the differences."""
     suite, arenas = found.plan.suite, found.plan.arenas
     limit, seeds = suite.step_limits[0], len(suite.seeds)
+    scripted = {name for name, method in suite.methods.items() if method.method in SCRIPTED}
     for test, rows in _pick_tables(found, limit):
         games = len(arenas.tests[test].indices)
         trained = f"{seeds} seeds" if seeds > 1 else "1 seed: intervals are over games, not over trainings"
         title = f"{suite.name}: {test}, {games} games, {limit} steps, {trained}"
-        console.print(SuccessTable(rows, title))
+        rules = {row.method: row.setting.selection.rule for row in rows if row.setting.policy not in scripted}
+        console.print(SuccessTable(rows, title, rules))
         console.print(_difference_table(found.differences, test, limit))
         console.print()
     causes = {name: why for name, why in found.failed.items() if not why.startswith("needs ")}
@@ -53,6 +56,7 @@ def draw_plots(found: SuiteResult, path: Path) -> None:
         plots.draw_success(rows, where / f"{test}-success.png", title)
         policies = {row.setting.policy for row in rows if row.setting.k > 1}
         searched = [row for row in rows if row.setting.policy in policies]
+        searched = [row for row in searched if not row.setting.selection.no_repeat]
         if searched := [row for row in searched if row.setting.select in ("greedy", "best_of_k")]:
             plots.draw_lines(searched, "k", "candidates k", where / f"{test}-budget.png", title)
         if rounds := [row for row in found.rounds if _belongs_to(row.setting, test, limit)]:
@@ -70,13 +74,15 @@ def _difference_table(differences: Sequence[Comparison], test: str, limit: int) 
         if not _belongs_to(one, test, limit):
             continue
         policy, other = one.policies
-        column = OWN if policy == other else other
+        own = NOT_REPEATING if one.selections[1].no_repeat else OWN
+        column = own if policy == other else other
         mean, low, high = (100 * points for points in one.difference)
         cells.setdefault(one.a, {})[column] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    columns = [c for c in (*BASELINES, OWN, NOT_REPEATING) if any(c in found for found in cells.values())]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Difference in points")
-    for column in (*BASELINES, OWN):
+    for column in columns:
         table.add_column(f"to {column}", justify="right", no_wrap=True)
     for row, found in cells.items():
-        table.add_row(Text(row), *(found.get(column, "") for column in (*BASELINES, OWN)))
+        table.add_row(Text(row), *(found.get(column, "") for column in columns))
     return table

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
@@ -30,10 +30,14 @@ GAP = 2
 
 @dataclass(frozen=True)
 class SuccessTable:
-    """One row per result; columns that exceed the width that there is continue in a further table below."""
+    """One row per result; columns that exceed the width that there is continue in a further table below, and under
+    them stands how each method chooses.
+    """
 
     results: Sequence[Outcome]
     title: str = ""
+    rules: Mapping[str, str] = field(default_factory=dict)
+    """What methods choose by."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         names, *measures = _make_columns(self.results)
@@ -41,6 +45,8 @@ class SuccessTable:
             if number:
                 yield Text()
             yield _make_table([names, *group], title="" if number else self.title)
+        for name, rule in self.rules.items():
+            yield Text(make_printable(f"{name}: {rule}"), style="dim")
 
 
 @dataclass(frozen=True)

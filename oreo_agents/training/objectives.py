@@ -89,6 +89,23 @@ def policy_loss(objective: Objective, batch: MicroBatch, out: Columns, config: O
     )
 
 
+def tokens_per_error(objective: Objective, batch: MicroBatch) -> Tensor | None:
+    """How many tokens' log-ratios one error of the policy's loss sums, a mean; None where errors overlap.
+
+    For :func:`oreo_agents.training.losses.effective_temperature`.
+    """
+    tokens = batch["action_mask"].sum().float()
+    match objective.policy_loss:
+        case "token_policy_loss" | "one_step_policy_loss":
+            return tokens.new_ones(())
+        case "step_policy_loss":
+            starts = losses.turn_starts(batch["action_mask"], batch["end_mask"])
+            return tokens / starts.sum().clamp(min=1)
+        case "response_policy_loss":
+            return tokens / batch["action_mask"].any(1).sum().clamp(min=1)
+    return None
+
+
 def _find_argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfig) -> Any:
     """``values`` are those of the averaged critic where there is one; other columns have the names they have."""
     if name in ("values", "advantages"):

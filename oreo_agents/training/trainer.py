@@ -32,7 +32,7 @@ from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic, read_values
 from oreo_agents.training.layouts import prepare_attention
-from oreo_agents.training.losses import kto_reference_point, masked_mean, sampled_kl
+from oreo_agents.training.losses import effective_temperature, kto_reference_point, masked_mean, sampled_kl
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.objectives import (
     critic_states,
@@ -40,6 +40,7 @@ from oreo_agents.training.objectives import (
     observed_tokens,
     policy_loss,
     select_items,
+    tokens_per_error,
     value_loss,
 )
 from oreo_agents.training.optimizer import MuonAdamW, list_matrices
@@ -244,6 +245,9 @@ class OreoTrainer(AgentTrainer):
             if objective.regularised:
                 self._step_kl.append((kl.item(), rows))
                 loss = loss + self.alpha * kl
+                if (tokens := tokens_per_error(objective, inputs)) is not None:
+                    warmth = effective_temperature(args.beta, self.alpha, max(tokens.item(), 1.0))
+                    self._meters.add("effective_temperature", torch.tensor(warmth), rows)
         if objective.critic:
             loss_v = value_loss(objective, inputs, out, args)
             self._meters.add("value_loss", loss_v, rows)

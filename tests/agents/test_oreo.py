@@ -315,7 +315,8 @@ def test_log_probability_weight_trades_value_against_likelihood(policy, tokenize
         agent = OreoAgent(
             policy, tokenizer, Critic.from_policy(policy), "best_of_k", k=2, logprob_weight=weight
         )
-        assert agent._decider._best(proposals, values, [["look", "go to desk 1"]]).tolist() == [lane]
+        names = [["look", "go to desk 1"]]
+        assert agent._decider._best(proposals, values, names, [set()]).tolist() == [lane]
 
 
 def test_the_agent_in_the_package_wins_games_it_has_never_seen():

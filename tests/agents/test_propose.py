@@ -67,7 +67,7 @@ def test_values_are_those_after_the_answer_and_a_win_counts_as_one(chat, critic)
     infos = [start[1] for start in starts]
     for turn in range(2):
         prompts = [(chat.reply if turn else chat.opening)(text) for text in seen]
-        decisions = decider.decide([0, 1], prompts, infos, [Random(0), Random(1)])
+        decisions = decider.decide([0, 1], prompts, infos, [Random(0), Random(1)], [set(), set()])
         for room, decision in enumerate(decisions):
             told[room] += prompts[room]
             values = []

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from oreo_agents.agents.selection import Selection
 from oreo_agents.evaluation.comparison import (
     Run,
     Setting,
@@ -16,9 +17,12 @@ from oreo_agents.evaluation.results import Count, Result
 from oreo_agents.evaluation.statistics import paired_difference
 
 
-def run(policy, seed, won, select="greedy", k=1, round=None, name=None, mean_steps_success=8.0):
+def run(
+    policy, seed, won, select="greedy", k=1, round=None, name=None, mean_steps_success=8.0, no_repeat=False
+):
+    selection = Selection(select, k, no_repeat=no_repeat)
     result = Result(
-        method=name or (policy if k == 1 else f"{policy} best-of-{k}"),
+        method=name or (policy if k == 1 else f"{policy} {selection.title}"),
         by_task_type={"kind": Count(4, 2)},
         invalid_action_rate=0.1,
         mean_steps=10.0,
@@ -29,7 +33,7 @@ def run(policy, seed, won, select="greedy", k=1, round=None, name=None, mean_ste
         games=tuple("abcd"),
         won=tuple(one == "1" for one in won),
     )
-    return Run(Setting("seen", 50, policy, select, k, round), seed, None, result)
+    return Run(Setting("seen", 50, policy, selection, round), seed, None, result)
 
 
 RUNS = [
@@ -121,3 +125,43 @@ def test_what_was_not_measured_is_not_written():
     for value in (row, RUNS[0].result):
         written = value.to_json()
         assert "tokens_per_episode" in written and "seconds_per_episode" not in written
+
+
+def test_who_does_not_repeat_is_compared_with_who_does_not_either():
+    """And a critic with the control that needs none, among as many candidates."""
+    k5 = {"k": 5, "no_repeat": True}
+    runs = [
+        *(run("sft", 0, "1000"), run("sft", 0, "1100", **k5), run("sft", 0, "1100", k=3, no_repeat=True)),
+        *(run("oreo", 0, "1000"), run("oreo", 0, "1110", **k5)),
+        *(run("oreo", 0, "1010", "best_of_k", 5), run("oreo", 0, "1111", "best_of_k", **k5)),
+    ]
+    assert {(one.a, one.b): one.difference.mean for one in compare_rows(runs)} == {
+        ("oreo", "sft"): 0,
+        ("sft no-repeat-5", "sft"): 0.25,
+        ("sft no-repeat-3", "sft"): 0.25,
+        ("oreo no-repeat-5", "sft no-repeat-5"): 0.25,
+        ("oreo no-repeat-5", "oreo"): 0.5,
+        ("oreo best-of-5", "sft"): 0.25,
+        ("oreo best-of-5", "oreo"): 0.25,
+        ("oreo best-of-5", "oreo no-repeat-5"): -0.25,
+        ("oreo best-of-5 no-repeat", "sft no-repeat-5"): 0.5,
+        ("oreo best-of-5 no-repeat", "oreo no-repeat-5"): 0.25,
+    }
+
+
+def test_rows_and_runs_say_rule_temperature_and_weight():
+    chosen = Selection("best_of_k", 5, temperature=2.0, logprob_weight=0.03)
+    one = run("oreo", 0, "1111")
+    of = replace(one.setting, selection=chosen, critic="iql")
+    for written in (
+        replace(one, setting=of).to_json(),
+        average_runs([replace(one, setting=of)])[0].to_json(),
+    ):
+        assert (written["select"], written["k"]) == ("best_of_k", 5)
+        assert (written["temperature"], written["logprob_weight"]) == (2.0, 0.03)
+        assert written["rule"] == (
+            "the highest V + 0.03 log pi among the greedy command and 4 samples at temperature 2"
+        )
+        assert (written["no_repeat"], written["critic"]) == (False, "iql")
+    plain = one.to_json()
+    assert (plain["temperature"], plain["logprob_weight"]) == (None, None)

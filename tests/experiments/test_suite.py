@@ -136,3 +136,48 @@ def test_unknown_suites_and_broken_files(tmp_path):
     broken.write_text("seeds = [0,")
     with pytest.raises(ConfigurationError, match=r"broken.toml is not TOML"):
         load_suite(str(broken))
+
+
+def test_controls_without_a_critic_and_with_a_borrowed_one_are_rows():
+    """Of a tiny suite, planned and not played."""
+    from oreo_agents.experiments.arenas import find_arenas
+    from oreo_agents.experiments.plan import Plan
+
+    suite = parse_suite(
+        {
+            "train": {"split": "generated"},
+            "test": {"new": {"split": "generated_unseen", "first": 2}},
+            "demonstrations": {"episodes": 2},
+            "rollouts": {"episodes": 2},
+            "seeds": [0],
+            "methods": {"random": {}, "sft": {}, "rejection": {}, "oreo": {}},
+            "search": {
+                **{"ks": [1, 5], "critic_from": "oreo", "methods": ["sft", "oreo"]},
+                **{"sample": True, "no_repeat": ["greedy", "best_of_k"], "temperature": 2.0},
+            },
+        },
+        "tiny",
+    )
+    verdicts = {verdict.label: verdict for verdict in Plan(suite, find_arenas(suite)).verdicts}
+    assert list(verdicts) == [
+        *("random", "sft", "sft sample", "sft no-repeat-5"),
+        *("sft best-of-5, critic of oreo", "sft best-of-5 no-repeat, critic of oreo"),
+        *("rejection", "rejection sample", "rejection no-repeat-5"),
+        *("oreo", "oreo sample", "oreo no-repeat-5", "oreo best-of-5", "oreo best-of-5 no-repeat"),
+    ]
+    needs = {label: {stage.name for stage in verdict.stage.needs} for label, verdict in verdicts.items()}
+    assert needs["sft no-repeat-5"] == {"seed-0/sft"}
+    assert needs["sft best-of-5, critic of oreo"] == {"seed-0/sft", "seed-0/oreo"}
+    temperatures = {label: verdict.selection.temperature for label, verdict in verdicts.items()}
+    assert (temperatures["sft no-repeat-5"], temperatures["sft sample"]) == (2.0, 1.0)
+
+
+def test_what_cannot_go_without_repeating_is_refused():
+    table = {"test": {"new": {"split": "generated_unseen", "first": 2}}, "methods": {"sft": {}}}
+    table |= {"train": {"split": "generated"}, "demonstrations": {"episodes": 2}, "rollouts": {"episodes": 2}}
+    for search, complaint in (
+        ({"no_repeat": ["lookahead"]}, "no_repeat"),
+        ({"no_repeat": ["greedy"], "ks": [1]}, "above 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=complaint):
+            parse_suite({**table, "search": search}, "tiny")

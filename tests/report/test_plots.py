@@ -52,7 +52,8 @@ def test_nothing_and_everything_won_are_drawn(results, tmp_path):
     ends = [replace(results[0], won=(won,) * n) for n in range(1, 60) for won in (False, True)]
     evaluations = [Evaluation(end, Selection("best_of_k", k), "unseen", 50) for k, end in enumerate(ends, 1)]
     runs = [
-        Run(Setting("unseen", 50, "m", "best_of_k", k, None), 0, None, end) for k, end in enumerate(ends, 1)
+        Run(Setting("unseen", 50, "m", Selection("best_of_k", k)), 0, None, end)
+        for k, end in enumerate(ends, 1)
     ]
     assert draw_success(ends, tmp_path / "bars.png").is_file()
     assert draw_lines(average_runs(runs), "k", "k", tmp_path / "lines.png").is_file()
@@ -61,7 +62,7 @@ def test_nothing_and_everything_won_are_drawn(results, tmp_path):
 
 def run_with(result, bins, method="m"):
     """A run whose critic has said that."""
-    setting = Setting("unseen", 50, method, "greedy", 1, None)
+    setting = Setting("unseen", 50, method, Selection())
     return Run(setting, 0, None, replace(result, method=method), tuple(bins))
 
 
