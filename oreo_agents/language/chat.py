@@ -95,7 +95,7 @@ class Conversation:
             How many of the tokens before are still what stands there; the others are replaced.
         """
         chat, turns, before = self.chat, self._turns, len(self.tokens)
-        missed = bool(turns) and _missed(turns[-1].action, turns[-1].commands, status)
+        missed = bool(turns) and _is_missed(turns[-1].action, turns[-1].commands, status)
         message = chat.prompt.message(observation, commands, missed)
         shown = (
             message
@@ -340,7 +340,7 @@ class Chat:
         return ids
 
 
-def _missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
+def _is_missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
     """Whether a reply named no command: by what the environment said of it, else by its list."""
     return status == "unparsable" if status is not None else commands is not None and action not in commands
 

@@ -309,7 +309,7 @@ def _choose_place(said: str, places: Sequence[_Place], commands: Sequence[str]) 
     meant = [_match_place(place, commands) for place in places]
     if meant[0] is not None and len({*meant}) == 1:
         return Reply(said, meant[0], begin=places[0].begin)
-    if len(places) == 1 and (text := _unwrap(places[0].text)):
+    if len(places) == 1 and (text := _take_off_quotes(places[0].text)):
         return Reply(said, text, begin=places[0].begin)
     return _do_nothing(said)
 
@@ -345,7 +345,7 @@ def match_command(text: str, commands: Sequence[str]) -> str | None:
     if text in commands:
         return text
     table = _index_commands(tuple(commands))
-    return table.get(_fold(text)) or table.get(_fold(_BULLET.sub("", text)))
+    return table.get(_fold_text(text)) or table.get(_fold_text(_BULLET.sub("", text)))
 
 
 @lru_cache(maxsize=512)
@@ -353,7 +353,7 @@ def _index_commands(commands: tuple[str, ...]) -> dict[str, str | None]:
     """Commands by their folded spellings; None where several share one."""
     table: dict[str, str | None] = {}
     for command in commands:
-        for key in {_fold(spelling) for spelling in _spell_alternatives(command)}:
+        for key in {_fold_text(spelling) for spelling in _spell_alternatives(command)}:
             table[key] = None if key in table else command
     table.pop("", None)
     return table
@@ -373,7 +373,7 @@ _BEFORE_WORDS = _QUOTES + "([{<>#"
 _AFTER_WORDS = _QUOTES + ")]}>.,;:!?\u2026"
 
 
-def _fold(text: str) -> str:
+def _fold_text(text: str) -> str:
     """Case, spacing and the punctuation around words taken away; spaces stay between digits, signs before them."""
     words = unicodedata.normalize("NFKC", text).casefold().replace("_", " ").split()
     bare = [word.lstrip(_BEFORE_WORDS).rstrip(_AFTER_WORDS) for word in words]
@@ -382,7 +382,7 @@ def _fold(text: str) -> str:
 
 def _do_named(said: str, text: str, begin: int, commands: Sequence[str] | None) -> Reply:
     meant = None if commands is None else match_command(text, commands)
-    action = meant or (_join_lines(text) if commands is None else _unwrap(text))
+    action = meant or (_join_lines(text) if commands is None else _take_off_quotes(text))
     return Reply(said, action, begin=begin) if action else _do_nothing(said)
 
 
@@ -390,7 +390,7 @@ def _do_nothing(said: str, begin: int = 0) -> Reply:
     return Reply(said, _join_lines(said), named=False, begin=begin)
 
 
-def _unwrap(text: str) -> str:
+def _take_off_quotes(text: str) -> str:
     """An explicitly named action that is not listed: quotation marks and markup taken off, no more."""
     return _join_lines(text).strip("\"'`*_ ")
 
