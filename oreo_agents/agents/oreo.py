@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from oreo_envs.math import extract_answer
@@ -44,6 +44,19 @@ _PROPOSING: dict[str, type[Propose]] = {
 
 SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 """Trained agents that the package carries."""
+
+
+class AgentOptions(TypedDict, total=False):
+    """Options of :meth:`OreoAgent.from_pretrained`; the class says what they mean."""
+
+    select: Select
+    k: int
+    logprob_weight: float
+    temperature: float
+    max_new_tokens: int
+    name: str
+    device: str | torch.device
+    dtype: str | torch.dtype | None
 
 
 class OreoAgent:
@@ -115,8 +128,17 @@ class OreoAgent:
         self.prepare(1)
         self.reset()
 
+    def __repr__(self) -> str:
+        size = (
+            "on a server"
+            if isinstance(self.policy, Endpoint)
+            else f"{self.policy.num_parameters() / 1e6:.1f} M"
+        )
+        critic = "no critic" if self.critic is None else "with a critic"
+        return f"OreoAgent({self.name!r}, {self.selection.select}, {size}, {critic})"
+
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
+    def from_pretrained(cls, path: str | Path, **options: Unpack[AgentOptions]) -> OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
@@ -130,13 +152,13 @@ class OreoAgent:
         path = SHIPPED.get(str(path), path)
         policy, tokenizer = load_policy(path)
         critic = load_critic(path, policy)
-        device, dtype = options.pop("device", best_device()), options.pop("dtype", None)
+        own: dict[str, Any] = {"name": Path(path).name, **options}
+        device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         for model in (policy, critic and critic.backbone):
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)
-        options.setdefault("name", Path(path).name)
-        return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
+        return cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
 
     @classmethod
     def from_endpoint(cls, endpoint: Endpoint, path: str | Path, **options: Any) -> OreoAgent:

@@ -5,6 +5,8 @@ A policy is any Hugging Face causal LM; the critic is a value network beside it.
     policy/   save_pretrained of model and tokenizer
     critic/   value_head.safetensors, and beside it save_pretrained of the backbone, or adapters for the policy's
               trunk in PEFT's files, or nothing where the trunk is the policy's
+
+and beside them ``agent.json``, a model card, and, where it was trained here, its recipe and log (recipe.py).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from oreo_agents.models.model_files import (
     weights_below,
     without_bars,
 )
+from oreo_agents.models.recipe import Recipe
 
 
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -65,6 +68,7 @@ def save_agent(
     tokenizer: PreTrainedTokenizerBase,
     critic: Critic | None = None,
     weights: dict[str, Tensor] | None = None,
+    recipe: Recipe | None = None,
     **card,
 ) -> None:
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
@@ -75,6 +79,7 @@ def save_agent(
         tokenizer: its tokenizer.
         critic: optional value network.
         weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
+        recipe: how it was trained.
         card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
 
     Raises:
@@ -92,8 +97,10 @@ def save_agent(
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
         (folder / AGENT).write_text(json.dumps(card, indent=2) + "\n")
-        readme = model_card(path.name, critic is not None, card)
+        readme = model_card(path.name, critic is not None, card, recipe)
         (folder / "README.md").write_text(readme, encoding="utf-8")
+        if recipe is not None:
+            recipe.write(folder)
 
     replace_folder(path, write)
 
