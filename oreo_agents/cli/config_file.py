@@ -101,26 +101,28 @@ def spell_options(tables: Mapping[str, Any], flags: set[str], typed: Sequence[st
         elif name == JUDGING:
             for key, one in _require_table(name, value).items():
                 _require_name(key, JUDGED_BY, f"[{JUDGING}] has no option")
-                yield from _spell(f"--eval-{key}" if f"--eval-{_dash(key)}" in flags else f"--{key}", one)
+                yield from _spell_option(
+                    f"--eval-{key}" if f"--eval-{_dash_name(key)}" in flags else f"--{key}", one
+                )
         else:
             known = sorted(flag[2:].replace("-", "_") for flag in flags if flag.startswith("--"))
             _require_name(name, known, "there is no option")
-            yield from _spell(f"--{name}", value)
+            yield from _spell_option(f"--{name}", value)
 
 
 def _spell_training(name: str, value: Any, flags: set[str]) -> Iterator[str]:
     """An option of this package's by its flag, one of transformers' by ``--trainer``."""
     option = OPTIONS.get(name)
     if option is not None and option.flag in flags and (option.group or name == "method"):
-        yield from _spell(option.flag, value)
+        yield from _spell_option(option.flag, value)
     elif name == "seed":
-        yield from _spell("--seed", value)
+        yield from _spell_option("--seed", value)
     elif value is not None:
         yield from ("--trainer", f"{name}={value if isinstance(value, str) else json.dumps(value)}")
 
 
-def _spell(flag: str, value: Any) -> Iterator[str]:
-    flag = _dash(flag)
+def _spell_option(flag: str, value: Any) -> Iterator[str]:
+    flag = _dash_name(flag)
     if isinstance(value, bool):
         yield flag if value else f"--no-{flag[2:]}"
     elif isinstance(value, list):
@@ -129,7 +131,7 @@ def _spell(flag: str, value: Any) -> Iterator[str]:
         yield f"{flag}={value}"
 
 
-def _dash(name: str) -> str:
+def _dash_name(name: str) -> str:
     return name.replace("_", "-")
 
 
@@ -149,24 +151,26 @@ def _require_name(name: str, known: Sequence[str], complaint: str) -> None:
 def format_config(args: argparse.Namespace, training: Mapping[str, Any]) -> str:
     """What ``--config`` reads: every option, those that were left at their defaults as comments."""
     lines = [
-        _line("method", args.method),
-        _line("data", [str(path) for path in args.data]),
-        _line("model", str(args.model)),
-        _line("output", str(args.output)),
-        *(_line(name, getattr(args, name)) for name in ("seed", "lora", "save_every", "license")),
+        _format_line("method", args.method),
+        _format_line("data", [str(path) for path in args.data]),
+        _format_line("model", str(args.model)),
+        _format_line("output", str(args.output)),
+        *(_format_line(name, getattr(args, name)) for name in ("seed", "lora", "save_every", "license")),
         "",
         f"[{TRAINING}]",
     ]
     for name, option in OPTIONS.items():
         if name not in ("method", "seed") and name not in training:
-            lines.append(f"# {name}: {option.usual}" if option.usual else f"# {_line(name, option.default)}")
-    lines += [_line(name, value) for name, value in training.items() if name != "seed"]
+            lines.append(
+                f"# {name}: {option.usual}" if option.usual else f"# {_format_line(name, option.default)}"
+            )
+    lines += [_format_line(name, value) for name, value in training.items() if name != "seed"]
     lines += ["", f"[{JUDGING}]"]
     for key in JUDGED_BY:
         value = getattr(args, f"eval_{key}" if hasattr(args, f"eval_{key}") else key)
-        lines.append(_line(key, [str(one) for one in value] if isinstance(value, list) else value))
+        lines.append(_format_line(key, [str(one) for one in value] if isinstance(value, list) else value))
     return "\n".join(line for line in lines if line is not None) + "\n"
 
 
-def _line(name: str, value: Any) -> str:
+def _format_line(name: str, value: Any) -> str:
     return f"# {name}" if value is None else f"{name} = {json.dumps(value)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.models.recipe import RECIPE, Recipe, read_recipe
+from oreo_agents.models.recipe import RECIPE, TrainingRecipe, read_recipe
 
 DEPTH = 4
 """Of folders that are looked into."""
@@ -20,7 +20,7 @@ class Trained:
 
     name: str
     """Its folder, as it was found."""
-    recipe: Recipe
+    recipe: TrainingRecipe
 
     @property
     def measured(self) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from oreo_envs.catalog import DEFAULT_ID, describe
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.training.options import known_as, unused_options
+from oreo_agents.training.options import OPTIONS, known_as, unused_options
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def train(
     """
     from oreo_agents.training import train as training
 
+    OPTIONS["method"].check(method)
     options = known_as(options)
     if idle := sorted(unused_options(method) & options.keys()):
         raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
@@ -102,7 +103,7 @@ def train(
         os.fspath(model),
         Path(output),
         eval_dataset=eval_data,
-        play=eval_games and make_player(eval_games, watch),
+        play=make_player(eval_games, watch) if eval_games else None,
         eval_every=eval_every,
         patience=patience,
         lora=lora,

@@ -34,7 +34,7 @@ from oreo_agents.models.model_files import (
     weights_below,
     without_bars,
 )
-from oreo_agents.models.recipe import Recipe
+from oreo_agents.models.recipe import TrainingRecipe
 
 
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -68,7 +68,7 @@ def save_agent(
     tokenizer: PreTrainedTokenizerBase,
     critic: Critic | None = None,
     weights: dict[str, Tensor] | None = None,
-    recipe: Recipe | None = None,
+    recipe: TrainingRecipe | None = None,
     **card,
 ) -> None:
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.

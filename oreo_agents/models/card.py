@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from oreo_agents.language.prompt import EncodedEpisode
-from oreo_agents.models.recipe import Recipe
+from oreo_agents.models.recipe import TrainingRecipe
 
 TEXT = """
 # {title}
@@ -28,7 +28,9 @@ LAST = 5
 """So many evaluations are shown; all are in the log."""
 
 
-def model_card(title: str, has_critic: bool, card: Mapping[str, Any], recipe: Recipe | None = None) -> str:
+def model_card(
+    title: str, has_critic: bool, card: Mapping[str, Any], recipe: TrainingRecipe | None = None
+) -> str:
     """Markdown with the Hub's header, a row for each value of ``card``, also of nested ones, and the recipe."""
     text = TEXT.format(
         title=title,
@@ -44,7 +46,7 @@ def model_card(title: str, has_critic: bool, card: Mapping[str, Any], recipe: Re
     return f"---\n{_make_header(recipe).to_yaml()}\n---\n{text}"
 
 
-def _make_header(recipe: Recipe | None) -> ModelCardData:
+def _make_header(recipe: TrainingRecipe | None) -> ModelCardData:
     if recipe is None:
         return ModelCardData(library_name="oreo_agents", tags=TAGS)
     return ModelCardData(
@@ -56,7 +58,7 @@ def _make_header(recipe: Recipe | None) -> ModelCardData:
     )
 
 
-def _describe_recipe(recipe: Recipe) -> Iterable[tuple[str, str]]:
+def _describe_recipe(recipe: TrainingRecipe) -> Iterable[tuple[str, str]]:
     base, data = recipe.base_model, recipe.data
     yield "base model", " ".join(filter(None, (base["hub"] or base["name"], base["sha256"]))) or "unknown"
     yield "data", f"{data['episodes']} episodes, sha256 {data['sha256']}"
@@ -72,7 +74,7 @@ def _describe_recipe(recipe: Recipe) -> Iterable[tuple[str, str]]:
     yield "config", " ".join(f"{name}={value}" for name, value in recipe.config.items() if value is not None)
 
 
-def _format_evaluations(recipe: Recipe) -> str:
+def _format_evaluations(recipe: TrainingRecipe) -> str:
     lines = recipe.evaluations[-LAST:]
     if not lines:
         return ""

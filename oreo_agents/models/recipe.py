@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrainingRecipe:
     """All that made an agent. Paths of the machine are not in it: it may be published."""
 
     method: str
@@ -59,7 +59,7 @@ class Recipe:
             draw_curves(self.log, folder / CURVES, self.method)
 
 
-def read_recipe(folder: str | Path) -> Recipe | None:
+def read_recipe(folder: str | Path) -> TrainingRecipe | None:
     """The recipe in an agent's folder, None where it has none.
 
     Raises:
@@ -71,9 +71,9 @@ def read_recipe(folder: str | Path) -> Recipe | None:
     try:
         written = json.loads(path.read_text())
         lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-        known = {one.name for one in fields(Recipe)}
+        known = {one.name for one in fields(TrainingRecipe)}
         if written["format"] > FORMAT:
             raise ValueError(f"format {written['format']}")
-        return Recipe(**{**{name: x for name, x in written.items() if name in known}, "log": lines})
+        return TrainingRecipe(**{**{name: x for name, x in written.items() if name in known}, "log": lines})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged or of a newer oreo-agents ({error}): remove it") from error

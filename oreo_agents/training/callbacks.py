@@ -36,9 +36,9 @@ class KeepBest(TrainerCallback):
         """Evaluate, if this was the last step."""
         control.should_evaluate |= state.global_step == state.max_steps
 
-    def on_evaluate(self, args, state, control, metrics, **kwargs) -> None:
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
         """Keep the weights of the best policy so far, and count the evaluations since."""
-        if self.patience is None or SUCCESS not in metrics:
+        if self.patience is None or not metrics or SUCCESS not in metrics:
             return
         self.stale += 1
         if metrics[SUCCESS] > self.best:

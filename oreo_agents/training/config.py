@@ -25,7 +25,7 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
     """Options of :class:`oreo_agents.OreoTrainer`; the text below is made from their table."""
 
     def __new__(cls, *args: Any, **options: Any) -> OreoConfig:  # noqa: D102 (says what a dataclass does not)
-        _refuse_unknown(options)
+        _refuse_unknown(options, cls)
         return super().__new__(cls)
 
     def __repr__(self) -> str:
@@ -65,10 +65,10 @@ Args:
 """
 
 
-def _refuse_unknown(names: Iterable[str]) -> None:
-    known = {one.name for one in fields(OreoConfig)} if "OreoConfig" in globals() else set()
+def _refuse_unknown(names: Iterable[str], cls: type[OreoConfig]) -> None:
+    known = {one.name for one in fields(cls)}
     for name in names:
-        if known and name not in known:
+        if name not in known:
             close = ALIASES.get(name) or next(iter(get_close_matches(name, known, 1)), None)
             meant = f"did you mean {close}?" if close else "help(oreo_agents.OreoConfig) lists the options"
             raise ConfigurationError(f"OreoConfig has no option {name!r}: {meant}")
@@ -85,7 +85,7 @@ def parse_fields(pairs: Iterable[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigurationError(f"{pair!r} is no option of training: write NAME=VALUE")
-        _refuse_unknown([name])
+        _refuse_unknown([name], OreoConfig)
         found[name] = _parse_field(name, text)
     return found
 

@@ -40,7 +40,7 @@ class Source:
 class Data:
     """Episodes, and the datasets that they are from, where those are known."""
 
-    episodes: Sequence[Trajectory] | Sequence[EncodedEpisode]
+    episodes: Sequence[Trajectory | EncodedEpisode]
     sources: tuple[Source, ...] = ()
 
     def encode(self, tokenizer: PreTrainedTokenizerBase) -> list[EncodedEpisode]:
@@ -71,9 +71,9 @@ def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) ->
     """
     if isinstance(given, str | os.PathLike):
         found = load_trajectories(given)
-        return Data(found, _list_sources(found, Path(given).name))
+        return Data(cast(Sequence[Trajectory], found), _list_sources(found, Path(given).name))
     if isinstance(given, TrajectoryDataset):
-        return Data(given, _list_sources(given, ""))
+        return Data(cast(Sequence[Trajectory], given), _list_sources(given, ""))
     if isinstance(given, Data):
         return given
     columns = getattr(given, "column_names", None)

@@ -33,7 +33,7 @@ Play = Callable[[Networks], Iterable[Trajectory]]
 """From an agent to its episodes in the games that judge it."""
 
 
-class _Row(NamedTuple):
+class _Prediction(NamedTuple):
     """What was predicted of one episode: an entry for each of its action tokens."""
 
     place: int
@@ -51,6 +51,7 @@ class JudgedTrainer(AgentTrainer):
     """A Trainer of policy and critic, seen from its evaluation; how they are trained is :class:`OreoTrainer`'s."""
 
     play: Play | None
+    pad_id: int
     _meters: metrics.Meters
     _step_kl: list[tuple[float, float]]
 
@@ -91,7 +92,7 @@ class JudgedTrainer(AgentTrainer):
             NaN where there is no critic.
         """
         with self._apart():
-            return super().predict(self.hold_out(test_dataset), ignore_keys, metric_key_prefix)
+            return super().predict(self.hold_out(test_dataset), ignore_keys, metric_key_prefix)  # type: ignore
 
     def _hold_out_all(self, dataset: Any) -> Any:
         if isinstance(dataset, dict):
@@ -156,11 +157,11 @@ class JudgedTrainer(AgentTrainer):
         }
         return broadcast_object_list([rates])[0]
 
-    def _measure_items(self, items: Sequence[Item], wanted: bool) -> list[_Row]:
+    def _measure_items(self, items: Sequence[Item], wanted: bool) -> list[_Prediction]:
         """Record the losses of every item; the rows of this process's share, where they are wanted."""
         world, rank, size = self.args.world_size, self.args.process_index, self.args.eval_batch_size
         places = [rank + world * i for i in range(ceil(len(items) / world))]
-        rows: list[_Row] = []
+        rows: list[_Prediction] = []
         for start in range(0, len(places), size):
             own = sort_places([i for i in places[start : start + size] if i < len(items)], items)
             rows += self._measure_batch(own, [items[i] for i in own], wanted)
@@ -171,7 +172,7 @@ class JudgedTrainer(AgentTrainer):
         return rows
 
     @torch.no_grad()
-    def _measure_batch(self, places: Sequence[int], items: Sequence[Item], wanted: bool) -> list[_Row]:
+    def _measure_batch(self, places: Sequence[int], items: Sequence[Item], wanted: bool) -> list[_Prediction]:
         """Record the losses of a batch; ``places`` are those of its items, the longest first."""
         model = self.model_wrapped if self._is_sharded else self.trained
         micros = collate_items(items, self.pad_id, 0 if self._is_sharded else self.args.micro_batch_tokens)
@@ -205,19 +206,21 @@ class JudgedTrainer(AgentTrainer):
         raise NotImplementedError
 
 
-def _take_row(place: int, micro: MicroBatch, out: dict[str, Tensor], row: int) -> _Row:
+def _take_row(place: int, micro: MicroBatch, out: dict[str, Tensor], row: int) -> _Prediction:
     mask = micro["action_mask"][row] & micro["token_mask"][row]
 
     def column(x: Tensor) -> np.ndarray:
         return x[row][mask].float().cpu().numpy()
 
     values = out.get("values", torch.full_like(out["logp"], torch.nan))
-    return _Row(
+    return _Prediction(
         place, column(out["logp"]), column(values), column(micro["returns"]), bool(micro["success"][row])
     )
 
 
-def _stack_rows(rows: Sequence[_Row]) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def _stack_rows(
+    rows: Sequence[_Prediction],
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Predictions and labels in the order of the episodes."""
     rows = sorted(rows, key=lambda row: row.place)
     width = max(len(row.logp) for row in rows)

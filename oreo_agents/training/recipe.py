@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 
 from oreo_agents.models.card import data_hash
 from oreo_agents.models.model_files import identify_model, may_be_hub_name
-from oreo_agents.models.recipe import Recipe, read_recipe
+from oreo_agents.models.recipe import TrainingRecipe, read_recipe
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.provenance import collect_provenance
 from oreo_agents.training.batches import Item, as_episodes
@@ -47,7 +47,7 @@ def describe_base(model: Any, config: OreoConfig) -> Base:
     folder = folder.parent if folder.name == "policy" and (folder.parent / "agent.json").is_file() else folder
     before = read_recipe(folder)
     digest = identify_model(folder) if config.process_index == 0 else None
-    return Base(folder.name, digest, before and before.base_model.get("hub"))
+    return Base(folder.name, digest, before.base_model.get("hub") if before else None)
 
 
 def make_recipe(
@@ -57,11 +57,11 @@ def make_recipe(
     sources: Sequence[Source],
     log: Sequence[Mapping[str, Any]],
     **done: Any,
-) -> Recipe:
+) -> TrainingRecipe:
     """The recipe of an agent; ``done`` are further fields, what came of the training."""
     origin = collect_provenance()
     episodes = [episode for item in items for episode in as_episodes(item)]
-    return Recipe(
+    return TrainingRecipe(
         method=args.method,
         config=list_settings(args),
         base_model=asdict(base),

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oreo_envs.files import LOCK, hash_json, lock_folder, write_file
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
+from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -89,7 +90,7 @@ def train(
     checkpoints = Path(str(config.output_dir))
     with _hold_folder(checkpoints) if config.process_index == 0 else nullcontext():
         torch.manual_seed(config.seed)
-        policy, tokenizer = starting_model(model, data.episodes)
+        policy, tokenizer = starting_model(model, cast(Sequence[Trajectory], data.episodes))
         critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
         critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
         trainer = OreoTrainer(

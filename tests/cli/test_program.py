@@ -265,3 +265,11 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, capsys, command):
         f"another run is at work in {run}: wait for it, or choose another --output" in capsys.readouterr().err
     )
     assert [entry.name for entry in run.iterdir()] == [".lock"]
+
+
+def test_a_completion_script_knows_commands_and_options(capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--print-completion", "bash"])
+    out = capsys.readouterr().out
+    assert exit_.value.code == 0 and "--critic-learning-rate" in out and "doctor" in out

@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
         (["--trainer", "eval_steps"], "write NAME=VALUE"),
         (["--trainer", "beta=1", "--beta", "1"], "--trainer beta: give it as --beta alone"),
         (["--trainer", "output_dir=x"], "--trainer output_dir: give it as --output alone"),
-        (["--trainer", "eval_strategy=never"], "'never' is not a valid IntervalStrategy"),
+        (["--trainer", "eval_strategy=never"], "never is not a valid IntervalStrategy"),
         (
             ["--method", "sft", "--config", "nothing.toml"],
             "nothing.toml: cannot be read as TOML: No such file",
@@ -222,7 +222,7 @@ def test_what_cannot_be_is_said_in_one_sentence(work):
         ({"patience": 2}, "patience counts evaluations in games: say which with eval_games"),
         ({"eval_every": 2}, "there is nothing to evaluate on: give eval_games or eval_data"),
         ({"betta": 2}, "OreoConfig has no option 'betta': did you mean beta?"),
-        ({"eval_strategy": "never"}, "these options of training cannot be: 'never' is not a valid"),
+        ({"eval_strategy": "never"}, "these options of training cannot be: never is not a valid"),
         ({"method": "ppo"}, "unknown method 'ppo'; choose one of"),
     ):
         with pytest.raises(ConfigurationError, match=said.replace("?", r"\?")):
