@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ def add_train(commands: Commands) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="any field of transformers' TrainingArguments, such as max_grad_norm=0.5; several times",
+    )
+    machine.add_argument(
+        "--report-to",
+        choices=("trackio", "tensorboard", "wandb"),
+        help="where to log, too; log.jsonl is always there",
     )
     machine.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the agent when it is trained")
     machine.add_argument("--license", metavar="ID", help="of the agent, for its card, such as apache-2.0")
@@ -168,6 +174,10 @@ def _trainer_options(args: argparse.Namespace, given: Mapping[str, Any]) -> dict
             )
     if args.dtype:
         found["bf16"] = args.dtype == "bfloat16"
+    if args.report_to:
+        if find_spec(args.report_to) is None:
+            raise ConfigurationError(f"--report-to {args.report_to} needs it: pip install {args.report_to}")
+        found["report_to"] = args.report_to
     if args.push_to_hub:
         found |= {"push_to_hub": True, "hub_model_id": args.push_to_hub}
     return found

@@ -358,8 +358,7 @@ class OreoOptions:
     logging_steps: Annotated[float, Option("steps between log lines", BATCHES, ABOVE_0)] = 10
     save_strategy: Annotated[str, Option("when to write resumable checkpoints")] = "no"
     report_to: Annotated[
-        str,
-        Option("where to log, too: trackio, tensorboard, wandb or another that transformers knows", BATCHES),
+        str, Option("where to log, too: trackio, tensorboard, wandb or another that transformers knows")
     ] = "none"
     remove_unused_columns: Annotated[bool, Option("episodes are not columns")] = False
 

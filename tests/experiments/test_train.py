@@ -142,6 +142,7 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
     [
         (["--trainer", "max_grad_nrm=1"], "did you mean max_grad_norm?"),
         (["--trainer", "eval_steps"], "write NAME=VALUE"),
+        (["--report-to", "wandb"], "--report-to wandb needs it: pip install wandb"),
         (["--trainer", "beta=1", "--beta", "1"], "--trainer beta: give it as --beta alone"),
         (["--trainer", "output_dir=x"], "--trainer output_dir: give it as --output alone"),
         (["--trainer", "eval_strategy=never"], "never is not a valid IntervalStrategy"),
@@ -151,7 +152,8 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
         ),
     ],
 )
-def test_fields_of_transformers_are_checked_before_any_work(work, capsys, words, said):
+def test_fields_of_transformers_are_checked_before_any_work(work, capsys, monkeypatch, words, said):
+    monkeypatch.setattr("oreo_agents.cli.train.find_spec", lambda name: None)
     try:
         status = cli.main(["train", "--data", "episodes", "--model", "start", "-o", "x", *words])
     except SystemExit as exit_:
