@@ -60,7 +60,7 @@ def run(name, words, folder):
     program = "sh" if name.endswith(".sh") else sys.executable
     return subprocess.run(
         [program, str(ROOT / "examples" / name), *words],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=280,
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
 
 

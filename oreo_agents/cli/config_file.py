@@ -161,9 +161,8 @@ def format_config(args: argparse.Namespace, training: Mapping[str, Any]) -> str:
     ]
     for name, option in OPTIONS.items():
         if name not in ("method", "seed") and name not in training:
-            lines.append(
-                f"# {name}: {option.usual}" if option.usual else f"# {_format_line(name, option.default)}"
-            )
+            default = _format_line(name, option.default).removeprefix("# ")
+            lines.append(f"# {name}: {option.usual}" if option.usual else f"# {default}")
     lines += [_format_line(name, value) for name, value in training.items() if name != "seed"]
     lines += ["", f"[{JUDGING}]"]
     for key in JUDGED_BY:

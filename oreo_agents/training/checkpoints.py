@@ -22,7 +22,7 @@ from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
 from oreo_agents.models.card import data_hash
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.model_files import weights_below
+from oreo_agents.models.model_files import weights_below, without_bars
 from oreo_agents.training.batches import Item, as_episodes
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import Source
@@ -114,7 +114,8 @@ class AgentTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         weights = self.trained.state_dict() if state_dict is None else state_dict
-        self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
+        with without_bars():
+            self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
         self.tokenizer.save_pretrained(folder / "policy")
         if has_adapters(self.policy):
             _save_tensors({name: weights[name] for name in self._adapters()}, folder / ADAPTERS)
