@@ -81,7 +81,7 @@ class Turn:
     """The whole reply, with its thought, where it is more than the action."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trajectory:
     """One episode, from reset to its end."""
 
@@ -103,6 +103,10 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.turns)
+
+    def __repr__(self) -> str:
+        where = self.game or self.env_id
+        return f"Trajectory({where!r}, {describe_outcome(self)}, return {self.return_:g}, by {self.agent!r})"
 
     @property
     def rewards(self) -> tuple[float, ...]:

@@ -2,10 +2,13 @@
 
 import ast
 import importlib
+import inspect
 import shutil
 import subprocess
 import sys
+import typing
 from collections import defaultdict
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -76,7 +79,9 @@ def test_a_class_name_means_one_thing():
 
 def test_functions_are_named_with_a_verb_and_a_noun():
     """A special name like ``__getattr__`` is the language's."""
-    functions = {(name, path) for name, path in definitions(ast.FunctionDef) if name != "getattr"}
+    functions = {
+        (name, path) for name, path in definitions(ast.FunctionDef) if name not in ("dir", "getattr")
+    }
     one_word = {(name, path) for name, path in functions if "_" not in name}
     odd = {(name, path) for name, path in one_word if name not in ONE_WORD}
     assert odd == set()
@@ -113,3 +118,30 @@ def test_the_demo_gets_alfworlds_games_where_it_plays_them(options, games):
     command = ["make", "--dry-run", "demo", "ALFWORLD_DATA=/games", f"ARGS={options}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ('--games "/games"' in done.stdout) == games
+
+
+def test_the_package_shows_what_there_is_to_use():
+    package = importlib.import_module("oreo_agents")
+    shown = {name for name in dir(package) if not name.startswith("__")}
+    assert shown == {*package.__all__, "oreo_envs"}
+    assert package.__version__ == metadata.version("oreo-agents")
+    with pytest.raises(AttributeError, match="no attribute 'OreoTrainr'"):
+        package.OreoTrainr  # noqa: B018 (asking is the test)
+
+
+def test_the_package_is_its_command_line():
+    command = [sys.executable, "-m", "oreo_agents", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"oreo-agents {metadata.version('oreo-agents')}\n"
+
+
+def test_type_checkers_know_the_options_of_an_agent_and_the_kind_of_an_episode():
+    from oreo_agents.agents.oreo import AgentOptions, OreoAgent
+    from oreo_agents.dataset import TrajectoryDataset
+
+    own = set(inspect.signature(OreoAgent.__init__).parameters) - {"self", "policy", "tokenizer", "critic"}
+    assert AgentOptions.__optional_keys__ == own | {"device", "dtype"}
+    given = inspect.signature(OreoAgent.from_pretrained).parameters["options"].annotation
+    assert given == "Unpack[AgentOptions]"
+    kinds = [one.__annotations__["return"] for one in typing.get_overloads(TrajectoryDataset.__getitem__)]
+    assert kinds == ["Trajectory", "TrajectoryDataset"]

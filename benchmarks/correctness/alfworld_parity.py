@@ -41,7 +41,7 @@ from oreo_envs.files import write_json
 from quick_textworld import remember_parses
 from varied_games import PackagedRules, VariedGames
 
-from oreo_agents.experiments.provenance import find_commit
+from oreo_agents.provenance import find_commit
 
 RESULTS = Path(__file__).parents[1] / "results" / "alfworld_parity.json"
 LOG = Path("runs") / "alfworld_parity.jsonl"

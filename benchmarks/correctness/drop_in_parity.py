@@ -50,7 +50,7 @@ from oreo_envs.alfworld.world import World
 from oreo_envs.files import write_json
 from quick_textworld import remember_parses
 
-from oreo_agents.experiments.provenance import find_commit
+from oreo_agents.provenance import find_commit
 
 RESULTS = Path(__file__).parents[1] / "results" / "drop_in_parity.json"
 NONSENSE = ("dance", "go to mars 1", "", "  look ", "LOOK", "take", "think: where is it?", "help")

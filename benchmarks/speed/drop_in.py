@@ -29,7 +29,7 @@ from drop_in_parity import Scene, find_walkthrough, make_config, write_sources
 from oreo_envs.alfworld import drop_in
 from oreo_envs.files import write_json
 
-from oreo_agents.experiments.provenance import find_commit
+from oreo_agents.provenance import find_commit
 
 RESULTS = Path(__file__).parents[1] / "results" / "drop_in.json"
 TARGETS = {"react": 200.0, "batch": 500.0}

@@ -246,7 +246,7 @@ def ours(args, policy, data):
             logging_steps=1,
         )
         policy = with_lora(policy, LORA_RANK) if args.side == "lora" else policy
-        trainer = InOrder(policy, Tokenizer(), config, data)
+        trainer = InOrder(policy, config, data, processing_class=Tokenizer())
         trainer.remove_callback(
             next(c for c in trainer.callback_handler.callbacks if "Printer" in type(c).__name__)
         )

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from oreo_envs.math import extract_answer
@@ -55,6 +55,22 @@ _PROPOSING: dict[str, type[Propose]] = {
 
 SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 """Trained agents that the package carries."""
+
+
+class AgentOptions(TypedDict, total=False):
+    """Options of :meth:`OreoAgent.from_pretrained`; the class says what they mean."""
+
+    select: Select
+    k: int
+    logprob_weight: float | None
+    temperature: float | None
+    max_new_tokens: int
+    name: str
+    no_repeat: bool
+    prompt: Prompt | Mapping[str, Any] | str | Path | None
+    critic: Critic | str | Path | None
+    device: str | torch.device
+    dtype: str | torch.dtype | None
 
 
 class OreoAgent:
@@ -142,8 +158,17 @@ class OreoAgent:
         self.prepare(1)
         self.reset()
 
+    def __repr__(self) -> str:
+        size = (
+            "on a server"
+            if isinstance(self.policy, Endpoint)
+            else f"{self.policy.num_parameters() / 1e6:.1f} M"
+        )
+        critic = "no critic" if self.critic is None else "with a critic"
+        return f"OreoAgent({self.name!r}, {self.selection.select}, {size}, {critic})"
+
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> OreoAgent:
+    def from_pretrained(cls, path: str | Path, **options: Unpack[AgentOptions]) -> OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
@@ -159,18 +184,17 @@ class OreoAgent:
         """
         path = SHIPPED.get(str(path), path)
         policy, tokenizer = load_policy(path)
-        critic = options.pop("critic", None)
+        own: dict[str, Any] = {"name": Path(path).name, **options}
+        critic = own.pop("critic", None)
         if not isinstance(critic, Critic):
             critic = load_critic(path, policy) if critic is None else _borrow_critic(critic, tokenizer)
-        options = _take_choice(path, options)
-        device, dtype = options.pop("device", best_device()), options.pop("dtype", None)
+        own = _take_prompt(path, _take_choice(path, own))
+        device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         for model in (policy, critic and critic.backbone):
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)
-        options.setdefault("name", Path(path).name)
-        options["prompt"] = read_prompt(path) if options.get("prompt") is None else options["prompt"]
-        return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
+        return cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
 
     @classmethod
     def from_endpoint(cls, endpoint: Endpoint, path: str | Path, **options: Any) -> OreoAgent:
@@ -190,7 +214,7 @@ class OreoAgent:
         temperature, weight = options.get("temperature"), options.get("logprob_weight") or 0.0
         options = {**_take_choice(path, {**options, "temperature": temperature}), "logprob_weight": weight}
         options.setdefault("name", Path(path).name)
-        options["prompt"] = read_prompt(path) if options.get("prompt") is None else options["prompt"]
+        options = _take_prompt(path, options)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -376,6 +400,12 @@ def _borrow_critic(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> Crit
             f"the critic of {path} reads other tokens than this policy writes: lend another"
         )
     return critic
+
+
+def _take_prompt(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the agent's own prompt, where none is asked for."""
+    asked = options.get("prompt")
+    return {**options, "prompt": read_prompt(path) if asked is None else asked}
 
 
 def _take_choice(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from oreo_agents.cli.bench import add_bench
+from oreo_agents.cli.config_file import ConfigurableParser
 from oreo_agents.cli.data import add_data
 from oreo_agents.cli.dataset import add_dataset
 from oreo_agents.cli.demo import add_demo
@@ -26,6 +27,7 @@ from oreo_agents.cli.play import add_play
 from oreo_agents.cli.record import add_record
 from oreo_agents.cli.replay import add_replay
 from oreo_agents.cli.report import add_report
+from oreo_agents.cli.runs import add_runs
 from oreo_agents.cli.train import add_train
 from oreo_agents.errors import OreoError
 from oreo_agents.printable import make_printable
@@ -69,7 +71,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Start with: oreo-agents demo",
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        metavar="SHELL",
+        choices=("bash", "zsh", "tcsh"),
+        help="show the script that completes commands and options in this shell, and exit",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=ConfigurableParser)
     for add in (
         add_demo,
         add_data,
@@ -78,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_report,
         add_record,
         add_train,
+        add_runs,
         add_iterate,
         add_eval,
         add_bench,
@@ -127,6 +137,18 @@ class _Version(argparse.Action):
         from importlib.metadata import version
 
         print(f"{parser.prog} {version('oreo-agents')}")
+        parser.exit()
+
+
+class _Completion(argparse.Action):
+    """The completion script of the whole parser, by shtab."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, shell: Any, *_: Any) -> None:
+        try:
+            from shtab import complete
+        except ImportError:
+            parser.error("completion scripts are made by shtab: pip install shtab")
+        print(complete(parser, shell=shell))
         parser.exit()
 
 

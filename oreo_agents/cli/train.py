@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oreo_envs.catalog import DEFAULT_ID, describe
 
+from oreo_agents.cli.config_file import format_config
 from oreo_agents.cli.options import (
     GENERATED,
     Commands,
@@ -23,17 +24,17 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
 
-if TYPE_CHECKING:
-    from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.terminal.training_progress import TrainingProgress
-    from oreo_agents.training.callbacks import Judging
-    from oreo_agents.trajectory import Trajectory
-
 
 def add_train(commands: Commands) -> None:
     """Options of ``train``."""
     parser = add_command(commands, "train", run_train, "train a policy, with OREO also its critic")
     mark_resumable(parser, only_with="save_every")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="options in TOML or YAML; what is typed counts"
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="show all options as such a file, and end"
+    )
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
     parser.add_argument(
@@ -50,12 +51,38 @@ def add_train(commands: Commands) -> None:
         help="steps between checkpoints; the same command then goes on where it was interrupted",
     )
     add_training_options(parser)
+    machine = parser.add_argument_group("the machine, transformers and the Hub")
+    machine.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU if there is one")
+    machine.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of the passes; default: bfloat16 where it is fast"
+    )
+    machine.add_argument(
+        "--trainer",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any field of transformers' TrainingArguments, such as max_grad_norm=0.5; several times",
+    )
+    machine.add_argument(
+        "--report-to",
+        choices=("trackio", "tensorboard", "wandb"),
+        help="where to log, too; log.jsonl is always there",
+    )
+    machine.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the agent when it is trained")
+    machine.add_argument("--license", metavar="ID", help="of the agent, for its card, such as apache-2.0")
     judging = parser.add_argument_group("judging the policy while it is trained")
     judging.add_argument(
         "--eval-every", type=parse_positive, metavar="N", help="steps between; default: not at all"
     )
     judging.add_argument(
         "--eval-episodes", type=parse_positive, default=50, metavar="N", help="default: %(default)s"
+    )
+    judging.add_argument(
+        "--eval-data",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="held-out episodes, for losses and the critic's errors",
     )
     judging.add_argument(
         "--patience",
@@ -69,50 +96,91 @@ def add_train(commands: Commands) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Train on recorded episodes."""
-    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.experiments.train import EvalGames, train
 
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     given = given_options(args)
     if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
         raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
-    episodes = [episode for path in args.data for episode in load_trajectories(path)]
+    given |= _trainer_options(args, given)
+    if args.print_config:
+        print(format_config(args, given), end="")
+        return
+
+    from oreo_agents.dataset import load_trajectories
+
+    for path in (*args.data, *(args.eval_data or ())):
+        load_trajectories(path)  # before torch is loaded
 
     from oreo_agents.terminal.training_progress import TrainingProgress
-    from oreo_agents.training.train import train
 
     progress = TrainingProgress(args.method)
-    judging = _make_judging(args, progress) if args.eval_every else None
-    kept = {"lora": args.lora, "save_every": args.save_every, "seed": args.seed}
+    games = EvalGames(
+        args.env,
+        args.split,
+        args.games,
+        args.eval_episodes,
+        args.max_steps,
+        args.max_new_tokens,
+        args.wording,
+        args.seed,
+    )
     train(
-        args.method, episodes, args.model, args.output, callbacks=[progress], judging=judging, **kept, **given
+        args.data,
+        args.model,
+        args.output,
+        args.method,
+        eval_data=args.eval_data,
+        eval_games=games if _judges_in_games(args) else None,
+        eval_every=args.eval_every,
+        patience=args.patience,
+        lora=args.lora,
+        save_every=args.save_every,
+        license=args.license,
+        callbacks=[progress],
+        watch=progress.watch,
+        **{"seed": args.seed, **given},
     )
 
 
-def _make_judging(args: argparse.Namespace, progress: TrainingProgress) -> Judging:
-    from oreo_agents.agents.load import choose_reply_length, find_prompt
-    from oreo_agents.agents.oreo import OreoAgent
-    from oreo_agents.evaluation.statistics import wilson_interval
-    from oreo_agents.training.callbacks import Judging
-
-    prompt = find_prompt(args.model, args.prompt)
-    length = args.max_new_tokens or choose_reply_length(prompt, args.env)
-    agent_of = partial(OreoAgent, max_new_tokens=length, prompt=prompt)
-    return Judging(
-        _make_player(args), agent_of, wilson_interval, args.eval_every, args.patience, progress.watch
-    )
+def _judges_in_games(args: argparse.Namespace) -> bool:
+    """Held-out episodes stand in for games, unless games are named."""
+    return bool(args.eval_every and (not args.eval_data or args.split or args.games))
 
 
-def _make_player(args: argparse.Namespace) -> Callable[[OreoAgent], Iterable[Trajectory]]:
-    """Plays the games that the options name, the same ones every time."""
-    from oreo_agents.environments import environments, source_options
-    from oreo_agents.evaluation.evaluate import pick_games, play_games
+TAKEN = {"output_dir": "--output", "seed": "--seed", "method": "--method"}
+"""Fields that have an option of their own, which is not made from the table."""
 
-    unseen = None if args.games else describe(args.env).judging_split
-    options = source_options(args.env, args.split or unseen, args.games, args.wording)
-    make_env = environments(args.env, args.max_steps, **options)
-    games = pick_games(make_env, args.eval_episodes, args.seed)
-    return lambda agent: play_games(make_env, agent, games, args.seed)
+
+def _trainer_options(args: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of TrainingArguments, from ``--trainer`` and the options of the machine."""
+    found: dict[str, Any] = {}
+    if args.trainer:
+        from oreo_agents.training.config import parse_fields
+
+        found = parse_fields(args.trainer)
+        own = {**TAKEN, **{name: OPTIONS[name].flag for name in given if name in OPTIONS}}
+        if twice := sorted(own.keys() & found.keys()):
+            raise ConfigurationError(f"--trainer {twice[0]}: give it as {own[twice[0]]} alone")
+    if args.device:
+        found["use_cpu"] = args.device == "cpu"
+    if args.device == "gpu":
+        from oreo_agents.models.decoder import best_device
+
+        if best_device().type == "cpu":
+            raise ConfigurationError(
+                "--device gpu, and torch finds none: leave it out, or see oreo-agents doctor"
+            )
+    if args.dtype:
+        found["bf16"] = args.dtype == "bfloat16"
+    if args.report_to:
+        if find_spec(args.report_to) is None:
+            raise ConfigurationError(f"--report-to {args.report_to} needs it: pip install {args.report_to}")
+        found["report_to"] = args.report_to
+    if args.push_to_hub:
+        found |= {"push_to_hub": True, "hub_model_id": args.push_to_hub}
+    return found
 
 
 def add_training_options(parser: argparse.ArgumentParser, table: Mapping[str, Option] = OPTIONS) -> None:

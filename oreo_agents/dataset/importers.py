@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -88,6 +88,26 @@ def import_tales(path: PathLike) -> Iterator[Trajectory]:
         if steps:
             with _Blaming(str(file)):
                 yield _parse_tales_episode(steps, file)
+
+
+def parse_records(records: Iterable[Mapping[str, Any]]) -> list[Trajectory]:
+    """The episodes of rows with ``messages`` or ``conversations`` and an outcome, as :func:`import_sharegpt` reads.
+
+    A list of as many rewards as the assistant has turns gives each turn its own.
+
+    Raises:
+        DatasetError: a row is no such conversation.
+    """
+    episodes = []
+    for number, record in enumerate(records):
+        with _Blaming(f"row {number}"):
+            episode = _parse_conversation(dict(record), "", None)
+            rewards = record.get("rewards", record.get("reward"))
+            if isinstance(rewards, list) and len(rewards) == len(episode):
+                turns = zip(episode.turns, rewards, strict=True)
+                episode = replace(episode, turns=tuple(replace(turn, reward=float(r)) for turn, r in turns))
+            episodes.append(episode)
+    return episodes
 
 
 IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,12 @@ from oreo_agents.dataset.meta import Meta, read_meta
 from oreo_agents.dataset.schema import SCHEMA, from_row, to_table
 from oreo_agents.dataset.shards import JournalShard, Shard, is_damaged, open_shard, read_column
 from oreo_agents.dataset.writer import LOCK, TrajectoryWriter
-from oreo_agents.errors import DatasetError
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas
 
 SHARD_EPISODES = 4096
 """Episodes per shard of a saved view."""
@@ -110,7 +114,15 @@ class TrajectoryDataset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Trajectory: ...
+
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | Sequence[int]) -> TrajectoryDataset: ...
+
+    def __getitem__(
+        self, index: int | np.integer | slice | np.ndarray | Sequence[int]
+    ) -> Trajectory | TrajectoryDataset:
         """An episode for an integer, a view for a slice, an array of indices or a boolean mask."""
         if isinstance(index, (int, np.integer)):
             return from_row(self._row(int(self._rows[index])))
@@ -250,6 +262,36 @@ class TrajectoryDataset:
         """These episodes followed by those of ``others``; see :func:`concatenate_datasets`."""
         return concatenate_datasets(self, *others)
 
+    # ---------------------------------------------------------------- other libraries
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table with a row for each episode: game, agent, success, return, length, ... without texts of the turns.
+
+        Raises:
+            ConfigurationError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigurationError("to_pandas needs pandas: pip install pandas") from error
+        return pandas.DataFrame({name: self.column(name) for name in SCALAR_COLUMNS})
+
+    def to_dataset(self) -> datasets.Dataset:
+        """A Hugging Face dataset with a row for each episode, as :class:`oreo_agents.OreoTrainer` takes it, too.
+
+        It has ``messages`` (``role``, ``content``), ``rewards`` (one for each message of the assistant), ``reward``
+        (their sum), ``success``, ``game``, ``task_type`` and ``agent``.
+        Token ids of rollouts are not in it.
+
+        Raises:
+            ConfigurationError: datasets is not installed.
+        """
+        try:
+            import datasets
+        except ImportError as error:
+            raise ConfigurationError("to_dataset needs datasets: pip install datasets") from error
+        return datasets.Dataset.from_list([_describe_episode(episode) for episode in self if len(episode)])
+
     # ---------------------------------------------------------------- whole datasets
 
     def save(self, path: str | os.PathLike[str], **description: Any) -> None:
@@ -319,6 +361,16 @@ class TrajectoryDataset:
         ]
         by_shard = np.argsort(numbers, kind="stable")  # where each row of the parts belongs
         return pa.concat_tables(parts).take(np.argsort(by_shard, kind="stable"))
+
+
+def _describe_episode(episode: Trajectory) -> dict[str, Any]:
+    messages = [
+        {"role": role, "content": text}
+        for turn in episode.turns
+        for role, text in (("user", turn.observation), ("assistant", str(turn.action)))
+    ]
+    told = {name: getattr(episode, name) for name in ("success", "game", "task_type", "agent")}
+    return {"messages": messages, "rewards": list(episode.rewards), "reward": episode.return_, **told}
 
 
 def _refuse_content(folder: Path) -> None:

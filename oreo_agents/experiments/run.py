@@ -20,10 +20,10 @@ from oreo_agents.evaluation.comparison import (
     compare_rows,
 )
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.provenance import collect_provenance
 from oreo_agents.experiments.stages import Report, Stage, Stages, ignore_events, order_stages
 from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.models.model_files import AGENT
+from oreo_agents.provenance import collect_provenance
 
 
 @dataclass(frozen=True, slots=True)

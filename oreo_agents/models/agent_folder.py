@@ -5,6 +5,8 @@ A policy is any Hugging Face causal LM; the critic is a value network beside it.
     policy/   save_pretrained of model and tokenizer
     critic/   value_head.safetensors, and beside it save_pretrained of the backbone, or adapters for the policy's
               trunk in PEFT's files, or nothing where the trunk is the policy's
+
+and beside them ``agent.json``, a model card, and, where it was trained here, its recipe and log (recipe.py).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from oreo_agents.models.model_files import (
     weights_below,
     without_bars,
 )
+from oreo_agents.models.recipe import TrainingRecipe
 
 
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -83,6 +86,7 @@ def save_agent(
     critic: Critic | None = None,
     weights: dict[str, Tensor] | None = None,
     prompt: Prompt | None = None,
+    recipe: TrainingRecipe | None = None,
     **card,
 ) -> None:
     """Write an agent's folder, whole or not at all; an older one at ``path`` is replaced at the end.
@@ -94,6 +98,7 @@ def save_agent(
         critic: optional value network.
         weights: written instead of the modules' own, where those are sharded; names begin ``policy.``, ``critic.``.
         prompt: what the agent is told, and how it answers.
+        recipe: how it was trained.
         card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
 
     Raises:
@@ -111,11 +116,12 @@ def save_agent(
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
         told = {"prompt": prompt.to_dict()} if prompt and prompt.digest else {}
-        (folder / AGENT).write_text(
-            json.dumps({**card, **told}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        readme = model_card(path.name, critic is not None, card)
+        agent = json.dumps({**card, **told}, indent=2, ensure_ascii=False)
+        (folder / AGENT).write_text(agent + "\n", encoding="utf-8")
+        readme = model_card(path.name, critic is not None, card, recipe)
         (folder / "README.md").write_text(readme, encoding="utf-8")
+        if recipe is not None:
+            recipe.write(folder)
 
     replace_folder(path, write)
 

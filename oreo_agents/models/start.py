@@ -12,6 +12,7 @@ from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FROM_SCRATCH = {"small": 256, "tiny": 128}
@@ -40,9 +41,16 @@ def starting_model(
 
 def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
     """The policy with LoRA adapters (arXiv 2106.09685) on every linear layer but the head, alpha twice the rank."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return add_adapters(policy, config)
+
+
+def add_adapters(policy: PreTrainedModel, config: PeftConfig) -> PreTrainedModel:
+    """The policy with adapters as PEFT makes them."""
+    from peft import get_peft_model
+
     return cast("PreTrainedModel", get_peft_model(policy, config))
 
 

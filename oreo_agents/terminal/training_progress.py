@@ -26,6 +26,7 @@ class TrainingProgress(TrainerCallback):
     def __init__(self, name: str) -> None:
         self.name, self.tally = name, Tally()
         self.values: dict[str, float] = {}
+        self.step = 0
         self.speed, self.evaluated = 0.0, ""
         self.bar = progress_bar(self._lines)
 
@@ -39,6 +40,7 @@ class TrainingProgress(TrainerCallback):
         """Advance the bar."""
         seen = state.num_input_tokens_seen - self.seen_before
         self.speed = seen / (time.monotonic() - self.start)
+        self.step = state.global_step
         self.bar.update(self.task, completed=state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
@@ -52,14 +54,14 @@ class TrainingProgress(TrainerCallback):
         """Close the bar."""
         self.bar.stop()
 
-    def watch(self, step: int, episodes: Iterable[Trajectory]) -> Iterator[Trajectory]:
-        """Show how the policy of a step has played once its episodes have passed by."""
+    def watch(self, episodes: Iterable[Trajectory]) -> Iterator[Trajectory]:
+        """Show how the policy has played once its episodes have passed by."""
         tally = Tally()
         for episode in episodes:
             tally.add(episode)
             yield episode
-        self.tally, self.evaluated = tally, f"policy of step {step}:"
-        self._tell(f"{self.name} {step}  {tally.success()}")
+        self.tally, self.evaluated = tally, f"policy of step {self.step}:"
+        self._tell(f"{self.name} {self.step}  {tally.success()}")
 
     def _losses(self) -> str:
         return "  ".join(f"{label} {value:.4g}" for label, value in self.values.items())

@@ -40,6 +40,11 @@ def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -
     return [_pad_episodes(group, pad_id) for group in groups]
 
 
+def sort_places(places: Sequence[int], items: Sequence[Item]) -> list[int]:
+    """The places of a batch's items as :func:`collate_items` has them, the longest first."""
+    return sorted(places, key=lambda place: _measure_longest(as_episodes(items[place])), reverse=True)
+
+
 def as_episodes(item: Item) -> tuple[EncodedEpisode, ...]:
     """The one or two episodes of an item."""
     return item if isinstance(item, tuple) else (item,)

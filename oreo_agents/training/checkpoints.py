@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +23,15 @@ from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
 from oreo_agents.models.card import data_hash
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.model_files import weights_below
+from oreo_agents.models.model_files import weights_below, without_bars
 from oreo_agents.training.batches import Item, as_episodes
 from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.datasets import Source
 from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.methods import Objective
 from oreo_agents.training.metrics import parameter_counts
 from oreo_agents.training.options import OPTIONS
+from oreo_agents.training.recipe import Base, describe_base, make_recipe
 
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
@@ -52,6 +55,14 @@ class AgentTrainer(Trainer):
     """The weight of the KL, which ``kl_target`` adapts."""
     prompt: Prompt | None = None
     """What the agent is told, saved beside it."""
+    start: Any
+    """What the training starts from: a model, or where it is."""
+    base_model: Base | None = None
+    """The same in words, since training began."""
+    sources: tuple[Source, ...] = ()
+    """The datasets that ``items`` are from, where they are known."""
+    seconds: float = 0.0
+    """That training has taken."""
     _staging: Path | None = None
     """Where a checkpoint is being written."""
 
@@ -64,6 +75,14 @@ class AgentTrainer(Trainer):
     def critic(self) -> Critic | None:
         """The critic being trained, for methods that have one."""
         return self.trained.critic
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        """Trainer's; its time and what it starts from go into the recipe."""
+        start, self.base_model = time.monotonic(), self.base_model or describe_base(self.start, self.args)
+        try:
+            return super().train(*args, **options)
+        finally:
+            self.seconds += time.monotonic() - start
 
     # --- checkpoints ------------------------------------------------------------------------------------------
 
@@ -98,7 +117,8 @@ class AgentTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         weights = self.trained.state_dict() if state_dict is None else state_dict
-        self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
+        with without_bars():
+            self.policy.save_pretrained(folder / "policy", state_dict=weights_below(weights, "policy."))
         self.tokenizer.save_pretrained(folder / "policy")
         if has_adapters(self.policy):
             _save_tensors({name: weights[name] for name in self._adapters()}, folder / ADAPTERS)
@@ -107,6 +127,10 @@ class AgentTrainer(Trainer):
         if self.target_critic is not None and self.critic is not None:
             _save_tensors(_select_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
         (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
+
+    def _load_best_model(self) -> None:
+        """Take the weights of the best checkpoint back, with ``load_best_model_at_end``."""
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -144,34 +168,60 @@ class AgentTrainer(Trainer):
 
     # --- the agent --------------------------------------------------------------------------------------------
 
-    def save_agent(self, path: str | Path, **card: Any) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the agent to ``output_dir`` (default: that of the options); ``OreoAgent.from_pretrained`` loads it.
+
+        Raises:
+            CheckpointError: something else than an agent is there, such as checkpoints.
+        """
+        if _internal_call:  # a checkpoint, which can be resumed from
+            super().save_model(output_dir, _internal_call=True)
+        else:
+            self.save_agent(output_dir or str(self.args.output_dir), steps=self.state.global_step)
+
+    def save_agent(self, path: str | Path, license: str | None = None, **card: Any) -> None:
         """Write policy, tokenizer and critic as an agent's folder, whole or not at all, in ``save_dtype``.
 
         The policy's adapters are merged into what they adapt, so that the folder stands alone; a critic of kind
-        ``lora`` stays a set of adapters over that policy.
+        ``lora`` stays a set of adapters over that policy. Beside them lie ``recipe.json`` (all that made it),
+        ``log.jsonl`` (every logged line) and ``curves.png``.
+
+        Args:
+            path: the folder.
+            license: the agent's, an identifier of the Hub's such as ``apache-2.0``; None: its base model's.
+            card: JSON values for ``agent.json`` and the model card.
+
+        Raises:
+            CheckpointError: ``path`` holds something else.
         """
         weights = self._gather_weights() if self.is_fsdp_enabled or self.is_deepspeed_enabled else None
         if not self.is_world_process_zero():
             return
         policy, critic = self.policy, self.critic
         if weights is None:
-            policy, critic = self._finish_models(policy, critic)
+            policy, critic = self.finish_models()
         options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
         options["critic"] = self.critic and self.critic.kind(self.policy)
         data = data_hash(episode for item in self.items for episode in as_episodes(item))
         done = {"method": self.args.method, "objective": self.objective.summary}
         card = {**done, **card, "options": options, "data_sha256": data}
         card |= parameter_counts(self.trained)
-        save_agent(path, policy, self.tokenizer, critic, weights, self.prompt, **card)
+        recipe = make_recipe(
+            self.args,
+            self.base_model or describe_base(self.start, self.args),
+            self.items,
+            self.sources,
+            self.state.log_history,
+            steps=self.state.global_step,
+            seconds=round(self.seconds, 3),
+            license=license,
+        )
+        save_agent(path, policy, self.tokenizer, critic, weights, self.prompt, recipe, **card)
 
-    def finish_policy(self) -> PreTrainedModel:
-        """The policy that :meth:`save_agent` would write now; itself, where it is written as it is."""
-        return self._finish_models(self.policy, None)[0]
-
-    def _finish_models(
-        self, policy: PreTrainedModel, critic: Critic | None
-    ) -> tuple[PreTrainedModel, Critic | None]:
-        """Policy and critic without adapters and in the precision of the agent; copies, where that changes them."""
+    def finish_models(self) -> tuple[PreTrainedModel, Critic | None]:
+        """Policy and critic as :meth:`save_agent` would write them now: without adapters, in the precision of the
+        agent; themselves, where that changes nothing."""
+        policy, critic = self.policy, self.critic
         rounded = self.args.save_dtype == "bfloat16"
         if has_adapters(policy):
             policy, critic = copy_without_adapters(policy, critic)

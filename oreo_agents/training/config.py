@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from enum import Enum
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.methods import METHODS
-from oreo_agents.training.options import OPTIONS, OreoOptions
+from oreo_agents.training.options import ALIASES, OPTIONS, OreoOptions, describe_fields
 
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 
 
-@dataclass
+@dataclass(repr=False)
 class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
-    """Options of :class:`oreo_agents.OreoTrainer`: all of TrainingArguments, and :class:`OreoOptions`."""
+    """Options of :class:`oreo_agents.OreoTrainer`; the text below is made from their table."""
+
+    def __new__(cls, *args: Any, **options: Any) -> OreoConfig:  # noqa: D102 (says what a dataclass does not)
+        _refuse_unknown(options, cls)
+        return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        defaults = {one.name: one.default for one in fields(self)}
+        changed = {name: getattr(self, name) for name, option in OPTIONS.items()}
+        told = [f"{n}={x!r}" for n, x in changed.items() if x != defaults[n] or n == "method"]
+        return f"OreoConfig({', '.join([repr(self.output_dir), *told])})"
+
+    __str__ = __repr__
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
@@ -38,3 +56,72 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
         super().__post_init__()
+
+
+OreoConfig.__doc__ = f"""Options of :class:`oreo_agents.OreoTrainer`: all of transformers' TrainingArguments, and these.
+
+Args:
+{describe_fields()}
+"""
+
+
+def _refuse_unknown(names: Iterable[str], cls: type[OreoConfig]) -> None:
+    known = {one.name for one in fields(cls)}
+    for name in names:
+        if name not in known:
+            close = ALIASES.get(name) or next(iter(get_close_matches(name, known, 1)), None)
+            meant = f"did you mean {close}?" if close else "help(oreo_agents.OreoConfig) lists the options"
+            raise ConfigurationError(f"OreoConfig has no option {name!r}: {meant}")
+
+
+def parse_fields(pairs: Iterable[str]) -> dict[str, Any]:
+    """Fields of OreoConfig, given as ``NAME=VALUE``; a value is what JSON makes of it, otherwise text.
+
+    Raises:
+        ConfigurationError: there is no such field, or it cannot be that.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{pair!r} is no option of training: write NAME=VALUE")
+        _refuse_unknown([name], OreoConfig)
+        found[name] = _parse_field(name, text)
+    return found
+
+
+def _parse_field(name: str, text: str) -> Any:
+    kinds = _list_kinds(get_type_hints(OreoConfig, include_extras=True)[name])
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if value is None or (bool in kinds and isinstance(value, bool)):
+        return value
+    if not isinstance(value, bool):
+        if isinstance(value, int | float) and float in kinds:
+            return value
+        if isinstance(value, tuple(kinds - {bool})):
+            return value
+        if str in kinds:
+            return text
+    names = " or ".join(
+        sorted(
+            {bool: "true or false", int: "a whole number", float: "a number"}.get(k, k.__name__)
+            for k in kinds
+        )
+    )
+    raise ConfigurationError(f"{name} is {text!r}, it must be {names}")
+
+
+def _list_kinds(hint: Any) -> set[type]:
+    """The plain types that a field takes; a text stands for a member of an enumeration."""
+    if get_origin(hint) is Annotated:
+        return _list_kinds(get_args(hint)[0])
+    parts = get_args(hint) if get_origin(hint) not in (list, dict) else ()
+    if parts:
+        return set().union(*map(_list_kinds, parts))
+    kind = get_origin(hint) or hint
+    if kind is NoneType or not isinstance(kind, type):
+        return set()
+    return {str} if issubclass(kind, Enum) else {kind}

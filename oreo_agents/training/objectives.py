@@ -149,9 +149,13 @@ def _weigh_importance(out: Columns, config: OreoConfig) -> Tensor | None:
 
 
 def select_items(
-    objective: Objective, episodes: Sequence[EncodedEpisode], config: OreoConfig, model: PretrainedConfig
+    objective: Objective,
+    episodes: Sequence[EncodedEpisode],
+    config: OreoConfig,
+    model: PretrainedConfig,
+    held_out: bool = False,
 ) -> Sequence[Item]:
-    """What is drawn at random while an objective is trained.
+    """What is drawn at random while an objective is trained, or judged on ``held_out`` episodes.
 
     Raises:
         DatasetError: there are no episodes, or none of the kind that it needs; or one that ``config`` or the model do
@@ -159,9 +163,9 @@ def select_items(
     """
     episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
     if not episodes:
-        raise DatasetError("there are no episodes to train on")
+        raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
     _check_episodes(episodes, config, model.vocab_size)
-    if objective.contrasts and len({episode.success for episode in episodes}) < 2:
+    if objective.contrasts and not held_out and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
             f"there are no {kind} episodes: {config.method} learns from the difference; "

@@ -52,6 +52,9 @@ class Option:
     choices: Collection[str] = ()
     needs: Need | None = None
     """What a method must have to make use of it."""
+    unit: str = ""
+    source: str = ""
+    """The equation or paper that has it; of arXiv 2412.16145 (OREO) where no other is named."""
     usual: str = ""
     """What its default comes to, where the value does not say that."""
     alias: str = ""
@@ -150,6 +153,7 @@ class OreoOptions:
             needs="reference",
             usual="the method's",
             card=True,
+            unit="reward per nat",
         ),
     ] = None  # type: ignore[assignment]
     alpha: Annotated[
@@ -161,6 +165,8 @@ class OreoOptions:
             needs="regularised",
             usual="the method's",
             card=True,
+            unit="per nat",
+            source="Eq. 9",
         ),
     ] = None  # type: ignore[assignment]
     regularizer: Annotated[
@@ -171,6 +177,7 @@ class OreoOptions:
             choices=("reverse", "forward", "sampled"),
             needs="regularised",
             card=True,
+            source="Eq. 9",
         ),
     ] = "reverse"
     kl_target: Annotated[
@@ -180,6 +187,8 @@ class OreoOptions:
             OBJECTIVE,
             ABOVE_0,
             needs="regularised",
+            unit="nats a token",
+            source="arXiv 1909.08593, Sec. 2.2",
         ),
     ] = None
     critic: Annotated[
@@ -202,6 +211,7 @@ class OreoOptions:
             choices=("outcome", "answer"),
             needs="judges_actions",
             card=True,
+            source="Eq. 8",
         ),
     ] = "outcome"
     observation_weight: Annotated[
@@ -213,17 +223,33 @@ class OreoOptions:
             NONNEGATIVE,
             needs="observes",
             card=True,
+            unit="share of an action token",
         ),
     ] = 0.0
     importance_weights: Annotated[
-        bool, Option("weigh an episode by exp(min(1, its log-ratio))", OBJECTIVE, needs="soft")
+        bool,
+        Option(
+            "weigh an episode by exp(min(1, its log-ratio))",
+            OBJECTIVE,
+            needs="soft",
+        ),
     ] = False
     log_ratio_clip: Annotated[
-        float | None, Option("bound on the summed log-ratio in the critic's target", CRITIC, needs="soft")
+        float | None,
+        Option(
+            "bound on the summed log-ratio in the critic's target",
+            CRITIC,
+            needs="soft",
+            unit="nats",
+            source="Eq. 8",
+        ),
     ] = None
-    expectile: Annotated[float, Option("IQL: of Q that V regresses on", CRITIC, SHARE, needs="implicit")] = (
-        0.7
-    )
+    expectile: Annotated[
+        float,
+        Option(
+            "IQL: of Q that V regresses on", CRITIC, SHARE, needs="implicit", source="arXiv 2110.06169, Eq. 5"
+        ),
+    ] = 0.7
     value_weight: Annotated[
         float,
         Option(
@@ -231,12 +257,17 @@ class OreoOptions:
             CRITIC,
             NONNEGATIVE,
             needs="critic",
+            source="Eq. 8",
         ),
     ] = 1.0
     target_decay: Annotated[
         float | None,
         Option(
-            "policy losses and targets read an average of past critics (EMA)", CRITIC, SHARE, needs="critic"
+            "policy losses and targets read an average of past critics (EMA)",
+            CRITIC,
+            SHARE,
+            needs="critic",
+            unit="share kept a step",
         ),
     ] = None
     max_steps: Annotated[int, Option("optimizer steps", LENGTH, ABOVE_0, alias="steps", either="length")] = -1
@@ -259,11 +290,23 @@ class OreoOptions:
     critic_learning_rate: Annotated[
         float | None,
         Option(
-            "peak rate of the critic", CRITIC, NONNEGATIVE, needs="critic", usual="the policy's", card=True
+            "peak rate of the critic",
+            CRITIC,
+            NONNEGATIVE,
+            needs="critic",
+            usual="the policy's",
+            card=True,
         ),
     ] = None
     critic_warmup: Annotated[
-        float, Option("share of the steps that train the critic alone", CRITIC, SHARE, needs="critic")
+        float,
+        Option(
+            "share of the steps that train the critic alone",
+            CRITIC,
+            SHARE,
+            needs="critic",
+            unit="share of the steps",
+        ),
     ] = 0.0
     warmup_steps: Annotated[
         float, Option("steps, or share of the steps below 1, in which the rate rises", LENGTH, NONNEGATIVE)
@@ -295,11 +338,12 @@ class OreoOptions:
             ABOVE_0,
             usual="16384, without a GPU 2048",
             alias="batch_tokens",
+            unit="tokens",
         ),
     ] = 16384
-    head_chunk: Annotated[int, Option("action positions projected to logits at once", BATCHES, ABOVE_0)] = (
-        1024
-    )
+    head_chunk: Annotated[
+        int, Option("action positions projected to logits at once", BATCHES, ABOVE_0, unit="tokens")
+    ] = 1024
     cache_reference: Annotated[
         bool,
         Option(
@@ -310,9 +354,16 @@ class OreoOptions:
     ] = False
     max_return: Annotated[
         float,
-        Option("rewards to go beyond this are an error: beta is made for the size of 1", BATCHES, ABOVE_0),
+        Option(
+            "rewards to go beyond this are an error: beta is made for the size of 1",
+            BATCHES,
+            ABOVE_0,
+            unit="reward",
+        ),
     ] = 10.0
-    max_length: Annotated[int, Option("longer episodes are an error, never cut", BATCHES, ABOVE_0)] = 4096
+    max_length: Annotated[
+        int, Option("longer episodes are an error, never cut", BATCHES, ABOVE_0, unit="tokens")
+    ] = 4096
     save_dtype: Annotated[
         str,
         Option(
@@ -325,7 +376,9 @@ class OreoOptions:
     ] = "float32"
     logging_steps: Annotated[float, Option("steps between log lines", BATCHES, ABOVE_0)] = 10
     save_strategy: Annotated[str, Option("when to write resumable checkpoints")] = "no"
-    report_to: Annotated[str, Option("trackio, wandb, tensorboard or another")] = "none"
+    report_to: Annotated[
+        str, Option("where to log, too: trackio, tensorboard, wandb or another that transformers knows")
+    ] = "none"
     remove_unused_columns: Annotated[bool, Option("episodes are not columns")] = False
 
 
@@ -336,6 +389,32 @@ ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alia
 def known_as(names: Mapping[str, T]) -> dict[str, T]:
     """The same with every option under the name of its field."""
     return {ALIASES.get(name, name): value for name, value in names.items()}
+
+
+def describe_fields() -> str:
+    """Every option as a docstring has it: type, unit, range, default by method, equation."""
+    return "\n".join(f"    {name}: {describe_field(option)}" for name, option in OPTIONS.items())
+
+
+def describe_field(option: Option) -> str:
+    """One sentence on an option: what it is, in which unit and range, its default, and which methods use it."""
+    what = f"{option.help}{f' ({option.source})' if option.source else ''}"
+    kind = " | ".join(option.choices) if option.choices and option.name != "method" else option.kind.__name__
+    parts = [f"``{kind}``", option.unit, option.within.words if option.within else ""]
+    default = option.usual or str(option.default)
+    if option.name in ("alpha", "beta"):
+        used = [name for name in METHODS if option.name not in unused_options(name)]
+        default = _group_defaults({name: getattr(METHODS[name], option.name) for name in used})
+    unused = [name for name in METHODS if option.name in unused_options(name)]
+    without = f" Not for {', '.join(unused)}." if unused else ""
+    return f"{', '.join(filter(None, parts))}: {what}. Default: {default}.{without}"
+
+
+def _group_defaults(values: Mapping[str, float]) -> str:
+    groups: dict[float, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, []).append(name)
+    return ", ".join(f"{value:g} for {', '.join(names)}" for value, names in groups.items())
 
 
 def unused_options(method: str, table: Mapping[str, Option] = OPTIONS) -> frozenset[str]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oreo_envs.files import LOCK, hash_json, lock_folder, write_file
 
-from oreo_agents.errors import CheckpointError
+from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from oreo_agents.training.callbacks import Judging
     from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.judged import Play
     from oreo_agents.training.trainer import OreoTrainer
 
 SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
@@ -27,29 +27,39 @@ SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 
 def train(
     method: str,
-    episodes: Sequence[Trajectory],
+    episodes: Any,
     model: str | Path,
     output: str | Path,
     *,
+    eval_dataset: Any = None,
     callbacks: Sequence[TrainerCallback] = (),
-    judging: Judging | None = None,
+    play: Play | None = None,
+    eval_every: int | None = None,
+    patience: int | None = None,
     lora: int | None = None,
     save_every: int | None = None,
+    license: str | None = None,
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
 
     Args:
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
-        episodes: recorded trajectories; those of a language model carry its token ids.
+        episodes: recorded trajectories, or anything else that ``train_dataset`` of :class:`OreoTrainer` may be; those
+            of a language model carry its token ids.
         model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
             vocabulary is learnt from ``episodes``.
         output: the agent's folder; an agent already there is replaced when training has ended.
+        eval_dataset: held-out episodes, of the same kinds.
         callbacks: transformers', such as :class:`oreo_agents.terminal.training_progress.TrainingProgress`.
-        judging: how the policy is judged while it is trained; None: not at all.
+        play: from an agent to its episodes in the games that judge it, see :class:`OreoTrainer`.
+        eval_every: optimizer steps between evaluations with ``play`` and ``eval_dataset``; another one follows the last
+            step. None: only that one, if there is anything to judge by.
+        patience: end the training after so many evaluations without a higher success rate, and keep the best policy.
         lora: train adapters of this rank on every linear layer (PEFT), and the weights below them not.
         save_every: steps between checkpoints in ``<output>.checkpoints``. An interrupted training that is begun again
             goes on from the last of them, to the same weights; they are removed once it has ended.
+        license: of the agent, for its card; an identifier of the Hub's.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
@@ -58,52 +68,70 @@ def train(
         ConfigurationError: another training into ``output`` is at work.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
+    from oreo_agents.training.datasets import read_data
+
+    data = read_data(episodes)
+
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.language.chat import Chat
     from oreo_agents.models.agent_folder import agent_folder, load_critic, read_prompt
     from oreo_agents.models.card import data_hash
     from oreo_agents.models.model_files import identify_model
-    from oreo_agents.training.callbacks import EvaluateEvery
-    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.batches import as_episodes
+    from oreo_agents.training.callbacks import KeepBest
     from oreo_agents.training.trainer import OreoTrainer
 
     output = agent_folder(output)
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
+    judging = {"eval_strategy": "steps", "eval_steps": eval_every} if eval_every else {}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
-    config = OreoConfig(output_dir=f"{output}.checkpoints", **{**options, **saving})
+    config = _make_config({**options, **judging, **saving, "output_dir": f"{output}.checkpoints"})
     checkpoints = Path(str(config.output_dir))
     with _hold_folder(checkpoints) if config.process_index == 0 else nullcontext():
         torch.manual_seed(config.seed)
-        policy, tokenizer = starting_model(model, episodes)
+        policy, tokenizer = starting_model(model, cast(Sequence[Trajectory], data.episodes))
         critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
         critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
-        chat = Chat(tokenizer, read_prompt(model) if config.prompt is None else config.prompt)
-        encoded = [chat.encode(episode) for episode in episodes]
         trainer = OreoTrainer(
             with_lora(policy, lora) if lora else policy,
-            tokenizer,
             config,
-            encoded,
+            data,
+            eval_dataset,
+            tokenizer,
             critic=critic,
             callbacks=[*callbacks],
+            play=play,
+            prompt=read_prompt(model) if config.prompt is None else config.prompt,
         )
-        trainer.prompt = chat.prompt
+        trainer.start = model
         trainer.remove_callback(PrinterCallback)
-        if judging:
-            trainer.add_callback(EvaluateEvery(trainer, judging))
+        if play or eval_dataset is not None:
+            trainer.add_callback(KeepBest(trainer, patience))
         checkpoint = None
         if save_every:
-            in_order = [data_hash([episode]) for episode in encoded]
+            in_order = [data_hash([one]) for item in trainer.items for one in as_episodes(item)]
             checkpoint = _last_checkpoint(config, [options, lora, identify_model(model), in_order])
         trainer.train(resume_from_checkpoint=checkpoint)
-        trainer.save_agent(output, steps=trainer.state.global_step, episodes=len(episodes))
+        count = len(data.episodes)
+        trainer.save_agent(output, license, steps=trainer.state.global_step, episodes=count)
         if config.push_to_hub:
-            trainer.push_to_hub(episodes=len(episodes))
+            trainer.push_to_hub(episodes=count, license=license)
         if save_every and trainer.args.should_save:
             shutil.rmtree(checkpoints)
     return trainer
+
+
+def _make_config(options: Mapping[str, Any]) -> OreoConfig:
+    """Transformers' complaints in one sentence, too."""
+    from oreo_agents.training.config import OreoConfig
+
+    try:
+        return OreoConfig(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"these options of training cannot be: {' '.join(str(error).split())}"
+        ) from error
 
 
 @contextmanager

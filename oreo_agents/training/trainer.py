@@ -1,36 +1,45 @@
 """OreoTrainer: policy and critic trained together on recorded episodes, on transformers' Trainer.
 
 What is minimised is chosen from the table in methods.py; the equations are in losses.py, the pass over the networks
-in forward.py, what is left on disk in checkpoints.py. Knows nothing about environments or files of episodes.
+in forward.py, what is taken as data in datasets.py, evaluation in judged.py, what is left on disk in checkpoints.py.
+Knows nothing about environments.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
 )
+from transformers.trainer_utils import EvalPrediction
 
-from oreo_agents.errors import ConfigurationError, TrainingError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
+from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, read_prompt
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
+from oreo_agents.models.start import FROM_SCRATCH, add_adapters
 from oreo_agents.training import metrics
 from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
-from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.datasets import REMEDY, Data, read_data
 from oreo_agents.training.forward import PolicyAndCritic, read_values
+from oreo_agents.training.judged import HeldOut, JudgedTrainer, Play
 from oreo_agents.training.layouts import prepare_attention
 from oreo_agents.training.losses import effective_temperature, kto_reference_point, masked_mean, sampled_kl
 from oreo_agents.training.methods import METHODS
@@ -46,25 +55,44 @@ from oreo_agents.training.objectives import (
 from oreo_agents.training.optimizer import MuonAdamW, list_matrices
 from oreo_agents.training.reference import Reference
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
 NEW_CRITICS = {"separate": Critic.from_policy, "shared": Critic.shared, "lora": Critic.adapted}
 KL_GAIN = 0.1
 """Of the proportional controller of alpha (arXiv 1909.08593, Sec. 2.2)."""
 
 
-class OreoTrainer(AgentTrainer):
-    """Trains a policy, and for methods with a value function a critic, on encoded episodes.
+class OreoTrainer(JudgedTrainer):
+    """Trains a policy, and for methods with a value function a critic, on recorded episodes.
 
     The reference policy is the policy at the start: a frozen copy, or with PEFT its adapters switched off.
 
+    >>> trainer = OreoTrainer("Qwen/Qwen3-0.6B", OreoConfig("run"), "episodes")          # doctest: +SKIP
+    >>> trainer.train(), trainer.evaluate("others"), trainer.save_model("agent")         # doctest: +SKIP
+
     Args:
-        policy: causal LM to train, in place; may carry PEFT adapters.
-        tokenizer: saved beside it.
-        args: options.
-        train_dataset: episodes from :meth:`oreo_agents.language.chat.Chat.encode`.
-        critic: starts from this; None means a new one with V = 0, of the kind that ``args.critic`` says.
-        callbacks: as in Trainer.
+        model: an agent's folder, a Hugging Face causal LM (a folder or a name on the Hub), which are trained in
+            float32, or a causal LM, trained in place, which may carry PEFT adapters.
+        args: options; None: those of ``OreoConfig()``.
+        train_dataset: a folder of recorded episodes or several, what ``load_trajectories`` returns, trajectories, a
+            Hugging Face dataset with ``messages`` and ``reward``, or episodes that
+            :meth:`oreo_agents.language.chat.Chat.encode` has encoded. None: only evaluate.
+        eval_dataset: held-out episodes, of the same kinds, or several by name; see :meth:`evaluate`.
+        processing_class: the tokenizer; None: the one of ``model``. It is saved beside the policy.
+        peft_config: train these adapters alone (PEFT).
+        critic: starts from this; None means the one in the folder of ``model``, or a new one with V = 0, of the kind
+            that ``args.critic`` says.
+        callbacks: as in Trainer; all of transformers' work.
+        compute_metrics: from an ``EvalPrediction`` to numbers, as in Trainer; :meth:`predict` says what is in it. No
+            logits are kept.
+        play: from an agent (``OreoAgent(*networks)`` makes one of the :class:`Networks` that it is given) to its
+            episodes in the games that judge it; every evaluation then has ``eval_success``.
+        prompt: what the agent is told and how it answers, by value, name or file; None: ``args.prompt``, else the one
+            in the folder of ``model``.
 
     Raises:
+        CheckpointError: there is no causal LM at ``model``.
         DatasetError: no episodes; none of the needed kind; one longer than ``max_length`` or what the model reads.
         ConfigurationError: the options do not fit the model or the critic, or more than adapters is trained of a
             model of PEFT's.
@@ -72,20 +100,45 @@ class OreoTrainer(AgentTrainer):
 
     def __init__(
         self,
-        policy: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        args: OreoConfig,
-        train_dataset: Sequence[EncodedEpisode],
+        model: PreTrainedModel | str | os.PathLike[str],
+        args: OreoConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        peft_config: PeftConfig | None = None,
         critic: Critic | None = None,
-        callbacks: list | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        *,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        play: Play | None = None,
+        prompt: Prompt | str | os.PathLike[str] | None = None,
     ) -> None:
-        self.objective = METHODS[args.method]
-        self.items = items = select_items(self.objective, train_dataset, args, policy.config)
+        args = OreoConfig() if args is None else args
+        _check_arguments(model, args, train_dataset, eval_dataset, play)
+        if isinstance(model, str | os.PathLike) or peft_config is not None:
+            torch.manual_seed(args.seed)
+        self.start = model
+        policy, tokenizer, critic = _load_networks(model, processing_class, critic)
+        policy = policy if peft_config is None else add_adapters(policy, peft_config)
+        self.args, self.objective, self.play = args, METHODS[args.method], play
+        self.tokenizer, self._readable = tokenizer, policy.config
+        self.chat = Chat(tokenizer, _find_prompt(model, args.prompt if prompt is None else prompt))
+        self.prompt = self.chat.prompt
+        data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
+        self.sources = data.sources
+        self.items = items = (
+            ()
+            if train_dataset is None
+            else select_items(self.objective, data.encode(self.chat), args, policy.config)
+        )
+        held_out: Any = HeldOut() if play and eval_dataset is None else eval_dataset
+        if held_out is not None:
+            held_out = self._hold_out_all(held_out)
         if has_adapters(policy):
             require_adapters_alone(policy, trunk_of(policy))
-        for model in (trunk_of(policy), critic.backbone if critic else None):
-            if model is not None:
-                prepare_attention(model, args.layout)
+        for network in (trunk_of(policy), critic.backbone if critic else None):
+            if network is not None:
+                prepare_attention(network, args.layout)
         critic = _choose_critic(policy, critic, args) if self.objective.critic else None
         self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
         if self.reference:
@@ -95,20 +148,42 @@ class OreoTrainer(AgentTrainer):
         self.alpha = args.alpha
         self._meters = metrics.Meters()
         self._step_kl: list[tuple[float, float]] = []
-        self.tokenizer = tokenizer
         self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.pad_id = pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         super().__init__(
             model=self.trained,
             args=args,
             train_dataset=items,  # type: ignore[arg-type]
+            eval_dataset=held_out,
             data_collator=lambda batch: collate_items(batch, pad, args.micro_batch_tokens),  # type: ignore
             processing_class=tokenizer,
+            compute_metrics=compute_metrics,
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
         self._critic_alone = False
         self.add_callback(_AroundStep(self))
+
+    def __repr__(self) -> str:
+        step = f"step {self.state.global_step} of {self.state.max_steps or '?'}"
+        return f"OreoTrainer({self.args.method}, {len(self.items)} items, {step})"
+
+    def _read(self, dataset: Any, name: str) -> Data:
+        """Episodes; who only imitates them need not know how they ended."""
+        return read_data(dataset, name, self.objective.reference or self.objective.items == "successes")
+
+    def hold_out(self, dataset: Any, name: str = "eval_dataset") -> HeldOut:
+        """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
+        if isinstance(dataset, HeldOut):
+            return dataset
+        episodes = self._read(dataset, name).encode(self.chat)
+        return HeldOut(select_items(self.objective, episodes, self.args, self._readable, held_out=True))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Trainer's, where there is something to train on."""
+        if not self.items:
+            raise DatasetError("there are no episodes to train on: give OreoTrainer a train_dataset")
+        return super().get_train_dataloader()
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW, or Muon for the weight matrices, with a rate of its own for the critic."""
@@ -214,15 +289,19 @@ class OreoTrainer(AgentTrainer):
         state._set_sync_gradients(before)
 
     @torch.no_grad()
-    def _with_reference_point(self, batches: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
+    def _with_reference_point(
+        self, batches: list[list[MicroBatch]], everyones: bool = True
+    ) -> list[list[MicroBatch]]:
         """Measure KTO's reference point on the mismatched episodes of an optimizer step, and leave those out."""
         ratios = []
         for micro in itertools.chain.from_iterable(batches):
             other = {name: x[1::2] for name, x in micro.items()}
             with self.compute_loss_context_manager():
                 ratios.append(self._run(self.model_wrapped, other, "none")["rho"].sum(1))
-        everyones = cast(Tensor, self.accelerator.gather(torch.cat(ratios)))
-        point = kto_reference_point(everyones)
+        measured = torch.cat(ratios)
+        point = kto_reference_point(
+            cast(Tensor, self.accelerator.gather(measured)) if everyones else measured
+        )
 
         def replace_mismatches(micro: MicroBatch) -> MicroBatch:
             own = {name: x[0::2] for name, x in micro.items()}
@@ -327,6 +406,51 @@ class _AroundStep(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.trainer.after_step()
+
+
+def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: Any, play: Any) -> None:
+    """Refuse what cannot be before anything is loaded."""
+    if not isinstance(args, OreoConfig):
+        raise ConfigurationError(
+            f"args is of type {type(args).__name__}: give an OreoConfig, as OreoConfig(output_dir)"
+        )
+    if not isinstance(model, nn.Module | str | os.PathLike):
+        raise ConfigurationError(
+            f"model is of type {type(model).__name__}: give an agent's folder, a causal LM, or its name on the Hub"
+        )
+    if str(model) in FROM_SCRATCH and not Path(str(model)).exists():
+        raise ConfigurationError(
+            f"model {model!r} is a decoder that does not exist yet: make and train it with "
+            f"oreo_agents.train(model={str(model)!r}, ...)"
+        )
+    if train_dataset is None and eval_dataset is None and play is None:
+        raise ConfigurationError(f"there is nothing to train on, train_dataset is None: {REMEDY}")
+
+
+def _load_networks(
+    model: PreTrainedModel | str | os.PathLike[str],
+    tokenizer: PreTrainedTokenizerBase | None,
+    critic: Critic | None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Critic | None]:
+    """Policy, tokenizer and critic; those of a folder as master weights: the pass may run in bf16."""
+    if isinstance(model, str | os.PathLike):
+        policy, own = load_policy(os.fspath(model))
+        found = load_critic(os.fspath(model), policy) if critic is None else critic
+        return policy.float(), tokenizer or own, found and found.float()
+    if tokenizer is None:
+        if not (name := getattr(model, "name_or_path", "")):
+            raise ConfigurationError(
+                "processing_class is needed, the model does not say which: give its tokenizer"
+            )
+        tokenizer = load_tokenizer(name)
+    return model, tokenizer, critic
+
+
+def _find_prompt(model: Any, asked: Prompt | str | os.PathLike[str] | None) -> Prompt:
+    """The prompt that was asked for, else the one that the model comes with."""
+    if asked is None and isinstance(model, str | os.PathLike):
+        return read_prompt(Path(model))
+    return as_prompt(cast(Any, asked))
 
 
 def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:

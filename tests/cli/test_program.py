@@ -244,11 +244,12 @@ def test_the_length_of_an_action_is_the_environments_unless_given(
 
 
 def test_games_that_judge_a_training_are_shown_in_the_wording_asked_for():
-    from oreo_agents.agents.load import load_agent
-    from oreo_agents.cli.train import _make_player
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.experiments.train import EvalGames, make_player
 
-    args = parse("train --data d -o o --eval-every 5 --eval-episodes 3 --max-steps 20 --wording put")
-    episodes = list(_make_player(args)(load_agent("expert")))
+    agent = OreoAgent.from_pretrained("small")
+    play = make_player(EvalGames(episodes=3, max_steps=20, wording="put"))
+    episodes = list(play((agent.policy, agent.chat.tokenizer, None)))
     said = " ".join(turn.observation for episode in episodes for turn in episode.turns)
     assert "You arrive at loc " in said and len(episodes) == 3
 
@@ -264,3 +265,11 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, capsys, command):
         f"another run is at work in {run}: wait for it, or choose another --output" in capsys.readouterr().err
     )
     assert [entry.name for entry in run.iterdir()] == [".lock"]
+
+
+def test_a_completion_script_knows_commands_and_options(capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--print-completion", "bash"])
+    out = capsys.readouterr().out
+    assert exit_.value.code == 0 and "--critic-learning-rate" in out and "doctor" in out

@@ -15,7 +15,7 @@ from oreo_agents.dataset import (
     reader,
 )
 from oreo_agents.errors import DatasetError
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, Turn
 
 
 def test_indexing(recorded):
@@ -246,3 +246,29 @@ def test_a_failed_merge_leaves_no_dataset(recorded, tmp_path, episode, monkeypat
         load_trajectories(tmp_path / "merged")
     assert len(merge_datasets([tmp_path / "other", recorded], tmp_path / "merged")) == 41
     assert len(load_trajectories(tmp_path / "merged")) == 41
+
+
+def test_a_table_has_a_row_for_each_episode(recorded):
+    dataset = load_trajectories(recorded).shuffle(3)
+    table = dataset.to_pandas()
+    assert table["return"].tolist() == dataset.returns.tolist()
+    assert table["game"].tolist() == dataset.games.tolist() and len(table) == 40
+    assert table.groupby("agent").size().sum() == 40
+
+
+def test_a_hugging_face_dataset_has_what_was_said_and_earned(recorded):
+    dataset = load_trajectories(recorded)[:3]
+    rows = dataset.to_dataset()
+    for row, episode in zip(rows, dataset, strict=True):
+        said = [(one["role"], one["content"]) for one in row["messages"]]
+        assert said[0::2] == [("user", turn.observation) for turn in episode.turns]
+        assert said[1::2] == [("assistant", turn.action) for turn in episode.turns]
+        assert (tuple(row["rewards"]), row["reward"]) == (episode.rewards, episode.return_)
+
+
+def test_what_is_shown_is_short(recorded):
+    dataset = load_trajectories(recorded)
+    assert len(repr(dataset)) < 80 and len(repr(dataset[0])) < 120
+    assert repr(Trajectory((Turn("a room", "look", 1.0),), game="g", agent="me")) == (
+        "Trajectory('g', won in 1 step, return 1, by 'me')"
+    )

@@ -44,7 +44,7 @@ def trainer_for(folder, processes, method, config_class=OreoConfig, **options):
         **options,
     )
     episodes = [chat.encode(episode) for episode in EPISODES * 4]
-    return InOrder(random_decoder("qwen3", len(tokenizer)), tokenizer, config, episodes)
+    return InOrder(random_decoder("qwen3", len(tokenizer)), config, episodes, processing_class=tokenizer)
 
 
 def log_lines(folder, processes, method):

@@ -8,12 +8,10 @@ from learning import EPISODES
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
 from oreo_agents.training.batches import collate_items
-from oreo_agents.training.callbacks import Judging
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.reference import Reference
 from oreo_agents.training.train import train
@@ -33,7 +31,7 @@ def make(tmp_path, tokenizer, chat, adapted):
     def make(**options):
         defaults = {"learning_rate": 1e-2, "warmup_steps": 0, "max_steps": 2, "logging_steps": 1}
         config = OreoConfig(str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **{**defaults, **options})
-        return OreoTrainer(adapted, tokenizer, config, [chat.encode(episode) for episode in EPISODES])
+        return OreoTrainer(adapted, config, EPISODES, processing_class=tokenizer)
 
     return make
 
@@ -96,7 +94,7 @@ def test_what_cannot_be_switched_off_is_refused(policy, tokenizer, chat, tmp_pat
     model = get_peft_model(policy, LoraConfig(r=4, **config))
     episodes = [chat.encode(episode) for episode in EPISODES]
     with pytest.raises(ConfigurationError, match=rf"{name}.* is trained, and is no adapter in the trunk"):
-        OreoTrainer(model, tokenizer, OreoConfig(str(tmp_path), use_cpu=True), episodes)
+        OreoTrainer(model, OreoConfig(str(tmp_path), use_cpu=True), episodes, processing_class=tokenizer)
 
 
 def test_an_agent_is_saved_with_its_adapters_merged(make, adapted, tmp_path, chat):
@@ -326,13 +324,13 @@ def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path
     options = {"max_steps": 1, "bf16": False, "use_cpu": True, "learning_rate": 1e-2}
     decided = []
 
-    def play(agent):
+    def play(networks):
+        agent = OreoAgent(*networks)
         agent.reset()
         decided.append(agent.act(EPISODES[0].turns[0].observation, {}))
         return EPISODES
 
-    judging = Judging(play, OreoAgent, wilson_interval)
-    trainer = train("sft", EPISODES, agent_folder[1], tmp_path / "sft", judging=judging, lora=2, **options)
+    trainer = train("sft", EPISODES, agent_folder[1], tmp_path / "sft", play=play, lora=2, **options)
     assert decided and [line["eval_success"] for line in trainer.state.log_history if "eval_success" in line]
 
 
@@ -369,7 +367,7 @@ def test_a_trunk_of_four_bits_is_trained_through_adapters(quantized, tokenizer, 
     """And saved as an ordinary agent, exactly: merged into four bits, the adapters would be rounded away."""
     options = {"critic": kind, "learning_rate": 1e-2, "warmup_steps": 0, "max_steps": 2}
     config = OreoConfig(str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **options)
-    trainer = OreoTrainer(quantized, tokenizer, config, [chat.encode(episode) for episode in EPISODES])
+    trainer = OreoTrainer(quantized, config, EPISODES, processing_class=tokenizer)
     before = {name: x.clone() for name, x in trainer.trained.state_dict().items()}
     assert any(x.dtype == torch.uint8 for x in before.values())
     trainer.train()

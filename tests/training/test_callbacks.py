@@ -1,17 +1,14 @@
 """What is shown and logged while a policy is trained, and that looking changes nothing."""
 
 import dataclasses
-from functools import partial
 
 import pytest
 import torch
 from learning import EPISODES
 
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.terminal.training_progress import TrainingProgress
-from oreo_agents.training.callbacks import Judging
 from oreo_agents.training.train import train
 
 
@@ -22,9 +19,13 @@ def trained(tmp_path, policy, tokenizer):
     def trained(play=None, progress=None, patience=None, max_new_tokens=32, max_steps=3):
         options = {"max_steps": max_steps, "warmup_steps": 0, "learning_rate": 1e-3, "logging_steps": 1}
         options |= {"bf16": False, "use_cpu": True, "callbacks": [progress] if progress else []}
-        agent_of = partial(OreoAgent, max_new_tokens=max_new_tokens)
-        judging = play and Judging(play, agent_of, wilson_interval, 2, patience, progress and progress.watch)
-        return train("oreo", EPISODES, tmp_path / "start", tmp_path / "out", judging=judging, **options)
+
+        def plays(networks):
+            episodes = play(OreoAgent(*networks, max_new_tokens=max_new_tokens))
+            return progress.watch(episodes) if progress else episodes
+
+        options |= {"play": plays, "eval_every": 2, "patience": patience} if play else {}
+        return train("oreo", EPISODES, tmp_path / "start", tmp_path / "out", **options)
 
     return trained
 
@@ -41,10 +42,9 @@ def test_the_policy_is_judged_every_so_many_steps_and_at_the_end(trained):
     trainer = trained(play)
     logged = [line for line in trainer.state.log_history if "eval_success" in line]
     won = sum(episode.success for episode in EPISODES)
-    low, high = wilson_interval(won, len(EPISODES))
     assert [line["step"] for line in logged] == [2, 3]
     assert logged[0]["eval_success"] == pytest.approx(won / len(EPISODES))
-    assert (logged[0]["eval_success_low"], logged[0]["eval_success_high"]) == pytest.approx((low, high))
+    assert (logged[0]["eval_return"], logged[0]["eval_episodes"]) == pytest.approx((won / 3, 3))
     assert all(isinstance(agent, OreoAgent) and agent.policy is trainer.policy for agent in agents)
     unwatched = trained().policy.state_dict()
     for name, weight in trainer.policy.state_dict().items():

@@ -42,7 +42,7 @@ def test_a_new_method_takes_one_entry(tmp_path, monkeypatch, policy, tokenizer, 
     monkeypatch.setattr(losses, "squared_log_ratio", squared_log_ratio, raising=False)
     monkeypatch.setitem(METHODS, "new", Objective("as an example", "squared_log_ratio", beta=0.5))
     config = OreoConfig(output_dir=str(tmp_path), method="new", use_cpu=True)
-    trainer = OreoTrainer(policy, tokenizer, config, [chat.encode(one) for one in EPISODES])
+    trainer = OreoTrainer(policy, config, [chat.encode(one) for one in EPISODES], processing_class=tokenizer)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -62,7 +62,7 @@ def test_a_loss_may_ask_for_what_there_is_and_nothing_else(tmp_path, monkeypatch
         METHODS, "odd", dataclasses.replace(METHODS["dpo"], policy_loss="odd", items="episodes")
     )
     config = OreoConfig(output_dir=str(tmp_path), method="odd", use_cpu=True)
-    trainer = OreoTrainer(policy, tokenizer, config, [chat.encode(one) for one in EPISODES])
+    trainer = OreoTrainer(policy, config, [chat.encode(one) for one in EPISODES], processing_class=tokenizer)
     (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
     with pytest.raises(KeyError, match="moon"):
         trainer.compute_loss(trainer.trained, micro)

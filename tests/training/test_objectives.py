@@ -50,7 +50,9 @@ def make(tmp_path, tokenizer, reference, moved, episodes):
     def make(method, start=reference, now=moved, **options):
         start = copy.deepcopy(start)
         options = {"beta": BETA, "output_dir": str(tmp_path / "run"), "use_cpu": True, **options}
-        trainer = OreoTrainer(start, tokenizer, OreoConfig(method=method, **options), episodes)
+        trainer = OreoTrainer(
+            start, OreoConfig(method=method, **options), episodes, processing_class=tokenizer
+        )
         trainer.policy.load_state_dict(now.state_dict())
         return trainer
 

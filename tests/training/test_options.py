@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -27,6 +28,7 @@ from oreo_agents.training.options import (
     SHARE,
     Option,
     OreoOptions,
+    describe_field,
     describe_options,
     known_as,
     table_of,
@@ -161,3 +163,11 @@ def test_options_and_methods_are_read_without_torch():
     script = "import sys, oreo_agents.training.options; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert {"torch", "transformers"}.isdisjoint(done.stdout.split())
+
+
+def test_the_documents_describe_every_option_as_it_is():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    missing = [
+        name for name, option in OPTIONS.items() if f"- **{name}**: {describe_field(option)}\n" not in text
+    ]
+    assert missing == [], "docs/training.md: write them as describe_field has them"

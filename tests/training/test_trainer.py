@@ -9,15 +9,12 @@ import torch
 from learning import EPISODES, LOSING, OPENING, WINNING, episode
 from oreo_envs.files import lock_folder
 
-from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
-from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import small_decoder, trunk_of
 from oreo_agents.training import losses
 from oreo_agents.training.batches import collate_items
-from oreo_agents.training.callbacks import EvaluateEvery, Judging
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.methods import METHODS
@@ -38,7 +35,7 @@ def encoded(chat):
 def make(tmp_path, policy, tokenizer, encoded):
     """A trainer on the three episodes; options are OreoConfig's."""
 
-    def make(method, episodes=encoded, policy=policy, given=None, **options):
+    def make(method, episodes=encoded, policy=policy, given=None, play=None, **options):
         defaults = {
             "beta": BETA,
             "alpha": ALPHA,
@@ -53,7 +50,7 @@ def make(tmp_path, policy, tokenizer, encoded):
             disable_tqdm=True,
             **{**defaults, **options},
         )
-        return OreoTrainer(policy, tokenizer, config, episodes, critic=given)
+        return OreoTrainer(policy, config, episodes, processing_class=tokenizer, critic=given, play=play)
 
     return make
 
@@ -433,11 +430,11 @@ def test_a_small_update_is_on_the_disk(make, policy, tmp_path):
 def test_what_is_judged_is_what_is_saved(make, tmp_path, dtype):
     judged = []
 
-    def agent_of(policy, tokenizer):
-        judged.append(copy.deepcopy(policy))
+    def play(networks):
+        judged.append(copy.deepcopy(networks.policy))
+        return []
 
-    trainer = make("oreo", max_steps=1, save_dtype=dtype)
-    trainer.add_callback(EvaluateEvery(trainer, Judging(lambda _: [], agent_of, lambda *_: (0.0, 1.0), 1)))
+    trainer = make("oreo", max_steps=1, save_dtype=dtype, eval_strategy="steps", eval_steps=1, play=play)
     trainer.train()
     trainer.save_agent(tmp_path / "agent")
     weights = judged[-1].state_dict()
@@ -561,7 +558,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
         **{"save_every": 2, "bf16": False, "use_cpu": True},
     }
 
-    def interrupt(agent):
+    def interrupt(networks):
         raise KeyboardInterrupt
 
     unbroken = train("oreo", EPISODES, start, tmp_path / "unbroken", **options)
@@ -571,7 +568,8 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
             EPISODES,
             start,
             tmp_path / "m",
-            judging=Judging(interrupt, OreoAgent, wilson_interval, 3),
+            play=interrupt,
+            eval_every=3,
             **options,
         )
     with pytest.raises(CheckpointError, match=r"m\.checkpoints has checkpoints of another training"):
@@ -584,7 +582,8 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
         EPISODES,
         start,
         tmp_path / "m",
-        judging=Judging(lambda agent: steps.append(1) or (), OreoAgent, wilson_interval, 1),
+        play=lambda networks: steps.append(1) or (),
+        eval_every=1,
         **options,
     )
     assert len(steps) == 3, "the first two steps are in the checkpoint"

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from oreo_agents.experiments.provenance import find_commit
+from oreo_agents.provenance import find_commit
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

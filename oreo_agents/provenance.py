@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("oreo-agents", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 PROGRAM = (".", ":(exclude)benchmarks/results")
 """What a result is made by. One that is made again, as by ``make bench``, does not change the next."""
 
@@ -29,7 +29,8 @@ def collect_provenance() -> dict[str, Any]:
 
 def format_command() -> str:
     """What was typed, more or less."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    return shlex.join(["oreo-agents" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def find_commit(root: Path = CHECKOUT) -> str | None:

@@ -1,0 +1,148 @@
+"""Training as a user has it, from Python and the command line alike: from data and a model to an agent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oreo_envs.catalog import DEFAULT_ID, describe
+
+from oreo_agents.agents.load import choose_reply_length, find_prompt
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.prompt import Prompt
+from oreo_agents.training.options import OPTIONS, known_as, unused_options
+from oreo_agents.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from oreo_agents.training.judged import Networks, Play
+    from oreo_agents.training.trainer import OreoTrainer
+
+Watch = Callable[[Iterable[Trajectory]], Iterable[Trajectory]]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalGames:
+    """The games that judge a policy while it is trained: the same ones every time, each played once, greedily."""
+
+    env: str = DEFAULT_ID
+    split: str | None = None
+    """None: the one that judges, ``valid_unseen`` or another that the catalogue names, or what ``games`` is."""
+    games: str | os.PathLike[str] | None = None
+    """A folder, archive or file of games or problems, instead of a split."""
+    episodes: int = 50
+    """So many of them, drawn with ``seed``."""
+    max_steps: int = 50
+    """Of an episode."""
+    max_new_tokens: int | None = None
+    """Of a reply; None: the prompt's, else the environment's."""
+    wording: str | None = None
+    seed: int = 0
+
+
+def train(
+    data: Any,
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    method: str = "oreo",
+    *,
+    eval_data: Any = None,
+    eval_games: EvalGames | str | os.PathLike[str] | None = None,
+    eval_every: int | None = None,
+    patience: int | None = None,
+    lora: int | None = None,
+    save_every: int | None = None,
+    license: str | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    watch: Watch | None = None,
+    **options: Any,
+) -> OreoTrainer:
+    """Train on recorded episodes and write the agent to ``output``, as ``oreo-agents train`` does, to the bit.
+
+    >>> trainer = train("episodes", "Qwen/Qwen3-0.6B", "agent", num_train_epochs=3)      # doctest: +SKIP
+
+    Args:
+        data: a folder of recorded episodes or several, or what else ``train_dataset`` of
+            :class:`oreo_agents.OreoTrainer` may be.
+        model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder.
+        output: the agent's folder; an agent already there is replaced when training has ended.
+        method: a key of :data:`oreo_agents.training.methods.METHODS`.
+        eval_data: held-out episodes, for losses and the critic's errors.
+        eval_games: games, for a success rate; a path stands for ``EvalGames(games=path)``.
+        eval_every: optimizer steps between evaluations; one follows the last step anyhow.
+        patience: end the training after so many evaluations without a higher success rate, and keep the best policy.
+        lora: train adapters of this rank on every linear layer (PEFT).
+        save_every: optimizer steps between checkpoints; the same call then goes on where it was interrupted.
+        license: of the agent, an identifier of the Hub's such as ``apache-2.0``.
+        callbacks: transformers'.
+        watch: sees the episodes of the evaluations pass by.
+        options: fields of :class:`oreo_agents.OreoConfig`, also by the names that suites and the command line have.
+
+    Raises:
+        ConfigurationError: an option that does not exist, that the method makes no use of, or that cannot be.
+        DatasetError: the episodes do not fit the method or the model's tokenizer.
+        CheckpointError: ``model`` is not a checkpoint, or ``output`` holds something else than an agent.
+    """
+    from oreo_agents.training import train as training
+
+    OPTIONS["method"].check(method)
+    options = known_as(options)
+    if idle := sorted(unused_options(method) & options.keys()):
+        raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
+    if patience and eval_games is None:
+        raise ConfigurationError("patience counts evaluations in games: say which with eval_games")
+    if eval_every and eval_games is None and eval_data is None:
+        raise ConfigurationError("there is nothing to evaluate on: give eval_games or eval_data")
+    if eval_games is not None and not isinstance(eval_games, EvalGames):
+        eval_games = EvalGames(games=eval_games)
+    prompt = find_prompt(os.fspath(model), options.get("prompt"))
+    return training.train(
+        method,
+        data,
+        os.fspath(model),
+        Path(output),
+        eval_dataset=eval_data,
+        play=make_player(eval_games, watch, find_prompt(os.fspath(model), options.get("prompt")))
+        if eval_games
+        else None,
+        eval_every=eval_every,
+        patience=patience,
+        lora=lora,
+        save_every=save_every,
+        license=license,
+        callbacks=callbacks,
+        **options,
+    )
+
+
+def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | None = None) -> Play:
+    """Plays the games, the same ones every time, with the agent that it is given; they are found now.
+
+    Raises:
+        ConfigurationError: there are no such games.
+    """
+    from oreo_agents.environments import environments, source_options
+    from oreo_agents.evaluation.evaluate import pick_games, play_games
+
+    entry = describe(games.env)
+    split = games.split or (None if games.games else entry.judging_split)
+    place = None if games.games is None else os.fspath(games.games)
+    make_env = environments(
+        games.env, games.max_steps, **source_options(games.env, split, place, games.wording)
+    )
+    chosen = pick_games(make_env, games.episodes, games.seed)
+    told = prompt or Prompt()
+    length = games.max_new_tokens or choose_reply_length(told, games.env)
+
+    def play(networks: Networks) -> Iterable[Trajectory]:
+        from oreo_agents.agents.oreo import OreoAgent
+
+        agent = OreoAgent(*networks, max_new_tokens=length, prompt=told)
+        episodes = play_games(make_env, agent, chosen, games.seed)
+        return watch(episodes) if watch else episodes
+
+    return play

@@ -1,0 +1,239 @@
+"""One training, asked for in five ways, and what is left of it."""
+
+import hashlib
+import inspect
+import json
+
+import pytest
+import yaml
+from learning import EPISODES
+
+import oreo_agents
+from oreo_agents import cli
+from oreo_agents.dataset import TrajectoryWriter
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.runs import find_runs
+from oreo_agents.experiments.steps import Fit, train_method
+from oreo_agents.experiments.suite_file import parse_suite
+from oreo_agents.experiments.train import EvalGames, train
+from oreo_agents.models.agent_folder import save_agent
+from oreo_agents.models.model_files import identify_model
+from oreo_agents.models.recipe import read_recipe
+from oreo_agents.training.options import OPTIONS, known_as
+
+FIELDS = {
+    "learning_rate": 2e-3,
+    "critic_learning_rate": 5e-3,
+    "beta": 0.07,
+    "alpha": 0.02,
+    "regularizer": "forward",
+    "after_action": "answer",
+    "max_steps": 3,
+    "per_device_train_batch_size": 2,
+    "warmup_steps": 1.0,
+    "micro_batch_tokens": 300,
+}
+
+
+@pytest.fixture
+def work(tmp_path, policy, tokenizer, monkeypatch):
+    """A folder with a model and episodes, in which the commands run."""
+    monkeypatch.chdir(tmp_path)
+    save_agent("start", policy, tokenizer)
+    with TrajectoryWriter("episodes") as writer:
+        for one in EPISODES:
+            writer.append(one)
+    return tmp_path
+
+
+def run(*words):
+    assert cli.main(["train", *words]) == 0
+
+
+def weights(folder):
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_ten_fields_give_the_same_training_however_they_are_given(work, capsys):
+    assert len(FIELDS) == 10 and all(OPTIONS[name].default != value for name, value in FIELDS.items())
+    words = [word for name, value in FIELDS.items() for word in (OPTIONS[name].flag, str(value))]
+    common = [
+        "--data",
+        "episodes",
+        "--model",
+        "start",
+        "--seed",
+        "7",
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+    ]
+    run(*common, *words, "-o", "options")
+
+    tables = {
+        "data": ["episodes"],
+        "model": "start",
+        "seed": 7,
+        "training": {**FIELDS, "bf16": False, "use_cpu": True},
+    }
+    (work / "it.yaml").write_text(yaml.safe_dump(tables))
+    run("--config", "it.yaml", "-o", "yaml")
+
+    capsys.readouterr()
+    run(*common, *words, "-o", "toml", "--print-config")
+    assert not (work / "toml").exists(), "nothing is done but printing"
+    (work / "it.toml").write_text(capsys.readouterr().out)
+    run("--config", "it.toml")
+
+    train("episodes", "start", "python", seed=7, bf16=False, use_cpu=True, **FIELDS)
+    named = {OPTIONS[name].alias or name: value for name, value in FIELDS.items()}
+    suite = parse_suite(
+        {"train": {"split": "generated"}, "test": {"t": {"split": "generated_unseen"}}, "training": named},
+        "s",
+    )
+    options = {**known_as(suite.training), "bf16": False, "use_cpu": True}
+    train_method(Fit("oreo", options, 7), 1, work / "suite", work / "start", work / "episodes")
+
+    made = {name: weights(work / name) for name in ("options", "yaml", "toml", "python", "suite")}
+    assert all(one == made["options"] for one in made.values()), made
+    recipes = [read_recipe(work / name) for name in made]
+    assert all({**recipe.config, **FIELDS} == recipe.config == recipes[0].config for recipe in recipes)
+    train("episodes", "start", "another", seed=7, bf16=False, use_cpu=True, **{**FIELDS, "beta": 0.08})
+    assert weights(work / "another") != made["options"]
+
+
+def test_what_is_typed_counts_more_than_the_file(work, capsys):
+    (work / "it.toml").write_text(
+        'data = ["episodes"]\nmodel = "start"\noutput = "a"\n[training]\nsteps = 5\nbeta = 0.2\n'
+    )
+    run("--config", "it.toml", "--print-config", "--beta", "0.5", "-o", "b")
+    out = capsys.readouterr().out
+    assert "beta = 0.5" in out and 'output = "b"' in out and "max_steps = 5" in out
+    run("--config", "it.toml", "--print-config", "--epochs", "2")
+    out = capsys.readouterr().out
+    assert "num_train_epochs = 2.0" in out and "\nmax_steps" not in out.partition("[eval]")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[training]\nbetta = 1", "OreoConfig has no option 'betta': did you mean beta?"),
+        ("modl = 'x'", "there is no option 'modl': did you mean model?"),
+        ("[eval]\neverry = 1", "[eval] has no option 'everry': did you mean every?"),
+        ("[training]\nbeta = 'x'", "argument --beta: invalid float value: 'x'"),
+        ("[training]\nmax_grad_norm = 'x'", "max_grad_norm is 'x', it must be a number"),
+        ("training = 3", "training is 3, it must be a table: write [training]"),
+        ("x = ", "cannot be read as TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, said):
+    (work / "it.toml").write_text(text)
+    try:
+        status = cli.main(["train", "--data", "nowhere", "-o", "x", "--config", "it.toml"])
+    except SystemExit as exit_:
+        status = exit_.code
+    assert status == 2 and said in capsys.readouterr().err and not (work / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--trainer", "max_grad_nrm=1"], "did you mean max_grad_norm?"),
+        (["--trainer", "eval_steps"], "write NAME=VALUE"),
+        (["--report-to", "wandb"], "--report-to wandb needs it: pip install wandb"),
+        (["--trainer", "beta=1", "--beta", "1"], "--trainer beta: give it as --beta alone"),
+        (["--trainer", "output_dir=x"], "--trainer output_dir: give it as --output alone"),
+        (["--trainer", "eval_strategy=never"], "never is not a valid IntervalStrategy"),
+        (
+            ["--method", "sft", "--config", "nothing.toml"],
+            "nothing.toml: cannot be read as TOML: No such file",
+        ),
+    ],
+)
+def test_fields_of_transformers_are_checked_before_any_work(work, capsys, monkeypatch, words, said):
+    monkeypatch.setattr("oreo_agents.cli.train.find_spec", lambda name: None)
+    try:
+        status = cli.main(["train", "--data", "episodes", "--model", "start", "-o", "x", *words])
+    except SystemExit as exit_:
+        status = exit_.code
+    assert status == 2 and said in capsys.readouterr().err and not (work / "x").exists()
+
+
+def test_nothing_of_a_run_is_lost(work, capsys):
+    options = {"max_steps": 4, "logging_steps": 1, "bf16": False, "use_cpu": True, "warmup_steps": 0}
+    games = EvalGames(split="generated_unseen", episodes=2, max_steps=2)
+    seen = []
+
+    def watch(episodes):
+        seen.append(len(episodes))
+        return episodes
+
+    before = identify_model("start")
+    train(
+        "episodes",
+        "start",
+        "start",
+        eval_data="episodes",
+        eval_games=games,
+        eval_every=2,
+        license="mit",
+        watch=watch,
+        **options,
+    )
+    assert seen == [2, 2]
+    recipe = read_recipe("start")
+    assert recipe.base_model == {"name": "start", "sha256": before, "hub": None}, (
+        "as it was before it was replaced"
+    )
+    assert recipe.base_model["sha256"] != identify_model("start")
+    (source,) = recipe.data["sources"]
+    assert (source["name"], source["episodes"], len(source["sha256"])) == ("episodes", 3, 64)
+    assert recipe.data["sha256"] == json.loads((work / "start" / "agent.json").read_text())["data_sha256"]
+    assert recipe.versions["torch"] and recipe.seconds > 0 and recipe.steps == 4 and recipe.device == "cpu"
+    assert [line["step"] for line in recipe.evaluations] == [2, 4]
+    assert {"eval_success", "eval_value_error", "eval_loss"} <= recipe.evaluations[0].keys()
+    assert [line["step"] for line in recipe.log if "loss" in line] == [1, 2, 3, 4]
+    assert (work / "start" / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    card = (work / "start" / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["license"] == "mit" and header["datasets"] == ["episodes"] and "base_model" not in header
+    assert before in card and "## Evaluations while it was trained" in card
+    assert str(work) not in card + (work / "start" / "recipe.json").read_text()
+
+
+def test_runs_are_listed_with_what_differs(work, capsys):
+    for beta in (0.1, 0.3):
+        train("episodes", "start", f"runs/b{beta}", max_steps=1, beta=beta, bf16=False, use_cpu=True)
+    (work / "runs" / ".b.partial").mkdir()
+    runs = find_runs([work / "runs"])
+    assert [run.name.rpartition("/")[2] for run in runs] == ["b0.1", "b0.3"]
+    assert cli.main(["runs", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert "beta" in out and "0.3" in out and "alpha" not in out
+    assert cli.main(["runs", "runs", "--json"]) == 0
+    assert [one["config"]["beta"] for one in json.loads(capsys.readouterr().out)] == [0.1, 0.3]
+    assert cli.main(["runs", "episodes"]) == 2
+    assert "no trained agent with a recipe.json in episodes: train one" in capsys.readouterr().err
+
+
+def test_what_cannot_be_is_said_in_one_sentence(work):
+    for options, said in (
+        ({"method": "sft", "beta": 1}, "sft makes no use of beta: leave it out"),
+        ({"patience": 2}, "patience counts evaluations in games: say which with eval_games"),
+        ({"eval_every": 2}, "there is nothing to evaluate on: give eval_games or eval_data"),
+        ({"betta": 2}, "OreoConfig has no option 'betta': did you mean beta?"),
+        ({"eval_strategy": "never"}, "these options of training cannot be: never is not a valid"),
+        ({"method": "ppo"}, "unknown method 'ppo'; choose one of"),
+    ):
+        with pytest.raises(ConfigurationError, match=said.replace("?", r"\?")):
+            train("episodes", "start", "x", **options)
+    assert not (work / "x").exists()
+
+
+def test_help_describes_every_own_option():
+    text = inspect.getdoc(oreo_agents.OreoConfig)
+    assert all(f"    {name}: ``" in text for name in OPTIONS)
+    assert "0.03 for oreo, oreo-token" in text and "0.1 for dpo, kto" in text, "the defaults of each method"
+    assert "nats a token, above 0" in text and "(Eq. 8)" in text

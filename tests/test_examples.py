@@ -1,0 +1,85 @@
+"""The scripts that a newcomer would write first, run as they stand, and the ways in which each is got wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oreo_agents import OreoAgent
+from oreo_agents.models.recipe import read_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".sh"))
+RUN = {
+    "trl_user.py": ["start", "episodes", "agent"],
+    "gymnasium_user.py": ["out"],
+    "minari_user.py": ["episodes", "agent"],
+    "notebook_user.py": ["episodes", "agent"],
+    "cluster_user.sh": ["start", "episodes", "out"],
+}
+WRONG = [
+    ("trl_user.py", ["start", "nowhere", "agent"], "no recorded episodes here"),
+    ("trl_user.py", ["nowhere", "episodes", "agent"], "nowhere does not exist; pass a folder"),
+    ("cluster_user.sh", ["start", "nowhere", "out"], "no recorded episodes here"),
+    ("notebook_user.py", ["start", "agent"], "no recorded episodes here"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A start and episodes of several games, won and lost."""
+    from learning import LOSING, WINNING, episode
+
+    from oreo_agents.dataset import TrajectoryWriter
+
+    folder = tmp_path_factory.mktemp("examples")
+    OreoAgent.from_pretrained("small").save_pretrained(folder / "start")
+    with TrajectoryWriter(folder / "episodes") as writer:
+        for i in range(4):
+            writer.append(episode(WINNING, game=f"game-{i}", seed=i, agent="expert"))
+            writer.append(episode(LOSING, won=False, game=f"game-{i}", seed=10 + i, agent="random"))
+    return folder
+
+
+def run(name, words, folder):
+    (folder / "bin").mkdir(exist_ok=True)
+    command = folder / "bin" / "oreo-agents"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m oreo_agents "$@"\n')
+    command.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "envs"), *filter(None, sys.path)]),
+        "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
+        "MINARI_DATASETS_PATH": str(folder / "minari"),
+        "ALFWORLD_DATA": "no-data",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    program = "sh" if name.endswith(".sh") else sys.executable
+    return subprocess.run(
+        [program, str(ROOT / "examples" / name), *words],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+def test_every_example_is_run_and_short():
+    assert set(RUN) == set(EXAMPLES)
+    for name in EXAMPLES:
+        lines = (ROOT / "examples" / name).read_text().splitlines()
+        assert len([line for line in lines if line.strip() and not line.startswith("#")]) <= 30, name
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_works_as_written(folder, name):
+    done = run(name, RUN[name], folder)
+    assert done.returncode == 0, done.stderr
+    agents = sorted(path.parent for path in folder.rglob("recipe.json"))
+    assert agents and all(read_recipe(agent).steps for agent in agents)
+
+
+@pytest.mark.parametrize(("name", "words", "said"), WRONG)
+def test_a_wrong_use_ends_with_one_sentence_that_says_what_to_do(folder, name, words, said):
+    done = run(name, words, folder)
+    assert done.returncode and said in done.stderr.strip().splitlines()[-1], done.stderr
