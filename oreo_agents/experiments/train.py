@@ -106,9 +106,7 @@ def train(
         os.fspath(model),
         Path(output),
         eval_dataset=eval_data,
-        play=make_player(eval_games, watch, find_prompt(os.fspath(model), options.get("prompt")))
-        if eval_games
-        else None,
+        play=make_player(eval_games, watch, prompt) if eval_games else None,
         eval_every=eval_every,
         patience=patience,
         lora=lora,

@@ -39,7 +39,7 @@ def test_every_kind_is_the_same_episodes(folder, tokenizer, chat):
         rows,
         rows.to_list(),
     ):
-        assert read_data(given).encode(tokenizer) == expected
+        assert read_data(given).encode(chat) == expected
     (source,) = read_data(folder).sources
     assert (source.name, source.episodes, source.sha256) == ("episodes", 3, loaded.metas[0].content_hash)
 
@@ -135,5 +135,5 @@ def test_adapters_of_a_peft_configuration(tmp_path, policy, tokenizer, config):
 
 
 def test_the_hash_of_the_data_does_not_depend_on_the_kind(folder, chat, tokenizer):
-    one, other = read_data(folder).encode(tokenizer), [chat.encode(episode) for episode in EPISODES]
+    one, other = read_data(folder).encode(chat), [chat.encode(episode) for episode in EPISODES]
     assert data_hash(one) == data_hash(other)

@@ -46,7 +46,7 @@ def other_value(option):
     """A value of the option that is allowed and not its default."""
     if option.choices:
         return next(choice for choice in option.choices if choice != option.default)
-    return {bool: True, int: 3, float: 0.25}[option.kind]
+    return {bool: True, int: 3, float: 0.25, str: "alfworld"}[option.kind]
 
 
 def as_words(option, value):
