@@ -9,6 +9,7 @@ from pathlib import Path
 from oreo_agents.cli.options import (
     Commands,
     add_command,
+    add_named_environment,
     mark_resumable,
     parse_file,
     parse_positive,
@@ -36,6 +37,7 @@ def add_bench(commands: Commands) -> None:
         metavar="DIR",
         help="games or problems; default: $ALFWORLD_DATA, else alfworld's cache",
     )
+    add_named_environment(parser)
     parser.add_argument(
         "--jobs", type=parse_positive, default=1, metavar="N", help="stages at once; default: 1"
     )
@@ -58,7 +60,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from oreo_agents.terminal.suite_progress import SuiteScreen
 
     console = Console(stderr=True)
-    suite = load_suite(args.suite)
+    suite = load_suite(args.suite, args.env)
     for name in args.methods or ():
         require_known(name, suite.methods, f"--methods: suite {suite.name} has no method")
     given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}

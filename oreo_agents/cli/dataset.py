@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_game_source, parse_file
+from oreo_agents.cli.options import Commands, add_command, add_game_source, add_named_environment, parse_file
 
 
 def add_dataset(commands: Commands) -> None:
@@ -21,6 +21,7 @@ def add_dataset(commands: Commands) -> None:
     verify = add_command(verbs, "verify", run_dataset_verify, "check the files, and that each episode recurs")
     verify.add_argument("path", type=Path)
     verify.add_argument("--files-only", action="store_true", help="do not execute the actions again")
+    add_named_environment(verify)
     add_game_source(verify)
     merge = add_command(verbs, "merge", run_dataset_merge, "one dataset out of several")
     merge.add_argument("paths", type=Path, nargs="+", metavar="path")
@@ -71,7 +72,7 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
     print(f"{args.path}: {len(dataset)} episodes, every file as it was written")
     if args.files_only:
         return 0
-    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games, args.wording)
+    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games, args.wording, args.env)
     try:
         report = verify_episodes(dataset, env)
     finally:
