@@ -124,7 +124,9 @@ def replay_environment(
         raise DatasetError("the episodes do not tell their environment; name the games they are of")
     stored = spec.get("kwargs") or {}
     if not isinstance(env_id, str) or not isinstance(stored, dict):
-        raise DatasetError(f"the episodes' environment {env_id!r} with {stored!r} is none; name one with --env")
+        raise DatasetError(
+            f"the episodes' environment {env_id!r} with {stored!r} is none; name one with --env"
+        )
     chosen = source_options(env_id, split, games)
     dropped = {*_ADDED, *(("split", "games", describe(env_id).games_argument) if chosen else ())}
     kwargs = {name: value for name, value in stored.items() if name not in dropped}

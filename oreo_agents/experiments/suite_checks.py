@@ -20,10 +20,32 @@ from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import OPTIONS, known_as
 
 LEARNING = frozenset(
-    "adam_beta1 adam_beta2 adam_epsilon bf16 data_seed dataloader_num_workers fp16 full_determinism "
-    "gradient_accumulation_steps gradient_checkpointing learning_rate logging_steps lr_scheduler_type max_grad_norm "
-    "max_steps num_train_epochs optim per_device_train_batch_size seed tf32 use_cpu warmup_ratio warmup_steps "
-    "weight_decay".split()
+    [
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "bf16",
+        "data_seed",
+        "dataloader_num_workers",
+        "fp16",
+        "full_determinism",
+        "gradient_accumulation_steps",
+        "gradient_checkpointing",
+        "learning_rate",
+        "logging_steps",
+        "lr_scheduler_type",
+        "max_grad_norm",
+        "max_steps",
+        "num_train_epochs",
+        "optim",
+        "per_device_train_batch_size",
+        "seed",
+        "tf32",
+        "use_cpu",
+        "warmup_ratio",
+        "warmup_steps",
+        "weight_decay",
+    ]
 )
 """Of transformers' options, those that a suite may set: they say how is learnt. Those that send, load, compile or write
 something are for who starts the run."""

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from oreo_agents.errors import DatasetError
+from oreo_agents.errors import CheckpointError, DatasetError
+from oreo_agents.language.chat_template import render_chat
 from oreo_agents.language.learnt_tokenizer import ACT
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _SLOT = "\u2402slot%d\u2403"
 """Stands for a message while a chat template is taken apart; no template treats it specially."""
+
+_APART = "its turns cannot be told apart; use another model, or a tokenizer without a chat template"
 
 _KNOWN_TEXTS = 100_000
 
@@ -154,14 +157,21 @@ def _take_apart(tokenizer: Any) -> tuple[list[int], list[int], list[int], int]:
 def _take_apart_template(tokenizer: Any) -> tuple[list[int], list[int], list[int], int]:
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": _SLOT % i} for i, role in enumerate(roles)]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    before, rest = text.split(_SLOT % 0)
-    after_first, rest = rest.split(_SLOT % 1)
-    between, after = rest.split(_SLOT % 2)
+    text = render_chat(tokenizer, messages)
+    try:
+        before, rest = text.split(_SLOT % 0)
+        after_first, rest = rest.split(_SLOT % 1)
+        between, after = rest.split(_SLOT % 2)
+    except ValueError:
+        raise CheckpointError(
+            f"the chat template does not write every message once and in order: {_APART}"
+        ) from None
     if after_first.strip() != after.strip():
         after = after_first
     between_ids = tokenizer(between, add_special_tokens=False)["input_ids"]
     ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after)]
+    if not between_ids:
+        raise CheckpointError(f"the chat template writes nothing between two messages: {_APART}")
     eos = tokenizer.eos_token_id
     end = between_ids.index(eos) if eos in between_ids else 0  # Llama 2 writes a space before it
     return ids[0], ids[1], between_ids[end + 1 :], between_ids[end]
