@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreo_envs.files import hash_file
-from safetensors import SafetensorError
+from safetensors import safe_open
 
-from oreo_agents.errors import CheckpointError
+from oreo_agents.errors import CheckpointError, OreoError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 AGENT = "agent.json"
 """What an agent's folder is known by."""
+
+ADAPTER = "adapter_config.json"
+"""Where PEFT describes adapters."""
 
 
 def identify_model(model: str | Path) -> str:
@@ -57,7 +60,7 @@ def may_be_hub_name(path: str) -> bool:
 
 
 class as_checkpoint_error:
-    """Turns the loaders' many exceptions into one that names the path."""
+    """Turns the loaders' exceptions, which for a damaged file may be any, into one that names the path."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = path
@@ -65,7 +68,7 @@ class as_checkpoint_error:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind, error, traceback) -> None:
-        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError, SafetensorError)):
+        if isinstance(error, Exception) and not isinstance(error, OreoError):
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind.__name__
             raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
 
@@ -79,7 +82,11 @@ def load_model(auto_class: Any, path: str | Path) -> Any:
     """
     with as_checkpoint_error(path), without_bars():
         model, told = auto_class.from_pretrained(
-            path, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            path,
+            config=_load_config(path),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     wrong = [
         f"{words} {min(map(str, told[kind]))}"
@@ -95,6 +102,40 @@ def load_model(auto_class: Any, path: str | Path) -> Any:
             f"no usable model at {path}: {wrong[0]}; the files are of a damaged or another model"
         )
     return model
+
+
+def _load_config(path: str | Path) -> Any:
+    """The configuration in a folder or of a Hub name, without what it wishes for beyond the architecture.
+
+    A name of an attention is also the name of a repository on the Hub whose kernels would be run; which one is used is
+    for transformers to choose.
+    """
+    from transformers import AutoConfig
+
+    folder = Path(path)
+    if (
+        folder / ADAPTER
+    ).is_file():  # transformers would follow it to another model, and lay the adapters over that
+        raise CheckpointError(
+            f"{path} has adapters beside its model ({ADAPTER}): merge them first (PEFT's merge_and_unload), and save that"
+        )
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    layers, most = getattr(config, "num_hidden_layers", None), _count_tensors(folder)
+    if most is not None and (not isinstance(layers, int) or layers > most):
+        raise CheckpointError(
+            f"no usable model at {path}: {layers!r} layers, and {most} tensors in its files"
+        )
+    config._attn_implementation = None
+    return config
+
+
+def _count_tensors(folder: Path) -> int | None:
+    """How many tensors are in the files of a folder; None where there are no files."""
+    counts = []
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            counts.append(len(tensors.keys()))
+    return sum(counts) if counts else None
 
 
 def load_pretrained_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
