@@ -25,6 +25,7 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.models.model_files import (
     AGENT,
+    as_writing_error,
     load_model,
     load_pretrained_tokenizer,
     local_folder,
@@ -78,7 +79,7 @@ def save_agent(
         card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
 
     Raises:
-        CheckpointError: ``path`` holds something else.
+        CheckpointError: ``path`` holds something else, or cannot be written.
     """
     path = agent_folder(path)
 
@@ -95,7 +96,8 @@ def save_agent(
         readme = model_card(path.name, critic is not None, card)
         (folder / "README.md").write_text(readme, encoding="utf-8")
 
-    replace_folder(path, write)
+    with as_writing_error(path):
+        replace_folder(path, write)
 
 
 def agent_folder(path: str | Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreo_envs.files import hash_file
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from oreo_agents.errors import CheckpointError, OreoError
 
@@ -62,15 +62,40 @@ def may_be_hub_name(path: str) -> bool:
 class as_checkpoint_error:
     """Turns the loaders' exceptions, which for a damaged file may be any, into one that names the path."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, complaint: str = "no usable model at", remedy: str = "") -> None:
+        self.path, self.complaint, self.remedy = path, complaint, remedy
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind, error, traceback) -> None:
         if isinstance(error, Exception) and not isinstance(error, OreoError):
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind.__name__
-            raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
+            message = f"{self.complaint} {self.path}: {_say_why(error)}"
+            raise CheckpointError(message + (f"; {self.remedy}" if self.remedy else "")) from error
+
+
+@contextmanager
+def as_writing_error(path: str | Path) -> Iterator[None]:
+    """Turns what the writers of models raise on a full or failing disk into one that names the path.
+
+    safetensors has an error of its own, torch says RuntimeError, and tokenizers no more than Exception.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError | SafetensorError | RuntimeError) or type(error) is Exception:
+            raise CheckpointError(
+                f"{path} cannot be written ({_say_why(error)}): what was there is as it was; free some space or mend "
+                "the permissions, and run again"
+            ) from error
+        raise
+
+
+def _say_why(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def load_model(auto_class: Any, path: str | Path) -> Any:
@@ -117,7 +142,7 @@ def _load_config(path: str | Path) -> Any:
         folder / ADAPTER
     ).is_file():  # transformers would follow it to another model, and lay the adapters over that
         raise CheckpointError(
-            f"{path} has adapters beside its model ({ADAPTER}): merge them first (PEFT's merge_and_unload), and save that"
+            f"{path} has adapters beside its model ({ADAPTER}): merge them first with PEFT's merge_and_unload"
         )
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     layers, most = getattr(config, "num_hidden_layers", None), _count_tensors(folder)
