@@ -4,10 +4,17 @@ Importing this package registers the Gymnasium ids (``OREO-ALFWorld``, ...) and 
 torch, transformers and textworld are loaded only by the names that need them.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import oreo_envs as oreo_envs
+try:
+    import oreo_envs as oreo_envs
+except KeyboardInterrupt:  # it takes a moment, in which the command line cannot yet say a word
+    if os.path.basename(sys.argv[0]) == "oreo-agents":
+        sys.exit("interrupted")
+    raise
 
 if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent

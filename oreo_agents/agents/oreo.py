@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,7 +136,7 @@ class OreoAgent:
         for model in (policy, critic and critic.backbone):
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)
-        options.setdefault("name", Path(path).name)
+        options.setdefault("name", _name_folder(path))
         return cls(policy.to(device), tokenizer, critic and critic.to(device), **options)
 
     @classmethod
@@ -153,7 +154,7 @@ class OreoAgent:
         path = SHIPPED.get(str(path), path)
         device = options.pop("device", best_device())
         critic = None if options.get("select", "greedy") in WITHOUT_CRITIC else load_critic(path)
-        options.setdefault("name", Path(path).name)
+        options.setdefault("name", _name_folder(path))
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -298,3 +299,8 @@ def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> in
     models = [critic.backbone if critic else None, None if isinstance(policy, Endpoint) else policy]
     lengths = [getattr(model.config, "max_position_embeddings", 4096) for model in models if model]
     return min(lengths, default=1_000_000)  # a server alone says so itself
+
+
+def _name_folder(path: str | Path) -> str:
+    """The folder's name as text that can be stored: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(Path(path).name).decode("utf-8", "backslashreplace")

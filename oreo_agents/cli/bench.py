@@ -15,6 +15,7 @@ from oreo_agents.cli.options import (
     parse_positive,
     parse_seed,
 )
+from oreo_agents.printable import make_printable
 
 
 def add_bench(commands: Commands) -> None:
@@ -68,7 +69,7 @@ def run_bench(args: argparse.Namespace) -> int:
     check_suite(suite)
     plan = Plan(suite, find_arenas(suite, args.data), args.methods or ())
     for name, reason in plan.arenas.skipped.items():
-        console.print(f"test set {name} is skipped: {reason}", highlight=False, markup=False)
+        console.print(make_printable(f"test set {name} is skipped: {reason}"), highlight=False, markup=False)
     output = args.output or Path("runs/bench") / suite.name
     with SuiteScreen(plan.verdicts, output, console) as screen:
         found = run_plan(plan, output, args.jobs, screen.report)
@@ -76,5 +77,5 @@ def run_bench(args: argparse.Namespace) -> int:
     write_json(path, found.to_json())
     show_tables(found, Console())
     draw_plots(found, path)
-    console.print(f"written to {path}", highlight=False, markup=False)
+    console.print(make_printable(f"written to {path}"), highlight=False, markup=False)
     return int(bool(found.failed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def open_shard(path: Path, info: ShardInfo) -> ParquetShard:
         status = file.stat()
     except OSError as error:
         raise _make_error(file, error.strerror) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _make_error(file, "it is no regular file")
     if status.st_size != info.bytes:
         raise _make_error(file, f"{status.st_size} bytes, {info.bytes} were written")
     return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)

@@ -19,7 +19,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
-from oreo_envs.files import hash_json, remove_path, write_file
+from oreo_envs.files import hash_json, read_json, remove_path, write_file
 
 from oreo_agents.errors import OreoError
 
@@ -151,8 +151,13 @@ class Stages:
         return path.with_name(f".{path.name}.stage")
 
     def _mark(self, stage: Stage) -> dict[str, Any]:
-        path = self._mark_path(stage)
-        return json.loads(path.read_text()) if path.is_file() else {}
+        """What is noted of a stage; nothing, so that it is done again, where the note is damaged."""
+        try:
+            mark = read_json(self._mark_path(stage))
+        except (FileNotFoundError, ValueError):
+            return {}
+        sound = isinstance(mark, dict) and mark.keys() >= {"digest", "seconds", "interrupted"}
+        return mark if sound and isinstance(mark["seconds"], int | float | None) else {}
 
     def _write_mark(self, stage: Stage, seconds: float | None, interrupted: bool) -> None:
         mark = {"digest": stage.digest, "seconds": seconds, "interrupted": interrupted}

@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from oreo_envs.catalog import require_from_file
+from oreo_envs.files import read_file
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
@@ -57,8 +58,8 @@ def load_suite(name: str, named: Sequence[str] = ()) -> Suite:
 def _read_tables(path: Path) -> dict[str, Any]:
     """The tables of a suite's file; those it does not have itself are those of the suite that it names as ``base``."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(read_file(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     base = tables.pop("base", None)
     if base is None:
