@@ -86,6 +86,11 @@ class Views:
 
 SILENT = Views()
 
+PARTS = 5
+"""A training that is interrupted loses at most one of so many."""
+WORTH_SAVING = 20
+"""Optimizer steps; a shorter training is begun again."""
+
 
 def record_demonstrations(
     arena: Arena, plays: Plays, epsilon: float, path: Path, *, views: Views = SILENT
@@ -226,7 +231,17 @@ def _train(
 
     episodes = read_episodes(data)[: fit.episodes]
     callbacks = [views.follow_training(fit.method)] if views.follow_training else []
-    train(fit.method, episodes, start, path, callbacks=callbacks, **{"seed": fit.seed, **options})
+    updates = count_updates(options, len(episodes))
+    every = ceil(updates / PARTS) if updates >= WORTH_SAVING else None
+    train(
+        fit.method,
+        episodes,
+        start,
+        path,
+        callbacks=callbacks,
+        save_every=every,
+        **{"seed": fit.seed, **options},
+    )
 
 
 def read_episodes(data: Sequence[Path]) -> list[Trajectory]:

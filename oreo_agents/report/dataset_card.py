@@ -137,7 +137,7 @@ def _format_fact(what: str, value: Any) -> str:
 
 def _escape_markdown(text: Any) -> str:
     """What a file says of itself, on one line, as text: it is no table, no link and no HTML."""
-    return re.sub(r"([\\`|<>\[\]])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`|<>\]])", r"\\\1", " ".join(str(text).split()))
 
 
 def _quote_yaml(text: str) -> str:
