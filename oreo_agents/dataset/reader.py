@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from oreo_envs.files import is_unfinished, lock_folder, make_temporary_folder
+from oreo_envs.files import clear_leftovers, is_unfinished, lock_folder, make_temporary_folder
 
 from oreo_agents.dataset.journal import read_pending_rows
 from oreo_agents.dataset.meta import Meta, read_meta
@@ -76,6 +76,7 @@ def merge_datasets(
         DatasetError: a source is damaged, or ``output`` holds something already.
     """
     folder = Path(output)
+    _clear_interrupted_merge(folder)
     _refuse_content(folder)
     merged = concatenate_datasets(*(load_trajectories(path) for path in paths))
     with make_temporary_folder(folder / "merged") as complete:
@@ -319,6 +320,15 @@ class TrajectoryDataset:
         ]
         by_shard = np.argsort(numbers, kind="stable")  # where each row of the parts belongs
         return pa.concat_tables(parts).take(np.argsort(by_shard, kind="stable"))
+
+
+def _clear_interrupted_merge(folder: Path) -> None:
+    """Remove what a merge moved into its place that was killed before ``meta.json`` made a dataset of it."""
+    before = set(folder.glob(".merged.*.new"))
+    clear_leftovers(folder)
+    if any(not left.exists() for left in before) and not (folder / "meta.json").exists():
+        for shard in folder.glob("shard-*.parquet"):
+            shard.unlink()
 
 
 def _refuse_content(folder: Path) -> None:

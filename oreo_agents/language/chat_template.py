@@ -40,14 +40,14 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[s
         CheckpointError: the template is damaged, or does not keep within time, memory and size.
     """
     if not hasattr(os, "fork"):
-        return _render(tokenizer, messages)
-    said, text = _call_in_child(lambda: _render(tokenizer, messages))
+        return _apply_template(tokenizer, messages)
+    said, text = _call_in_child(lambda: _apply_template(tokenizer, messages))
     if said != _DONE:
         raise CheckpointError(f"the chat template of {_name_tokenizer(tokenizer)} {text}: use another model")
     return text
 
 
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+def _apply_template(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
     text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     if not isinstance(text, str):
         raise TypeError(f"{type(text).__name__} is no text")

@@ -266,7 +266,7 @@ class Kinds:
         import gymnasium as gym
 
         rows = [
-            {"question": f"Zoë has {i} × 4 eggs?", "answer": f"{i}*4=<<{i}*4={4 * i}>>\n#### {4 * i}"}
+            {"question": f"Zoë has {i} times 4 eggs?", "answer": f"{i}*4=<<{i}*4={4 * i}>>\n#### {4 * i}"}
             for i in range(5)
         ]
         chance = random.Random(0)
@@ -287,7 +287,7 @@ class Kinds:
     def answer(self):
         from oreo_envs.math import extract_answer, grade
 
-        said = r"So \frac{3}{4} + 2^{10} = \sqrt{2} \cdot 10^{-3} and the answer is \boxed{\left( \frac{1}{2} , 3 \right)} #### 12"
+        said = r"So \frac{3}{4} + 2^{10} = \sqrt{2} \cdot 10^{-3}: it is \boxed{\left( \frac{1}{2} , 3 \right)} #### 12"
 
         def read(content):
             text = content.decode("utf-8", "surrogateescape")

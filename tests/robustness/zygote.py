@@ -1,4 +1,4 @@
-"""A process that has everything imported and has done nothing: each command is run in a fork of it, which may be killed.
+"""A process that has everything imported and has done nothing: commands are run in forks of it, which may be killed.
 
 Reads one request a line on stdin (JSON), answers with a line on stdout. A command is killed by SIGKILL when it is about
 to do its n-th operation on files (``kill_at``), which Python's audit hooks count, or after some seconds.
@@ -72,7 +72,7 @@ def run(request):
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdin = open(0)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0), encoding="utf-8")
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), encoding="utf-8")
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), encoding="utf-8", write_through=True)
     os.chdir(request["cwd"])
