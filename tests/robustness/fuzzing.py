@@ -255,10 +255,15 @@ class Kinds:
 
         def read(content):
             (self.folder / "odd.jsonl").write_bytes(content)
+            refused = []
             for name in ("eto", "knowagent", "sharegpt", "tales"):
                 shutil.rmtree(self.folder / "imported", ignore_errors=True)
-                with suppress(OreoError):
+                try:
                     import_dataset(self.folder / "odd.jsonl", self.folder / "imported", name)
+                except OreoError as error:
+                    refused.append(error)
+            if len(refused) == 4:
+                raise refused[0]
 
         return b"\n".join(json.dumps(row).encode() for row in rows), mutate_lines, read
 

@@ -10,7 +10,7 @@ import fuzzing
 import pytest
 from commands import LONG
 
-HEAVY = ("config", "critic", "weights", "tokenizer", "tokenizer_config", "template")
+HEAVY = ("answer", "config", "critic", "weights", "tokenizer", "tokenizer_config", "template")
 """An input of these takes a tenth of a second and more."""
 SHORT = ("game", "meta", "journal", "suite", "result", "adapters", "problems")
 PEAK_MB = 4000

@@ -24,12 +24,12 @@ COMMANDS = {
     "generate": "data generate --count 3 -o made",
     "unpack": "data --from {material}/splits -o made",
     "demo": "demo --episodes 2 -o made",
-    "iterate": "iterate --model {start} --iterations 2 --rollouts 4 --episodes 2 --max-steps 5 -o made",
+    "iterate": "iterate --model small --iterations 2 --rollouts 12 --episodes 2 -o made",
     "bench": "bench --suite {material}/tiny.toml -o made --results made.json",
 }
 WEIGHT = {"demo": 8, "iterate": 8, "bench": 8, "train": 24, "train oreo": 16}
 """How many of 200 interruptions; the others share the rest."""
-SHORT = ("record", "train", "merge", "demo")
+SHORT = ("record", "train", "merge", "export")
 SUITE = """
 summary = "tiny"
 seeds = [0]

@@ -28,6 +28,7 @@ COUNTED = {
 
 def shrink_suites():
     """Demo and iterate on a few episodes: what is tried here is what they leave, not what they learn."""
+    from oreo_agents.agents.oreo import SHIPPED
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.suite import Demonstrations, Rollouts, Search
 
@@ -39,10 +40,11 @@ def shrink_suites():
         return replace(
             suite,
             methods=kept,
-            step_limits=(6,),
-            demonstrations=Demonstrations(6),
-            rollouts=Rollouts(6, games=3, patience=3),
-            sft={**suite.sft, "epochs": 1},
+            model=str(SHIPPED["small"]),  # it wins, and sampled wildly it also loses
+            step_limits=(20,),
+            demonstrations=Demonstrations(4),
+            rollouts=Rollouts(12, games=4, patience=4, temperature=1.9),
+            sft={"learning_rate": 1e-5},
             search=Search(ks=(1, 2), methods=("oreo",)),
         )
 
