@@ -90,11 +90,8 @@ def test_leftovers_of_dead_writers_go_and_those_of_living_ones_stay(tmp_path):
     code = "with make_folder(sys.argv[1]) as new:\n    print('ready', flush=True); time.sleep(60)"
     dead, alive = start(code, tmp_path / "one"), start(code, tmp_path / "two")
     kill(dead)
-    for name, age in (
-        (".games-unfinished-ab12cd_9", 90_000),
-        (".unpacking-abcdefgh", 10),
-        (".mine-unfinished", 90_000),
-    ):
+    old, new, mine = ".games-unfinished-ab12cd_9", ".unpacking-abcdefgh", ".mine-unfinished"
+    for name, age in ((old, 90_000), (new, 10), (mine, 90_000)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     write_file(tmp_path / "three", "x")

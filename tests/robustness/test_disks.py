@@ -169,7 +169,7 @@ def test_escape_codes_of_paths_are_shown_not_obeyed(zygote, material, tmp_path):
     for command in (
         ("record", "--agent", "expert", "--split", "generated", "-n", "1", "-o", "a\x1b[31m"),
         ("dataset", "merge", material / "one", "-o", "b\x1b]0;x\x07"),
-        ("dataset", "export", material / "one", "-o", "c\x1b[2J"),
+        ("dataset", "export", material / "one", "-o", "c\x1b[2J.jsonl"),
         ("dataset", "verify", "--files-only", "a\x1b[31m"),
         ("data", "generate", "--count", "1", "-o", "d\x1b[31m"),
     ):
