@@ -102,6 +102,7 @@ def test_an_environment_that_cannot_be_branched_is_refused_with_a_remedy():
         ("canary:Thing-v0", {}, "a file never makes code run.*--env module:Id"),
         ("Nobody-v0", {}, "a file never makes code run"),
         ("CartPole-v1", {}, "a file never makes code run"),
+        ("GymV26Environment-v0", {"env_id": "canary:Thing-v0"}, "a file never makes code run"),
         ("OREO-ALFWorld", {"backend": "textworld"}, "option 'backend', which a file must not"),
         ("OREO-TextWorld", {"game": "a.z8"}, "option 'game', which a file must not.*--games"),
         (["OREO-ALFWorld"], {}, "is no environment with options"),

@@ -262,8 +262,9 @@ def require_from_file(
     if env_id in (plain := {one.rpartition(":")[2]: one for one in named}) or env_id in plain.values():
         return
     entry = _known.get(env_id)
-    spec = gym.registry.get(env_id)
-    if entry is None and (spec is None or str(spec.entry_point).startswith(("gymnasium.", "shimmy."))):
+    made_by = getattr(gym.registry.get(env_id), "entry_point", None)
+    home = str(getattr(made_by, "__module__", made_by))
+    if entry is None and (made_by is None or home.startswith(("gymnasium.", "shimmy."))):
         raise ConfigurationError(
             f"{file} is of the environment {env_id!r}, which is none of {', '.join(_known)}: a file never makes "
             "code run; if it is yours, name it with --env module:Id"

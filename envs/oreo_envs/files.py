@@ -21,8 +21,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from oreo_envs.errors import ConfigurationError
 
@@ -38,7 +39,7 @@ PathLike = str | os.PathLike[str]
 # ---------------------------------------------------------------- reading
 
 
-def open_file(path: PathLike) -> BinaryIO:
+def open_file(path: PathLike) -> BufferedReader:
     """A file to read, and nothing else: what waits for a writer or never ends (a pipe, a device) is refused at once.
 
     Raises:

@@ -54,7 +54,10 @@ class ParquetShard:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All episodes, or some columns of them."""
-        return _call_reader(self, lambda: _open_file(self).read(columns=columns))
+        table = _call_reader(self, lambda: _open_file(self).read(columns=columns))
+        if table.num_rows != self.episodes:
+            raise _make_error(self.path, f"{table.num_rows} episodes of {self.episodes}")
+        return table
 
     def check(self) -> None:
         """Compare the file's bytes with what was written."""
@@ -64,8 +67,10 @@ class ParquetShard:
     def row(self, index: int) -> dict[str, Any]:
         """One episode; reads its row group."""
         group = index // _group_size(self)
-        table = _row_group(self, group)
-        return table.slice(index - group * _group_size(self), 1).to_pylist()[0]
+        rows = _row_group(self, group).slice(index - group * _group_size(self), 1).to_pylist()
+        if not rows:
+            raise _make_error(self.path, f"episode {index} is not in it")
+        return rows[0]
 
 
 Shard = JournalShard | ParquetShard
