@@ -136,7 +136,10 @@ def replay_environment(
         require_from_file("the dataset", env_id, kwargs, named)
         kwargs |= chosen | worded | describe(env_id).replay_options
         return environments(own.get(env_id, env_id), 100_000, **kwargs)()
-    except (ConfigurationError, TypeError) as error:  # TypeError: an option of its own has the name of one of ours
+    except (
+        ConfigurationError,
+        TypeError,
+    ) as error:  # TypeError: an option of its own has the name of one of ours
         raise DatasetError(
             f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "
             "program registers the environment, oreo_agents.rollout.verify.verify_episodes(dataset, env) plays them"

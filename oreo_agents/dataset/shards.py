@@ -90,7 +90,7 @@ def _row_group(shard: ParquetShard, group: int) -> pa.Table:
 
 
 def _group_size(shard: ParquetShard) -> int:
-    return _call_reader(shard, lambda: _open_file(shard).metadata.row_group(0).num_rows)
+    return max(1, _call_reader(shard, lambda: _open_file(shard).metadata.row_group(0).num_rows))
 
 
 @lru_cache(maxsize=4096)
@@ -109,7 +109,7 @@ def read_column(shard: Shard, name: str) -> np.ndarray:
 def _call_reader(shard: ParquetShard, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, IndexError) as error:
         raise _make_error(shard.path, error) from error
 
 
