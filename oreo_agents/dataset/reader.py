@@ -362,6 +362,8 @@ def _meets_condition(values: np.ndarray, condition: Condition) -> np.ndarray:
         return np.asarray(condition(values), dtype=bool)
     if isinstance(condition, Collection) and not isinstance(condition, str):
         return _is_among(values, condition)
+    if isinstance(condition, str):  # numpy takes a zero byte at the end of a text for padding
+        return _is_among(values, [condition])
     return np.asarray(values == condition, dtype=bool)
 
 

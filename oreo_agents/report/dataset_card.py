@@ -105,7 +105,8 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
 
 
 def _group_episodes(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[EpisodeGroup]:
-    masks = {name: names == name for name in sorted(set(names), key=str)}
+    each = names.tolist()  # numpy takes a zero byte at the end of a text for padding, and finds it nowhere
+    masks = {name: np.array([one == name for one in each], dtype=bool) for name in sorted(set(each), key=str)}
     return [
         EpisodeGroup(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
         for name, mask in masks.items()
