@@ -22,7 +22,7 @@ need = @$(if $($1),:,echo "$@ takes $1=DIR" >&2; exit 2)
 # Several test processes with one thread each finish sooner than one process with many; nothing is downloaded.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
 
-.PHONY: demo test check bench $(ALL) install clean
+.PHONY: demo test test-long audit check bench $(ALL) install clean
 .NOTPARALLEL: # one heavy job at a time: tests and suites have processes of their own
 
 demo: $(STAMP)
@@ -30,6 +30,15 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+# `make test` runs about a minute of tests/robustness; here all of it: interruptions, disks, mutated files.
+test-long: $(STAMP)
+	ROBUSTNESS=long $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 -s tests/robustness $(ARGS)
+
+# What any index can say of what is installed; advisories need the internet (SECURITY.md).
+audit: $(STAMP)
+	$(BIN)/python -m pip check
+	$(BIN)/python -m pip list --outdated
 
 check: $(STAMP)
 	$(BIN)/ruff check .

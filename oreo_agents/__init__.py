@@ -5,9 +5,16 @@ torch, transformers and textworld are loaded only by the names that need them.
 """
 
 import importlib as _importlib
+import os as _os
+import sys as _sys
 import typing as _typing
 
-import oreo_envs as oreo_envs
+try:
+    import oreo_envs as oreo_envs
+except KeyboardInterrupt:  # it takes a moment, in which the command line cannot yet say a word
+    if _os.path.basename(_sys.argv[0]) == "oreo-agents":
+        _sys.exit("interrupted")
+    raise
 
 if _typing.TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent as OreoAgent

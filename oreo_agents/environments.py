@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe
+from oreo_envs.catalog import DEFAULT_ID, describe, require_from_file
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 
@@ -98,9 +98,20 @@ def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[
 
 
 def replay_environment(
-    env_spec: dict[str, Any] | None, split: str | None = None, games: Any = None, wording: str | None = None
+    env_spec: dict[str, Any] | None,
+    split: str | None = None,
+    games: Any = None,
+    wording: str | None = None,
+    named: Sequence[str] = (),
 ) -> gym.Env:
     """The environment that a dataset was recorded in, or the same with other games, or in another wording.
+
+    Args:
+        env_spec: what the dataset says of it; see :func:`oreo_envs.catalog.require_from_file` for what it may.
+        split: of the games, if not the dataset's.
+        games: where they are, or which, if not as the dataset says.
+        wording: to show them in.
+        named: ids that the user named, with their modules; these may be any.
 
     Raises:
         ConfigurationError: its games do not come in that wording.
@@ -108,29 +119,40 @@ def replay_environment(
         DataNotFoundError: its games are not here.
     """
     spec = env_spec or {"id": DEFAULT_ID}
+    env_id = spec.get("id")
     if env_spec is None and split is None and games is None:
         raise DatasetError("the episodes do not tell their environment; name the games they are of")
-    kwargs = {name: value for name, value in (spec.get("kwargs") or {}).items() if name not in _VECTOR_ONLY}
-    chosen = source_options(spec["id"], split, games)
-    if chosen:
-        kwargs = {name: value for name, value in kwargs.items() if name not in ("split", "games")} | chosen
-    kwargs |= source_options(spec["id"], wording=wording)
-    kwargs |= describe(spec["id"]).replay_options
+    stored = spec.get("kwargs") or {}
+    if not isinstance(env_id, str) or not isinstance(stored, dict):
+        raise DatasetError(
+            f"the episodes' environment {env_id!r} with {stored!r} is none; name one with --env"
+        )
+    chosen = source_options(env_id, split, games)
+    dropped = {*_ADDED, *(("split", "games", describe(env_id).games_argument) if chosen else ())}
+    kwargs = {name: value for name, value in stored.items() if name not in dropped}
+    own = {one.rpartition(":")[2]: one for one in named}
+    worded = source_options(env_id, wording=wording)
     try:
-        return environments(spec["id"], 100_000, **kwargs)()
-    except ConfigurationError as error:
+        require_from_file("the dataset", env_id, kwargs, named)
+        kwargs |= chosen | worded | describe(env_id).replay_options
+        return environments(own.get(env_id, env_id), 100_000, **kwargs)()
+    except (
+        ConfigurationError,
+        TypeError,
+    ) as error:  # TypeError: an option of its own has the name of one of ours
         raise DatasetError(
             f"the episodes cannot be played again: {error}; `--files-only` checks the files alone, and where a "
             "program registers the environment, oreo_agents.rollout.verify.verify_episodes(dataset, env) plays them"
         ) from error
 
 
-_VECTOR_ONLY = {
+_ADDED = {
     "autoreset_mode",
     "max_episode_steps",
     "num_envs",
+    "render_mode",
     "vector_kwargs",
     "vectorization_mode",
     "wrappers",
 }
-"""What ``gym.make_vec`` adds to an environment's own arguments."""
+"""What says nothing of the games: how they were shown, and what ``gym.make_vec`` adds."""

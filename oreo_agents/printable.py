@@ -20,6 +20,11 @@ def make_printable(text: str) -> str:
     return "".join(_escape_character(character) for character in text.expandtabs(4))
 
 
+def print_line(text: object) -> None:
+    """Print a line that may quote anything: a path, a recorded episode, what another program said."""
+    print(make_printable(str(text)))
+
+
 def _escape_character(character: str) -> str:
     if character in KEPT or unicodedata.category(character) not in UNSAFE:
         return character

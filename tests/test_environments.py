@@ -3,6 +3,7 @@
 import gymnasium as gym
 import pytest
 from learning import ToyRoom
+from oreo_envs.catalog import require_from_file
 
 from oreo_agents.environments import environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError
@@ -93,3 +94,27 @@ def test_an_environment_that_cannot_be_branched_is_refused_with_a_remedy():
             environments("Blind-v0", branches=True)
     finally:
         del gym.registry["Blind-v0"]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "said"),
+    [
+        ("canary:Thing-v0", {}, "a file never makes code run.*--env module:Id"),
+        ("Nobody-v0", {}, "a file never makes code run"),
+        ("CartPole-v1", {}, "a file never makes code run"),
+        ("GymV26Environment-v0", {"env_id": "canary:Thing-v0"}, "a file never makes code run"),
+        ("OREO-ALFWorld", {"backend": "textworld"}, "option 'backend', which a file must not"),
+        ("OREO-TextWorld", {"game": "a.z8"}, "option 'game', which a file must not.*--games"),
+        (["OREO-ALFWorld"], {}, "is no environment with options"),
+        ("OREO-ALFWorld", ["split"], "is no environment with options"),
+    ],
+)
+def test_a_file_chooses_among_what_is_registered(env_id, options, said):
+    with pytest.raises(ConfigurationError, match=said):
+        require_from_file("the file", env_id, options)
+
+
+def test_what_the_user_named_a_file_may_have():
+    require_from_file("the file", "OREO-ALFWorld", {"split": "train", "games": "anywhere"})
+    require_from_file("the file", "Thing-v0", {"any": 1}, ["canary:Thing-v0"])
+    require_from_file("the file", "OREO-ALFWorld", {"backend": "textworld"}, ["OREO-ALFWorld"])

@@ -80,6 +80,9 @@ class Entry:
     """What a decoder built from scratch learns to read: any text, or ALFWorld's sentences in shorthand."""
     max_new_tokens: int = 32
     """Tokens after which an action is cut, where nothing else is asked for."""
+    from_files: tuple[str, ...] = ("split",)
+    """The options that a file may give it, such as a dataset's ``meta.json`` or a suite: nothing that runs or is read
+    by more than this package's own Python. Others the user has to name."""
     demo: str = ""
     """The suite that ``oreo-agents demo`` runs on it; empty: there is none."""
 
@@ -171,6 +174,7 @@ CATALOG = (
         wordings=("move", "put"),
         replay_options={"dialect": "both"},
         vocabulary="shorthand",
+        from_files=("split", "games", "expert", "dialect", "wording"),
         demo="whole-path",
     ),
     Entry(
@@ -179,6 +183,7 @@ CATALOG = (
         max_episode_steps=100,
         games_argument="game",
         branches=False,
+        from_files=(),
     ),
     Entry(
         id="OREO-GSM8K",
@@ -186,6 +191,7 @@ CATALOG = (
         games_argument="data",
         folder="gsm8k",
         plans=True,
+        from_files=("data", "split", "granularity", "expert"),
         max_new_tokens=128,
     ),
     Entry(
@@ -194,6 +200,7 @@ CATALOG = (
         games_argument="data",
         folder="math",
         plans=True,
+        from_files=("data", "split", "granularity", "expert"),
         max_new_tokens=256,
     ),
     Entry(
@@ -203,6 +210,7 @@ CATALOG = (
         supply="oreo_envs.math.problems.supply:ReasoningSupply",
         plans=True,
         max_new_tokens=128,
+        from_files=("task", "split", "seed", "size", "config", "granularity", "expert"),
         demo="whole-path-math",
     ),
 )
@@ -230,6 +238,42 @@ def describe(env_id: str) -> Entry:
     """
     name = env_id.rpartition(":")[2] or DEFAULT_ID
     return _known.get(name) or Entry(name)
+
+
+def require_from_file(
+    file: object, env_id: str, options: Mapping[str, Any], named: Sequence[str] = ()
+) -> None:
+    """Refuse an environment or an option that a file must not ask for, because it would run or read what nobody chose.
+
+    A file chooses among the ids that are registered, those that come with Gymnasium left out, and for an id of the
+    catalogue among its :attr:`Entry.from_files`. It never makes a module be imported.
+
+    Args:
+        file: which, for the error.
+        env_id: as it stands there.
+        options: the environment's, as they stand there.
+        named: ids that the user named; those may be any, with any options.
+
+    Raises:
+        ConfigurationError: it is not to be done because of a file alone.
+    """
+    if not isinstance(env_id, str) or not isinstance(options, Mapping):
+        raise ConfigurationError(f"{file}: {env_id!r} with {options!r} is no environment with options")
+    if env_id in (plain := {one.rpartition(":")[2]: one for one in named}) or env_id in plain.values():
+        return
+    entry = _known.get(env_id)
+    made_by = getattr(gym.registry.get(env_id), "entry_point", None)
+    home = str(getattr(made_by, "__module__", made_by))
+    if entry is None and (made_by is None or home.startswith(("gymnasium.", "shimmy."))):
+        raise ConfigurationError(
+            f"{file} is of the environment {env_id!r}, which is none of {', '.join(_known)}: a file never makes "
+            "code run; if it is yours, name it with --env module:Id"
+        )
+    if refused := sorted(set(options) - set(entry.from_files if entry else options)):
+        raise ConfigurationError(
+            f"{file} gives {env_id} the option {refused[0]!r}, which a file must not: name its games yourself with "
+            f"--games, or name the environment with --env {env_id}"
+        )
 
 
 def list_splits() -> tuple[str, ...]:

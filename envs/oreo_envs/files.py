@@ -2,11 +2,12 @@
 
 What is written lies beside its place, under a hidden name that says which process writes it, until it is complete and
 on the disk; then one rename puts it there. What a process left there that was killed is cleared away by the next one
-that writes to the same place.
+that writes to the same folder.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,19 +15,70 @@ import platform
 import re
 import secrets
 import shutil
+import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from oreo_envs.errors import ConfigurationError
 
+MOST_BYTES = 1 << 30
+"""Of a file that is read whole."""
+
 LOCK = ".lock"
 """The file in a folder that says that somebody is at work there."""
 
 PathLike = str | os.PathLike[str]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def open_file(path: PathLike) -> BufferedReader:
+    """A file to read, and nothing else: what waits for a writer or never ends (a pipe, a device) is refused at once.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: PathLike, most: int = MOST_BYTES) -> bytes:
+    """What is in a file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than ``most`` bytes.
+    """
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", os.fspath(path))
+    return content
+
+
+def read_json(path: PathLike) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        OSError: as for :func:`read_file`.
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(read_file(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 # ---------------------------------------------------------------- writing
@@ -186,7 +238,7 @@ def lock_folder(
 
 def hash_file(path: PathLike) -> str:
     """SHA-256 of a file's bytes, in hexadecimal digits."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -203,6 +255,9 @@ _BESIDE = re.compile(
 )
 _EARLIER = re.compile(r"\..*(\.tmp|\.partial|\.old|-unfinished-.*)|\.unpacking-.*", re.DOTALL)
 """The names that 0.1.0 gave."""
+_MADE_BY_EARLIER = re.compile(r"\..+-unfinished-[a-z0-9_]{8}|\.unpacking-[a-z0-9_]{8}", re.DOTALL)
+"""Of those, the ones that nobody else gives."""
+DAY_S = 86_400
 
 
 def is_unfinished(path: Path) -> bool:
@@ -215,25 +270,28 @@ def _name_beside(path: Path, what: str) -> Path:
 
     It ends as ``path`` does, because there are writers that go by the ending.
     """
-    _clear_beside(path)
+    clear_leftovers(path.parent)
     owner = f"{_name_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{owner}.{what}{path.suffix}")
 
 
-def _clear_beside(path: Path) -> None:
-    """Remove what writers of ``path`` left that were killed; a folder they had moved aside goes back to its place."""
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(f".{path.name}.")]
+def clear_leftovers(folder: Path) -> None:
+    """Remove what writers left in a folder that were killed; what they had moved aside goes back to its place.
+
+    The name says who writes: nothing is touched whose process lives, or lived on another machine. Names of 0.1.0 do
+    not say it; those go when they are a day old.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(".")]
+        for name in filter(_MADE_BY_EARLIER.fullmatch, names):
+            if time.time() - (folder / name).stat().st_mtime > DAY_S:
+                remove_path(folder / name)
         for found in filter(None, map(_BESIDE.fullmatch, names)):
-            if (
-                found["name"] != path.name
-                or found["host"] != _name_host()
-                or _is_alive(int(found["process"]))
-            ):
+            if found["host"] != _name_host() or _is_alive(int(found["process"])):
                 continue
-            left = path.with_name(found.string)
-            if found["what"] == "old" and not path.exists():
-                left.rename(path)
+            left, place = folder / found.string, folder / found["name"]
+            if found["what"] == "old" and not place.exists():
+                left.rename(place)
             else:
                 remove_path(left)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -184,7 +185,7 @@ class OreoAgent:
         """
         path = SHIPPED.get(str(path), path)
         policy, tokenizer = load_policy(path)
-        own: dict[str, Any] = {"name": Path(path).name, **options}
+        own: dict[str, Any] = {"name": _name_folder(path), **options}
         critic = own.pop("critic", None)
         if not isinstance(critic, Critic):
             critic = load_critic(path, policy) if critic is None else _borrow_critic(critic, tokenizer)
@@ -213,7 +214,7 @@ class OreoAgent:
         critic = None if options.get("select", "greedy") in WITHOUT_CRITIC else load_critic(path)
         temperature, weight = options.get("temperature"), options.get("logprob_weight") or 0.0
         options = {**_take_choice(path, {**options, "temperature": temperature}), "logprob_weight": weight}
-        options.setdefault("name", Path(path).name)
+        options.setdefault("name", _name_folder(path))
         options = _take_prompt(path, options)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 
@@ -420,3 +421,8 @@ def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> in
     models = [critic.backbone if critic else None, None if isinstance(policy, Endpoint) else policy]
     lengths = [getattr(model.config, "max_position_embeddings", 4096) for model in models if model]
     return min(lengths, default=1_000_000)  # a server alone says so itself
+
+
+def _name_folder(path: str | Path) -> str:
+    """The folder's name as text that can be stored: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(Path(path).name).decode("utf-8", "backslashreplace")

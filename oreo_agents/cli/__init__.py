@@ -1,3 +1,8 @@
 """The command line: one file a command, and the only place that parses arguments."""
 
-from oreo_agents.cli.program import main as main
+import sys
+
+try:
+    from oreo_agents.cli.program import main as main
+except KeyboardInterrupt:
+    sys.exit("interrupted")

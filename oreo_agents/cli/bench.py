@@ -9,11 +9,13 @@ from pathlib import Path
 from oreo_agents.cli.options import (
     Commands,
     add_command,
+    add_named_environment,
     mark_resumable,
     parse_file,
     parse_positive,
     parse_seed,
 )
+from oreo_agents.printable import make_printable
 
 
 def add_bench(commands: Commands) -> None:
@@ -36,6 +38,7 @@ def add_bench(commands: Commands) -> None:
         metavar="DIR",
         help="games or problems; default: $ALFWORLD_DATA, else alfworld's cache",
     )
+    add_named_environment(parser)
     parser.add_argument(
         "--jobs", type=parse_positive, default=1, metavar="N", help="stages at once; default: 1"
     )
@@ -58,7 +61,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from oreo_agents.terminal.suite_progress import SuiteScreen
 
     console = Console(stderr=True)
-    suite = load_suite(args.suite)
+    suite = load_suite(args.suite, args.env)
     for name in args.methods or ():
         require_known(name, suite.methods, f"--methods: suite {suite.name} has no method")
     given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
@@ -66,7 +69,7 @@ def run_bench(args: argparse.Namespace) -> int:
     check_suite(suite)
     plan = Plan(suite, find_arenas(suite, args.data), args.methods or ())
     for name, reason in plan.arenas.skipped.items():
-        console.print(f"test set {name} is skipped: {reason}", highlight=False, markup=False)
+        console.print(make_printable(f"test set {name} is skipped: {reason}"), highlight=False, markup=False)
     output = args.output or Path("runs/bench") / suite.name
     with SuiteScreen(plan.verdicts, output, console) as screen:
         found = run_plan(plan, output, args.jobs, screen.report)
@@ -74,5 +77,5 @@ def run_bench(args: argparse.Namespace) -> int:
     write_json(path, found.to_json())
     show_tables(found, Console())
     draw_plots(found, path)
-    console.print(f"written to {path}", highlight=False, markup=False)
+    console.print(make_printable(f"written to {path}"), highlight=False, markup=False)
     return int(bool(found.failed))

@@ -13,6 +13,7 @@ from oreo_agents.cli.options import (
     parse_positive,
     show_progress,
 )
+from oreo_agents.printable import print_line
 
 
 def add_data(commands: Commands) -> None:
@@ -45,7 +46,7 @@ def run_data(args: argparse.Namespace) -> None:
     else:
         with show_progress("downloading") as progress:
             folder = download_games(args.output, progress)
-    print(f"ALFWorld's games are in {folder}")
+    print_line(f"ALFWorld's games are in {folder}")
 
 
 def run_data_generate(args: argparse.Namespace) -> None:
@@ -56,4 +57,4 @@ def run_data_generate(args: argparse.Namespace) -> None:
         folder = write_games(
             args.output, args.count, args.split, args.seed, args.task, args.room, args.difficulty, progress
         )
-    print(f"{args.count} games are in {folder}")
+    print_line(f"{args.count} games are in {folder}")

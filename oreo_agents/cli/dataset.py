@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_game_source, parse_file
+from oreo_agents.cli.options import Commands, add_command, add_game_source, add_named_environment, parse_file
+from oreo_agents.printable import print_line
 
 
 def add_dataset(commands: Commands) -> None:
@@ -21,6 +22,7 @@ def add_dataset(commands: Commands) -> None:
     verify = add_command(verbs, "verify", run_dataset_verify, "check the files, and that each episode recurs")
     verify.add_argument("path", type=Path)
     verify.add_argument("--files-only", action="store_true", help="do not execute the actions again")
+    add_named_environment(verify)
     add_game_source(verify)
     merge = add_command(verbs, "merge", run_dataset_merge, "one dataset out of several")
     merge.add_argument("paths", type=Path, nargs="+", metavar="path")
@@ -63,20 +65,19 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
     """
     from oreo_agents.dataset.reader import load_trajectories
     from oreo_agents.environments import replay_environment
-    from oreo_agents.printable import make_printable
     from oreo_agents.rollout.verify import verify_episodes
 
     dataset = load_trajectories(args.path)
     dataset.check_files()
-    print(f"{args.path}: {len(dataset)} episodes, every file as it was written")
+    print_line(f"{args.path}: {len(dataset)} episodes, every file as it was written")
     if args.files_only:
         return 0
-    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games, args.wording)
+    env = replay_environment(dataset.agreed("env_spec"), args.split, args.games, args.wording, args.env)
     try:
         report = verify_episodes(dataset, env)
     finally:
         env.close()
-    print(make_printable(str(report)))  # it quotes what was recorded
+    print_line(report)  # it quotes what was recorded
     return 0 if report.ok else 1
 
 
@@ -85,7 +86,7 @@ def run_dataset_merge(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.reader import merge_datasets
 
     merged = merge_datasets(args.paths, args.output)
-    print(f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets")
+    print_line(f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets")
 
 
 def run_dataset_import(args: argparse.Namespace) -> None:
@@ -93,7 +94,7 @@ def run_dataset_import(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.importers import import_dataset
 
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
-    print(f"{args.output}: {count} episodes imported from {args.path}")
+    print_line(f"{args.output}: {count} episodes imported from {args.path}")
 
 
 def run_dataset_export(args: argparse.Namespace) -> None:
@@ -103,4 +104,4 @@ def run_dataset_export(args: argparse.Namespace) -> None:
 
     dataset = load_trajectories(args.path)
     count = export_dataset(dataset, args.output, args.format)
-    print(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")
+    print_line(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")

@@ -14,6 +14,7 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
 )
+from oreo_agents.printable import make_printable
 
 
 def add_demo(commands: Commands) -> None:
@@ -64,8 +65,10 @@ def run_demo(args: argparse.Namespace) -> None:
     title = f"{runs[0].setting.test}, {results[0].n} games, seed {args.seed}"
     Console().print(SuccessTable(results, title, demo.list_rules(found.runs)))
     console.print(
-        f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
-        f"The agents: {output}/seed-{args.seed}. Watch an episode: oreo-agents replay {output}/episodes",
+        make_printable(
+            f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
+            f"The agents: {output}/seed-{args.seed}. Watch an episode: oreo-agents replay {output}/episodes"
+        ),
         highlight=False,
         markup=False,
     )

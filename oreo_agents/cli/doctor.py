@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from oreo_agents.cli.options import Commands, add_command
+from oreo_agents.printable import print_line
 
 
 def add_doctor(commands: Commands) -> None:
@@ -19,5 +20,5 @@ def run_doctor(args: argparse.Namespace) -> int:
     checks = check_installation()
     for check in checks:
         remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""
-        print(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")
+        print_line(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")
     return int(any(check.status == "wrong" for check in checks))

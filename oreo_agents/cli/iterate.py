@@ -14,6 +14,7 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
 )
+from oreo_agents.printable import make_printable
 from oreo_agents.training.methods import METHODS
 
 
@@ -69,4 +70,4 @@ def run_iterate(args: argparse.Namespace) -> None:
     title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}"
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
-    console.print(f"The newest policy: {args.output / newest}", highlight=False, markup=False)
+    console.print(make_printable(f"The newest policy: {args.output / newest}"), highlight=False, markup=False)

@@ -121,6 +121,17 @@ def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENE
     add_seed(parser, seed)
 
 
+def add_named_environment(parser: Options) -> None:
+    """``--env``, where a file names the environment and only the user can allow what it is."""
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="an environment of your own, module:Id, that the file may name; a file never makes code run by itself",
+    )
+
+
 def add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
     """``--split``, ``--games`` and ``--wording``."""
     parser.add_argument("--split", choices=list_splits(), help=f"default: train; in ALFWorld {alfworld}")

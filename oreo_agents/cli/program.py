@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         try:
-            return _run_command(build_parser().parse_args(argv))
+            return _run_command(argv)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, say `head`, has seen enough
@@ -52,8 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
 
 
-def _run_command(args: argparse.Namespace) -> int:
+def _run_command(argv: Sequence[str] | None) -> int:
+    args = argparse.Namespace(resumes=lambda args: False)
     try:
+        build_parser().parse_args(argv, args)
         return args.run(args) or 0
     except OreoError as error:
         return _report_error(str(error))

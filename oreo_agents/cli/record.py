@@ -18,6 +18,7 @@ from oreo_agents.cli.options import (
     read_choice,
     refuse_choice,
 )
+from oreo_agents.printable import print_line
 
 
 def add_record(commands: Commands) -> None:
@@ -77,5 +78,5 @@ def run_record(args: argparse.Namespace) -> int:
         watch=watch_episodes,
         **source_options(args.env, args.split, args.games, args.wording),
     )
-    print(recording)
+    print_line(recording)
     return int(bool(recording.failed))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from oreo_agents.cli.options import Commands, add_command, parse_file, parse_positive
+from oreo_agents.printable import print_line
 
 
 def add_report(commands: Commands) -> None:
@@ -35,4 +36,4 @@ def run_report(args: argparse.Namespace) -> None:
     page = report_page(str(args.path), episodes, args.limit)
     write_file(args.output, page)
     count = min(len(episodes), args.limit)
-    print(f"{args.output}: {len(episodes)} episodes, {count} of them to look at")
+    print_line(f"{args.output}: {len(episodes)} episodes, {count} of them to look at")

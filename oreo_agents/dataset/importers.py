@@ -17,6 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oreo_envs.files import MOST_BYTES, open_file
+
 from oreo_agents.dataset.schema import to_row, to_table
 from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.dataset.writer import TrajectoryWriter
@@ -378,8 +380,12 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+        with open_file(path) as file:
+            source: Any = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            content = source.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise OSError(f"has more than {MOST_BYTES:,} bytes; divide it")
+        return content.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as episodes ({error})") from error
 

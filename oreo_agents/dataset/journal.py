@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.files import open_file
+
 from oreo_agents.dataset.meta import read_meta
 from oreo_agents.dataset.schema import COLUMNS, FIRST_SCHEMA, upgrade_row
 from oreo_agents.errors import DatasetError
@@ -19,9 +21,12 @@ def read_journal(path: Path, skip_damaged: bool = False) -> tuple[list[dict[str,
         DatasetError: a line before the last is damaged, and ``skip_damaged`` does not ask for a warning.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+        with open_file(path) as file:
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is torn
     except FileNotFoundError:
         return [], 0
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     rows = [_parse_row(line) for line in lines]
     for damaged in [number for number, row in enumerate(rows, start=1) if row is None]:
         message = f"{path}: line {damaged} is damaged"

@@ -12,7 +12,7 @@ from importlib import metadata as distribution
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.files import write_file
+from oreo_envs.files import read_json, write_file
 
 from oreo_agents.dataset.schema import SCHEMA_VERSION
 from oreo_agents.errors import DatasetError
@@ -56,7 +56,7 @@ def read_meta(path: Path) -> Meta:
     """
     file = path / "meta.json"
     try:
-        values = json.loads(file.read_bytes())
+        values = read_json(file)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}")
         version = values["schema_version"]
@@ -68,7 +68,7 @@ def read_meta(path: Path) -> Meta:
         raise DatasetError(
             f"{path}: not a dataset of recorded episodes ({error.strerror}: meta.json)"
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file}: damaged or not a dataset of recorded episodes ({error})") from error
     raise DatasetError(
         f"{file}: schema version {version}, but this oreo-agents reads versions 1 to {SCHEMA_VERSION}; "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
-from oreo_envs.files import is_unfinished, lock_folder, make_temporary_folder
+from oreo_envs.files import clear_leftovers, is_unfinished, lock_folder, make_temporary_folder
 
 from oreo_agents.dataset.journal import read_pending_rows
 from oreo_agents.dataset.meta import Meta, read_meta
@@ -80,6 +80,7 @@ def merge_datasets(
         DatasetError: a source is damaged, or ``output`` holds something already.
     """
     folder = Path(output)
+    _clear_interrupted_merge(folder)
     _refuse_content(folder)
     merged = concatenate_datasets(*(load_trajectories(path) for path in paths))
     with make_temporary_folder(folder / "merged") as complete:
@@ -367,10 +368,19 @@ def _describe_episode(episode: Trajectory) -> dict[str, Any]:
     messages = [
         {"role": role, "content": text}
         for turn in episode.turns
-        for role, text in (("user", turn.observation), ("assistant", str(turn.action)))
+        for role, text in (("user", turn.observation), ("assistant", str(turn.said or turn.action)))
     ]
     told = {name: getattr(episode, name) for name in ("success", "game", "task_type", "agent")}
     return {"messages": messages, "rewards": list(episode.rewards), "reward": episode.return_, **told}
+
+
+def _clear_interrupted_merge(folder: Path) -> None:
+    """Remove what a merge moved into its place that was killed before ``meta.json`` made a dataset of it."""
+    before = set(folder.glob(".merged.*.new"))
+    clear_leftovers(folder)
+    if any(not left.exists() for left in before) and not (folder / "meta.json").exists():
+        for shard in folder.glob("shard-*.parquet"):
+            shard.unlink()
 
 
 def _refuse_content(folder: Path) -> None:
@@ -404,6 +414,8 @@ def _meets_condition(values: np.ndarray, condition: Condition) -> np.ndarray:
         return np.asarray(condition(values), dtype=bool)
     if isinstance(condition, Collection) and not isinstance(condition, str):
         return _is_among(values, condition)
+    if isinstance(condition, str):  # numpy takes a zero byte at the end of a text for padding
+        return _is_among(values, [condition])
     return np.asarray(values == condition, dtype=bool)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,13 @@ class ParquetShard:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All episodes, or some columns of them."""
-        table = _call_reader(self, lambda: _open_file(self).read(columns=columns))
+        table = _call_reader(self, lambda: self._read(columns))
+        if table.num_rows != self.episodes:
+            raise _make_error(self.path, f"{table.num_rows} episodes of {self.episodes}")
+        return table
+
+    def _read(self, columns: list[str] | None) -> pa.Table:
+        table = _open_file(self).read(columns=columns)
         return upgrade_table(table) if columns is None else table
 
     def check(self) -> None:
@@ -64,8 +71,10 @@ class ParquetShard:
     def row(self, index: int) -> dict[str, Any]:
         """One episode; reads its row group."""
         group = index // _group_size(self)
-        table = _row_group(self, group)
-        return table.slice(index - group * _group_size(self), 1).to_pylist()[0]
+        rows = _row_group(self, group).slice(index - group * _group_size(self), 1).to_pylist()
+        if not rows:
+            raise _make_error(self.path, f"episode {index} is not in it")
+        return rows[0]
 
 
 Shard = JournalShard | ParquetShard
@@ -82,11 +91,11 @@ def _open_file(shard: ParquetShard) -> pq.ParquetFile:
 
 @lru_cache(maxsize=16)
 def _row_group(shard: ParquetShard, group: int) -> pa.Table:
-    return upgrade_table(_call_reader(shard, lambda: _open_file(shard).read_row_group(group)))
+    return _call_reader(shard, lambda: upgrade_table(_open_file(shard).read_row_group(group)))
 
 
 def _group_size(shard: ParquetShard) -> int:
-    return _call_reader(shard, lambda: _open_file(shard).metadata.row_group(0).num_rows)
+    return max(1, _call_reader(shard, lambda: _open_file(shard).metadata.row_group(0).num_rows))
 
 
 @lru_cache(maxsize=4096)
@@ -105,7 +114,7 @@ def read_column(shard: Shard, name: str) -> np.ndarray:
 def _call_reader(shard: ParquetShard, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, IndexError) as error:
         raise _make_error(shard.path, error) from error
 
 
@@ -120,6 +129,8 @@ def open_shard(path: Path, info: ShardInfo) -> ParquetShard:
         status = file.stat()
     except OSError as error:
         raise _make_error(file, error.strerror) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _make_error(file, "it is no regular file")
     if status.st_size != info.bytes:
         raise _make_error(file, f"{status.st_size} bytes, {info.bytes} were written")
     return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from oreo_envs.files import lock_folder, write_json
+from oreo_envs.files import lock_folder, read_json, write_json
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run
@@ -118,8 +119,18 @@ def claim_folder(output: Path, plan: Plan) -> None:
     settings = json.loads(json.dumps(settings, default=str))
     path = output / "settings.json"
     with lock_folder(output):
-        if path.is_file() and json.loads(path.read_text()) != settings:
+        if path.is_file() and _read_settings(path) != settings:
             raise ConfigurationError(
                 f"{output} holds a run with other settings ({path}): choose another --output"
             )
         write_json(path, settings)
+
+
+def _read_settings(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{path} is damaged ({error}), so nobody knows of which run {path.parent} is: delete it if it is of this "
+            "one, or choose another --output"
+        ) from error

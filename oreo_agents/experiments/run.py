@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.files import lock_folder
+from oreo_envs.files import lock_folder, read_json
 
 from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.comparison import (
@@ -134,4 +134,7 @@ def _read_sweep(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:
     """Every trial of every method that was tuned."""
     choices = [stage.name for stage in order_stages(wanted) if stage.name.startswith("sweep/")]
     paths = [output / name for name in choices if name.endswith(".json")]
-    return {path.stem: json.loads(path.read_text()) for path in paths if path.is_file()}
+    try:
+        return {path.stem: read_json(path) for path in paths if path.is_file()}
+    except ValueError as error:
+        raise OreoError(f"a choice below {output / 'sweep'} is damaged ({error}): delete it") from error

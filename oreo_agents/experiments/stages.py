@@ -19,9 +19,12 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
-from oreo_envs.files import hash_json, remove_path, write_file
+from oreo_envs.files import hash_json, read_json, remove_path, write_file
 
 from oreo_agents.errors import OreoError
+
+CHECKPOINTS = ".checkpoints"
+"""What :func:`oreo_agents.training.train.train` appends to the name of an agent for its checkpoints."""
 
 Event = Literal["reused", "started", "done", "failed"]
 
@@ -31,7 +34,8 @@ class Stage:
     """A part of a run that leaves one file or folder.
 
     ``work(path, *needed)`` gets the place where its result belongs and those of the stages it needs. Begun again
-    after an interruption it finds there what it had written. To run in another process it must be picklable.
+    after an interruption it finds there what it had written, and beside it, in ``<path>.checkpoints``, how far a
+    training was. To run in another process it must be picklable.
     """
 
     name: str
@@ -137,6 +141,7 @@ class Stages:
         path = self.path(stage)
         if not interrupted:
             remove_path(path)
+            remove_path(path.with_name(path.name + CHECKPOINTS))
         self._write_mark(stage, None, interrupted)
         self.report(stage, "started", 0.0)
         return stage.work, path, *map(self.path, stage.needs)
@@ -151,8 +156,13 @@ class Stages:
         return path.with_name(f".{path.name}.stage")
 
     def _mark(self, stage: Stage) -> dict[str, Any]:
-        path = self._mark_path(stage)
-        return json.loads(path.read_text()) if path.is_file() else {}
+        """What is noted of a stage; nothing, so that it is done again, where the note is damaged."""
+        try:
+            mark = read_json(self._mark_path(stage))
+        except (FileNotFoundError, ValueError):
+            return {}
+        sound = isinstance(mark, dict) and mark.keys() >= {"digest", "seconds", "interrupted"}
+        return mark if sound and isinstance(mark["seconds"], int | float | None) else {}
 
     def _write_mark(self, stage: Stage, seconds: float | None, interrupted: bool) -> None:
         mark = {"digest": stage.digest, "seconds": seconds, "interrupted": interrupted}

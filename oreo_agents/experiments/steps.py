@@ -6,20 +6,20 @@ interrupted and continued give the agent that they would have given.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_envs.files import write_json
+from oreo_envs.files import read_json, write_json
 
 from oreo_agents.agents.agent import Agent, options_for
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.selection import Selection
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments
+from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise_episodes
 from oreo_agents.experiments.arenas import Arena
@@ -85,6 +85,11 @@ class Views:
 
 
 SILENT = Views()
+
+PARTS = 5
+"""A training that is interrupted loses at most one of so many."""
+WORTH_SAVING = 20
+"""Optimizer steps; a shorter training is begun again."""
 
 
 def record_demonstrations(
@@ -197,7 +202,12 @@ def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: P
 
 def _read_choice(choice: Path | None) -> dict[str, Any]:
     """What a sweep has chosen, if there was one."""
-    return {} if choice is None else known_as(json.loads(choice.read_text())["options"])
+    if choice is None:
+        return {}
+    try:
+        return known_as(read_json(choice)["options"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OreoError(f"{choice} is damaged ({error!r}): delete it, and it is chosen again") from error
 
 
 def count_updates(options: Mapping[str, Any], episodes: int) -> int:
@@ -221,7 +231,17 @@ def _train(
 
     episodes = read_episodes(data)[: fit.episodes]
     callbacks = [views.follow_training(fit.method)] if views.follow_training else []
-    train(fit.method, episodes, start, path, callbacks=callbacks, **{"seed": fit.seed, **options})
+    updates = count_updates(options, len(episodes))
+    every = ceil(updates / PARTS) if updates >= WORTH_SAVING else None
+    train(
+        fit.method,
+        episodes,
+        start,
+        path,
+        callbacks=callbacks,
+        save_every=every,
+        **{"seed": fit.seed, **options},
+    )
 
 
 def read_episodes(data: Sequence[Path]) -> list[Trajectory]:

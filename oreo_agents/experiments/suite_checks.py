@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from oreo_envs.catalog import describe
 
 from oreo_agents.agents.selection import RULES, SEARCHES
@@ -20,6 +18,37 @@ from oreo_agents.experiments.suite import (
 )
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import OPTIONS, known_as
+
+LEARNING = frozenset(
+    [
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "bf16",
+        "data_seed",
+        "dataloader_num_workers",
+        "fp16",
+        "full_determinism",
+        "gradient_accumulation_steps",
+        "gradient_checkpointing",
+        "learning_rate",
+        "logging_steps",
+        "lr_scheduler_type",
+        "max_grad_norm",
+        "max_steps",
+        "num_train_epochs",
+        "optim",
+        "per_device_train_batch_size",
+        "seed",
+        "tf32",
+        "use_cpu",
+        "warmup_ratio",
+        "warmup_steps",
+        "weight_decay",
+    ]
+)
+"""Of transformers' options, those that a suite may set: they say how is learnt. Those that send, load, compile or write
+something are for who starts the run."""
 
 
 def check_suite(suite: Suite) -> None:
@@ -113,7 +142,7 @@ def _check_options(where: str, options: Options, method: str = "") -> None:
     """That they exist and can be so, and that the method they are given to makes use of them."""
     for name, value in known_as(options).items():
         if name not in OPTIONS:
-            require_known(name, _transformers_options(), f"{where}: OreoConfig has no option")
+            require_known(name, LEARNING, f"{where}: OreoConfig has no option")
             continue
         try:
             OPTIONS[name].check(value)
@@ -121,12 +150,6 @@ def _check_options(where: str, options: Options, method: str = "") -> None:
             raise ConfigurationError(f"{where}: {error}") from error
     if idle := sorted(find_unused_options(method) & options.keys()):
         raise ConfigurationError(f"{where}: {method} makes no use of {', '.join(idle)}; leave it out")
-
-
-def _transformers_options() -> set[str]:
-    from oreo_agents.training.config import OreoConfig
-
-    return {one.name for one in fields(OreoConfig)}
 
 
 def _check_methods(suite: Suite) -> None:

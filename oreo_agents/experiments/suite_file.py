@@ -7,11 +7,14 @@ errors that name the place and the remedy.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from oreo_envs.catalog import require_from_file
+from oreo_envs.files import read_file
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
@@ -33,21 +36,30 @@ FOLDERS = (Path(__file__).parent / "suites", Path(__file__).parents[2] / "benchm
 """Where the suites of an installed package and of a checkout are."""
 
 
-def load_suite(name: str) -> Suite:
+def load_suite(name: str, named: Sequence[str] = ()) -> Suite:
     """The suite of that name, or in that file.
+
+    Args:
+        name: which.
+        named: ids of environments that the user named, with their modules; others than registered ones and these it
+            may not have.
 
     Raises:
         ConfigurationError: there is none, or it says something that cannot be.
     """
     path = _find_suite(name)
-    return parse_suite(_read_tables(path), path.stem)
+    suite = parse_suite(_read_tables(path), path.stem)
+    for games in (suite.train, *([suite.dev] if suite.dev else []), *suite.tests.values()):
+        require_from_file(f"suite {suite.name}", suite.environment, games.options, named)
+    own = {one.rpartition(":")[2]: one for one in named}
+    return replace(suite, environment=own.get(suite.environment, suite.environment))
 
 
 def _read_tables(path: Path) -> dict[str, Any]:
     """The tables of a suite's file; those it does not have itself are those of the suite that it names as ``base``."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(read_file(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     base = tables.pop("base", None)
     if base is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from oreo_envs.files import write_json
+from oreo_envs.files import read_json, write_json
 
 from oreo_agents.agents.selection import Selection
+from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.comparison import Run, Setting
 from oreo_agents.evaluation.results import Result
@@ -61,10 +61,17 @@ class Judgement:
 
         Raises:
             FileNotFoundError: the stage has not been judged.
+            OreoError: what is there is damaged.
         """
-        found = json.loads((folder / "result.json").read_text())
-        results = {result["max_steps"]: Result.from_json(result) for result in found["results"]}
-        return cls(results, tuple(Bin(**one) for one in found["calibration"]), found["prompt"])
+        file = folder / "result.json"
+        try:
+            found = read_json(file)
+            results = {result["max_steps"]: Result.from_json(result) for result in found["results"]}
+            return cls(results, tuple(Bin(**one) for one in found["calibration"]), found["prompt"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OreoError(
+                f"{file} is damaged ({error!r}): delete {folder}, and it is judged again"
+            ) from error
 
 
 def read_runs(verdicts: Sequence[Verdict], folder: Path) -> list[Run]:

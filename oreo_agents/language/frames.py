@@ -8,17 +8,11 @@ Knows nothing about episodes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date as Date
-from datetime import datetime
-from threading import Lock
 from typing import Any, ClassVar, Protocol
 
-from jinja2 import TemplateError
-from transformers.utils import chat_template_utils
-
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.language.chat_template import render_chat
 from oreo_agents.language.learnt_tokenizer import ACT
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.language.reply import TOOL
@@ -29,6 +23,8 @@ the second, and so on, up to where the next reply begins. The end of a turn belo
 
 _SLOT = "\u2402slot%d\u2403"
 """Stands for a message while a chat template is taken apart; no template treats it specially."""
+
+_APART = "its turns cannot be told apart; use another model, or a tokenizer without a chat template"
 
 _CALL = "call00000"
 """Names a call where templates want that; Mistral's take nine characters."""
@@ -71,7 +67,8 @@ def find_frames(tokenizer: Any, prompt: Prompt) -> Frames:
     """Those of a tokenizer.
 
     Raises:
-        ConfigurationError: its chat template cannot be rendered, or not with what the prompt asks for.
+        CheckpointError: its chat template cannot be rendered, or not taken apart.
+        ConfigurationError: it has no place for what the prompt asks for.
     """
     if ACT not in tokenizer.get_vocab() and tokenizer.chat_template:
         return TemplateFrames(tokenizer, prompt)
@@ -113,13 +110,15 @@ class TemplateFrames:
 
     def __init__(self, tokenizer: Any, prompt: Prompt) -> None:
         self.tokenizer, self.prompt = tokenizer, prompt
-        self._day = Date.fromisoformat(prompt.date)
+        self._day, self._trusted = Date.fromisoformat(prompt.date), False
         self._head, self.preamble = self._place_system(prompt.system)
         if prompt.form == "tool" and not self._knows_tools():
             raise ConfigurationError("the model's chat template has no tools: choose another form")
         self._cut: dict[int, Pieces] = {}
         self._texts = self._cut_text(2)
         between = self._ids(self._texts[2])
+        if not between:
+            raise CheckpointError(f"the chat template writes nothing between two messages: {_APART}")
         end = self._find_end(between)
         self.closing, self.end_id = between[:end], between[end]
         self.grows = self._keeps_pieces()
@@ -129,6 +128,7 @@ class TemplateFrames:
         self.rewrites = self._drops_thoughts or not alike
         self._rewrites_all = not alike
         self.call = self._write_call() if prompt.form == "tool" else None
+        self._trusted = True
 
     def pieces(self, n: int) -> Pieces:
         """Cut from the template's own text."""
@@ -169,7 +169,7 @@ class TemplateFrames:
             try:
                 said = {"role": "assistant", "content": "", "tool_calls": [call]}
                 whole = self._render([*question, said], generate=False)
-            except ConfigurationError:
+            except CheckpointError:
                 continue
             begins = begin if whole.startswith(begin) else begin.rstrip()
             before, mark, after = whole[len(begins) :].partition(_SLOT % 9)
@@ -180,7 +180,7 @@ class TemplateFrames:
     def _knows_tools(self) -> bool:
         try:
             without = self._render(self._mark(1), tools=False)
-        except ConfigurationError:
+        except CheckpointError:
             return True
         return self._render(self._mark(1)) != without
 
@@ -197,7 +197,7 @@ class TemplateFrames:
         self._head: list[dict[str, str]] = [{"role": "system", "content": system}]
         try:
             accepted = system.strip() in self._render(self._mark(1))
-        except ConfigurationError:
+        except CheckpointError:
             accepted = False
         return (self._head, "") if accepted else ([], system)
 
@@ -215,23 +215,16 @@ class TemplateFrames:
             options["enable_thinking"] = self.prompt.thinking
         if tools and self.prompt.form == "tool":
             options["tools"] = [TOOL]
-        try:
-            with _stop_clock(self._day):
-                return str(
-                    self.tokenizer.apply_chat_template(
-                        [*self._head, *messages], tokenize=False, add_generation_prompt=generate, **options
-                    )
-                )
-        except (TemplateError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise ConfigurationError(f"the model's chat template cannot be rendered: {error}") from error
+        told = [*self._head, *messages]
+        return render_chat(self.tokenizer, told, self._day, generate, self._trusted, **options)
 
     def _cut_text(self, n: int) -> list[str]:
         rest, pieces = self._render(self._mark(n)), []
         for i in range(2 * n - 1):
             piece, mark, rest = rest.partition(_SLOT % i)
-            if not mark:
-                raise ConfigurationError(
-                    f"the model's chat template does not show message {i + 1} of a conversation"
+            if not mark or any(_SLOT % k in piece + rest for k in range(i + 1)):
+                raise CheckpointError(
+                    f"the chat template does not write every message once and in order: {_APART}"
                 )
             pieces.append(piece)
         return [*pieces, rest]
@@ -258,19 +251,3 @@ class TemplateFrames:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-_CLOCK = Lock()
-
-
-@contextmanager
-def _stop_clock(day: Date) -> Iterator[None]:
-    """Templates are told that it is ``day``: their ``strftime_now`` cannot be passed to them as an argument."""
-    now = datetime(day.year, day.month, day.day)
-    stopped = type("stopped", (datetime,), {"now": classmethod(lambda cls, tz=None: now)})
-    with _CLOCK:
-        running, chat_template_utils.datetime = chat_template_utils.datetime, stopped
-        try:
-            yield
-        finally:
-            chat_template_utils.datetime = running

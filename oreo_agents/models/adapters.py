@@ -7,6 +7,7 @@ where there are adapters.
 from __future__ import annotations
 
 import copy
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.models.model_files import ADAPTER
 
 Network = TypeVar("Network", bound=nn.Module)
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
@@ -177,12 +178,50 @@ def load_adapters(trunk: PreTrainedModel, path: str | Path) -> PreTrainedModel:
     """A model that shares every weight of ``trunk`` and has the adapters of a folder.
 
     Raises:
-        ConfigurationError: they are for layers that ``trunk`` does not have.
+        ConfigurationError: they are for layers that ``trunk`` does not have, or no plain LoRA.
     """
-    from peft import LoraConfig
     from safetensors.torch import load_file
 
-    return _lay_over(trunk, LoraConfig.from_pretrained(str(path)), load_file(Path(path) / WEIGHTS))
+    return _lay_over(trunk, _read_config(Path(path) / ADAPTER), load_file(Path(path) / WEIGHTS))
+
+
+_READ = {
+    "r": int,
+    "lora_alpha": (int, float),
+    "rank_pattern": dict,
+    "alpha_pattern": dict,
+    "target_modules": list,
+}
+"""What is read of PEFT's configuration, and its types."""
+
+_IGNORED = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "init_lora_weights",
+    "lora_dropout",
+    "peft_type",
+    "peft_version",
+    "revision",
+    "runtime_config",
+    "task_type",
+}
+"""What changes nothing in adapters that are loaded whole, and neither is obeyed nor minded."""
+
+
+def _read_config(file: Path) -> Any:
+    """PEFT's configuration, of which only plain LoRA is taken: other fields name modules to import, and more."""
+    from peft import LoraConfig
+
+    given, usual = json.loads(file.read_bytes()), LoraConfig().to_dict()
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{file} is no configuration of adapters")
+    for name, value in given.items():
+        if name in _READ and not isinstance(value, _READ[name]):
+            raise ConfigurationError(f"{file}: {name} = {value!r} is of the wrong type")
+        if name not in {*_READ, *_IGNORED} and value and value != usual.get(name):
+            raise ConfigurationError(f"{file}: {name} = {value!r} is more than plain LoRA on linear layers")
+    return LoraConfig(**{name: given[name] for name in _READ if name in given})
 
 
 def _make_config(updates: LowRank) -> Any:

@@ -29,6 +29,7 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.models.model_files import (
     AGENT,
+    as_writing_error,
     load_model,
     load_pretrained_tokenizer,
     local_folder,
@@ -102,7 +103,7 @@ def save_agent(
         card: JSON values for ``agent.json`` and the model card (method, data hash, ...).
 
     Raises:
-        CheckpointError: ``path`` holds something else.
+        CheckpointError: ``path`` holds something else, or cannot be written.
     """
     path = agent_folder(path)
 
@@ -123,7 +124,8 @@ def save_agent(
         if recipe is not None:
             recipe.write(folder)
 
-    replace_folder(path, write)
+    with as_writing_error(path):
+        replace_folder(path, write)
 
 
 CHOICE = ("temperature", "logprob_weight")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
 from oreo_agents.errors import CheckpointError
-from oreo_agents.models.adapters import CONFIG, load_adapters, save_adapters, second_adapters
+from oreo_agents.models.adapters import load_adapters, save_adapters, second_adapters
 from oreo_agents.models.decoder import trunk_of
-from oreo_agents.models.model_files import as_checkpoint_error, load_model, weights_below
+from oreo_agents.models.model_files import ADAPTER, as_checkpoint_error, load_model, weights_below
 
 
 class Critic(nn.Module):
@@ -121,10 +121,10 @@ class Critic(nn.Module):
         if not head.is_file():
             raise CheckpointError(f"{path} is not a critic: it has no value_head.safetensors")
         files = {file.name for file in Path(path).iterdir()}
-        if policy is None and (files == {head.name} or CONFIG in files):
+        if policy is None and (files == {head.name} or ADAPTER in files):
             raise CheckpointError(f"{path} reads the policy's trunk, and the policy is not loaded here")
         with as_checkpoint_error(path):
-            if policy and CONFIG in files:
+            if policy and ADAPTER in files:
                 critic = cls(load_adapters(trunk_of(policy), path))
             else:
                 critic = (

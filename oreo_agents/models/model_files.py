@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreo_envs.files import hash_file
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
-from oreo_agents.errors import CheckpointError
+from oreo_agents.errors import CheckpointError, OreoError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 AGENT = "agent.json"
 """What an agent's folder is known by."""
+
+ADAPTER = "adapter_config.json"
+"""Where PEFT describes adapters."""
 
 
 def identify_model(model: str | Path) -> str:
@@ -57,17 +60,42 @@ def may_be_hub_name(path: str) -> bool:
 
 
 class as_checkpoint_error:
-    """Turns the loaders' many exceptions into one that names the path."""
+    """Turns the loaders' exceptions, which for a damaged file may be any, into one that names the path."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, complaint: str = "no usable model at", remedy: str = "") -> None:
+        self.path, self.complaint, self.remedy = path, complaint, remedy
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind, error, traceback) -> None:
-        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError, SafetensorError)):
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else kind.__name__
-            raise CheckpointError(f"no usable model at {self.path}: {reason}") from error
+        if isinstance(error, Exception) and not isinstance(error, OreoError):
+            message = f"{self.complaint} {self.path}: {_say_why(error)}"
+            raise CheckpointError(message + (f"; {self.remedy}" if self.remedy else "")) from error
+
+
+@contextmanager
+def as_writing_error(path: str | Path) -> Iterator[None]:
+    """Turns what the writers of models raise on a full or failing disk into one that names the path.
+
+    safetensors has an error of its own, torch says RuntimeError, and tokenizers no more than Exception.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError | SafetensorError | RuntimeError) or type(error) is Exception:
+            raise CheckpointError(
+                f"{path} cannot be written ({_say_why(error)}): what was there is as it was; free some space or mend "
+                "the permissions, and run again"
+            ) from error
+        raise
+
+
+def _say_why(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def load_model(auto_class: Any, path: str | Path) -> Any:
@@ -79,7 +107,11 @@ def load_model(auto_class: Any, path: str | Path) -> Any:
     """
     with as_checkpoint_error(path), without_bars():
         model, told = auto_class.from_pretrained(
-            path, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            path,
+            config=_load_config(path),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     wrong = [
         f"{words} {min(map(str, told[kind]))}"
@@ -95,6 +127,40 @@ def load_model(auto_class: Any, path: str | Path) -> Any:
             f"no usable model at {path}: {wrong[0]}; the files are of a damaged or another model"
         )
     return model
+
+
+def _load_config(path: str | Path) -> Any:
+    """The configuration in a folder or of a Hub name, without what it wishes for beyond the architecture.
+
+    A name of an attention is also the name of a repository on the Hub whose kernels would be run; which one is used is
+    for transformers to choose.
+    """
+    from transformers import AutoConfig
+
+    folder = Path(path)
+    if (
+        folder / ADAPTER
+    ).is_file():  # transformers would follow it to another model, and lay the adapters over that
+        raise CheckpointError(
+            f"{path} has adapters beside its model ({ADAPTER}): merge them first with PEFT's merge_and_unload"
+        )
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    layers, most = getattr(config, "num_hidden_layers", None), _count_tensors(folder)
+    if most is not None and (not isinstance(layers, int) or layers > most):
+        raise CheckpointError(
+            f"no usable model at {path}: {layers!r} layers, and {most} tensors in its files"
+        )
+    config._attn_implementation = None
+    return config
+
+
+def _count_tensors(folder: Path) -> int | None:
+    """How many tensors are in the files of a folder; None where there are no files."""
+    counts = []
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            counts.append(len(tensors.keys()))
+    return sum(counts) if counts else None
 
 
 def load_pretrained_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -72,6 +74,9 @@ def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
 
 def count_values(values: np.ndarray) -> dict[str, int]:
     """Count by value where there are at most ten of them, else in ten equal bins named ``low to high``."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < len(values):
+        return {**count_values(finite), "no number": len(values) - len(finite)}
     distinct = np.unique(values)
     if len(distinct) <= HISTOGRAM_BINS:
         return {f"{value:g}": int((values == value).sum()) for value in distinct}
@@ -85,7 +90,7 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
     info = describe_dataset(dataset)
     sections = [
         _front_matter(dataset.metas, name),
-        f"# {name}",
+        f"# {_escape_markdown(name)}",
         f"{info.episodes:,} episodes, {info.turns:,} turns, {info.games:,} games; "
         f"{_format_rate(info.successes, info.episodes)} won; "
         f"{info.terminated:,} terminated, {info.truncated:,} truncated.",
@@ -100,7 +105,8 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
 
 
 def _group_episodes(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[EpisodeGroup]:
-    masks = {name: names == name for name in sorted(set(names), key=str)}
+    each = names.tolist()  # numpy takes a zero byte at the end of a text for padding, and finds it nowhere
+    masks = {name: np.array([one == name for one in each], dtype=bool) for name in sorted(set(each), key=str)}
     return [
         EpisodeGroup(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
         for name, mask in masks.items()
@@ -109,31 +115,44 @@ def _group_episodes(names: np.ndarray, success: np.ndarray, lengths: np.ndarray)
 
 def _front_matter(metas: tuple[Meta, ...], name: str) -> str:
     licences = sorted({meta.licence for meta in metas if meta.licence})
-    lines = [f"pretty_name: {name}", "tags: [offline-rl, text-environments]"]
+    lines = [f"pretty_name: {_quote_yaml(name)}", "tags: [offline-rl, text-environments]"]
     if len(licences) == 1:
-        lines.insert(0, f"license: {licences[0].lower()}")
+        lines.insert(0, f"license: {_quote_yaml(licences[0].lower())}")
     return "\n".join(["---", *lines, "---"])
 
 
 def _format_provenance(meta: Meta) -> str:
-    content = f"`{meta.content_hash[:16]}` (schema {meta.schema_version})" if meta.content_hash else None
-    facts = {
-        "environment": (meta.env_spec or {}).get("id"),
-        "wording": meta.dialect,
-        "author": meta.author,
-        "licence": meta.licence,
-        "content": content,
-        "made with": ", ".join(f"{library} {version}" for library, version in meta.versions.items()),
-        **meta.metadata,
-    }
-    return "\n".join(f"- {what}: {value}" for what, value in facts.items() if value)
+    said = {"author": meta.author, "licence": meta.licence}
+    made = {"made with": ", ".join(f"{library} {version}" for library, version in meta.versions.items())}
+    facts = {"environment": (meta.env_spec or {}).get("id"), "wording": meta.dialect, **said}
+    lines = [_format_fact(what, value) for what, value in facts.items() if value]
+    if meta.content_hash:
+        lines.append(f"- content: `{meta.content_hash[:16].replace('`', '')}` (schema {meta.schema_version})")
+    lines += [_format_fact(what, value) for what, value in {**made, **meta.metadata}.items() if value]
+    return "\n".join(lines)
+
+
+def _format_fact(what: str, value: Any) -> str:
+    return f"- {_escape_markdown(what)}: {_escape_markdown(value)}"
+
+
+def _escape_markdown(text: Any) -> str:
+    """What a file says of itself, on one line, as text: it is no table, no link and no HTML."""
+    return re.sub(r"([\\`|<>\]])", r"\\\1", " ".join(str(text).split()))
+
+
+def _quote_yaml(text: str) -> str:
+    """A text as YAML reads it: plain where nothing in it has a meaning there, else in double quotes."""
+    return text if re.fullmatch(r"[A-Za-z][\w.-]*( [\w.-]+)*", text) else json.dumps(text)
 
 
 def _group_table(title: str, groups: list[EpisodeGroup]) -> str:
     lines = [f"| {title} | episodes | won | turns |", "|---|---:|---:|---:|"]
     for group in groups:
         rate = _format_rate(group.successes, group.episodes)
-        lines.append(f"| {group.name or '(none)'} | {group.episodes:,} | {rate} | {group.mean_length:.1f} |")
+        lines.append(
+            f"| {_escape_markdown(group.name or '(none)')} | {group.episodes:,} | {rate} | {group.mean_length:.1f} |"
+        )
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from oreo_agents.evaluation.comparison import BASELINES, Comparison, Row, Setting
 from oreo_agents.experiments.run import SuiteResult
 from oreo_agents.experiments.suite import SCRIPTED
+from oreo_agents.printable import make_printable
 from oreo_agents.report import plots
 from oreo_agents.report.tables import SuccessTable
 
@@ -33,7 +34,7 @@ def show_tables(found: SuiteResult, console: Console) -> None:
         console.print()
     causes = {name: why for name, why in found.failed.items() if not why.startswith("needs ")}
     for name, reason in {**arenas.skipped, **causes}.items():
-        console.print(f"not done: {name}: {reason}", highlight=False, markup=False)
+        console.print(make_printable(f"not done: {name}: {reason}"), highlight=False, markup=False)
 
 
 def _pick_tables(found: SuiteResult, limit: int) -> Iterator[tuple[str, list[Row]]]:

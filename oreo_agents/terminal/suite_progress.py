@@ -14,6 +14,7 @@ from rich.text import Text
 from oreo_agents.experiments.stages import Event, Report, Stage
 from oreo_agents.experiments.steps import Views
 from oreo_agents.experiments.verdicts import Verdict, read_verdict
+from oreo_agents.printable import make_printable
 from oreo_agents.terminal.live import watch_episodes
 from oreo_agents.terminal.training_progress import TrainingProgress
 
@@ -29,7 +30,7 @@ def print_stages(console: Console, output: Path) -> Report:
 
     def report(stage: Stage, event: Event, seconds: float) -> None:
         if event == "reused":
-            console.print(Text(f"{stage.name}: reusing {output / stage.name}", style="dim"))
+            console.print(Text(make_printable(f"{stage.name}: reusing {output / stage.name}"), style="dim"))
         elif event == "done":
             console.print(Text(f"{stage.name}: {seconds:.0f} s"))
 

@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
 from oreo_agents.errors import ConfigurationError
@@ -23,7 +25,12 @@ from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
 from oreo_agents.models.card import data_hash
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.model_files import weights_below, without_bars
+from oreo_agents.models.model_files import (
+    as_checkpoint_error,
+    as_writing_error,
+    weights_below,
+    without_bars,
+)
 from oreo_agents.training.batches import Item, as_episodes
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import Source
@@ -92,15 +99,17 @@ class AgentTrainer(Trainer):
         if self.state.best_global_step:
             best = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
             self.state.best_model_checkpoint = str(best)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         self._staging = run / ".partial"
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            staging, self._staging = self._staging, None
-        self.accelerator.wait_for_everyone()
+        with as_writing_error(run / name):
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                staging, self._staging = self._staging, None
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                put_folder(staging / name, run / name)
         if self.args.should_save:
-            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            put_folder(staging / name, run / name)
             rotate_checkpoints(
                 output_dir=str(run),
                 save_total_limit=self.args.save_total_limit,
@@ -134,13 +143,33 @@ class AgentTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        if has_adapters(self.policy):
-            self._load_adapters(folder / ADAPTERS)
-        else:
-            self._load_whole(folder)
-        if self.target_critic is not None:
-            self.target_critic.load_state_dict(load_file(folder / TARGET_CRITIC), strict=False)
-        self.alpha = json.loads((folder / "oreo.json").read_text())["alpha"]
+        with _reading_checkpoint(folder):
+            _check_progress(folder / TRAINER_STATE_NAME)
+            if has_adapters(self.policy):
+                self._load_adapters(folder / ADAPTERS)
+            else:
+                self._load_whole(folder)
+            if self.target_critic is not None:
+                self.target_critic.load_state_dict(load_file(folder / TARGET_CRITIC), strict=False)
+            self.alpha = float(json.loads((folder / "oreo.json").read_text())["alpha"])
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """As in Trainer; a state that the optimizer could not go on with is refused here, not some steps later."""
+        if checkpoint is None:
+            return
+        with _reading_checkpoint(checkpoint):
+            optimizer: Any = self.optimizer
+            kinds = _list_kinds(self.lr_scheduler), [_list_kinds(group) for group in optimizer.param_groups]
+            super()._load_optimizer_and_scheduler(checkpoint)
+            found = _list_kinds(self.lr_scheduler), [_list_kinds(group) for group in optimizer.param_groups]
+            if found != kinds:
+                raise ValueError("it is of another optimizer or schedule")
+            for parameter, state in optimizer.state.items():
+                _check_moments(parameter, state)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _reading_checkpoint(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _adapters(self) -> set[str]:
         """What is trained beside a frozen trunk, of policy and critic."""
@@ -276,6 +305,41 @@ class AgentTrainer(Trainer):
         if self.args.save_dtype == "bfloat16":
             weights = {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
         return weights
+
+
+def _reading_checkpoint(checkpoint: str | Path | None) -> as_checkpoint_error:
+    remedy = "delete it, and the training goes on from an earlier one or begins again"
+    return as_checkpoint_error(checkpoint or "", "no training can be resumed from", remedy)
+
+
+def _check_progress(file: Path) -> None:
+    """ValueError where the file does not say how far the training was."""
+    state = TrainerState.load_from_json(str(file))
+    numbers = {"epoch": (int, float), "global_step": int, "max_steps": int, "num_train_epochs": (int, float)}
+    for name, kind in numbers.items():
+        value = getattr(state, name)
+        if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value < 2**53:
+            raise ValueError(f"{file.name}: {name} = {value!r}")
+    if not all(isinstance(logged, dict) for logged in state.log_history):
+        raise ValueError(f"{file.name}: log_history is no list of values")
+
+
+def _list_kinds(values: Any) -> dict[str, str]:
+    """What values are there, each with what kind of thing it is: two numbers are of one kind."""
+    found = values if isinstance(values, dict) else vars(values)
+    kinds = {name: type(value) for name, value in found.items() if not name.startswith("__")}
+    return {
+        name: "number" if issubclass(kind, (int, float, Tensor)) else kind.__name__
+        for name, kind in kinds.items()
+    }
+
+
+def _check_moments(parameter: Tensor, state: Any) -> None:
+    """ValueError where an optimizer's state is not that of a parameter of this shape."""
+    for name, value in state.items():
+        fits = value.numel() == 1 or value.shape == parameter.shape if isinstance(value, Tensor) else False
+        if not fits and not isinstance(value, int | float):
+            raise ValueError(f"the optimizer's {name} does not fit its parameter")
 
 
 def _select_averaged(target: Critic, critic: Critic) -> dict[str, Tensor]:

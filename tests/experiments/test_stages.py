@@ -152,3 +152,34 @@ def _when(found, seconds=30.0):
             pass
         time.sleep(0.05)
     raise TimeoutError
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "{",
+        "[]",
+        '{"digest": 1}',
+        "null",
+        '{"digest": "x", "seconds": "y", "interrupted": 0}',
+        "[" * 99_999,
+    ],
+    ids=range(7),
+)
+def test_a_stage_whose_note_is_damaged_is_done_again(tmp_path, damage):
+    stages(tmp_path)[0].run(stage("a"))
+    (tmp_path / ".a.stage").write_text(damage)
+    again, events = stages(tmp_path)
+    again.run(stage("a"))
+    assert events == [("a", "started"), ("a", "done")]
+
+
+@pytest.mark.parametrize(("text", "stay"), [("same", True), ("other", False)])
+def test_checkpoints_of_the_same_work_stay_and_those_of_other_work_go(tmp_path, text, stay):
+    for inputs in ("same", text):
+        with pytest.raises(OreoError):
+            stages(tmp_path)[0].run(stage("a", inputs, work=fail))
+        there = (tmp_path / "a.checkpoints").exists()
+        (tmp_path / "a.checkpoints").mkdir(exist_ok=True)
+    assert there == stay

@@ -8,7 +8,7 @@ from learning import EPISODES, OPENING, WINNING, episode
 from shared_data import DATA
 from test_chat import CHATML, byte_level
 
-from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt, list_prompts
 
@@ -411,7 +411,7 @@ def test_readings_of_published_templates(path, turns):
     )
     tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(controls))})
     if path.stem in REFUSED:
-        with pytest.raises(ConfigurationError, match="cannot be rendered"):
+        with pytest.raises(CheckpointError, match="cannot be rendered"):
             Chat(tokenizer)
         return
     chat = Chat(tokenizer)

@@ -55,3 +55,16 @@ def test_the_card_of_this_folder_has_its_name_and_no_control_codes(tmp_path, epi
     out = capsys.readouterr().out
     assert "\n# d\n" in out and r"- author: \x1b[31mme" in out
     assert out == (tmp_path / "card.md").read_text() and out.replace("\n", "").isprintable()
+
+
+def test_names_that_end_in_a_zero_byte_and_returns_that_are_no_numbers_are_counted(tmp_path, episode):
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(episode(agent="a\0", reward=float("inf")))
+        writer.append(episode(agent="b"))
+    found = load_trajectories(tmp_path / "d")
+    written = json.loads(json.dumps(describe_dataset(found).as_json(), allow_nan=False))
+    assert [group["episodes"] for group in written["agents"]] == [1, 1] and written["returns"][
+        "no number"
+    ] == 1
+    assert len(found.filter(agent="a\0")) == 1
+    assert render_card(found, "x: [y](z)").startswith('---\npretty_name: "x: [y](z)"')

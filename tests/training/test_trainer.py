@@ -729,7 +729,7 @@ def test_a_checkpoint_appears_whole(make, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Trainer, "_save_rng_state", fails)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match="No space"):
         again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     assert get_last_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "checkpoint-2")
 

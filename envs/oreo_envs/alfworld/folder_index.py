@@ -15,7 +15,7 @@ from oreo_envs.alfworld.game import TASK_TYPES
 from oreo_envs.alfworld.game_file import MAX_BYTES, game_name
 from oreo_envs.alfworld.places import GAME_FILE, cache_root, resolve_path
 from oreo_envs.errors import DataNotFoundError, GameFileError
-from oreo_envs.files import write_file
+from oreo_envs.files import open_file, read_json, write_file
 
 
 class IndexedGame(NamedTuple):
@@ -80,7 +80,7 @@ def _peek_at_game(path: Path) -> tuple[str, bool]:
     """Task type by the folder's name, and whether the file calls its game solvable; no parsing."""
     task_type = game_name(path).partition("-")[0]
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             content = file.read(MAX_BYTES)
     except OSError as error:
         raise GameFileError(f"{path} cannot be read: {error.strerror}.") from error
@@ -97,8 +97,8 @@ def locate_index(kind: str, folder: str) -> Path:
 def read_index(path: Path) -> dict[str, list[Any]]:
     """The rows of four that an index has; none where it is missing or damaged."""
     try:
-        index = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        index = read_json(path)
+    except (OSError, ValueError):
         return {}
     well_formed = isinstance(index, dict) and all(
         isinstance(row, list) and len(row) == 4 for row in index.values()

@@ -9,8 +9,10 @@ Nothing here is trusted: a file is refused with :class:`GameFileError` in time l
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -32,6 +34,7 @@ from oreo_envs.alfworld.game import (
 from oreo_envs.alfworld.pddl import Facts, PddlProblem, parse_problem
 from oreo_envs.alfworld.text import Wording
 from oreo_envs.errors import GameFileError, UnsupportedGameError
+from oreo_envs.files import read_file
 
 MAX_BYTES = 4_000_000
 """Refuse larger files unread; ALFWorld's own have 60 to 130 thousand bytes."""
@@ -67,18 +70,17 @@ def load_game(path: Path, name: str) -> Game:
 def read_game_file(path: Path) -> bytes:
     """The content of a game file. Raises GameFileError if it cannot be read or is far too large."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return read_file(path, MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise GameFileError(f"{path} is larger than {MAX_BYTES:,} bytes and so no game file.") from error
         raise GameFileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if len(content) > MAX_BYTES:
-        raise GameFileError(f"{path} is larger than {MAX_BYTES:,} bytes and so no game file.")
-    return content
 
 
 def game_name(path: Path) -> str:
-    """ "<task folder>/<trial folder>" of a game file."""
-    return "/".join(path.parts[-3:-1]) or path.name
+    """ "<task folder>/<trial folder>" of a game file, as text: bytes that are not UTF-8 are escaped."""
+    name = "/".join(path.parts[-3:-1]) or path.name
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def parse_game(text: str | bytes, name: str, path: Path | None = None) -> Game:

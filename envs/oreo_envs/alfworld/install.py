@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,7 @@ from oreo_envs.alfworld.places import (
 )
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, GameFileError, OreoError
-from oreo_envs.files import in_use, is_unfinished, make_folder
+from oreo_envs.files import in_use, is_unfinished, make_folder, read_json
 
 TEXT_GAMES = Release(
     "https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",
@@ -143,7 +143,8 @@ def unpack_games(source: str | os.PathLike[str], root: str | os.PathLike[str] | 
     Args:
         source: an archive (tar.xz, tar.gz, zip) or a folder of games. Of a folder with archives in it, those
             named after a split (``train.tar.xz``) or holding ``tw-pddl`` in their name are taken.
-        root: data root; default ``$ALFWORLD_DATA``, else alfworld's own cache folder.
+        root: data root; default ``$ALFWORLD_DATA``, else alfworld's own cache folder. What an interrupted call has
+            put there from the same place is kept.
 
     Raises:
         ConfigurationError: ``root`` holds data already.
@@ -168,9 +169,15 @@ def _install_splits(origins: Sequence[Path], root: Path, splits: Sequence[str] =
             f"There are no games in {', '.join(map(str, origins))} whose split is known; {GAME_FILE} files "
             f"should lie in folders like train/<task>/<trial>, or in an archive named after their split."
         )
-    for split in found:
+    there = {
+        split for split, games in found.items() if _is_made_from(root / GAMES_FOLDER / split, games, origins)
+    }
+    lacking = (
+        found if there == found.keys() else {one: games for one, games in found.items() if one not in there}
+    )
+    for split in lacking:
         _check_free(root / GAMES_FOLDER / split)
-    for split, games in found.items():
+    for split, games in lacking.items():
         with make_own_folder(root / GAMES_FOLDER / split, [str(origin) for origin in origins]) as unfinished:
             for place, file in games.items():
                 _link_or_copy(file, unfinished / place)
@@ -180,6 +187,16 @@ def _install_splits(origins: Sequence[Path], root: Path, splits: Sequence[str] =
                 else:
                     _write_trajectory(target)
         find_games(games=root / GAMES_FOLDER / split, include_unsolvable=True)
+
+
+def _is_made_from(target: Path, games: Mapping[Path, Path], origins: Sequence[Path]) -> bool:
+    """Whether an interrupted call has made a split already, from the same games."""
+    try:
+        made_from = read_json(target / MARKER)["from"]
+        same = all((target / place).stat().st_size == file.stat().st_size for place, file in games.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return same and made_from == list(map(str, origins))
 
 
 def _find_origins(source: Path) -> list[Path]:

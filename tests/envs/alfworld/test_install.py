@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import shared_data
-from oreo_envs.alfworld import download, drop_in
+from oreo_envs.alfworld import download, drop_in, install
 from oreo_envs.alfworld.download import Release, fetch_file
 from oreo_envs.alfworld.generator.games import TrainingRecipe
 from oreo_envs.alfworld.install import MARKER, download_games, unpack_games, write_games
@@ -207,6 +207,21 @@ def test_unpack_archive_then_another_split(tmp_path: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["train", "valid_seen", "valid_train"]
     with pytest.raises(ConfigurationError, match="is there already"):
         unpack_games(archive)
+
+
+def test_unpacking_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "some.zip"
+    archive.write_bytes(games_zip(("train", "valid_seen")))
+
+    def stop(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(install, "find_games", stop)
+        unpack_games(archive)
+    root = unpack_games(archive)
+    assert sorted(path.name for path in root.iterdir()) == ["train", "valid_seen"]
+    assert len(find_games("train")) and len(find_games("valid_seen"))
 
 
 def test_unpack_folder_copies_rather_than_links(tmp_path: Path) -> None:

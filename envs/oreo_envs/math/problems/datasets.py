@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import re
 import zlib
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_envs.errors import DataNotFoundError, ProblemFileError
+from oreo_envs.files import open_file
 from oreo_envs.math.grading.extraction import extract_answer
 from oreo_envs.math.grading.grade import grade
 from oreo_envs.math.problems.problem import SPLITS, PathLike, Problem, Problems, Split
@@ -138,6 +140,8 @@ def worked_solution(steps: Iterable[str], final: str) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------------------------------- many rows
 
+LINE = 1 << 24
+"""Characters of a line that is still read."""
 _DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 Reader = Callable[[str, Row], Problem | None]
 
@@ -171,11 +175,14 @@ def _file_rows(data: Path, split: str) -> tuple[str, Iterator[Row]]:
 
 
 def _parse_lines(path: Path) -> Iterator[Row]:
-    opened = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opened(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
+        with open_file(path) as file:
+            source: Any = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            lines = io.TextIOWrapper(source, encoding="utf-8-sig")
+            for number, line in enumerate(iter(lambda: lines.readline(LINE), ""), start=1):
+                if len(line) == LINE:
+                    raise OSError(f"a line has more than {LINE:,} characters")
                 if line.strip():
                     yield _json_object(line, f"{path}, row {number}")
     except _DAMAGE as damage:

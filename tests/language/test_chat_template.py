@@ -1,0 +1,70 @@
+"""A chat template keeps within time, memory and size, or is refused in a sentence."""
+
+import os
+import time
+
+import pytest
+from test_chat import CHATML, byte_level
+
+from oreo_agents.errors import CheckpointError
+from oreo_agents.language import chat_template
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.chat_template import render_chat
+
+MESSAGES = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "go"}]
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+
+
+def test_what_comes_out_is_transformers_own_text():
+    tokenizer = byte_level(CHATML)
+    own = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    assert render_chat(tokenizer, MESSAGES) == own and "hello" in own
+
+
+@forks
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 10000000000 }}",
+        "{{ '%10000000000d' % 1 }}",
+        "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ 'a' * 5000000 }}",
+    ],
+    ids=["loops", "product", "format", "doubling", "power", "long"],
+)
+def test_a_template_without_end_is_refused(monkeypatch, template):
+    monkeypatch.setattr(chat_template, "SECONDS", 2)
+    start = time.monotonic()
+    with pytest.raises(CheckpointError, match=r"chat template .*(more than|MemoryError)"):
+        Chat(byte_level(template + CHATML))
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for %}",
+        "{{ raise_exception('never') }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{% include '/etc/passwd' %}",
+        "no message at all",
+        "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{{ messages[99].content.x.y }}",
+    ],
+)
+def test_a_template_that_is_none_is_one_sentence(template):
+    with pytest.raises(CheckpointError, match="chat template"):
+        Chat(byte_level(template))
+
+
+@forks
+def test_the_child_leaves_nothing_behind():
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(3):
+        render_chat(byte_level(CHATML), MESSAGES)
+    assert not before or len(os.listdir("/proc/self/fd")) <= before + 1
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
