@@ -175,10 +175,15 @@ CATALOG = (
     ),
     Entry(
         id="OREO-TextWorld",
-        entry_point="oreo_envs.textworld:TextWorldEnv",
+        entry_point="oreo_envs.textworld.env:TextWorldEnv",
+        vector_entry_point="oreo_envs.textworld.vector:TextWorldVectorEnv",
         max_episode_steps=100,
-        games_argument="game",
-        branches=False,
+        supply="oreo_envs.textworld.supply:TextWorldSupply",
+        splits=("train", "test", "unseen"),
+        endless=("train", "test", "unseen"),
+        judging_split="test",
+        expert="oreo_envs.textworld.expert:TextWorldExpert",
+        plans=True,
     ),
     Entry(
         id="OREO-GSM8K",

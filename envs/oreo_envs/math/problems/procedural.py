@@ -22,7 +22,7 @@ from reasoning_gym.factory import DATASETS
 from oreo_envs.errors import DataNotFoundError
 from oreo_envs.math.grading.extraction import extract_answer
 from oreo_envs.math.grading.grade import DEADLINE_SECONDS, WORKERS, grade
-from oreo_envs.math.grading.workers import WorkerFailure
+from oreo_envs.workers import WorkerFailure
 from oreo_envs.math.problems.datasets import worked_solution
 from oreo_envs.math.problems.problem import SPLITS, Problem, Problems
 from oreo_envs.math.problems.steps import split_steps
