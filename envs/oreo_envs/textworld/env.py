@@ -96,7 +96,9 @@ class TextWorldEnv(gym.Env[str, str]):
             if value not in choices:
                 raise ValueError(f"{option}={value!r} is none of {', '.join(map(repr, choices))}")
         if sum(place is not None for place in (challenge, games, game)) > 1:
-            raise ConfigurationError("challenge, games and game each say which games are meant: give one of them")
+            raise ConfigurationError(
+                "challenge, games and game each say which games are meant: give one of them"
+            )
         self.games = find_games(challenge, level, split, os.fspath(game) if game is not None else games)
         self.rewards, self.expert, self.render_mode = rewards, expert, render_mode
         self.observation_space = Text()
@@ -110,7 +112,9 @@ class TextWorldEnv(gym.Env[str, str]):
         """Begin what :meth:`reset` with the same arguments will then wait for."""
         super().reset(seed=seed)
         chosen = (options or {}).get("game")
-        position = int(self.np_random.integers(len(self.games))) if chosen is None else self.games.index(chosen)
+        position = (
+            int(self.np_random.integers(len(self.games))) if chosen is None else self.games.index(chosen)
+        )
         self._ended, self._begun = True, None  # where the game cannot be opened, there is no episode
         self._open(position)
         self._running.begin_reset()  # type: ignore[union-attr]
@@ -157,7 +161,9 @@ class TextWorldEnv(gym.Env[str, str]):
         if self._begun is None:
             self.begin_step(action)
         elif self._begun != action:
-            raise ConfigurationError(f"begin_step({self._begun!r}) must be followed by step() with the same action")
+            raise ConfigurationError(
+                f"begin_step({self._begun!r}) must be followed by step() with the same action"
+            )
         before, self._begun, self._ended = self._position, None, True
         if is_interpreters_own(action):
             self._position = before._replace(feedback=REFUSAL, status="unparsable")
@@ -193,7 +199,9 @@ class TextWorldEnv(gym.Env[str, str]):
         self._require_game()
         assert self._running is not None
         self._running.keep_position()
-        return TextWorldState(self._game, self._running.commands, self._position, self._hash, self._transcript)
+        return TextWorldState(
+            self._game, self._running.commands, self._position, self._hash, self._transcript
+        )
 
     def restore_state(self, state: TextWorldState) -> None:
         """Return to a snapshot of this environment, or of another one over the same games.

@@ -24,11 +24,13 @@ _RECIPE = re.compile(r"Ingredients:\s*\n(.*?)\n\s*Directions:\s*\n(.*)", re.DOTA
 _CLOSED_FIRST = re.compile(r"You have to (?:open|unlock) (?:the )?(.+?)(?: with the (.+?))? first")
 _FRIDGE = re.compile(r"\b(fridge|refrigerator)\b")
 _HUNTED = re.compile(
-    r"\b(?:retrieve|take|pick(?:-| )up|pick|get|grab|recover|lift|collect|find|locate) (?:up )?(?:the |a |an )?([a-z' -]+?)"
+    r"\b(?:retrieve|take|pick-up|pick|get|grab|recover|lift|collect|find|locate) (?:up )?(?:the |an? )?([a-z' -]+?)"
     r"(?= from\b| that\b| in\b| on\b| inside\b| within\b| off\b| located\b|[.,;]|$)",
     re.IGNORECASE,
 )
-_CONTAINER = re.compile(r"\bclosed ([a-z' -]+?)(?=[,.!;]| in | nearby| right | here| just | over | leading|$)", re.IGNORECASE)
+_CONTAINER = re.compile(
+    r"\bclosed ([a-z' -]+?)(?=[,.!;]| in | nearby| right | here| just | over | leading|$)", re.IGNORECASE
+)
 
 
 @dataclass
@@ -173,7 +175,9 @@ class TextWorldExpert:
         if "meal" in self._held:
             yield "eat meal"
         if self._recipe is None:
-            yield from (f"examine {book}" for book in BOOKS if self._places_with(book) and self._is_here(book))
+            yield from (
+                f"examine {book}" for book in BOOKS if self._places_with(book) and self._is_here(book)
+            )
             yield from self._go_to(*BOOKS)
             yield from self._explore()
             return

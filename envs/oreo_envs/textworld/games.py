@@ -194,7 +194,10 @@ class ChallengeGames(Sequence[MadeGame]):
             return range(len(self))[value]
         name = value.name if isinstance(value, MadeGame) else str(value)
         prefix, _, number = name.rpartition("/")
-        if re.fullmatch("0|[1-9][0-9]{0,5}", number) and prefix == f"{self.challenge}/{self.level}/{self.split}":
+        if (
+            re.fullmatch("0|[1-9][0-9]{0,5}", number)
+            and prefix == f"{self.challenge}/{self.level}/{self.split}"
+        ):
             return int(number)
         raise DataNotFoundError(f"there is no game {name!r} in {self.challenge}/{self.level}/{self.split}")
 
@@ -285,7 +288,9 @@ class Workshop:
             try:
                 if not path.exists():  # another process may have made it
                     arguments = (game.challenge, game.settings, game.seed, path)
-                    self._workers.call("oreo_envs.textworld.making:make_game", *arguments, deadline=MAKING_SECONDS)
+                    self._workers.call(
+                        "oreo_envs.textworld.making:make_game", *arguments, deadline=MAKING_SECONDS
+                    )
                 ordered.set_result(None)
             except Exception as failure:  # whoever waits for the game is told
                 ordered.set_exception(failure)

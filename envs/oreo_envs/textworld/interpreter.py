@@ -101,7 +101,9 @@ class OpenGame:
         position = self._position("ok")
         if command in admissible or self._moves() != moves:
             return position
-        status = "unparsable" if is_unparsable(position.feedback) else "not_applicable" if admissible else "ok"
+        status = (
+            "unparsable" if is_unparsable(position.feedback) else "not_applicable" if admissible else "ok"
+        )
         return position._replace(status=status)
 
     def keep(self) -> None:

@@ -97,7 +97,9 @@ class RunningGame:
             raise GameFileError(f"{self.name}: TextWorld cannot play it on ({reason}).") from failure
         except ImportError as missing:
             self.close()
-            raise GameFileError(f"{self.name} needs TextWorld, which does not work here ({missing}).") from missing
+            raise GameFileError(
+                f"{self.name} needs TextWorld, which does not work here ({missing})."
+            ) from missing
         self.commands = self._after
         return position
 
@@ -133,7 +135,9 @@ class RunningGame:
         if self._call is not None:
             assert self._host is not None
             self._host.wait(self._call)
-        if self._call is None or self._call.lost:  # another game ended the worker: once more from the beginning
+        if (
+            self._call is None or self._call.lost
+        ):  # another game ended the worker: once more from the beginning
             self._open()
             self._host.wait(self._call)
             if self._call.error is None:

@@ -11,9 +11,49 @@ REFUSAL = "That's not a verb I recognise."
 """What Inform answers to a verb that it does not know; here also to the commands of the interpreter itself."""
 
 _INTERPRETERS_OWN = frozenset(
-    "save restore restart quit q undo script transcript noscript unscript verbose brief superbrief normal long short "
-    "notify oops o version verify recording record replay unrecord tw-trace-actions tw-extra-infos tw-print actions "
-    "tw-print-state trace showme rules relations responses scope showheap showverb showtree test".split()
+    # fmt: off
+    (
+        "save",
+        "restore",
+        "restart",
+        "quit",
+        "q",
+        "undo",
+        "script",
+        "transcript",
+        "noscript",
+        "unscript",
+        "verbose",
+        "brief",
+        "superbrief",
+        "normal",
+        "long",
+        "short",
+        "notify",
+        "oops",
+        "o",
+        "version",
+        "verify",
+        "recording",
+        "record",
+        "replay",
+        "unrecord",
+        "tw-trace-actions",
+        "tw-extra-infos",
+        "tw-print",
+        "actions",
+        "trace",
+        "showme",
+        "rules",
+        "relations",
+        "responses",
+        "scope",
+        "showheap",
+        "showverb",
+        "showtree",
+        "test",
+    )
+    # fmt: on
 )
 _CLAUSE = re.compile(r"[.,;]|\bthen\b", re.IGNORECASE)
 
