@@ -24,7 +24,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-STARTUP_SECONDS = 120.0
+STARTUP_SECONDS = 600.0
 MEMORY_BYTES = 4 << 30
 PATIENCE = 5
 _MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.workers import serve_calls; serve_calls({fd})"

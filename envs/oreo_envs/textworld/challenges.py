@@ -104,15 +104,16 @@ def check_split(challenge: Challenge, split: str) -> None:
 
 _COUNTED = {"recipe": range(1, 6), "take": range(6), "rooms": ROOMS}
 _ASKED = ("open", "cook", "cut", "drop")
+_PART = re.compile("([a-z]+)([0-9]{0,2})")
 
 
 def _read_cooking(level: str) -> Mapping[str, Any] | None:
     settings: dict[str, Any] = {"recipe": 1, "take": 0, "go": 1} | dict.fromkeys(_ASKED, False)
     for part in level.split("+"):
-        word, digits = re.fullmatch(r"([a-z]*)(\d*)", part, re.ASCII).groups() if part.isalnum() else ("", "")  # type: ignore[union-attr]
+        word, digits = found.groups() if (found := _PART.fullmatch(part)) else ("", "")
         if word in _ASKED and not digits:
             settings[word] = True
-        elif word in _COUNTED and digits and len(digits) < 3 and int(digits) in _COUNTED[word]:
+        elif word in _COUNTED and digits and int(digits) in _COUNTED[word]:
             settings["go" if word == "rooms" else word] = int(digits)
         else:
             return None

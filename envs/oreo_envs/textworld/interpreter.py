@@ -77,7 +77,7 @@ class OpenGame:
         self._env = textworld.start(file, request_infos=asked)
         self._with_plan = with_plan
         self._tracks = hasattr(self._env, "_game_progression")
-        base = self._env.unwrapped
+        base = getattr(self._env, "unwrapped", self._env)
         self._frotz = base._jericho if isinstance(base, JerichoEnv) else None
         if self._frotz and not self._tracks:
             asked.admissible_commands = False  # Jericho lists them with a language model that may not be here

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 from oreo_envs.errors import GameFileError
 from oreo_envs.workers import Worker, WorkerFailure, count_cores
 
-OPENING_SECONDS = 30.0
+OPENING_SECONDS = 10.0
 """Of CPU time, to load a game; the first of a kind takes a second."""
 STEP_SECONDS = 5.0
 """Of CPU time, to answer a command; usual are hundredths."""
+REVIVALS = 20
+"""So often a game is taken up in another worker, before it is given up, too."""
 SENT_AHEAD = 256
 """Calls that wait for one worker, at most: what is in a pipe is limited."""
 
@@ -68,8 +70,8 @@ class RunningGame:
     def begin_reset(self) -> None:
         """Start over."""
         if not self.is_open:
-            self._open()
             self._after: tuple[str, ...] = ()
+            self._call = self._open()
         else:
             self.begin_restore(())
 
@@ -119,42 +121,44 @@ class RunningGame:
         with suppress(Exception):  # the program may be ending
             self.close()
 
-    def _open(self) -> None:
+    def _open(self) -> _Call:
         self._host = INTERPRETERS.choose()
         self._host.games += 1
         arguments = (self.path, self.with_plan, self._host.folder)
-        self._call = self._host.send(self, "open_game", arguments, OPENING_SECONDS)
+        return self._host.send(self, "open_game", arguments, OPENING_SECONDS)
 
     def _send(self, function: str, *args: Any, deadline: float) -> None:
         if self._host is None or self._host.dead:
-            self._call = None  # finish() takes the game up in another worker
+            self._call = _Call(lost=True)
         else:
             self._call = self._host.send(self, function, args, deadline)
 
     def _receive(self) -> Position:
-        if self._call is not None:
-            assert self._host is not None
-            self._host.wait(self._call)
-        if (
-            self._call is None or self._call.lost
-        ):  # another game ended the worker: once more from the beginning
-            self._open()
-            self._host.wait(self._call)
-            if self._call.error is None:
-                self._call = self._host.send(self, "restore_game", (self._after,), OPENING_SECONDS)
-                self._host.wait(self._call)
-            if self._call.lost:
-                raise WorkerFailure("its worker process was ended twice")
-        if self._call.error is not None:
-            raise self._call.error
-        return self._call.result
+        call = self._wait(self._call or _Call(lost=True))
+        for _ in range(REVIVALS):
+            if not call.lost:
+                break  # else another game has ended the worker: once more from the beginning, in another one
+            call = self._wait(self._open())
+            if call.error is None and not call.lost and self._after:
+                self._send("restore_game", self._after, deadline=OPENING_SECONDS)
+                call = self._wait(self._call or call)
+        if call.lost:
+            raise WorkerFailure("its worker process was ended again and again")
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def _wait(self, call: _Call) -> _Call:
+        if not call.lost and self._host is not None:
+            self._host.wait(call)
+        return call
 
 
 class _Call:
     """Something that a worker was asked for."""
 
-    def __init__(self) -> None:
-        self.done = self.lost = False
+    def __init__(self, lost: bool = False) -> None:
+        self.done = self.lost = lost
         self.result: Any = None
         self.error: Exception | None = None
 

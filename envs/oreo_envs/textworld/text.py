@@ -10,50 +10,10 @@ LONGEST_COMMAND = 190
 REFUSAL = "That's not a verb I recognise."
 """What Inform answers to a verb that it does not know; here also to the commands of the interpreter itself."""
 
-_INTERPRETERS_OWN = frozenset(
-    # fmt: off
-    (
-        "save",
-        "restore",
-        "restart",
-        "quit",
-        "q",
-        "undo",
-        "script",
-        "transcript",
-        "noscript",
-        "unscript",
-        "verbose",
-        "brief",
-        "superbrief",
-        "normal",
-        "long",
-        "short",
-        "notify",
-        "oops",
-        "o",
-        "version",
-        "verify",
-        "recording",
-        "record",
-        "replay",
-        "unrecord",
-        "tw-trace-actions",
-        "tw-extra-infos",
-        "tw-print",
-        "actions",
-        "trace",
-        "showme",
-        "rules",
-        "relations",
-        "responses",
-        "scope",
-        "showheap",
-        "showverb",
-        "showtree",
-        "test",
-    )
-    # fmt: on
+_INTERPRETERS_OWN = re.compile(
+    r"save|restore|restart|quit|q|undo|oops|o|script|transcript|noscript|unscript|verbose|brief|superbrief|normal|long|"
+    r"short|notify|version|verify|recording|record|replay|unrecord|actions|trace|showme|rules|relations|responses|scope|"
+    r"showheap|showverb|showtree|test|tw-.*"
 )
 _CLAUSE = re.compile(r"[.,;]|\bthen\b", re.IGNORECASE)
 
@@ -80,7 +40,7 @@ def is_interpreters_own(command: str) -> bool:
     (True, False)
     """
     clauses = (clause.split() for clause in _CLAUSE.split(command.lower()))
-    return any(words and words[0] in _INTERPRETERS_OWN for words in clauses)
+    return any(words and _INTERPRETERS_OWN.fullmatch(words[0]) for words in clauses)
 
 
 def clean_feedback(raw: str) -> str:
