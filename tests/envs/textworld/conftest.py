@@ -1,5 +1,5 @@
-import textworld_games
 import pytest
+import textworld_games
 
 pytest.importorskip("textworld")
 

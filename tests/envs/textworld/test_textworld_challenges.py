@@ -4,7 +4,6 @@ import pytest
 from oreo_envs.errors import ConfigurationError, DataNotFoundError
 from oreo_envs.textworld.challenges import KINDS, MadeGame, check_split, parse_level
 from oreo_envs.textworld.games import ChallengeGames, find_games
-
 from textworld.challenges.registration import CHALLENGES
 
 
@@ -45,7 +44,7 @@ def test_a_level_has_one_spelling(challenge, level, spelt):
     ],
 )
 def test_other_levels_are_refused_with_what_there_is(challenge, level):
-    with pytest.raises(ConfigurationError, match="choose|write|1 to"):
+    with pytest.raises(ConfigurationError, match=r"choose|write|1 to"):
         parse_level(challenge, level)
 
 
@@ -58,7 +57,11 @@ def test_the_settings_are_those_of_textworlds_generator():
     game = MadeGame("cooking", "recipe2+take1+cook+rooms6", "unseen", 3)
     asked = {"recipe": 2, "take": 1, "go": 6, "open": False, "cook": True, "cut": False, "drop": False}
     assert game.settings == {**asked, "split": "test", "recipe_seed": 0}
-    assert MadeGame("simple", "dense+brief", "test", 0).settings == {"rewards": "dense", "goal": "brief", "test": False}
+    assert MadeGame("simple", "dense+brief", "test", 0).settings == {
+        "rewards": "dense",
+        "goal": "brief",
+        "test": False,
+    }
 
 
 def test_the_splits_share_no_seed():
@@ -84,7 +87,13 @@ def test_games_are_found_by_name_position_and_themselves():
     assert games.names[17] == "cooking/recipe1+take1+cut+rooms1/test/17"
     assert [games.index(value) for value in (games.names[17], 17, games[17], -1)] == [17, 17, 17, 999_999]
     assert games.names[:2] == [games.names[0], games.names[1]]
-    for wrong in ("cooking/recipe1+take1+cut+rooms1/train/17", "17x", games.names[1] + "\u0663", 1_000_000, None):
+    for wrong in (
+        "cooking/recipe1+take1+cut+rooms1/train/17",
+        "17x",
+        games.names[1] + "\u0663",
+        1_000_000,
+        None,
+    ):
         with pytest.raises(DataNotFoundError, match="there is no game"):
             games.index(wrong)
     assert find_games(games=games) is games

@@ -115,8 +115,10 @@ def test_what_info_says(meal):
 
 def test_a_burnt_ingredient_loses():
     env = make(challenge="cooking", level="recipe2+take0", rewards="score")
-    observation, info = env.reset(options={"game": 0})
-    [food] = [line.removeprefix("drop ") for line in info["admissible_commands"] if line.startswith("drop ")][:1]
+    _, info = env.reset(options={"game": 0})
+    [food] = [line.removeprefix("drop ") for line in info["admissible_commands"] if line.startswith("drop ")][
+        :1
+    ]
     for _ in range(4):
         _, reward, terminated, truncated, info = env.step(f"cook {food} with stove")
         if terminated:
@@ -142,11 +144,22 @@ def test_mistakes_cannot_be_taken_back_and_nothing_is_saved(meal, tmp_path, monk
 def test_strange_commands_are_commands(meal):
     env = make(games=meal)
     env.reset(options={"game": 0})
-    for command in ("", "   ", "look\nlook", "\u00e9\ud800\x00", "x" * 5000, "take " * 100, "'\"<>[]", "*", "1", "g"):
+    for command in (
+        "",
+        "   ",
+        "look\nlook",
+        "\u00e9\ud800\x00",
+        "x" * 5000,
+        "take " * 100,
+        "'\"<>[]",
+        "*",
+        "1",
+        "g",
+    ):
         observation, _, terminated, _, info = env.step(command)
         assert isinstance(observation, str) and not terminated
         assert info["action_status"] in ("ok", "unparsable", "not_applicable")
-    assert "cookbook" in env.step("examine cookbook")[0].lower() + "cookbook"
+    assert "Ingredients" in env.step("examine cookbook")[0]
 
 
 def test_gymnasiums_and_our_own_checker_are_content(meal, apple):
@@ -155,16 +168,7 @@ def test_gymnasiums_and_our_own_checker_are_content(meal, apple):
         warnings.simplefilter("error")
         check_env(env.unwrapped)
     check_text_env(lambda: make(games=str(apple)), ["look", "take carrot", "nonsense", "take apple"])
-    only = make(games=meal)
-    actions = ["look", "inventory", "nonsense", "undo"]
-    check_text_env(lambda: gym.wrappers.TransformAction(OneGame(only.unwrapped), str, None), actions)
-
-
-class OneGame(gym.Wrapper):
-    """Always the same game, so that a checker has no others made."""
-
-    def reset(self, *, seed=None, options=None):
-        return super().reset(seed=seed, options={"game": 0})
+    check_text_env(lambda: make(games=meal.path(0)), ["look", "inventory", "nonsense", "undo"])
 
 
 EPISODE = """
@@ -189,7 +193,9 @@ def test_a_game_is_the_same_made_and_played_in_any_process(tmp_path):
             "PYTHONHASHSEED": number,
             "XDG_CACHE_HOME": str(tmp_path / number),
         }
-        episodes.append(subprocess.run([sys.executable, "-c", EPISODE], env=environment, stdout=subprocess.PIPE).stdout)
+        episodes.append(
+            subprocess.run([sys.executable, "-c", EPISODE], env=environment, stdout=subprocess.PIPE).stdout
+        )
     assert len(json.loads(episodes[0])) > 6
     assert episodes[0] == episodes[1]
 
@@ -197,7 +203,9 @@ def test_a_game_is_the_same_made_and_played_in_any_process(tmp_path):
 def test_a_second_run_finds_the_games_in_the_cache(meal, monkeypatch):
     env = make(games=meal)
     env.reset(options={"game": 0})
-    monkeypatch.setattr("oreo_envs.textworld.games.WORKSHOP._order", lambda *_, **__: pytest.fail("made again"))
+    monkeypatch.setattr(
+        "oreo_envs.textworld.games.WORKSHOP._order", lambda *_, **__: pytest.fail("made again")
+    )
     make(challenge="cooking", level="drop+cut").reset(options={"game": 0})
 
 
@@ -209,7 +217,9 @@ def test_snapshots_are_exact(kind, meal, apple, tmp_path):
     branches = {"meal": 1500, "apple": 400, "pddl": 100} if LONG else {"meal": 60, "apple": 40, "pddl": 4}
     if kind == "pddl":
         (tmp_path / "game.tw-pddl").write_text(GeneratedGames("generated").text(15))
-    env = make(games=meal if kind == "meal" else str(apple) if kind == "apple" else tmp_path / "game.tw-pddl").unwrapped
+    env = make(
+        games=meal if kind == "meal" else str(apple) if kind == "apple" else tmp_path / "game.tw-pddl"
+    ).unwrapped
     rng = random.Random(1)
 
     def play(commands):
@@ -303,9 +313,9 @@ def test_a_vector_environment_plays_as_single_ones(apple):
     vector = gym.make_vec("OREO-TextWorld", num_envs=3, games=str(apple))
     single = make(games=str(apple))
     opening, _ = single.reset()
-    observations, infos = vector.reset(seed=1)
+    observations, _ = vector.reset(seed=1)
     assert list(observations) == [opening] * 3
-    observations, rewards, terminations, _, infos = vector.step(["take apple", "look", "take carrot"])
+    observations, rewards, terminations, _, _ = vector.step(["take apple", "look", "take carrot"])
     assert rewards.tolist() == [1.0, 0.0, 0.0] and terminations.tolist() == [True, False, False]
     assert observations[1] == single.step("look")[0]
     observations, _, terminations, _, _ = vector.step(["look", "take apple", "look"])
@@ -315,7 +325,9 @@ def test_a_vector_environment_plays_as_single_ones(apple):
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_every_way_of_starting_over(apple, mode):
-    vector = gym.make_vec("OREO-TextWorld", num_envs=2, games=str(apple), vector_kwargs={"autoreset_mode": mode})
+    vector = gym.make_vec(
+        "OREO-TextWorld", num_envs=2, games=str(apple), vector_kwargs={"autoreset_mode": mode}
+    )
     vector.reset(seed=0)
     vector.step(["take apple", "look"])
     if mode == AutoresetMode.DISABLED:
@@ -357,17 +369,11 @@ def test_folders_files_and_lists_of_them(apple, tmp_path):
     assert info["game"] == "a/game.z8"
     with pytest.raises(DataNotFoundError, match="no game 'c'"):
         listed.reset(options={"game": "c"})
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataNotFoundError, match="no game file"):
-        make(games=tmp_path / "b" / "c" / ".." / ".." / "a" / "..") if not list(tmp_path.rglob("*.z8")) else make(
-            games=make_empty(tmp_path)
-        )
+        make(games=tmp_path / "empty")
     with pytest.raises(DataNotFoundError, match=r"none\.z8 is neither a game file .* nor one of cooking"):
         make(game=tmp_path / "none.z8")
-
-
-def make_empty(folder):
-    (folder / "empty").mkdir()
-    return folder / "empty"
 
 
 def test_games_of_other_formats_play(tmp_path):
@@ -402,7 +408,12 @@ def test_options_that_cannot_be(apple):
 
 
 def test_damaged_games_are_refused(tmp_path, apple):
-    for name, content in (("bad.tw-pddl", b"{}"), ("bad.json", b"[]"), ("bad.zip", b"PK"), ("bad.ulx", b"Glul")):
+    for name, content in (
+        ("bad.tw-pddl", b"{}"),
+        ("bad.json", b"[]"),
+        ("bad.zip", b"PK"),
+        ("bad.ulx", b"Glul"),
+    ):
         (tmp_path / name).write_bytes(content)
         env = make(game=tmp_path / name)
         with pytest.raises(GameFileError, match=name):
@@ -418,5 +429,5 @@ def test_without_textworld_it_says_what_to_install(monkeypatch, apple):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("oreo_envs.textworld.games.version", missing)
-    with pytest.raises(ConfigurationError, match="pip install textworld.* a C compiler and make"):
+    with pytest.raises(ConfigurationError, match=r"pip install textworld.* a C compiler and make"):
         make(games=str(apple))

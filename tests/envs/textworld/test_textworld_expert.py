@@ -11,7 +11,11 @@ from oreo_envs.textworld.expert import TextWorldExpert
 LONG = bool(os.environ.get("LONG"))
 SUITE = "recipe1+take1+open+cook+cut+rooms6"
 """The level of benchmarks/suites/textworld-cooking.toml."""
-PLAYED = [("cooking", SUITE, 60), ("cooking", "recipe3+take3+open+cook+cut+drop+rooms9", 20), ("coin_collector", 5, 10)]
+PLAYED = [
+    ("cooking", SUITE, 60),
+    ("cooking", "recipe3+take3+open+cook+cut+drop+rooms9", 20),
+    ("coin_collector", 5, 10),
+]
 FEW = [("cooking", "recipe1+take0+cut+drop+rooms1", 2), ("coin_collector", 2, 1)]
 
 
@@ -50,7 +54,9 @@ def test_it_reads_no_info_and_answers_what_it_does_not_understand():
 def test_food_that_is_cooked_already_is_not_cooked_again():
     """A second time burns it, which loses the game."""
     expert = TextWorldExpert()
-    expert.reset("Check the cookbook in the kitchen.\n\n-= Kitchen =-\nYou see a stove. On the table is a cookbook.")
+    expert.reset(
+        "Check the cookbook in the kitchen.\n\n-= Kitchen =-\nYou see a stove. On the table is a cookbook."
+    )
     answers = {
         "inventory": "You are carrying: a fried diced red apple.",
         "examine cookbook": "Ingredients:\n  red apple\n\nDirections:\n  dice the red apple\n  fry the red apple\n"
@@ -66,8 +72,12 @@ def test_food_that_is_cooked_already_is_not_cooked_again():
 
 def test_it_looks_for_the_knife_with_full_hands():
     expert = TextWorldExpert()
-    expert.reset("Check the cookbook in the kitchen.\n\n-= Kitchen =-\nA cookbook and a knife are on the counter.")
-    said = {"examine cookbook": "Ingredients:\n  leek\n  kale\n\nDirections:\n  dice the leek\n  prepare meal"}
+    expert.reset(
+        "Check the cookbook in the kitchen.\n\n-= Kitchen =-\nA cookbook and a knife are on the counter."
+    )
+    said = {
+        "examine cookbook": "Ingredients:\n  leek\n  kale\n\nDirections:\n  dice the leek\n  prepare meal"
+    }
     held, done = ["leek", "kale"], []
     for _ in range(12):
         command = expert.act("")
@@ -76,7 +86,9 @@ def test_it_looks_for_the_knife_with_full_hands():
         if command == "inventory":
             said[command] = "You are carrying: " + " and ".join(f"a {name}" for name in held) + "."
         if verb == "take":
-            said[command] = "You're carrying too many things already." if len(held) > 1 else f"You take the {thing}."
+            said[command] = (
+                "You're carrying too many things already." if len(held) > 1 else f"You take the {thing}."
+            )
             held += [thing] if len(held) < 2 else []
         if verb == "drop":
             held.remove(thing)

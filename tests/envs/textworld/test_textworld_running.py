@@ -103,9 +103,14 @@ def test_a_rollout_loses_the_episodes_of_broken_games_and_no_other(apple, broken
     episodes = [Assignment(name, seed) for seed, name in enumerate(names)]
     agent = ScriptedAgent("random", "OREO-TextWorld")
     agent.act_many = lambda slots, observations, infos: [decide("take apple") for _ in slots]
-    played = list(rollout(lambda: gym.wrappers.TimeLimit(make(env.unwrapped.games), 6), episodes, agent, slots=4))
+    played = list(
+        rollout(lambda: gym.wrappers.TimeLimit(make(env.unwrapped.games), 6), episodes, agent, slots=4)
+    )
     assert len(played) == 4
-    assert sorted((episode.seed, episode.success) for episode in played if episode.success) == [(0, True), (3, True)]
+    assert sorted((episode.seed, episode.success) for episode in played if episode.success) == [
+        (0, True),
+        (3, True),
+    ]
     failed = {episode.game: episode.metadata["ended"] for episode in played if episode.metadata.get("failed")}
     assert any("a.z5" in reason for reason in failed.values()), failed
 

@@ -29,7 +29,17 @@ def test_the_menu_after_the_end_is_left_out(apple):
 
 
 @pytest.mark.parametrize(
-    "command", ["save", "UNDO", " quit ", "take knife. save", "look then restart", "look, q", "tw-print state", "oops save"]
+    "command",
+    [
+        "save",
+        "UNDO",
+        " quit ",
+        "take knife. save",
+        "look then restart",
+        "look, q",
+        "tw-print state",
+        "oops save",
+    ],
 )
 def test_commands_of_the_interpreter_are_known(command):
     assert is_interpreters_own(command)
