@@ -208,12 +208,19 @@ class ChallengeGames(Sequence[MadeGame]):
             GameFileError: TextWorld makes no such game.
         """
         game = self[position]
-        return WORKSHOP.obtain(game, self._folder / f"{game.name}.zip")
+        return WORKSHOP.obtain(game, self._place(game))
+
+    def is_made(self, position: int) -> bool:
+        """Whether a game is in the cache."""
+        return self._place(self[position]).exists()
 
     def prepare(self, positions: Iterable[Any]) -> None:
         """Begin to make games, on all cores, in this order; what they are asked for meanwhile comes first."""
         games = [self[self.index(position)] for position in positions]
-        WORKSHOP.begin((game, self._folder / f"{game.name}.zip") for game in games)
+        WORKSHOP.begin((game, self._place(game)) for game in games)
+
+    def _place(self, game: MadeGame) -> Path:
+        return self._folder / f"{game.name}.zip"
 
 
 class _Names(Sequence[str]):
