@@ -18,7 +18,7 @@ SPLITS = ("train", "test", "unseen")
 ROOMS = (1, 6, 9, 12)
 
 
-class Kind(NamedTuple):
+class ChallengeKind(NamedTuple):
     """What one challenge of TextWorld's takes."""
 
     default: str
@@ -146,8 +146,8 @@ def _read_simple(level: str) -> Mapping[str, Any] | None:
     return {"rewards": rewards, "goal": goal} if known else None
 
 
-KINDS: Mapping[str, Kind] = {
-    "cooking": Kind(
+KINDS: Mapping[str, ChallengeKind] = {
+    "cooking": ChallengeKind(
         "recipe1+take1+open+cook+cut+rooms6",
         "write what it asks with + between: recipe1 to recipe5 (ingredients), take0 to take5 (of them to be found), "
         "open, cook, cut, drop, rooms1, rooms6, rooms9 or rooms12",
@@ -155,19 +155,19 @@ KINDS: Mapping[str, Kind] = {
         _write_cooking,
         unseen=True,
     ),
-    "coin_collector": Kind(
+    "coin_collector": ChallengeKind(
         "5",
         "1 to 100 have so many rooms in a row, 101 to 150 and 201 to 233 dead ends beside them",
         _read_coins,
         lambda settings: str(settings["level"]),
     ),
-    "treasure_hunter": Kind(
+    "treasure_hunter": ChallengeKind(
         "5",
         "choose 1 to 30",
         lambda level: _read_number(1, 30, level),
         lambda settings: str(settings["level"]),
     ),
-    "simple": Kind(
+    "simple": ChallengeKind(
         "dense+detailed",
         "write dense, balanced or sparse (points), +, and detailed, brief or none (what the goal says)",
         _read_simple,

@@ -160,7 +160,7 @@ class ChallengeGames(Sequence[MadeGame]):
         """Raises ConfigurationError: the challenge has no such split."""
         check_split(challenge, split)
         self.challenge, self.level, self.split = challenge, level, split
-        self.names = _Names(self)
+        self.names = _GameNames(self)
         self._folder = cache_root() / "textworld" / _require_textworld()
 
     def __deepcopy__(self, memo: object) -> ChallengeGames:
@@ -223,7 +223,7 @@ class ChallengeGames(Sequence[MadeGame]):
         return self._folder / f"{game.name}.zip"
 
 
-class _Names(Sequence[str]):
+class _GameNames(Sequence[str]):
     """The names of a challenge's games."""
 
     def __init__(self, games: ChallengeGames) -> None:

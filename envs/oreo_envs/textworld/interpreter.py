@@ -72,7 +72,7 @@ class OpenGame:
             objective=True,
             extras=["walkthrough"],
         )
-        file = _unpack(path, folder) if path.endswith(".zip") else path
+        file = _unpack_game(path, folder) if path.endswith(".zip") else path
         self._unpacked = file if file != path else None
         self._env = textworld.start(file, request_infos=asked)
         self._with_plan = with_plan
@@ -201,7 +201,7 @@ def _copy_progression(progression: Any) -> Any:
     return copied
 
 
-def _unpack(path: str, folder: str) -> str:
+def _unpack_game(path: str, folder: str) -> str:
     """The game file of an archive, in a new folder; Frotz reads it at every start."""
     unpacked = mkdtemp(dir=folder)
     with zipfile.ZipFile(path) as archive:

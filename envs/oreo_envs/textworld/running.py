@@ -21,6 +21,8 @@ OPENING_SECONDS = 10.0
 """Of CPU time, to load a game; the first of a kind takes a second."""
 STEP_SECONDS = 5.0
 """Of CPU time, to answer a command; usual are hundredths."""
+REPLAY_SECONDS = 0.5
+"""For each command that is played again, beside the time to load; a game of PDDL takes a tenth."""
 REVIVALS = 20
 """So often a game is taken up in another worker, before it is given up, too."""
 SENT_AHEAD = 256
@@ -78,7 +80,7 @@ class RunningGame:
     def begin_restore(self, commands: Sequence[str]) -> None:
         """Go to where ``commands`` lead from the beginning."""
         self._after = tuple(commands)
-        self._send("restore_game", self._after, deadline=OPENING_SECONDS)
+        self._send_restore()
 
     def begin_step(self, command: str) -> None:
         """Carry out a command."""
@@ -127,6 +129,10 @@ class RunningGame:
         arguments = (self.path, self.with_plan, self._host.folder)
         return self._host.send(self, "open_game", arguments, OPENING_SECONDS)
 
+    def _send_restore(self) -> None:
+        deadline = OPENING_SECONDS + REPLAY_SECONDS * len(self._after)
+        self._send("restore_game", self._after, deadline=deadline)
+
     def _send(self, function: str, *args: Any, deadline: float) -> None:
         if self._host is None or self._host.dead:
             self._call = _Call(lost=True)
@@ -140,7 +146,7 @@ class RunningGame:
                 break  # else another game has ended the worker: once more from the beginning, in another one
             call = self._wait(self._open())
             if call.error is None and not call.lost and self._after:
-                self._send("restore_game", self._after, deadline=OPENING_SECONDS)
+                self._send_restore()
                 call = self._wait(self._call or call)
         if call.lost:
             raise WorkerFailure("its worker process was ended again and again")
