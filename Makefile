@@ -55,7 +55,7 @@ bench-train-speed:
 bench-rollout-speed:
 	$(BENCH)/speed/rollout.py --episodes 16 --repeats 6
 bench-textworld-speed:
-	$(BENCH)/speed/textworld.py
+	$(BENCH)/speed/textworld_rollout.py
 bench-record-speed:
 	$(call need,ALFWORLD_DATA)
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/speed/record.py --split train

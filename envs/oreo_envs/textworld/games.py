@@ -27,7 +27,10 @@ class TextWorldGames(Protocol):
     """Games by name and position, and where the file of each lies."""
 
     made_on_demand: bool
-    names: Sequence[str]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """In the order of their positions."""
 
     def __len__(self) -> int: ...
 
@@ -66,8 +69,8 @@ def find_games(
         challenge, _, named = games.partition("/")
         games, level = None, named or level
     if games is not None:
-        listed = [games] if isinstance(games, str | os.PathLike) else games
-        return StoryFiles([path for place in listed for path in _list_files(Path(place))])  # type: ignore[arg-type]
+        listed: Any = [games] if isinstance(games, str | os.PathLike) else games
+        return StoryFiles([path for place in listed for path in _list_files(Path(place))])
     return ChallengeGames(*parse_level(challenge or "cooking", level), split)
 
 
@@ -193,7 +196,7 @@ class ChallengeGames(Sequence[MadeGame]):
         if isinstance(value, SupportsIndex) and -len(self) <= value.__index__() < len(self):
             return range(len(self))[value]
         name = value.name if isinstance(value, MadeGame) else str(value)
-        prefix, _, number = name.rpartition("/")
+        prefix, _slash, number = name.rpartition("/")
         if (
             re.fullmatch("0|[1-9][0-9]{0,5}", number)
             and prefix == f"{self.challenge}/{self.level}/{self.split}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -55,7 +55,7 @@ class TextWorldVectorEnv(SyncVectorEnv):
         actions = tuple(actions)
         for env, action, resets in zip(self.envs, actions, self._autoreset_envs, strict=True):
             if not resets:
-                env.unwrapped.begin_step(action)
+                cast(TextWorldEnv, env.unwrapped).begin_step(action)
         return super().step(actions)  # type: ignore[arg-type]
 
 

@@ -325,9 +325,7 @@ def test_a_vector_environment_plays_as_single_ones(apple):
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_every_way_of_starting_over(apple, mode):
-    vector = gym.make_vec(
-        "OREO-TextWorld", num_envs=2, games=str(apple), vector_kwargs={"autoreset_mode": mode}
-    )
+    vector = gym.make_vec("OREO-TextWorld", num_envs=2, games=str(apple), autoreset_mode=mode)
     vector.reset(seed=0)
     vector.step(["take apple", "look"])
     if mode == AutoresetMode.DISABLED:

@@ -1,6 +1,6 @@
 """How long rollouts of the small decoder wait for TextWorld's games, beside what the decoder itself takes.
 
-    python benchmarks/speed/textworld.py
+    python benchmarks/speed/textworld_rollout.py
 
 In one run, on the same games and with the shipped start checkpoint, greedy: games that step side by side in their
 worker processes, as every rollout plays them, and games that step one after the other. Wall time: of the decoder's
