@@ -11,7 +11,7 @@ GAME_FILES = $(or $(wildcard $(ALFWORLD_DATA)/*.tar.*),"$(ALFWORLD_DATA)")
 BENCH := $(BIN)/python benchmarks
 
 # Every table is a target of its own, bench-NAME, so that one that fails does not keep the others from being made.
-TABLES := train-speed rollout-speed smoke math-procedural whole-path whole-path-math
+TABLES := train-speed rollout-speed smoke math-procedural textworld-cooking textworld-speed whole-path whole-path-math
 MATH_TABLES := math-grading
 EPISODE_TABLES := import-replay
 GAME_TABLES := record-speed alfworld-speed alfworld-parity drop-in drop-in-parity whole-path-real small alfworld-small alfworld-generated
@@ -51,7 +51,7 @@ bench: $(STAMP)
 	$(MAKE) --keep-going $(addprefix bench-,$(MADE))
 
 $(ALL): $(STAMP)
-bench-smoke bench-math-procedural bench-whole-path bench-whole-path-math: bench-%:
+bench-smoke bench-math-procedural bench-textworld-cooking bench-whole-path bench-whole-path-math: bench-%:
 	$(BENCH)/run.py --suite $* $(ARGS)
 bench-alfworld-small bench-alfworld-generated bench-whole-path-real: bench-%:
 	$(call need,ALFWORLD_DATA)
@@ -63,6 +63,8 @@ bench-train-speed:
 	OMP_NUM_THREADS=1 $(BENCH)/speed/train.py
 bench-rollout-speed:
 	$(BENCH)/speed/rollout.py --episodes 16 --repeats 6
+bench-textworld-speed:
+	$(BENCH)/speed/textworld_rollout.py
 bench-record-speed:
 	$(call need,ALFWORLD_DATA)
 	ALFWORLD_DATA="$(ALFWORLD_DATA)" $(BENCH)/speed/record.py --split train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from oreo_envs.workers import count_cores
 
 PACKAGES = ("oreo-agents", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
 CHECKOUT = Path(__file__).parents[1]
@@ -65,12 +66,7 @@ def describe_machine() -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _name_processor(), "cores": _count_cores(), "gpu": gpu, "system": platform.platform()}
-
-
-def _count_cores() -> int:
-    """Those that this process may use, where the system tells (Linux); otherwise all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"cpu": _name_processor(), "cores": count_cores(), "gpu": gpu, "system": platform.platform()}
 
 
 def _name_processor() -> str:

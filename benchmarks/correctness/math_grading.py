@@ -26,9 +26,9 @@ from oreo_envs.files import write_json
 from oreo_envs.math import grade
 from oreo_envs.math.grading.exact import normalise_spelling
 from oreo_envs.math.grading.grade import WORKERS
-from oreo_envs.math.grading.workers import WorkerFailure
 from oreo_envs.math.problems.datasets import load_gsm8k, load_math
 from oreo_envs.math.problems.problem import Problem
+from oreo_envs.workers import WorkerFailure
 
 RESULTS = Path(__file__).parents[1] / "results" / "math_grading.json"
 # Why an answer is not equal to itself, or equals its corrupted copy.

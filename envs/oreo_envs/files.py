@@ -36,6 +36,11 @@ LOCK = ".lock"
 PathLike = str | os.PathLike[str]
 
 
+def cache_root() -> Path:
+    """The folder for what this package keeps between runs: ``$XDG_CACHE_HOME/oreo-agents``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oreo-agents"
+
+
 # ---------------------------------------------------------------- reading
 
 

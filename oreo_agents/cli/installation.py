@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from oreo_envs.alfworld.places import ALFWORLD_SPLITS, cache_root, data_root, find_split
+from oreo_envs.alfworld.places import ALFWORLD_SPLITS, data_root, find_split
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.errors import DataNotFoundError, GameFileError, OreoError
+from oreo_envs.files import cache_root
 
 
 @dataclass(frozen=True, slots=True)

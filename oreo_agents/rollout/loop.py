@@ -6,6 +6,7 @@ Knows nothing about how an agent decides or where trajectories go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -30,15 +31,20 @@ class _Running:
     def __init__(self, env: gym.Env[str, str], assignment: Assignment) -> None:
         self.env, self.assignment = env, assignment
         self.terminated = self.truncated = False
-        options = None if assignment.game is None else {"game": assignment.game}
         try:
-            observation, self.info = env.reset(seed=assignment.seed, options=options)
+            observation, self.info = env.reset(seed=assignment.seed, options=_reset_options(assignment))
         except GameFileError as error:
             self.info = {"game": _name_game(env, assignment.game)}
             self.episode = EpisodeBuilder("", self.info, assignment.seed)
             self._give_up(str(error), failed=True)
         else:
             self.episode = EpisodeBuilder(observation, self.info, assignment.seed)
+
+    def begin_step(self, decision: Decision) -> None:
+        """Let the environment work on the decision already, if it can do so beside others."""
+        begin = getattr(self.env.unwrapped, "begin_step", None)
+        if begin is not None and not decision.end:
+            begin(decision.action)
 
     def step(self, decision: Decision) -> bool:
         """Play the decision; True when the episode is over."""
@@ -48,7 +54,11 @@ class _Running:
             return True
         if decision.noise:
             self.episode.metadata.setdefault("noise_turns", []).append(len(self.episode))
-        observation, reward, self.terminated, self.truncated, self.info = self.env.step(decision.action)
+        try:
+            observation, reward, self.terminated, self.truncated, self.info = self.env.step(decision.action)
+        except GameFileError as error:  # the game hangs, or has ended its interpreter
+            self._give_up(str(error), failed=True)
+            return True
         self.episode.add(decision.action, observation, float(reward), self.info)
         return self.terminated or self.truncated
 
@@ -84,7 +94,9 @@ def rollout(
 
     A slot whose episode ends takes the next one at once; the model never waits for the longest episode. An agent that
     cannot go on ends its episode, not the others: ``metadata["ended"]`` then has the reason, and
-    ``metadata["failed"]`` is there if the policy is not to blame. So does a game whose file is damaged.
+    ``metadata["failed"]`` is there if the policy is not to blame. So does a game whose file is damaged, or whose
+    interpreter hangs or dies. Environments with ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games
+    run in other processes, work side by side.
 
     Args:
         make_env: builds one environment; called at most ``slots`` times.
@@ -99,9 +111,11 @@ def rollout(
     envs = [make_env() for _ in range(slots)]
     try:
         agent.prepare(slots)
+        _announce_games(envs[0], waiting[::-1])
         running: dict[int, _Running] = {}
         while waiting or running:
             free = [slot for slot in range(slots) if slot not in running][: len(waiting)]
+            _begin_episodes([envs[slot] for slot in free], waiting[::-1])
             running.update((slot, _Running(envs[slot], waiting.pop())) for slot in free)
             agent.begin(free, [running[slot].assignment for slot in free])
             for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open
@@ -113,11 +127,33 @@ def rollout(
             env.close()
 
 
+def _announce_games(env: gym.Env[str, str], episodes: Iterable[Assignment]) -> None:
+    """Tell games that have to be made which ones will be played, so that they are made beside the playing."""
+    prepare = getattr(getattr(env.unwrapped, "games", None), "prepare", None)
+    if prepare is not None:
+        prepare([episode.game for episode in episodes if episode.game is not None])
+
+
+def _begin_episodes(envs: Sequence[gym.Env[str, str]], episodes: Iterable[Assignment]) -> None:
+    """Let environments that can work beside each other begin their resets."""
+    for env, episode in zip(envs, episodes, strict=False):
+        begin = getattr(env.unwrapped, "begin_reset", None)
+        if begin is not None:
+            with suppress(GameFileError):  # reset() meets it again
+                begin(episode.seed, _reset_options(episode))
+
+
+def _reset_options(assignment: Assignment) -> dict[str, Any] | None:
+    return None if assignment.game is None else {"game": assignment.game}
+
+
 def _advance_episodes(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
     """Advance every running episode by one action; the slots that ended."""
     observations = [run.episode.observation for run in running.values()]
     infos: list[Mapping[str, Any]] = [run.info for run in running.values()]
     decisions = agent.act_many(list(running), observations, infos)
+    for run, decision in zip(running.values(), decisions, strict=True):
+        run.begin_step(decision)
     return [
         slot for (slot, run), decision in zip(running.items(), decisions, strict=True) if run.step(decision)
     ]

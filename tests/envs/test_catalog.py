@@ -65,13 +65,28 @@ def test_what_is_named_in_words_is_there():
     assert [entry.suffix for entry in map(describe, ("OREO-ALFWorld", "OREO-MATH"))] == ["", "-OREO-MATH"]
     assert describe("") is describe("OREO-ALFWorld")  # imported episodes name no environment
     real = ("train", "valid_train", "valid_seen", "valid_unseen")
-    assert list_splits() == (*real, "generated", "generated_unseen", "test")
+    assert list_splits() == (*real, "generated", "generated_unseen", "test", "unseen")
     assert list_wordings() == ("move", "put")
 
 
-def test_an_endless_split_has_more_games_than_can_be_listed():
-    for split in describe("OREO-ALFWorld").endless:
-        assert len(gym.make("OREO-ALFWorld", split=split).unwrapped.games) == 1_000_000
+@pytest.mark.parametrize("entry", [entry for entry in CATALOG if entry.endless], ids=lambda entry: entry.id)
+def test_an_endless_split_has_more_games_than_can_be_listed(entry):
+    for split in entry.endless:
+        assert len(gym.make(entry.id, split=split).unwrapped.games) == 1_000_000
+
+
+def test_textworlds_challenges_are_divided_and_files_are_not(tmp_path):
+    games = describe("OREO-TextWorld").games
+    division = games.divide("cooking/take1+recipe1")
+    learnt, judged = (
+        gym.make("OREO-TextWorld", **games.options(half["split"], given=half["options"]))
+        for half in (division.train, division.test)
+    )
+    names = {env.unwrapped.games.names[0] for env in (learnt, judged)}
+    assert names == {f"cooking/recipe1+take1+rooms1/{split}/0" for split in ("train", "test")}
+    (tmp_path / "game.z8").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="name a challenge"):
+        games.divide(tmp_path)
 
 
 class Counting(gym.Env):

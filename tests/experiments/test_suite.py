@@ -38,6 +38,7 @@ def test_the_suites_that_come_with_the_package_can_be_read():
         "gsm8k",
         "math500",
         "small-agent",
+        "textworld-cooking",
         "whole-path",
         "whole-path-real",
         "whole-path-math",

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from oreo_envs.alfworld.game_file import MAX_BYTES
-from oreo_envs.alfworld.places import GAME_FILE, PathLike, cache_root
+from oreo_envs.alfworld.places import GAME_FILE, PathLike
 from oreo_envs.errors import GameFileError, OreoError
-from oreo_envs.files import hash_file, make_folder
+from oreo_envs.files import cache_root, hash_file, make_folder
 
 MAX_UNPACKED_BYTES = 4_000_000_000
 ENCRYPTED = 1

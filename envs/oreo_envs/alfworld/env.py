@@ -1,9 +1,7 @@
 """ALFWorld as a Gymnasium environment: one game at a time, text in and text out."""
 
-import difflib
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
@@ -16,10 +14,10 @@ from oreo_envs.alfworld.places import PathLike
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
 from oreo_envs.spaces import Text
+from oreo_envs.suggestions import suggest_commands
 
 Backend = Literal["native", "textworld"]
 Dialect = Literal["move", "put", "both"]
-SUGGESTIONS = 3
 NONE = -1
 
 
@@ -241,20 +239,6 @@ class ALFWorldEnv(gym.Env[str, str]):
     def _show(self) -> None:
         if self.render_mode == "human":
             print(self._transcript, end="\n\n", flush=True)
-
-
-def suggest_commands(command: str, admissible: Sequence[str]) -> list[str]:
-    """The admissible commands that a failed one most likely meant, best first; none if nothing is near."""
-    return list(_find_similar(command[:80], tuple(admissible)))
-
-
-@lru_cache(maxsize=4096)
-def _find_similar(command: str, admissible: tuple[str, ...]) -> list[str]:
-    # difflib takes a millisecond for a room's commands: it sees only those that share most words.
-    words = set(command.split())
-    by_words = sorted(admissible, key=lambda known: -len(words.intersection(known.split())))
-    alike = by_words[: 4 * SUGGESTIONS]
-    return difflib.get_close_matches(command, alike, n=SUGGESTIONS, cutoff=0.5)
 
 
 def _encode_text(words: str) -> bytes:

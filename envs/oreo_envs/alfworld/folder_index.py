@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from oreo_envs.alfworld.game import TASK_TYPES
 from oreo_envs.alfworld.game_file import MAX_BYTES, game_name
-from oreo_envs.alfworld.places import GAME_FILE, cache_root, resolve_path
+from oreo_envs.alfworld.places import GAME_FILE, resolve_path
 from oreo_envs.errors import DataNotFoundError, GameFileError
-from oreo_envs.files import open_file, read_json, write_file
+from oreo_envs.files import cache_root, open_file, read_json, write_file
 
 
 class IndexedGame(NamedTuple):

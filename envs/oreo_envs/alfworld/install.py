@@ -27,13 +27,12 @@ from oreo_envs.alfworld.places import (
     ARCHIVE_SUFFIXES,
     GAME_FILE,
     TRAJECTORY_FILE,
-    cache_root,
     data_root,
     describe_task,
 )
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, GameFileError, OreoError
-from oreo_envs.files import in_use, is_unfinished, make_folder, read_json
+from oreo_envs.files import cache_root, in_use, is_unfinished, make_folder, read_json
 
 TEXT_GAMES = Release(
     "https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",

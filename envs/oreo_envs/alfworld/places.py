@@ -25,11 +25,6 @@ def data_root(root: PathLike | None = None) -> Path:
     return Path(root or os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()
 
 
-def cache_root() -> Path:
-    """The folder for what this package keeps between runs: ``$XDG_CACHE_HOME/oreo-agents``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oreo-agents"
-
-
 def find_split(split: str, root: PathLike | None = None) -> Path | None:
     """The folder or archive of one of ALFWorld's splits under ``root`` (default: the data root), if there."""
     root = data_root(root)

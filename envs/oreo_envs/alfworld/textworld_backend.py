@@ -6,6 +6,7 @@ engine and to play games that the engine refuses. TextWorld and alfworld are imp
 
 import json
 import re
+import threading
 from typing import Any
 
 import textworld
@@ -15,7 +16,9 @@ from textworld.envs.pddl import PddlEnv
 from oreo_envs.alfworld import text
 from oreo_envs.alfworld.game import TASK_TYPES
 from oreo_envs.errors import GameFileError
-from oreo_envs.textworld import LOCK
+
+LOCK = threading.RLock()
+"""TextWorld keeps its parsers in module globals, so only one thread may be inside it."""
 
 
 class TextWorldWorld:

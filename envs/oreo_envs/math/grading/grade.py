@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from oreo_envs.math.grading.exact import compare_answers, normalise_spelling
 from oreo_envs.math.grading.extraction import extract_answer
-from oreo_envs.math.grading.workers import WorkerFailure, WorkerPool
+from oreo_envs.workers import WorkerFailure, WorkerPool
 
 DEADLINE_SECONDS = 1.0
 MAX_ANSWER_CHARS = 2_000

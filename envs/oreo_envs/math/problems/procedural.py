@@ -22,11 +22,11 @@ from reasoning_gym.factory import DATASETS
 from oreo_envs.errors import DataNotFoundError
 from oreo_envs.math.grading.extraction import extract_answer
 from oreo_envs.math.grading.grade import DEADLINE_SECONDS, WORKERS, grade
-from oreo_envs.math.grading.workers import WorkerFailure
 from oreo_envs.math.problems.datasets import worked_solution
 from oreo_envs.math.problems.problem import SPLITS, Problem, Problems
 from oreo_envs.math.problems.steps import split_steps
 from oreo_envs.math.problems.worked import evaluation_steps
+from oreo_envs.workers import WorkerFailure
 
 SIZES = {"train": 10_000, "test": 1_000}
 TEST_SEED_OFFSET = 1_000_000_000

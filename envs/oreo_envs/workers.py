@@ -5,7 +5,7 @@ function, says so, and only then the deadline runs; past it the worker dies and 
 The deadline counts the worker's CPU time, so that a verdict does not depend on what else the machine does;
 where the worker has to wait for a core, the caller waits too, up to ``PATIENCE`` deadlines.
 Nothing outlives the program: a worker ends when its pipe closes, and timers of its own end it if it
-computes on after the program was killed. Knows nothing about mathematics. POSIX only.
+computes on after the program was killed. Knows nothing about what is computed. POSIX only.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ import resource
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-STARTUP_SECONDS = 120.0
+STARTUP_SECONDS = 600.0
 MEMORY_BYTES = 4 << 30
 PATIENCE = 5
-_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.math.grading.workers import serve_calls; serve_calls({fd})"
+_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.workers import serve_calls; serve_calls({fd})"
+
+
+def count_cores() -> int:
+    """Those that this process may use, where the system tells (Linux); otherwise all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkerFailure(Exception):
@@ -88,11 +94,13 @@ class WorkerPool:
 
 
 class Worker:
-    """One process and the pipe to it."""
+    """One process and the pipe to it. Calls may be sent ahead; they are carried out, and answered, in order."""
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
-        self.busy = False
+        self._sent: deque[tuple[str, float]] = deque()
+        self.begun = False
+        """Whether the process has begun with the oldest call that is not answered."""
         with theirs:
             code = _MAIN.format(path=sys.path, fd=theirs.fileno())
             self._process = subprocess.Popen(
@@ -101,7 +109,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
                 start_new_session=True,  # Ctrl-C in the terminal is the program's to handle
             )
 
@@ -110,26 +118,44 @@ class Worker:
         """Whether the process still runs."""
         return self._process.poll() is None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is not answered; where :meth:`receive` failed, it never will be."""
+        return bool(self._sent)
+
     def call(self, function: str, args: tuple[Any, ...], deadline: float) -> Any:
         """Run one call; left ``busy`` when the process is in no state for another."""
-        self.busy = True
-        try:
+        self.send(function, args, deadline)
+        return self.receive()
+
+    def send(self, function: str, args: tuple[Any, ...], deadline: float) -> None:
+        """Ask for a call, whose answer :meth:`receive` will give."""
+        self._sent.append((function, deadline))
+        with suppress(OSError):  # receive() tells that the process is gone
             self._pipe.send((function, args, deadline))
+
+    def receive(self) -> Any:
+        """The answer to the oldest call that is not answered."""
+        function, deadline = self._sent[0]
+        self.begun = False
+        try:
             missing = self._receive(STARTUP_SECONDS)
-            if missing is not None:
-                raise ImportError(missing)
-            result, error = self._receive(PATIENCE * deadline)
+            self.begun = True
+            result, error = (None, None) if missing else self._receive(PATIENCE * deadline)
         except (EOFError, OSError) as broken:
             message = f"{function} ended its worker process, or took more than {deadline:g} s of CPU time"
             raise WorkerFailure(message) from broken
-        self.busy = False
+        self._sent.popleft()
+        if missing:
+            raise ImportError(missing)
         if error is not None:
             raise WorkerFailure(f"{function} raised {error}")
         return result
 
     def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        self._process.kill()
+        """End the process, whatever it is doing, and those that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._pipe.close()
 

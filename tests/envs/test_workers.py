@@ -6,7 +6,7 @@ import time
 from threading import Thread
 
 import pytest
-from oreo_envs.math.grading.workers import WorkerFailure, WorkerPool
+from oreo_envs.workers import WorkerFailure, WorkerPool
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_forked_child_has_workers_of_its_own(pool):
 
 PROGRAM = """
 import threading, time
-from oreo_envs.math.grading.workers import WorkerPool
+from oreo_envs.workers import WorkerPool
 pool = WorkerPool(1)
 print(pool.call("os:getpid", deadline=5), flush=True)
 if {busy}:
