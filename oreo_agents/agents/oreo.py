@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from oreo_envs.math import extract_answer
+from oreo_envs.math import states_answer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -285,7 +285,7 @@ class OreoAgent:
             None if self.selection.select == "majority_vote" else self.critic,
             self.chat,
             conversation,
-            is_final=lambda step: extract_answer(step) is not None,
+            is_final=states_answer,
             temperature=self.selection.temperature,
             max_new_tokens=self.selection.max_new_tokens,
             max_length=self.max_length,
