@@ -18,6 +18,7 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.selection import Selection
 from oreo_agents.inference import Engine
 from oreo_agents.inference.critic import CachedCritic
+from oreo_agents.inference.generation import ReadingCritic
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.language.prompt import Chat
 from oreo_agents.trajectory import Action, Candidate
@@ -67,7 +68,7 @@ class Propose:
     def __init__(
         self,
         engine: Engine,
-        judge: CachedCritic | None,
+        judge: CachedCritic | ReadingCritic | None,
         chat: Chat,
         selection: Selection,
     ) -> None:

@@ -24,8 +24,9 @@ from transformers import (
 from oreo_agents.errors import ConfigurationError, TrainingError
 from oreo_agents.language.prompt import EncodedEpisode
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
+from oreo_agents.models.agreement import Probe
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import trunk_of
+from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.training import metrics
 from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
 from oreo_agents.training.checkpoints import AgentTrainer
@@ -65,8 +66,8 @@ class OreoTrainer(AgentTrainer):
 
     Raises:
         DatasetError: no episodes; none of the needed kind; one longer than ``max_length`` or what the model reads.
-        ConfigurationError: the options do not fit the model or the critic, or more than adapters is trained of a
-            model of PEFT's.
+        ConfigurationError: the options do not fit the model or the critic, more than adapters is trained of a model
+            of PEFT's, or the architecture would be trained or played wrongly.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class OreoTrainer(AgentTrainer):
         callbacks: list | None = None,
     ) -> None:
         self.objective = METHODS[args.method]
-        self.items = items = select_items(self.objective, train_dataset, args, policy.config)
+        self.items = items = select_items(self.objective, train_dataset, args, text_config(policy))
+        probe = Probe(policy)
+        probe.require(probe.generate, "played")
         if has_adapters(policy):
             require_adapters_alone(policy, trunk_of(policy))
         for model in (trunk_of(policy), critic.backbone if critic else None):
@@ -96,6 +99,7 @@ class OreoTrainer(AgentTrainer):
         self._step_kl: list[tuple[float, float]] = []
         self.tokenizer = tokenizer
         self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
+        probe.require(self.trained.read_rows, "trained")
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         super().__init__(
             model=self.trained,
