@@ -3,11 +3,11 @@
     python benchmarks/correctness/architectures.py                 # all; results/architectures.json
     python benchmarks/correctness/architectures.py llama mistral   # some, printed alone
 
-For each, log-probabilities of the same tokens are compared with those of ``model(...).logits``, row by row and without a
-cache: those of the pass that training takes (rows of three lengths, padded), of the engine that plays (two turns, sampled)
-and of transformers' ``generate``. An architecture agrees where all are within 1e-4, or it is refused, in one sentence,
-before any work; where no tiny configuration can be built, the reason stands there. Windows of attention are set to 8
-tokens, so that they count.
+For each, log-probabilities of the same tokens are compared with those of ``model(...).logits``, row by row and
+without a cache: those of the pass that training takes (rows of three lengths, padded), of the engine that plays (two
+turns, sampled) and of transformers' ``generate``. An architecture agrees where all are within 1e-4, or it is refused,
+in one sentence, before any work; where no tiny configuration can be built, the reason stands there. Windows of attention
+are set to 8 tokens, so that they count.
 """
 
 import argparse
@@ -98,13 +98,14 @@ def override(config: Any, special: dict[str, Any]) -> dict[str, Any]:
 def examine(kind: str) -> dict[str, Any]:
     """One architecture."""
     import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
     from oreo_agents.errors import OreoError
     from oreo_agents.inference.engines import fits_slots, make_policy_engine, require_playable
     from oreo_agents.models.agreement import Probe, pick_logprobs
     from oreo_agents.models.critic import Critic
     from oreo_agents.training.forward import PolicyAndCritic
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -153,7 +154,11 @@ def examine(kind: str) -> dict[str, Any]:
     row |= {"engine": "slots" if fits_slots(model) else "generation"}
     figures = {"training": probe.difference(trained.read_rows), "play": played, "generate": generated}
     agrees = max(figures.values()) <= TOLERANCE
-    return {**row, "verdict": "agrees" if agrees else "DIFFERS", **{k: round(x, 8) for k, x in figures.items()}}
+    return {
+        **row,
+        "verdict": "agrees" if agrees else "DIFFERS",
+        **{k: round(x, 8) for k, x in figures.items()},
+    }
 
 
 def start() -> Any:
@@ -163,7 +168,9 @@ def start() -> Any:
 def main() -> None:
     """Examine what is asked for and write or print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kinds", nargs="*", help="model types; default: all of transformers' causal language models")
+    parser.add_argument(
+        "kinds", nargs="*", help="model types; default: all of transformers' causal language models"
+    )
     parser.add_argument("--seconds", type=float, default=120, help="for one of them")
     args = parser.parse_args()
     from importlib.metadata import version
@@ -179,14 +186,18 @@ def main() -> None:
             pool = start()
             rows.append({"kind": kind, "verdict": "not built", "why": f"more than {args.seconds:g} seconds"})
         except Exception as error:
-            rows.append({"kind": kind, "verdict": "DIFFERS", "why": f"{type(error).__name__}: {str(error)[:200]}"})
+            rows.append(
+                {"kind": kind, "verdict": "DIFFERS", "why": f"{type(error).__name__}: {str(error)[:200]}"}
+            )
         print(json.dumps(rows[-1]), flush=True)
     pool.terminate()
     counts = Counter(row["verdict"] for row in rows)
     print(dict(counts))
     if not args.kinds:
         made = {"transformers": version("transformers"), "torch": version("torch")}
-        RESULTS.write_text(json.dumps({**made, "counts": dict(sorted(counts.items())), "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(
+            json.dumps({**made, "counts": dict(sorted(counts.items())), "rows": rows}, indent=1) + "\n"
+        )
     sys.exit(1 if counts["DIFFERS"] else 0)
 
 

@@ -7,15 +7,18 @@ where there are adapters.
 from __future__ import annotations
 
 import copy
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.models.model_files import as_checkpoint_error, load_model, without_bars
+from oreo_agents.models.recognition import require_language_model
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -183,6 +186,40 @@ def load_adapters(trunk: PreTrainedModel, path: str | Path) -> PreTrainedModel:
     from safetensors.torch import load_file
 
     return _lay_over(trunk, LoraConfig.from_pretrained(str(path)), load_file(Path(path) / WEIGHTS))
+
+
+def base_of(path: Path) -> str:
+    """The model that an adapter's folder says it is for."""
+    return str(json.loads((path / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
+
+
+def load_merged(path: Path, vocabulary: int) -> PreTrainedModel:
+    """The base model of an adapter's folder, with the adapters as part of its weights.
+
+    Args:
+        path: the folder, of PEFT's (TRL and LLaMA-Factory write such, too).
+        vocabulary: tokens of its tokenizer; where these are more than the base has, its embeddings grow before.
+
+    Raises:
+        CheckpointError: the base model is not there, or the adapters are not for it.
+    """
+    from peft import PeftModel
+
+    base = base_of(path)
+    try:
+        if Path(base).exists():
+            require_language_model(Path(base))
+        model = load_model(AutoModelForCausalLM, base)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} is an adapter for {base}, which is needed to play or train it: {error}; put it there, or change "
+            f"base_model_name_or_path in {CONFIG}"
+        ) from error
+    if vocabulary > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(vocabulary)
+    with as_checkpoint_error(path), without_bars():
+        adapted: Any = PeftModel.from_pretrained(model, str(path))
+        return adapted.merge_and_unload().requires_grad_(True)  # PEFT has frozen what it adapts
 
 
 def _make_config(updates: LowRank) -> Any:
