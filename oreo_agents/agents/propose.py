@@ -160,7 +160,7 @@ class Propose:
             candidates=tuple(considered) if self.k > 1 else (),
         )
         generated = sum(len(ids) for ids, _ in candidates)
-        return Decision(action, len(prompt), generated, critic_tokens)
+        return Decision(action, len(prompt), generated, critic_tokens, cut=ids[-1] != self.chat.end_id)
 
 
 def count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:

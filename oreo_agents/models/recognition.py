@@ -37,8 +37,11 @@ _ENCODERS = frozenset(
         "deberta-v2",
         "xlm-roberta",
         "camembert",
+        "modernbert",
+        "mpnet",
+        "nomic_bert",
+        "longformer",
     )
-    + ("modernbert", "mpnet", "nomic_bert", "longformer")
 )
 
 
