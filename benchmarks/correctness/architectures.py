@@ -5,9 +5,9 @@
 
 For each, log-probabilities of the same tokens are compared with those of ``model(...).logits``, row by row and
 without a cache: those of the pass that training takes (rows of three lengths, padded), of the engine that plays (two
-turns, sampled) and of transformers' ``generate``. An architecture agrees where all are within 1e-4, or it is refused,
-in one sentence, before any work; where no tiny configuration can be built, the reason stands there. Windows of attention
-are set to 8 tokens, so that they count.
+turns, sampled) and of transformers' ``generate``. An architecture agrees where all are within 1e-4, or it is
+refused, in one sentence, before any work; where no tiny configuration can be built, the reason stands there. Windows of
+attention are set to 8 tokens, so that they count.
 """
 
 import argparse

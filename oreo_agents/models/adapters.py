@@ -193,32 +193,41 @@ def base_of(path: Path) -> str:
     return str(json.loads((path / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
 
 
-def load_merged(path: Path, vocabulary: int) -> PreTrainedModel:
-    """The base model of an adapter's folder, with the adapters as part of its weights.
-
-    Args:
-        path: the folder, of PEFT's (TRL and LLaMA-Factory write such, too).
-        vocabulary: tokens of its tokenizer; where these are more than the base has, its embeddings grow before.
+def load_base(path: Path) -> PreTrainedModel:
+    """The base model of an adapter's folder.
 
     Raises:
-        CheckpointError: the base model is not there, or the adapters are not for it.
+        CheckpointError: it is not there, or no causal LM.
     """
-    from peft import PeftModel
-
     base = base_of(path)
     try:
         if Path(base).exists():
             require_language_model(Path(base))
-        model = load_model(AutoModelForCausalLM, base)
+        return load_model(AutoModelForCausalLM, base)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{path} is an adapter for {base}, which is needed to play or train it: {error}; put it there, or change "
-            f"base_model_name_or_path in {CONFIG}"
+            f"{path} is an adapter for {base}, without which it cannot be played or trained ({error}); put that there, "
+            f"or change base_model_name_or_path in {CONFIG}"
         ) from error
-    if vocabulary > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(vocabulary)
+
+
+def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrainedModel:
+    """A base model with the adapters of a folder as part of its weights, all of which can be trained.
+
+    Args:
+        base: the model they are for; it is changed.
+        path: the folder, of PEFT's (TRL and LLaMA-Factory write such, too).
+        vocabulary: tokens of its tokenizer; where these are more than the base has, its embeddings grow before.
+
+    Raises:
+        CheckpointError: the adapters are not for that model.
+    """
+    from peft import PeftModel
+
+    if vocabulary > base.get_input_embeddings().num_embeddings:
+        base.resize_token_embeddings(vocabulary)
     with as_checkpoint_error(path), without_bars():
-        adapted: Any = PeftModel.from_pretrained(model, str(path))
+        adapted: Any = PeftModel.from_pretrained(base, str(path))
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT has frozen what it adapts
 
 

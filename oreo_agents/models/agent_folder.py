@@ -25,9 +25,10 @@ from oreo_agents.language.prompt import Chat
 from oreo_agents.models.adapters import (
     base_of,
     lay_over,
-    load_merged,
+    load_base,
     low_rank,
     merge_adapters,
+    merge_folder,
     subtract_updates,
 )
 from oreo_agents.models.card import model_card
@@ -55,8 +56,8 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     """
     path = _policy_path(local_folder(path))
     if (Path(path) / ADAPTER).is_file():
-        tokenizer = _load_adapter_tokenizer(Path(path))
-        return load_merged(Path(path), len(tokenizer)), tokenizer
+        base, tokenizer = load_base(Path(path)), _load_adapter_tokenizer(Path(path))
+        return merge_folder(base, Path(path), len(tokenizer)), tokenizer
     return load_model(AutoModelForCausalLM, path), load_pretrained_tokenizer(path)
 
 
