@@ -127,3 +127,15 @@ def test_logits_that_nobody_knows_the_making_of_are_refused():
         Probe(policy).require(PolicyAndCritic(policy, None, 64).read_rows, "trained")
     assert not fits_slots(policy)  # so it is played by generation, with its own logits
     require_playable(policy)
+
+
+def test_an_agent_that_plays_without_slots_counts_its_cut_replies(tokenizer):
+    from oreo_agents import OreoAgent
+
+    policy = build("mistral", sliding_window=6, vocab_size=len(tokenizer))
+    short, long = (
+        OreoAgent(policy, tokenizer, select="sample", max_new_tokens=n).act("You are in a room.", {})
+        for n in (1, 200)
+    )
+    assert short.cut == (short.action.token_ids[-1] != tokenizer.eos_token_id)
+    assert not long.cut or len(long.action.token_ids) == 200
