@@ -132,6 +132,18 @@ class Trajectory:
         return tuple(reversed(out))
 
 
+def count_cut(trajectory: Trajectory) -> int:
+    """Turns in which the reply was cut: it came to the limit on its tokens before its end of turn."""
+    return len(trajectory.metadata.get("cut_turns", ()))
+
+
+def describe_cuts(cut: int, turns: int) -> str:
+    """What to say where replies were cut; empty where none was."""
+    if not cut:
+        return ""
+    return f"{cut} of {turns} replies ({cut / turns:.1%}) were cut at the limit on their tokens: raise --max-new-tokens"
+
+
 def describe_outcome(trajectory: Trajectory) -> str:
     """How the episode ended, in words."""
     if trajectory.success:

@@ -36,6 +36,8 @@ class Decision:
     """Why the agent cannot go on, e.g. a full context; the action is then not played and the episode is over."""
     failed: bool = False
     """That reason lies with the machinery, such as a server out of reach, not with the policy."""
+    cut: bool = False
+    """The reply came to the limit on its tokens before its end of turn."""
     noise: bool = False
     """It is not what the agent wanted (see :class:`oreo_agents.agents.noise.NoisyAgent`)."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.propose import Failed, Infos, Prompts, Propose, bar_candidates, keep_said
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.generation import GeneratingPolicy
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.trajectory import Action, Candidate
@@ -26,7 +27,7 @@ class Constrained(Propose):
         self, slots: Sequence[int], prompts: Prompts, infos: Infos, rngs: Sequence[Random], failed: Failed
     ) -> list[Decision]:
         """One decision for each slot."""
-        engine = cast(CachedPolicy, self.engine)
+        engine = cast(CachedPolicy | GeneratingPolicy, self.engine)
         commands = [_require_commands(info) for info in infos]
         scored = engine.score(slots, prompts, [[*map(self.chat.action_ids, listed)] for listed in commands])
         finalists = self._likeliest(scored, commands, failed)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 import torch
-from oreo_envs.math import extract_answer
+from oreo_envs.math import states_answer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -31,9 +31,13 @@ from oreo_agents.agents.selection import (
 from oreo_agents.agents.solve import SolveSteps
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference import Engine
-from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
-from oreo_agents.inference.policy import CachedPolicy
+from oreo_agents.inference.engines import (
+    fits_slots,
+    make_critic_engine,
+    make_policy_engine,
+    require_playable,
+)
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt
@@ -46,7 +50,7 @@ from oreo_agents.models.agent_folder import (
     save_agent,
 )
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import best_device, fast_bf16
+from oreo_agents.models.decoder import best_device, context_length, fast_bf16
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {
@@ -112,8 +116,8 @@ class OreoAgent:
             of its own command and ``k - 1`` samples, ``sample`` the first of ``k`` samples that has not.
 
     Raises:
-        ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, or a server's
-            policy where its weights are.
+        ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, a server's policy
+            where its weights are, or an architecture that would be played wrongly.
     """
 
     def __init__(
@@ -146,6 +150,8 @@ class OreoAgent:
             )
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
         self.critic = critic and critic.eval()
+        if not isinstance(policy, Endpoint):
+            require_playable(policy)
         self.chat = Chat(tokenizer, prompt)
         if not self.chat.appends and (self.selection.needs_growth):
             raise ConfigurationError(
@@ -354,8 +360,10 @@ class OreoAgent:
         alone = (
             selection.searches and selection.select != "lookahead"
         )  # V is read of a candidate without the answer to it
-        own = alone and self.critic is not None and self.critic.shares(self.policy)
-        engine = CachedPolicy(
+        own = (
+            alone and self.critic is not None and self.critic.shares(self.policy) and fits_slots(self.policy)
+        )
+        engine = make_policy_engine(
             self.policy,
             slots,
             self.max_length,
@@ -367,7 +375,7 @@ class OreoAgent:
 
     def _make_proposer(self, engine: Engine, slots: int, judging: bool) -> Decider:
         """One candidate or the best of several; ``judging``: by a critic with a cache of its own."""
-        judge = CachedCritic(self.critic, slots, self.max_length) if judging and self.critic else None
+        judge = make_critic_engine(self.critic, slots, self.max_length) if judging and self.critic else None
         decider = _PROPOSING.get(self.selection.select, Propose)
         return decider(engine, judge, self.chat, self.selection)
 
@@ -378,7 +386,7 @@ class OreoAgent:
             None if self.selection.select == "majority_vote" else self.critic,
             self.chat,
             conversation,
-            is_final=lambda step: extract_answer(step) is not None,
+            is_final=states_answer,
             temperature=self.selection.temperature,
             max_new_tokens=self.selection.max_new_tokens,
             max_length=self.max_length,
@@ -419,7 +427,7 @@ def _take_choice(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]
 def _max_length(policy: PreTrainedModel | Endpoint, critic: Critic | None) -> int:
     """Tokens an episode may have for both."""
     models = [critic.backbone if critic else None, None if isinstance(policy, Endpoint) else policy]
-    lengths = [getattr(model.config, "max_position_embeddings", 4096) for model in models if model]
+    lengths = [context_length(model) for model in models if model]
     return min(lengths, default=1_000_000)  # a server alone says so itself
 
 

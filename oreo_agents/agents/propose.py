@@ -18,6 +18,7 @@ from oreo_agents.agents.agent import Decision
 from oreo_agents.agents.selection import Selection
 from oreo_agents.inference import Engine
 from oreo_agents.inference.critic import CachedCritic
+from oreo_agents.inference.generation import ReadingCritic
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.reply import Reply
@@ -75,7 +76,7 @@ class Propose:
     def __init__(
         self,
         engine: Engine,
-        judge: CachedCritic | None,
+        judge: CachedCritic | ReadingCritic | None,
         chat: Chat,
         selection: Selection,
     ) -> None:
@@ -209,7 +210,7 @@ class Propose:
             said=considered[lane].said,
         )
         generated = sum(len(ids) for ids, _ in candidates)
-        return Decision(action, len(prompt), generated, critic_tokens)
+        return Decision(action, len(prompt), generated, critic_tokens, cut=ids[-1] != self.chat.end_id)
 
 
 def keep_said(reply: Reply) -> str | None:

@@ -89,7 +89,8 @@ class SolveSteps:
             considered = tuple(Candidate(text, value=value) for text, value in firsts.items())
         step = plan.pop(0)
         conversation += step.tokens
-        return Decision(Action(step.text, step.tokens, value=step.value, candidates=considered), *costs)
+        action = Action(step.text, step.tokens, value=step.value, candidates=considered)
+        return Decision(action, *costs, cut=step.tokens[-1:] != (self.chat.end_id,))
 
 
 def _find_answer(solution: Solution) -> str | None:

@@ -97,6 +97,8 @@ def run_eval(args: argparse.Namespace) -> int:
     for result in results:
         if result.errors:
             print(make_printable(f"{result.method}: {result.describe_errors()}"), file=sys.stderr)
+        if cuts := result.describe_cuts():
+            print(make_printable(f"{result.method}: {cuts}"), file=sys.stderr)
     return int(any(result.errors for result in results))
 
 

@@ -90,6 +90,7 @@ class Row:
     t_interval95: tuple[float, float] | None
     """Over seeds alone; None for one."""
     invalid_action_rate: float
+    cut_action_rate: float
     mean_steps: float
     tokens_per_episode: float | None
     seconds_per_episode: float | None
@@ -256,6 +257,7 @@ def _average_group(group: Sequence[Run]) -> Row:
         t_interval95=t_interval([one.success_rate for one in results]),
         interval95=(over_all.low, over_all.high) if len(group) > 1 else wilson_interval(successes, n),
         invalid_action_rate=mean(one.invalid_action_rate for one in results),
+        cut_action_rate=mean(one.cut_action_rate for one in results),
         mean_steps=mean(one.mean_steps for one in results),
         tokens_per_episode=_average_measured(one.tokens_per_episode for one in results),
         seconds_per_episode=_average_measured(one.seconds_per_episode for one in results),

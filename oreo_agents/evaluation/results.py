@@ -10,7 +10,7 @@ from typing import Any
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.statistics import wilson_interval
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
 
 CLOCKS = ("seconds_per_episode", "seconds_per_decision")
 """What differs between two evaluations of the same agent on the same games."""
@@ -49,6 +49,8 @@ class Result:
     by_task_type: Mapping[str, Count]
     invalid_action_rate: float
     """Of all actions."""
+    cut_action_rate: float = 0.0
+    """Of all actions, those cut at the limit on their tokens."""
     mean_steps: float
     mean_steps_success: float
     """Of the episodes won; 0 if there are none."""
@@ -91,6 +93,11 @@ class Result:
         game, reason = next(iter(self.errors.items()))
         failed = len(self.errors)
         return f"{failed} of {failed + self.n} games could not be played, the first of them {game}: {reason}"
+
+    def describe_cuts(self) -> str:
+        """How many replies were cut, and the remedy; empty where none was."""
+        turns = round(self.mean_steps * self.n)
+        return describe_cuts(round(self.cut_action_rate * turns), turns)
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: with the figures that follow from others, and without those that were not measured."""
@@ -153,6 +160,7 @@ def summarise_episodes(trajectories: Sequence[Trajectory], method: str) -> Resul
         method=method,
         by_task_type=_count_by_task_type(played),
         invalid_action_rate=sum(status not in (None, "ok") for status in statuses) / max(len(statuses), 1),
+        cut_action_rate=sum(map(count_cut, played)) / max(len(statuses), 1),
         mean_steps=cost.steps,
         mean_steps_success=sum(winning) / max(len(winning), 1),
         tokens_per_episode=cost.tokens,

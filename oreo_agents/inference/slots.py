@@ -22,6 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.tree import Tree
+from oreo_agents.models.decoder import attends_fully, text_config
 
 _ATTENTION = "oreo_slots"
 
@@ -153,17 +154,16 @@ class SlotModel:
     """
 
     def __init__(self, backbone: PreTrainedModel, slots: int, max_length: int) -> None:
-        kinds = set(getattr(backbone.config, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"}:
+        if not attends_fully(backbone):
             raise ConfigurationError(
-                f"{type(backbone).__name__} has layers of kind {', '.join(sorted(kinds))}; episodes are cached for "
-                "full attention only: choose a model such as Llama, Qwen3 or SmolLM2"
+                f"{type(backbone).__name__} has layers of other kinds than full attention, which slots do not cache"
             )
         self.backbone, self.slots, self.max_length = backbone, slots, max_length
         self.device = next(backbone.parameters()).device
-        heads = backbone.config.num_attention_heads
-        self._groups = heads // (getattr(backbone.config, "num_key_value_heads", None) or heads)
-        self._layers = [_SlotLayer(slots) for _ in range(backbone.config.num_hidden_layers)]
+        config = text_config(backbone)
+        heads = config.num_attention_heads
+        self._groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
+        self._layers = [_SlotLayer(slots) for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         self.lengths = torch.zeros(slots, dtype=torch.long, device=self.device)
 

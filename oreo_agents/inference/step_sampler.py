@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from oreo_agents.inference.critic import CachedCritic
-from oreo_agents.inference.policy import CachedPolicy
+from oreo_agents.inference.engines import fits_slots, make_critic_engine, make_policy_engine
 from oreo_agents.inference.solutions import Solution, Step
 from oreo_agents.language.chat import Chat
 from oreo_agents.models.critic import Critic
+from oreo_agents.models.decoder import context_length
 
 
 class StepSampler:
@@ -58,7 +58,7 @@ class StepSampler:
         self.is_final, self.reply = is_final, chat.reply(chat.prompt.message(reply))
         self.prompt_tokens = self.generated_tokens = self.critic_tokens = 0
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
-        self.max_length = max_length or int(getattr(policy.config, "max_position_embeddings", 4096))
+        self.max_length = max_length or context_length(policy)
         self._random = random.Random(seed)
 
     def expand(self, solutions: Sequence[Solution], n: int) -> list[list[Step]]:
@@ -68,15 +68,16 @@ class StepSampler:
             [self._extend_conversation(solution) for solution in solutions],
         )
         end_id, longest = self.chat.end_id, self.max_length
-        own = self.critic if self.critic is not None and self.critic.shares(self.policy) else None
-        engine = CachedPolicy(self.policy, len(slots), longest, end_id, self.max_new_tokens, critic=own)
+        shared = self.critic is not None and self.critic.shares(self.policy) and fits_slots(self.policy)
+        own = self.critic if shared else None
+        engine = make_policy_engine(self.policy, len(slots), longest, end_id, self.max_new_tokens, critic=own)
         shape = (len(slots), self.max_new_tokens, n)
         generator = torch.Generator().manual_seed(self._random.getrandbits(48))
         uniforms = torch.rand(shape, generator=generator)
         proposals = engine.propose(slots, prompts, uniforms, self.temperature)
         values = proposals.values
         if self.critic is not None and values is None:
-            values = CachedCritic(self.critic, len(slots), longest).values(slots, prompts, proposals)
+            values = make_critic_engine(self.critic, len(slots), longest).values(slots, prompts, proposals)
         self._count(sum(map(len, prompts)), int(proposals.counts.sum()), len(slots) * n if own else None)
         scores = [[None] * n for _ in slots] if values is None else values.tolist()
         rows = zip(proposals.listed(), scores, strict=True)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import copy
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from oreo_agents.errors import ConfigurationError
-from oreo_agents.models.model_files import ADAPTER
+from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.models.model_files import ADAPTER, as_checkpoint_error, load_model, without_bars
+from oreo_agents.models.recognition import require_language_model
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -209,19 +212,81 @@ _IGNORED = {
 """What changes nothing in adapters that are loaded whole, and neither is obeyed nor minded."""
 
 
-def _read_config(file: Path) -> Any:
+_VARIANTS = {
+    "bias": str,
+    "fan_in_fan_out": bool,
+    "layers_pattern": (list, str),
+    "layers_to_transform": (list, int),
+    "modules_to_save": list,
+    "use_dora": bool,
+    "use_rslora": bool,
+}
+"""What adapters that become part of the weights may also be; none of it names anything to import."""
+
+
+def _read_config(file: Path, variants: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """PEFT's configuration, of which only plain LoRA is taken: other fields name modules to import, and more."""
     from peft import LoraConfig
 
+    known = {**_READ, **variants}
     given, usual = json.loads(file.read_bytes()), LoraConfig().to_dict()
     if not isinstance(given, dict):
         raise ConfigurationError(f"{file} is no configuration of adapters")
     for name, value in given.items():
-        if name in _READ and not isinstance(value, _READ[name]):
+        if name in known and value is not None and not isinstance(value, known[name]):
             raise ConfigurationError(f"{file}: {name} = {value!r} is of the wrong type")
-        if name not in {*_READ, *_IGNORED} and value and value != usual.get(name):
+        if name not in {*known, *_IGNORED} and value and value != usual.get(name):
             raise ConfigurationError(f"{file}: {name} = {value!r} is more than plain LoRA on linear layers")
-    return LoraConfig(**{name: given[name] for name in _READ if name in given})
+    return LoraConfig(**{name: given[name] for name in known if given.get(name) is not None})
+
+
+def base_of(path: Path) -> str:
+    """The model that an adapter's folder says it is for."""
+    return str(json.loads((path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+
+
+def load_base(path: Path) -> PreTrainedModel:
+    """The base model of an adapter's folder.
+
+    Raises:
+        CheckpointError: it is not there, or no causal LM.
+    """
+    base = base_of(path)
+    try:
+        if Path(base).exists():
+            require_language_model(Path(base))
+        return load_model(AutoModelForCausalLM, base)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} is an adapter for {base}, without which it cannot be played or trained ({error}); put that there, "
+            f"or change base_model_name_or_path in {ADAPTER}"
+        ) from error
+
+
+def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrainedModel:
+    """A base model with the adapters of a folder as part of its weights, all of which can be trained.
+
+    Args:
+        base: the model they are for; it is changed.
+        path: the folder, of PEFT's (TRL and LLaMA-Factory write such, too).
+        vocabulary: tokens of its tokenizer; where these are more than the base has, its embeddings grow before.
+
+    Raises:
+        CheckpointError: the adapters are not for that model, or not in safetensors.
+        ConfigurationError: they are no LoRA.
+    """
+    from peft import PeftModel
+
+    if vocabulary > base.get_input_embeddings().num_embeddings:
+        base.resize_token_embeddings(vocabulary)
+    if not (path / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{path} has no {WEIGHTS}; files of pickles are not loaded: save it with safetensors"
+        )
+    with as_checkpoint_error(path), without_bars():
+        config = _read_config(path / ADAPTER, _VARIANTS)
+        adapted: Any = PeftModel.from_pretrained(base, str(path), config=config)
+        return adapted.merge_and_unload().requires_grad_(True)  # PEFT has frozen what it adapts
 
 
 def _make_config(updates: LowRank) -> Any:

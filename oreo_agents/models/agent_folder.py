@@ -2,7 +2,7 @@
 
 A policy is any Hugging Face causal LM; the critic is a value network beside it. On disk an agent is a folder::
 
-    policy/   save_pretrained of model and tokenizer
+    policy/   save_pretrained of model and tokenizer; generation_config.json ends where the agent's turns end
     critic/   value_head.safetensors, and beside it save_pretrained of the backbone, or adapters for the policy's
               trunk in PEFT's files, or nothing where the trunk is the policy's
 
@@ -13,21 +13,32 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from oreo_envs.files import in_use, replace_folder, write_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.language.chat import Chat
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.adapters import lay_over, low_rank, merge_adapters, subtract_updates
+from oreo_agents.models.adapters import (
+    base_of,
+    lay_over,
+    load_base,
+    low_rank,
+    merge_adapters,
+    merge_folder,
+    subtract_updates,
+)
 from oreo_agents.models.card import model_card
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.models.model_files import (
+    ADAPTER,
     AGENT,
     as_writing_error,
     load_model,
@@ -38,15 +49,21 @@ from oreo_agents.models.model_files import (
     without_bars,
 )
 from oreo_agents.models.recipe import TrainingRecipe
+from oreo_agents.models.recognition import require_language_model
 
 
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Policy and tokenizer from an agent's folder, a plain Hugging Face folder, or a Hub name.
 
+    An adapter's folder (PEFT) is a policy, too: its base model, with the adapters as part of the weights.
+
     Raises:
-        CheckpointError: there is no causal LM at ``path``.
+        CheckpointError: there is no causal LM at ``path``; what is there instead is said.
     """
     path = _policy_path(local_folder(path))
+    if (Path(path) / ADAPTER).is_file():
+        base, tokenizer = load_base(Path(path)), _load_adapter_tokenizer(Path(path))
+        return merge_folder(base, Path(path), len(tokenizer)), tokenizer
     return load_model(AutoModelForCausalLM, path), load_pretrained_tokenizer(path)
 
 
@@ -56,7 +73,20 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: there is none at ``path``.
     """
-    return load_pretrained_tokenizer(_policy_path(local_folder(path)))
+    path = _policy_path(local_folder(path))
+    return (
+        _load_adapter_tokenizer(Path(path))
+        if (Path(path) / ADAPTER).is_file()
+        else load_pretrained_tokenizer(path)
+    )
+
+
+def _load_adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The adapter's own, where it has one, else its base model's."""
+    own = any(
+        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+    )
+    return load_pretrained_tokenizer(folder if own else base_of(folder))
 
 
 def read_prompt(path: str | Path) -> Prompt:
@@ -109,9 +139,9 @@ def save_agent(
 
     def write(folder: Path) -> None:
         with without_bars():
-            policy.save_pretrained(
-                folder / "policy", state_dict=weights and weights_below(weights, "policy.")
-            )
+            own = weights and weights_below(weights, "policy.")
+            with _ending_turns(policy, Chat(tokenizer, prompt).end_id):
+                policy.save_pretrained(folder / "policy", state_dict=own)
             tokenizer.save_pretrained(folder / "policy")
             if critic is not None:
                 own = weights and weights_below(weights, "critic.")
@@ -169,6 +199,23 @@ def note_choice(path: Path, choice: Mapping[str, float]) -> None:
     write_file(path / "README.md", model_card(path.name, (path / "critic").is_dir(), card))
 
 
+@contextmanager
+def _ending_turns(policy: Any, end_id: int) -> Iterator[None]:
+    """The policy with generation settings that end where its turns end: a base model's end of text is not what a chat
+    template closes a turn with, and other servers read where to stop from here alone."""
+    before = getattr(policy, "generation_config", None)
+    settings = copy.deepcopy(before) or GenerationConfig()
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    settings.eos_token_id = list(dict.fromkeys([end_id, *(x for x in ends if x is not None)]))
+    if not settings.do_sample:  # beside greedy decoding these contradict it, and nothing would be saved
+        settings.temperature = settings.top_p = settings.top_k = settings.min_p = settings.typical_p = None
+    policy.generation_config = settings
+    try:
+        yield
+    finally:
+        policy.generation_config = before
+
+
 def agent_folder(path: str | Path) -> Path:
     """Where an agent may be written: a new or empty folder, or another agent's, which is replaced.
 
@@ -207,14 +254,8 @@ def copy_without_adapters(
 def _policy_path(path: str | Path) -> str | Path:
     folder = Path(path)
     if (folder / "policy").is_dir():
-        return folder / "policy"
-    if (folder / "config.json").is_file() or may_be_hub_name(str(path)):
+        folder = folder / "policy"
+    elif not folder.exists() and may_be_hub_name(str(path)):
         return path
-    what = (
-        "is not a checkpoint: neither policy/ nor config.json is in it"
-        if folder.exists()
-        else "does not exist"
-    )
-    raise CheckpointError(
-        f"{path} {what}; pass a folder written by `oreo-agents train` or a Hugging Face causal LM (owner/name)"
-    )
+    require_language_model(folder)
+    return folder

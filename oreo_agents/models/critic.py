@@ -12,7 +12,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import load_adapters, save_adapters, second_adapters
-from oreo_agents.models.decoder import trunk_of
+from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.models.model_files import ADAPTER, as_checkpoint_error, load_model, weights_below
 
 
@@ -32,7 +32,7 @@ class Critic(nn.Module):
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
         self.backbone = backbone
-        self.value_head = nn.Linear(backbone.config.hidden_size, 1, bias=False, dtype=torch.float32)
+        self.value_head = nn.Linear(text_config(backbone).hidden_size, 1, bias=False, dtype=torch.float32)
         nn.init.zeros_(self.value_head.weight)
 
     @classmethod

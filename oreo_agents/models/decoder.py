@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from oreo_agents.errors import ConfigurationError
 
@@ -50,9 +50,39 @@ def small_decoder(
 
 
 def trunk_of(policy: PreTrainedModel) -> PreTrainedModel:
-    """The decoder below the language-model head, adapters included; maps ids to hidden states."""
+    """The decoder below the language-model head, adapters included; maps ids to hidden states.
+
+    Of a model that also sees or hears, the part that reads text.
+    """
     get_base_model: Any = getattr(policy, "get_base_model", None)
-    return cast(PreTrainedModel, (get_base_model() if get_base_model else policy).base_model)
+    base = (get_base_model() if get_base_model else policy).base_model
+    return cast(PreTrainedModel, getattr(base, "language_model", None) or base)
+
+
+def text_config(model: PreTrainedModel) -> PretrainedConfig:
+    """The configuration of the part that reads text, where there are others."""
+    return model.config.get_text_config(decoder=True)
+
+
+def context_length(model: PreTrainedModel, unknown: int = 4096) -> int:
+    """Tokens that a model reads; ``unknown`` where its configuration does not say."""
+    return int(getattr(text_config(model), "max_position_embeddings", None) or unknown)
+
+
+def attends_fully(model: PreTrainedModel) -> bool:
+    """Whether, as far as its configuration says, every layer attends to everything before: no windows, no chunks, no
+    recurrence."""
+    config = text_config(model)
+    named = config.to_dict()
+    if set(named.get("layer_types") or ["full_attention"]) != {"full_attention"}:
+        return False
+    reach = [
+        value
+        for name, value in named.items()
+        if isinstance(value, int)
+        and (name.endswith(("window", "window_size", "attention_chunk_size", "index_topk")))
+    ]
+    return all(value <= 0 or value >= context_length(model) for value in reach)
 
 
 def disable_dropout(network: nn.Module) -> None:
@@ -66,17 +96,31 @@ def disable_dropout(network: nn.Module) -> None:
 
 
 def lm_head(policy: PreTrainedModel) -> nn.Module:
-    """The layer that turns hidden states into logits.
+    """The layer that turns hidden states into logits, with what the architecture does to them afterwards.
+
+    Whether that is all it does, :mod:`oreo_agents.models.agreement` finds out.
 
     Raises:
-        ConfigurationError: the architecture scales or caps its logits elsewhere.
+        ConfigurationError: there is no head.
     """
-    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        if getattr(policy.config, name, None) not in (None, 1, 1.0):
-            raise ConfigurationError(
-                f"{type(policy).__name__} changes its logits after the head ({name}): not supported"
-            )
-    head = policy.get_output_embeddings()
+    head, config = policy.get_output_embeddings(), text_config(policy)
     if head is None:
         raise ConfigurationError(f"{type(policy).__name__} has no language-model head")
-    return head
+    scale = 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+    for name in ("logit_scale", "lm_head_multiplier"):
+        given = getattr(config, name, None)
+        scale *= given if isinstance(given, (int, float)) else 1.0
+    cap = getattr(config, "final_logit_softcapping", None)
+    return head if scale == 1 and cap is None else _ScaledHead(head, scale, cap)
+
+
+class _ScaledHead(nn.Module):
+    """A head whose logits are scaled (Granite, Cohere, Falcon-H1) and softly capped (Gemma 2)."""
+
+    def __init__(self, head: nn.Module, scale: float, cap: float | None) -> None:
+        super().__init__()
+        self.head, self.scale, self.cap = head, scale, cap
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        logits = self.head(hidden) * self.scale
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)

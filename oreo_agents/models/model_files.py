@@ -23,6 +23,9 @@ AGENT = "agent.json"
 ADAPTER = "adapter_config.json"
 """Where PEFT describes adapters."""
 
+_OWN_FILES = [AGENT, "policy/*", "critic/*", "adapter_*", "tokenizer*", "chat_template*"]
+"""Of a repository on the Hub, what transformers does not fetch by itself, and tokenizers of adapters."""
+
 
 def identify_model(model: str | Path) -> str:
     """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
@@ -34,7 +37,7 @@ def identify_model(model: str | Path) -> str:
 
 
 def local_folder(path: str | Path) -> str | Path:
-    """``path`` itself, or where the agent of that Hub name has been downloaded to.
+    """``path`` itself, or where the agent or adapter of that Hub name has been downloaded to.
 
     Raises:
         CheckpointError: the Hub does not have it, or cannot be reached and it was never downloaded.
@@ -44,8 +47,8 @@ def local_folder(path: str | Path) -> str | Path:
     from huggingface_hub import snapshot_download
 
     with as_checkpoint_error(path), without_bars():
-        folder = Path(snapshot_download(str(path), allow_patterns=[AGENT, "policy/*", "critic/*"]))
-    return folder if (folder / "policy").is_dir() else path
+        folder = Path(snapshot_download(str(path), allow_patterns=_OWN_FILES))
+    return folder if (folder / "policy").is_dir() or (folder / "adapter_config.json").is_file() else path
 
 
 def weights_below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -120,6 +120,7 @@ def _fill_cells(result: Outcome) -> dict[str, str]:
 def _rate_cells(result: Outcome) -> dict[str, str]:
     rates = (
         ("Invalid", "{:.1f} %", 100, result.invalid_action_rate),
+        ("Cut", "{:.1f} %", 100, result.cut_action_rate or None),
         ("Steps", "{:.1f}", 1, result.mean_steps),
         ("To win", "{:.1f}", 1, result.mean_steps_success if result.successes else None),
         ("Tokens/ep.", "{:,.0f}", 1, result.tokens_per_episode),
@@ -148,7 +149,7 @@ def _format_percent(successes: int, n: int) -> str:
 
 _ORDER = (
     *("Method", "Success", "95 % CI", "95 % t", "Games"),
-    *("Invalid", "Steps", "To win", "Tokens/ep.", *COSTS.values(), "s/ep.", "ms/step"),
+    *("Invalid", "Cut", "Steps", "To win", "Tokens/ep.", *COSTS.values(), "s/ep.", "ms/step"),
     *TASK_TYPES.values(),
 )
 

@@ -52,6 +52,8 @@ class _Running:
         if decision.end:
             self._give_up(decision.end, decision.failed)
             return True
+        if decision.cut:
+            self.episode.metadata.setdefault("cut_turns", []).append(len(self.episode))
         if decision.noise:
             self.episode.metadata.setdefault("noise_turns", []).append(len(self.episode))
         try:

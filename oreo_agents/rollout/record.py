@@ -21,7 +21,7 @@ from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
 from oreo_agents.rollout.loop import Watch, look_away, rollout
 from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
 
 AT_ONCE = 64
 """Episodes that a model plays at once."""
@@ -35,6 +35,8 @@ class Recording:
     episodes: int = 0
     successes: int = 0
     turns: int = 0
+    cut: int = 0
+    """Turns whose reply was cut at the limit on its tokens."""
     already_there: int = 0
     """Episodes of this recording that an earlier run had made."""
     failed: int = 0
@@ -53,6 +55,7 @@ class Recording:
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
             f"({self.episodes / max(self.seconds, 1e-9):.0f}/s), {self.success_rate:.1%} won, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
+            + (f"; {cuts}" if (cuts := describe_cuts(self.cut, self.turns)) else "")
             + (f"; {self.failed} could not be played: {make_printable(self.reason)}" if self.failed else "")
         )
 
@@ -66,6 +69,7 @@ class Recording:
         self.episodes += 1
         self.successes += trajectory.success
         self.turns += len(trajectory)
+        self.cut += count_cut(trajectory)
 
 
 def record(

@@ -6,6 +6,7 @@ states if it shares the trunk. Only action positions go through the language-mod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -112,6 +113,20 @@ class PolicyAndCritic(nn.Module):
                 predictions = project_tokens(ref_head, states[before], input_ids[observed], self.head_chunk)
                 columns["observed_logp"] = _scatter_values(predictions.logp, observed)
         return columns
+
+    @torch.no_grad()
+    def read_rows(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Log-probabilities of all tokens but each row's first, by the pass that is trained with."""
+        training = self.training
+        self.train()
+        device = next(self.policy.parameters()).device
+        counts = torch.tensor([len(row) for row in rows], device=device)
+        ids = torch.zeros(len(rows), int(counts.max()), dtype=torch.long, device=device)
+        tokens = torch.arange(ids.shape[1], device=device) < counts[:, None]
+        ids[tokens] = torch.tensor([token for row in rows for token in row], device=device)
+        logp = self(ids, tokens.clone(), token_mask=tokens)["logp"]
+        self.train(training)
+        return [values[1:n] for values, n in zip(logp, counts.tolist(), strict=True)]
 
 
 def read_values(

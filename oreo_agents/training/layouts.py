@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.models.decoder import attends_fully
 
 
 def run_right_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
@@ -104,8 +105,7 @@ def prepare_attention(model: PreTrainedModel, layout: str) -> None:
         return
     if "flash" in implementation:
         return
-    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"} or getattr(model.config, "sliding_window", None):
+    if not attends_fully(model):
         raise ConfigurationError(
             f"{type(model).__name__} does not attend to whole episodes: choose layout right, or flash attention"
         )

@@ -31,8 +31,9 @@ from oreo_agents.language.chat import Chat
 from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
 from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, read_prompt
+from oreo_agents.models.agreement import Probe
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import trunk_of
+from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.models.start import FROM_SCRATCH, add_adapters
 from oreo_agents.training import metrics
 from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
@@ -94,8 +95,8 @@ class OreoTrainer(JudgedTrainer):
     Raises:
         CheckpointError: there is no causal LM at ``model``.
         DatasetError: no episodes; none of the needed kind; one longer than ``max_length`` or what the model reads.
-        ConfigurationError: the options do not fit the model or the critic, or more than adapters is trained of a
-            model of PEFT's.
+        ConfigurationError: the options do not fit the model or the critic, more than adapters is trained of a model
+            of PEFT's, or the architecture would be trained or played wrongly.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class OreoTrainer(JudgedTrainer):
         policy, tokenizer, critic = _load_networks(model, processing_class, critic)
         policy = policy if peft_config is None else add_adapters(policy, peft_config)
         self.args, self.objective, self.play = args, METHODS[args.method], play
-        self.tokenizer, self._readable = tokenizer, policy.config
+        self.tokenizer, self._readable = tokenizer, text_config(policy)
         self.chat = Chat(tokenizer, _find_prompt(model, args.prompt if prompt is None else prompt))
         self.prompt = self.chat.prompt
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
@@ -129,11 +130,13 @@ class OreoTrainer(JudgedTrainer):
         self.items = items = (
             ()
             if train_dataset is None
-            else select_items(self.objective, data.encode(self.chat), args, policy.config)
+            else select_items(self.objective, data.encode(self.chat), args, text_config(policy))
         )
         held_out: Any = HeldOut() if play and eval_dataset is None else eval_dataset
         if held_out is not None:
             held_out = self._hold_out_all(held_out)
+        probe = Probe(policy)
+        probe.require(probe.generate, "played")
         if has_adapters(policy):
             require_adapters_alone(policy, trunk_of(policy))
         for network in (trunk_of(policy), critic.backbone if critic else None):
@@ -149,6 +152,7 @@ class OreoTrainer(JudgedTrainer):
         self._meters = metrics.Meters()
         self._step_kl: list[tuple[float, float]] = []
         self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
+        probe.require(self.trained.read_rows, "trained")
         self.pad_id = pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         super().__init__(
             model=self.trained,

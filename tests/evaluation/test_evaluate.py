@@ -68,7 +68,7 @@ def test_a_summary_by_hand():
     result = summarise_episodes(
         [
             played(["ok", "unparsable", "ok"], 1.0, "heat", seconds=6.0, tokens={"prompt": 30, "critic": 3}),
-            played(["not_applicable", "ok"], 0.0, "cool"),
+            played(["not_applicable", "ok"], 0.0, "cool", cut_turns=[1]),
             played([None, "ok", "ok", "ok", "ok"], 0.0, "heat"),
         ],
         "by hand",
@@ -76,6 +76,8 @@ def test_a_summary_by_hand():
     assert result.success_rate == pytest.approx(1 / 3)
     assert result.interval95 == wilson_interval(1, 3)
     assert result.invalid_action_rate == pytest.approx(2 / 10)
+    assert result.cut_action_rate == pytest.approx(1 / 10)
+    assert result.describe_cuts().startswith("1 of 10 replies (10.0%) were cut")
     assert result.mean_steps == pytest.approx(10 / 3)
     assert result.mean_steps_success == 3
     assert result.seconds_per_episode == 2.0 and result.seconds_per_decision == 0.6

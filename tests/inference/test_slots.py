@@ -150,5 +150,5 @@ def test_the_backbone_is_left_as_it_was(backbone, tokens):
 def test_other_kinds_of_layers_are_refused():
     backbone = random_decoder("qwen3", VOCABULARY).base_model
     backbone.config.layer_types = ["full_attention", "sliding_attention"]
-    with pytest.raises(ConfigurationError, match="sliding_attention"):
+    with pytest.raises(ConfigurationError, match="other kinds than full attention"):
         SlotModel(backbone, slots=1, max_length=64)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.errors import CheckpointError
+from oreo_agents.language.prompt import Chat
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head
@@ -145,11 +146,24 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         assert str(tmp_path / name) in str(raised.value)
 
 
-def test_logits_that_are_changed_after_the_head_are_refused(policy):
+def test_a_head_without_anything_after_it_is_the_head_itself(policy):
     assert lm_head(policy) is policy.get_output_embeddings()
-    policy.config.final_logit_softcapping = 30.0
-    with pytest.raises(ConfigurationError, match="final_logit_softcapping"):
-        lm_head(policy)
+
+
+@pytest.mark.parametrize("settings", [{"eos_token_id": 5}, {"eos_token_id": [5, 6], "temperature": 0.6}, {}])
+def test_generation_ends_where_the_agents_turns_end(policy, tokenizer, tmp_path, settings):
+    """A base model's own end of text stays beside it; settings that contradict each other are no obstacle."""
+    policy.generation_config = before = GenerationConfig(**settings)
+    save_agent(tmp_path / "agent", policy, tokenizer)
+    written = json.loads((tmp_path / "agent" / "policy" / "generation_config.json").read_text())[
+        "eos_token_id"
+    ]
+    ends = settings.get("eos_token_id", [])
+    assert written[0] == Chat(tokenizer).end_id
+    assert set(written[1:]) == set(ends if isinstance(ends, list) else [ends]) - {written[0]}
+    assert policy.generation_config is before
+    files = {file.suffix for file in (tmp_path / "agent" / "policy").iterdir()}
+    assert ".safetensors" in files and not files & {".bin", ".pt"}
 
 
 def test_the_small_decoder_is_a_qwen3_with_shared_embeddings(policy, tokenizer):

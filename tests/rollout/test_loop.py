@@ -174,4 +174,16 @@ def test_whatever_an_agent_says_alfworld_counts_it_as_invalid(said):
 
     played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], Babbler()))
     assert summarise_episodes(played, "babble").invalid_action_rate == 1.0
+    assert "cut_turns" not in played[0].metadata
     assert [turn.observation for turn in played[0].turns[1:]] == ["Nothing happens."] * 2
+
+
+def test_replies_that_were_cut_are_counted():
+    from oreo_agents.environments import environments
+
+    class LongWinded(Visitor):
+        def act_many(self, slots, observations, infos):
+            return [Decision(Action("look"), cut=True) for _ in slots]
+
+    played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], LongWinded()))
+    assert played[0].metadata["cut_turns"] == [0, 1, 2]

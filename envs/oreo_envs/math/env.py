@@ -1,6 +1,7 @@
 r"""Math problems as Gymnasium environments: the problem is the first observation, a reasoning step an action.
 
-The step that states the final answer (``#### 18``, ``\boxed{18}``, ``The answer is 18.``) ends the episode.
+The step that certainly states a final answer (``#### 18``, ``\boxed{18}``, ``The answer is 18.``) ends the episode; how
+that is judged, and how the answer is read, is said in :mod:`oreo_envs.math.grading.extraction`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import gymnasium as gym
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.grading.extraction import extract_answer, states_answer
 from oreo_envs.math.problems.datasets import load_gsm8k, load_math
 from oreo_envs.math.problems.problem import PathLike, Problem, Problems, Split
 from oreo_envs.spaces import Text
@@ -37,7 +38,8 @@ class MathEnv(gym.Env[str, str]):
 
     The first observation is the problem, every later one is "": the environment has nothing to add to
     reasoning. The reward is 1.0 on the step that states the right answer, else 0.0; stating any answer
-    terminates. An empty step changes nothing; an empty response is one nevertheless, and ends the episode.
+    terminates, a sentence about the answer does not.
+    An empty step changes nothing; an empty response is one nevertheless, and ends the episode.
     Every ``info`` has
 
     - ``task`` (the problem, shortened), ``task_type``, ``game`` (its stable name), ``level``, ``subject``;
@@ -141,12 +143,13 @@ class MathEnv(gym.Env[str, str]):
 
     def _after(self, action: str) -> MathState:
         status = "ok" if action.strip() else "unparsable"
-        predicted = extract_answer(action)
+        ended = self.granularity == "response" or states_answer(action)
+        predicted = extract_answer(action) if ended else None
         return self._state._replace(
             steps=(*self._state.steps, action) if status == "ok" else self._state.steps,
             status=status,
             predicted=predicted,
-            ended=predicted is not None or self.granularity == "response",
+            ended=ended,
             won=predicted is not None and self.games.is_right(self.problem, predicted),
         )
 

@@ -25,7 +25,7 @@ from oreo_envs.math.grading.exact import compare_answers, normalise_spelling
         (r"\boxed{\text{so } \boxed{5}}", "5"),
         (r"\boxed 7$", "7"),
         (r"\fbox{8}", "8"),
-        (r"\boxed{3} and \boxed{never closed", "3"),
+        (r"\boxed{3} and \boxed{never closed", None),  # what the last one said is not known
         (r"\boxed{}", None),
         ("<answer>1 2\n3 4</answer>", "1 2\n3 4"),
         ("The answer is 18.", "18"),

@@ -9,6 +9,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from oreo_envs.math.grading.number_words import NUMBER_WORDS, read_number_words
+
 # What means the same however it is written, in the order in which it is undone.
 _SPELLINGS = [
     (re.compile(pattern), replacement)
@@ -51,6 +53,17 @@ _NUMBER = re.compile(
     rf"(?:(?: ?{_WRAPPED}{_NO_UNIT}[^{{}}\d]*\}}| {_NO_UNIT}[a-z]{{2}}[a-z .]*)(?: ?\^ ?\{{?[23]\}}?)?)?",
     re.IGNORECASE,
 )
+# Thousands apart as in 1 234 and 1.234,50 (of the latter only with a decimal comma: 1.234 is a decimal).
+_SPACED = re.compile(r"([-+]?)(\d{1,3}(?: \d{3})+(?:\.\d+)?)")
+_CONTINENTAL = re.compile(r"([-+]?)(\d{1,3}(?:\.\d{3})+,\d+)")
+_REPEATING = re.compile(r"([-+]?)(\d*)\.(\d*)(?:\\overline *\{ ?(\d+) ?\}|\((\d+)\)|(\d)\u0305)")
+_IN_WORDS = re.compile(
+    rf"(-|minus |negative )?({NUMBER_WORDS})(?: {_NO_UNIT}(?!hal[fv]|third|quarter|[a-z]+ths?\b)[a-z]+){{0,2}}",
+    re.IGNORECASE,
+)
+_SUM = re.compile(r"[-+*/\u00d7\u00f7^().,\d ]*\d[-+*/\u00d7\u00f7^().,\d ]*= ?(?P<result>[^=]+)")
+_CHOICE = re.compile(rf"(?:{_WRAPPED})?\(?([A-J])\)?\}}?")
+_CHOSEN = re.compile(rf"(?:{_WRAPPED})? ?(?:\(([A-J])\)|([A-J])(?=[).:]))[ ).:}}].*")
 _BASED = re.compile(r"([-+]?[0-9A-Z.]*\d[0-9A-Z.]*)(?: ?_ ?\{? ?(\d+) ?\}?)")
 _WORDS = re.compile(r"[a-zA-Z][a-zA-Z' -]{3,}")
 
@@ -73,6 +86,10 @@ def compare_answers(given: str, expected: str) -> bool | None:
     """Decide between two answers in one spelling; None if that takes algebra."""
     if given == expected:
         return True
+    if choice := _CHOICE.fullmatch(expected):
+        chosen = _CHOICE.fullmatch(given) or _CHOSEN.fullmatch(given)
+        if chosen:
+            return choice[1] in chosen.groups()
     one, other = parse_number(given), parse_number(expected)
     if one is not None and other is not None:
         return _same_number(one, other)
@@ -84,17 +101,38 @@ def compare_answers(given: str, expected: str) -> bool | None:
 
 
 def parse_number(answer: str) -> Number | None:
-    r"""Read an integer, decimal, fraction, mixed number or percentage, with or without a unit."""
+    r"""Read an integer, decimal, fraction, mixed number or percentage, in digits or words, with or without a unit."""
     text = _WHOLE_TEXT.fullmatch(answer)
-    match = _NUMBER.fullmatch(text[1].strip() if text else answer)
+    answer = text[1].strip() if text else answer
+    match = _NUMBER.fullmatch(answer)
     if match is None:
-        return None
+        return _read_unusual(answer)
     numerator = match["decimal"] or match["n1"] or match["n2"] or match["n3"]
     denominator = _parse_fraction(match["d1"] or match["d2"] or match["d3"] or "1")
     if denominator == 0:
         return None
     value = _parse_fraction(match["whole"] or "0") + _parse_fraction(numerator) / denominator
     return Number(-value if match["sign"] == "-" else value, match["percent"] is not None)
+
+
+def _read_unusual(answer: str) -> Number | None:
+    """A number in one of the rarer spellings, or the result of a sum that is written out."""
+    if match := _SPACED.fullmatch(answer):
+        value = Fraction(match[2].replace(" ", ""))
+    elif match := _CONTINENTAL.fullmatch(answer):
+        value = Fraction(match[2].replace(".", "").replace(",", "."))
+    elif match := _REPEATING.fullmatch(answer):
+        before, once, again = match[2] or "0", match[3], match[4] or match[5] or match[6]
+        value = Fraction(
+            int(before + once + again) - int(before + once), 10 ** len(once + again) - 10 ** len(once)
+        )
+    elif (match := _IN_WORDS.fullmatch(answer)) and (words := read_number_words(match[2])) is not None:
+        value = words
+    elif match := _SUM.fullmatch(answer):
+        return parse_number(match["result"].strip())
+    else:
+        return None
+    return Number(value if match[1] in ("", "+", None) else -value, is_percentage=False)
 
 
 def _parse_fraction(digits: str) -> Fraction:

@@ -24,7 +24,7 @@ from typing import Any
 
 from oreo_envs.errors import DataNotFoundError, ProblemFileError
 from oreo_envs.files import open_file
-from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.grading.extraction import extract_answer, states_answer
 from oreo_envs.math.grading.grade import grade
 from oreo_envs.math.problems.problem import SPLITS, PathLike, Problem, Problems, Split
 from oreo_envs.math.problems.steps import GSM8K_DELIMITERS, MATH_DELIMITERS, split_steps
@@ -133,7 +133,7 @@ def _require_text(row: Row, key: str) -> str:
 def worked_solution(steps: Iterable[str], final: str) -> tuple[str, ...]:
     """The steps up to the first that states an answer; ``final`` instead of that one if it states another."""
     steps = [step.strip() for step in steps if step.strip()]
-    before = tuple(takewhile(lambda step: extract_answer(step) is None, steps))
+    before = tuple(takewhile(lambda step: not states_answer(step), steps))
     stating = steps[len(before)] if len(before) < len(steps) else final
     return (*before, stating if extract_answer(stating) == extract_answer(final) else final)
 

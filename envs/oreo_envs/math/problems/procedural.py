@@ -20,7 +20,7 @@ from reasoning_gym.dataset import ProceduralDataset
 from reasoning_gym.factory import DATASETS
 
 from oreo_envs.errors import DataNotFoundError
-from oreo_envs.math.grading.extraction import extract_answer
+from oreo_envs.math.grading.extraction import extract_answer, states_answer
 from oreo_envs.math.grading.grade import DEADLINE_SECONDS, WORKERS, grade
 from oreo_envs.math.problems.datasets import worked_solution
 from oreo_envs.math.problems.problem import SPLITS, Problem, Problems
@@ -139,7 +139,7 @@ def _make_dataset(task: str, config: Config) -> ProceduralDataset:
 def _write_solution(gold: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """The task's own worked solution, or its expression evaluated; where neither leads to gold, only gold."""
     final = f"#### {gold}"
-    if extract_answer(final) != gold:
+    if extract_answer(final) != gold or not states_answer(final):
         final = f"<answer>{gold}</answer>"
     if "answer_cot" in metadata:
         return worked_solution(split_steps(metadata["answer_cot"]), final)

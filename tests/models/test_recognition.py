@@ -1,0 +1,104 @@
+"""Each kind of thing that people pass as a model is one, or is refused by what it is."""
+
+import json
+
+import pytest
+import torch
+
+from oreo_agents.errors import CheckpointError
+from oreo_agents.models.agent_folder import load_policy
+from oreo_agents.models.decoder import small_decoder
+
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+CONFIGS = {
+    "sequence-to-sequence": {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+    },
+    "encoder: it fills gaps": {"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]},
+    "encoder .DebertaV2Model., which sees": {"model_type": "deberta-v2", "architectures": ["DebertaV2Model"]},
+    "reward model": {**LLAMA, "architectures": ["LlamaForSequenceClassification"]},
+    "quantised .awq.": {**LLAMA, "quantization_config": {"quant_method": "awq", "bits": 4}},
+    "code of its own .*trust_remote_code": {"model_type": "openlm", "auto_map": {"AutoConfig": "c.C"}},
+    "type 'llama9', which transformers": {"model_type": "llama9", "architectures": ["Llama9ForCausalLM"]},
+    "no weights": LLAMA,
+}
+FOLDERS = {
+    "checkpoint-200": ["checkpoint-20/config.json", "checkpoint-200/config.json", "trainer_log.jsonl"],
+    "GGUF": ["model.Q4_K_M.gguf"],
+    "sentence-transformers": ["modules.json", "config.json", "1_Pooling/config.json"],
+    "diffusers": ["model_index.json", "unet/config.json"],
+    "no config.json": ["model.safetensors"],
+    "tokenizer and no model": ["tokenizer.json", "tokenizer_config.json"],
+    "makers' own format": ["consolidated.00.pth", "params.json"],
+    "ONNX": ["model.onnx"],
+    "not a checkpoint": ["notes.txt"],
+}
+
+
+@pytest.mark.parametrize(("words", "config"), CONFIGS.items())
+def test_a_model_of_another_kind_is_called_by_its_name(tmp_path, words, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=words):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(("words", "files"), FOLDERS.items())
+def test_a_folder_of_something_else_is_called_by_its_name(tmp_path, words, files):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=words):
+        load_policy(tmp_path)
+
+
+def test_weights_that_could_run_code_are_not_opened(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    with pytest.raises(CheckpointError, match=r"pytorch_model.bin, and only safetensors"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model.safetensors"])
+def test_a_file_is_no_folder(tmp_path, name):
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=r"is a (GGUF )?file"):
+        load_policy(tmp_path / name)
+
+
+@pytest.fixture
+def adapter(tokenizer, tmp_path):
+    """A base model and LoRA adapters for it, as PEFT, TRL and LLaMA-Factory leave them."""
+    from peft import LoraConfig, get_peft_model
+
+    base = small_decoder(tokenizer, hidden_size=64, layers=1)
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+    base.name_or_path = base.config._name_or_path = str(tmp_path / "base")
+    adapted = get_peft_model(base, config)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    adapted.save_pretrained(tmp_path / "lora")
+    return tmp_path / "lora", adapted.eval()
+
+
+def test_an_adapter_is_its_base_model_changed(adapter):
+    path, adapted = adapter
+    policy, tokenizer = load_policy(path)
+    ids = torch.tensor([[4, 9, 7, 8, 5]])
+    with torch.no_grad():
+        torch.testing.assert_close(policy(ids).logits, adapted(ids).logits, atol=1e-5, rtol=1e-4)
+    assert all(parameter.requires_grad for parameter in policy.parameters())
+    assert len(tokenizer) == policy.config.vocab_size
+
+
+def test_an_adapter_whose_base_is_away_says_which(adapter):
+    path, _ = adapter
+    config = json.loads((path / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "/nowhere/base"
+    (path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="lora is an adapter for /nowhere/base"):
+        load_policy(path)
