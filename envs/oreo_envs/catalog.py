@@ -70,6 +70,8 @@ class Entry:
     """A player that solves games from what can be read; None: the expert follows the environment's own plan."""
     plans: bool = False
     """Whether ``expert=True`` adds ``info["expert_plan"]``, actions that win from here."""
+    demonstrates: bool = False
+    """Whether it adds ``info["demonstrator"]``, too: how likely somebody with a costly habit is to give each command."""
     branches: bool = True
     """Whether actions can be tried on a copy: ``clone_state()`` and ``restore_state()``."""
     wordings: tuple[str, ...] = ()
@@ -201,9 +203,28 @@ CATALOG = (
         entry_point="oreo_envs.math.env:ReasoningEnv",
         games_argument="task",
         supply="oreo_envs.math.problems.supply:ReasoningSupply",
+        splits=("train", "dev", "test"),
         plans=True,
         max_new_tokens=128,
         demo="whole-path-math",
+    ),
+    Entry(
+        id="OREO-Habits",
+        entry_point="oreo_envs.puzzles.env:HabitsEnv",
+        splits=("train", "dev", "test"),
+        games_argument="split",
+        plans=True,
+        demonstrates=True,
+        max_new_tokens=8,
+    ),
+    Entry(
+        id="OREO-Puzzles",
+        entry_point="oreo_envs.puzzles.env:PuzzlesEnv",
+        splits=("train", "dev", "test"),
+        games_argument="task",
+        plans=True,
+        demonstrates=True,
+        max_new_tokens=16,
     ),
 )
 """The environments of this package."""

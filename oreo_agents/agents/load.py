@@ -21,7 +21,7 @@ def load_agent(
     epsilon: float = 0.0,
     **options: Any,
 ) -> Agent:
-    """A scripted agent by name (``expert``, ``shortest``, ``random``), or the trained one at a path.
+    """A scripted agent by name (``expert``, ``shortest``, ``demonstrator``, ``random``), or the trained one at a path.
 
     Args:
         name: which.
