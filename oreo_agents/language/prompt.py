@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import DatasetError
@@ -60,7 +61,7 @@ class Chat:
         self._spelt: dict[tuple[int, ...], str] = {}
         self._before, self._after, self._between, self.end_id = _take_apart(tokenizer)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Identifies tokenizer and template: ids recorded under one fingerprint mean nothing under another."""
         vocabulary = sorted(self.tokenizer.get_vocab().items())

@@ -42,7 +42,7 @@ def train(
     Args:
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
         episodes: recorded trajectories; those of a language model carry its token ids.
-        model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
+        model: an agent's folder, a Hugging Face causal LM, or ``small``, ``tiny`` or ``mini`` for a new decoder whose
             vocabulary is learnt from ``episodes``.
         output: the agent's folder; an agent already there is replaced when training has ended.
         callbacks: transformers', such as :class:`oreo_agents.terminal.training_progress.TrainingProgress`.

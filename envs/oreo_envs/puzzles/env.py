@@ -149,7 +149,7 @@ class PuzzleEnv(gym.Env[str, str]):
 
 
 class HabitsEnv(PuzzleEnv):
-    """Ways to market past eight places, demonstrated by a guide whose habits break the eggs.
+    """Ways to market past six places, demonstrated by a guide whose habits break the eggs.
 
     The optimum is 1; what the guide, imitation and rejection sampling come to is worked out in
     :mod:`oreo_envs.puzzles.habits`.

@@ -1,20 +1,20 @@
 r"""A way to market with a hasty guide: the puzzle of which it is known what can be learnt from it, and how.
 
-A way leads past the eight places of :data:`PLACES` in random order. In each there are two commands, and a command
-gets you past with its odds, whatever was done before; in every place one command is sure. The guide has a habit in
-each place, which it follows with probability :data:`HABIT_SHARE` = 0.85. In six places the habit is the hasty command,
-with odds of 0.7; in the other two it is the sure one, so that always doing the opposite is no way out.
+A way leads past the six places of :data:`PLACES` in random order. In each there are two commands, and a command gets
+you past with its odds, whatever was done before; in every place one command is sure. The guide has a habit in each
+place, which it follows with probability :data:`HABIT_SHARE` = 0.85. In five places the habit is the hasty command, with
+odds of 0.6; in the sixth it is the sure one, so that always doing the opposite is no way out (it arrives in 60 %).
 
-**The optimum.** The sure commands arrive always: 1. The habits alone arrive in 0.7^6 = 11.8 % of the ways, the guide
-itself in (0.85 \* 0.7 + 0.15)^6 \* (0.85 + 0.15 \* 0.7)^2 = 15.6 %.
+**The optimum.** The sure commands arrive always: 1. The habits alone arrive in 0.6^5 = 7.8 % of the ways, the guide
+itself in (0.85 \* 0.6 + 0.15)^5 \* (0.85 + 0.15 \* 0.6) = 11.8 %, random commands in 0.8^6 = 26.2 %.
 
 **Imitating successes does not change the mode.** Let a policy take the hasty command with probability p in some place,
-after whatever history. What happens elsewhere is independent of what happens here, so among its episodes that arrive
-the hasty command was taken with probability 0.7 p / (0.7 p + 1 - p), which is above 1/2 wherever p > 1 / 1.7 = 0.588. At
-p = 0.85 it is 0.80. Greedy, the best imitation of successes therefore still follows every habit, and arrives in 11.8 %
-as the best imitation of all episodes does; a learner that slips below p = 0.588 in one of the places comes to 16.8 %.
-That holds for any number of episodes. Failures say what successes cannot: given a failure, the hasty command was taken
-more often than without one.
+after whatever history. How it falls is independent of all that happens elsewhere, so among the episodes that arrive the
+hasty command was taken with probability 0.6 p / (0.6 p + 1 - p), which is above 1/2 wherever p > 1 / 1.6 = 0.625. At
+p = 0.85 it is 0.77. The best imitation of successes, played greedily, therefore still follows every habit and arrives in
+7.8 % of the ways, as the best imitation of all episodes does, however many there are; a learner that errs in one of the
+places comes to 13.0 %, in two to 21.6 %. Failures say what successes cannot: given a failure, the hasty command was
+taken there for certain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from oreo_envs.named_games import SIZES, NamedGames, NumberedNames
 from oreo_envs.puzzles.puzzle import Puzzle
 
 HABIT_SHARE = 0.85
-HASTY = 0.7
+HASTY = 0.6
 
 
 class Place(NamedTuple):
@@ -52,14 +52,12 @@ class Place(NamedTuple):
 
 
 PLACES = (
-    Place("river", "wade through", "take ferry", HASTY, 1.0),
-    Place("cliff", "climb down", "walk around", HASTY, 1.0),
-    Place("bog", "jump across", "lay planks", HASTY, 1.0),
-    Place("bridge", "run over", "creep over", HASTY, 1.0),
-    Place("dog", "push past", "throw bone", HASTY, 1.0),
-    Place("wood", "cut through", "keep to road", HASTY, 1.0),
-    Place("gate", "open gate", "climb gate", 1.0, HASTY),
-    Place("field", "follow path", "cross field", 1.0, HASTY),
+    Place("river", "wade", "ferry", HASTY, 1.0),
+    Place("cliff", "climb", "detour", HASTY, 1.0),
+    Place("bog", "jump", "planks", HASTY, 1.0),
+    Place("bridge", "run", "creep", HASTY, 1.0),
+    Place("dog", "shove", "wait", HASTY, 1.0),
+    Place("gate", "open", "vault", 1.0, HASTY),
 )
 
 
