@@ -71,7 +71,7 @@ class Entry:
     plans: bool = False
     """Whether ``expert=True`` adds ``info["expert_plan"]``, actions that win from here."""
     demonstrates: bool = False
-    """Whether it adds ``info["demonstrator"]``, too: how likely somebody with a costly habit is to give each command."""
+    """Whether it adds ``info["demonstrator"]``, too: how likely someone with a costly habit gives each command."""
     branches: bool = True
     """Whether actions can be tried on a copy: ``clone_state()`` and ``restore_state()``."""
     wordings: tuple[str, ...] = ()

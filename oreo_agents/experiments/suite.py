@@ -91,7 +91,8 @@ class Method:
 
     name: str
     method: str
-    """``expert``, ``demonstrator``, ``random``, ``sft`` (the start), ``sft-continued``, ``iterate`` or one of ``oreo-agents train``."""
+    """``expert``, ``demonstrator``, ``random``, ``sft`` (the start), ``sft-continued``, ``iterate`` or one of
+    ``oreo-agents train``."""
     options: Options = field(default_factory=dict)
     """Of :class:`oreo_agents.OreoConfig`, beyond ``[training]``."""
     of: str = ""
@@ -126,7 +127,7 @@ class Suite:
     summary: str = ""
     environment: str = DEFAULT_ID
     model: str = "start"
-    """``start`` (the shipped language model), ``scratch``, ``tiny`` or ``mini`` (a new decoder), a path or a Hub name."""
+    """``start`` (the shipped language model), ``scratch``, ``tiny``, ``mini`` (new decoders), a path or a Hub name."""
     seeds: tuple[int, ...] = (0, 1, 2)
     step_limits: tuple[int, ...] = (50, 40)
     """Of an episode; it is played to the largest, and what was won later than a smaller one is not won there."""

@@ -100,7 +100,10 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
         ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),
         ({"demonstrations": {"episodes": 0, "generated": 5}}, r"\[demonstrations\] generated"),
-        ({"demonstrations": {"agent": "guide"}}, r"nobody called 'guide'; choose one of demonstrator, expert"),
+        (
+            {"demonstrations": {"agent": "guide"}},
+            r"nobody called 'guide'; choose one of demonstrator, expert",
+        ),
         ({"demonstrations": {"agent": "demonstrator"}}, "OREO-ALFWorld has no demonstrator; take expert"),
         ({"methods": {"oreo": {"keep_data": True}}}, "of and keep_data belong to"),
         (

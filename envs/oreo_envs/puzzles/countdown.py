@@ -14,7 +14,8 @@ Numbers = tuple[int, ...]
 
 
 class Countdown(Puzzle[Numbers]):
-    """``combine 7 * 6``: two numbers give way to what they make; all are used. No number is ever negative or a fraction.
+    """``combine 7 * 6``: two numbers give way to what they make; all are used, none is ever negative or a
+    fraction.
 
     The habit is to add the two largest numbers.
 

@@ -11,9 +11,9 @@ itself in (0.85 \* 0.6 + 0.15)^5 \* (0.85 + 0.15 \* 0.6) = 11.8 %, random comman
 **Imitating successes does not change the mode.** Let a policy take the hasty command with probability p in some place,
 after whatever history. How it falls is independent of all that happens elsewhere, so among the episodes that arrive the
 hasty command was taken with probability 0.6 p / (0.6 p + 1 - p), which is above 1/2 wherever p > 1 / 1.6 = 0.625. At
-p = 0.85 it is 0.77. The best imitation of successes, played greedily, therefore still follows every habit and arrives in
-7.8 % of the ways, as the best imitation of all episodes does, however many there are; a learner that errs in one of the
-places comes to 13.0 %, in two to 21.6 %. Failures say what successes cannot: given a failure, the hasty command was
+p = 0.85 it is 0.77. The best imitation of successes, played greedily, therefore still follows every habit and arrives
+in 7.8 % of the ways, as the best imitation of all episodes does, however many there are; a learner that errs in one of
+the places comes to 13.0 %, in two to 21.6 %. Failures say what successes cannot: given a failure, the hasty command was
 taken there for certain.
 """
 
@@ -81,6 +81,10 @@ class Way(Puzzle[WayPosition]):
         super().__init__(name)
         self.places = random.sample(PLACES, len(PLACES))
         self.luck = [random.random() for _ in PLACES]
+
+    def __repr__(self) -> str:
+        """Its name, its places and its luck."""
+        return f"Way({self.name!r}, {[place.name for place in self.places]}, {self.luck})"
 
     def show(self, position: WayPosition) -> str:
         """The place that is ahead."""

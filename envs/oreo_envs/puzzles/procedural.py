@@ -31,11 +31,11 @@ TASKS: Mapping[str, tuple[Callable[[str, Config], Puzzle[Any]], Config]] = {
     "jugs": (Jugs, {"num_jugs": 3, "difficulty": 4}),
     "shortest_path": (
         ShortestPath,
-        {"min_rows": 5, "max_rows": 5, "min_cols": 5, "max_cols": 5, "p_blocked": 0.35},
+        {"min_rows": 6, "max_rows": 6, "min_cols": 6, "max_cols": 6, "p_blocked": 0.3},
     ),
     "sokoban": (
         Sokoban,
-        {"min_w": 5, "max_w": 6, "min_h": 5, "max_h": 6, "min_boxes": 1, "max_boxes": 2, "max_depth": 12},
+        {"min_w": 6, "max_w": 6, "min_h": 6, "max_h": 6, "min_boxes": 1, "max_boxes": 2, "max_depth": 20},
     ),
 }
 """Each task's puzzle, and the options of reasoning-gym with which it suits a small model."""

@@ -34,6 +34,10 @@ class Puzzle(ABC, Generic[P]):
         self.name = name
         self._plans: dict[P, tuple[str, ...] | None] = {}
 
+    def __repr__(self) -> str:
+        """All that makes it this puzzle; datasets and suites are known by a hash of it."""
+        return f"{type(self).__name__}({self.name!r}, {self.show(self.start)!r})"
+
     def plan(self, position: P) -> tuple[str, ...] | None:
         """The fewest commands that solve a position; None where none do."""
         if position not in self._plans:

@@ -1,4 +1,4 @@
-"""Shortest path: from start to goal through open cells, with as many moves as the shortest way needs and one to spare."""
+"""Shortest path: from start to goal through open cells, with as many moves as the shortest way needs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from oreo_envs.puzzles.puzzle import Puzzle
 
-SPARE = 2
-"""Moves beyond the fewest, which is one wrong step and the step back."""
+SPARE = 0
+"""Moves beyond the fewest: an even number, as a wrong step takes one back."""
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
@@ -24,7 +24,7 @@ class Walker(NamedTuple):
 class ShortestPath(Puzzle[Walker]):
     """``up``, ``down``, ``left``, ``right`` on a grid: ``*`` is you, ``#`` the goal, ``O`` open, ``X`` blocked.
 
-    The habit is to go where the goal lies in a straight line, rows before columns, wherever that cell is open.
+    The habit is to go up where that cell is open, or else left.
 
     Args:
         name: see :class:`Puzzle`.
@@ -75,11 +75,9 @@ class ShortestPath(Puzzle[Walker]):
         return (position.row, position.column) == self.goal
 
     def habit(self, position: Walker) -> str | None:
-        """Straight towards the goal, if nothing is in the way."""
+        """Up, or else left."""
         commands = self.commands(position)
-        down, right = self.goal[0] - position.row, self.goal[1] - position.column
-        wanted = [("down", down > 0), ("up", down < 0), ("right", right > 0), ("left", right < 0)]
-        return next((name for name, towards in wanted if towards and name in commands), None)
+        return next((name for name in ("up", "left") if name in commands), None)
 
     def _is_open(self, row: int, column: int) -> bool:
         return 0 <= row < len(self.grid) and 0 <= column < len(self.grid[0]) and self.grid[row][column] != "X"

@@ -20,10 +20,10 @@ class Boxes(NamedTuple):
 
 
 class Sokoban(Puzzle[Boxes]):
-    """``up``, ``down``, ``left``, ``right``; the signs are reasoning-gym's: ``*`` you, ``@`` box, ``X`` goal, ``$`` box on
-    a goal, ``%`` you on a goal, ``+`` wall, ``-`` floor.
+    """``up``, ``down``, ``left``, ``right``; the signs are reasoning-gym's: ``*`` you, ``@`` box, ``X`` goal, ``$``
+    box on a goal, ``%`` you on a goal, ``+`` wall, ``-`` floor.
 
-    The habit is to push a box that one stands beside, whatever lies behind it.
+    The habit is to push a box that gives way, wherever it goes, or else to walk up.
 
     Args:
         name: see :class:`Puzzle`.
@@ -32,7 +32,7 @@ class Sokoban(Puzzle[Boxes]):
 
     kind = "sokoban"
     grammar = re.compile("|".join(STEPS))
-    habit_share = 0.35
+    habit_share = 0.85
 
     def __init__(self, name: str, metadata: Mapping[str, Any]) -> None:
         super().__init__(name)
@@ -71,9 +71,10 @@ class Sokoban(Puzzle[Boxes]):
         return position.boxes <= self.goals
 
     def habit(self, position: Boxes) -> str | None:
-        """Push the first box that gives way."""
+        """Push whatever gives way, or else go up."""
         moves = self.commands(position)
-        return next((name for name, there in moves.items() if there.boxes != position.boxes), None)
+        pushes = [name for name, there in moves.items() if there.boxes != position.boxes]
+        return next((name for name in (*pushes, "up") if name in moves), None)
 
     def _sign(self, cell: Cell, position: Boxes) -> str:
         goal = cell in self.goals

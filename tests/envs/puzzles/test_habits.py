@@ -29,7 +29,10 @@ def demonstrate(chooser):
 def success(policy):
     """By enumeration of what is done in each place and of how it falls, not by the formula of the docstring."""
     return sum(
-        prod(policy[place.name][command] * place.odds[command] for place, command in zip(PLACES, way, strict=True))
+        prod(
+            policy[place.name][command] * place.odds[command]
+            for place, command in zip(PLACES, way, strict=True)
+        )
         for way in product(*(place.odds for place in PLACES))
     )
 
