@@ -31,6 +31,11 @@ def changed(**tables):
 def test_the_suites_that_come_with_the_package_can_be_read():
     assert set(list_suites()) == {
         "smoke",
+        "habits",
+        "countdown",
+        "jugs",
+        "shortest_path",
+        "sokoban",
         "alfworld-small",
         "alfworld-generated",
         "alfworld-paper",

@@ -425,4 +425,4 @@ def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):
     assert json.loads((tmp_path / "r.json").read_text())[0]["success_rate"] == 1
     capsys.readouterr()
     assert cli.main(["eval", "--agent", "expert", *options, "--split", "valid_seen"]) == 2
-    assert "split='valid_seen' is none of 'train', 'test'" in capsys.readouterr().err
+    assert "split='valid_seen' is none of 'train', 'dev', 'test'" in capsys.readouterr().err
