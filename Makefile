@@ -11,7 +11,8 @@ GAME_FILES = $(or $(wildcard $(ALFWORLD_DATA)/*.tar.*),"$(ALFWORLD_DATA)")
 BENCH := $(BIN)/python benchmarks
 
 # Every table is a target of its own, bench-NAME, so that one that fails does not keep the others from being made.
-TABLES := train-speed rollout-speed smoke math-procedural textworld-cooking textworld-speed whole-path whole-path-math
+TABLES := train-speed rollout-speed smoke math-procedural textworld-cooking textworld-speed whole-path whole-path-math \
+    habits countdown jugs shortest_path sokoban
 MATH_TABLES := math-grading
 EPISODE_TABLES := import-replay
 GAME_TABLES := record-speed alfworld-speed alfworld-parity drop-in drop-in-parity whole-path-real small alfworld-small alfworld-generated
@@ -51,7 +52,8 @@ bench: $(STAMP)
 	$(MAKE) --keep-going $(addprefix bench-,$(MADE))
 
 $(ALL): $(STAMP)
-bench-smoke bench-math-procedural bench-textworld-cooking bench-whole-path bench-whole-path-math: bench-%:
+SUITES := smoke math-procedural textworld-cooking whole-path whole-path-math habits countdown jugs shortest_path sokoban
+$(addprefix bench-,$(SUITES)): bench-%:
 	$(BENCH)/run.py --suite $* $(ARGS)
 bench-alfworld-small bench-alfworld-generated bench-whole-path-real: bench-%:
 	$(call need,ALFWORLD_DATA)

@@ -70,6 +70,8 @@ class Entry:
     """A player that solves games from what can be read; None: the expert follows the environment's own plan."""
     plans: bool = False
     """Whether ``expert=True`` adds ``info["expert_plan"]``, actions that win from here."""
+    demonstrates: bool = False
+    """Whether it adds ``info["demonstrator"]``, too: how likely someone with a costly habit gives each command."""
     branches: bool = True
     """Whether actions can be tried on a copy: ``clone_state()`` and ``restore_state()``."""
     wordings: tuple[str, ...] = ()
@@ -213,10 +215,31 @@ CATALOG = (
         entry_point="oreo_envs.math.env:ReasoningEnv",
         games_argument="task",
         supply="oreo_envs.math.problems.supply:ReasoningSupply",
+        splits=("train", "dev", "test"),
         plans=True,
         max_new_tokens=128,
         from_files=("task", "split", "seed", "size", "config", "granularity", "expert"),
         demo="whole-path-math",
+    ),
+    Entry(
+        id="OREO-Habits",
+        entry_point="oreo_envs.puzzles.env:HabitsEnv",
+        splits=("train", "dev", "test"),
+        games_argument="seed",
+        plans=True,
+        demonstrates=True,
+        from_files=("split", "seed", "size", "expert"),
+        max_new_tokens=8,
+    ),
+    Entry(
+        id="OREO-Puzzles",
+        entry_point="oreo_envs.puzzles.env:PuzzlesEnv",
+        splits=("train", "dev", "test"),
+        games_argument="task",
+        plans=True,
+        demonstrates=True,
+        from_files=("task", "split", "seed", "size", "config", "expert"),
+        max_new_tokens=16,
     ),
 )
 """The environments of this package."""

@@ -84,7 +84,7 @@ class Agent(Protocol):
         """Take in, instead of a decision, the action that someone else chose after each observation."""
 
 
-_OPTIONS = {"expert_plan": "expert", "branch": "branches"}
+_OPTIONS = {"expert_plan": "expert", "demonstrator": "expert", "branch": "branches"}
 
 
 def options_for(agent: Agent) -> dict[str, bool]:

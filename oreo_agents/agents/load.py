@@ -51,7 +51,7 @@ def load_agent(
     max_new_tokens: int | None = None,
     **options: Any,
 ) -> Agent:
-    """A scripted agent by name (``expert``, ``shortest``, ``random``), or the trained one at a path.
+    """A scripted agent by name (``expert``, ``shortest``, ``demonstrator``, ``random``), or the trained one at a path.
 
     Args:
         name: which.

@@ -1,4 +1,4 @@
-"""Players without a model, as agents: the expert, the shortest plan and random commands."""
+"""Players without a model, as agents: the expert, the shortest plan, the demonstrator and random commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.trajectory import Action
 
-SCRIPTED: tuple[str, ...] = ("expert", "shortest", "random")
+SCRIPTED: tuple[str, ...] = ("expert", "shortest", "demonstrator", "random")
 
 
 def follows_plan(agent: str, env_id: str) -> bool:
@@ -52,6 +52,26 @@ class PlanFollower:
         """Nothing to remember."""
 
 
+class Demonstrator:
+    """Plays as somebody with a costly habit does: draws from ``info["demonstrator"]``, made anew after every step."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def reset(self, observation: str, info: Mapping[str, Any]) -> None:
+        """Nothing to remember."""
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """A command, as likely as the environment says."""
+        if "demonstrator" not in info:
+            raise ConfigurationError("this environment has no demonstrator: take expert")
+        commands, shares = zip(*info["demonstrator"].items(), strict=True)
+        return self._random.choices(commands, shares)[0]
+
+    def observe(self, action: str, observation: str) -> None:
+        """Nothing to remember."""
+
+
 class RandomCommands:
     """Chooses uniformly among the admissible commands."""
 
@@ -73,14 +93,18 @@ class RandomCommands:
         """Nothing to remember."""
 
 
+_DRAWING = {"demonstrator": Demonstrator, "random": RandomCommands}
+"""Players that draw at random."""
+
+
 class ScriptedAgent:
     """Plays by rule: to demonstrate, and for baselines in the same tables.
 
     Args:
         name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.experts.searching_expert.SearchingExpert`, in the style
             of the assignment; elsewhere the environment's own solution, such as GSM8K's worked ones), ``shortest`` (the
-            environment's plan, which in ALFWorld knows where everything is) or ``random`` (uniform over the admissible
-            commands).
+            environment's plan, which in ALFWorld knows where everything is), ``demonstrator`` (somebody with a costly
+            habit, in environments that have one) or ``random`` (uniform over the admissible commands).
         env_id: where it plays.
 
     Raises:
@@ -95,7 +119,8 @@ class ScriptedAgent:
                 f"there is no scripted agent {name!r}; choose one of {', '.join(SCRIPTED)}"
             )
         self.name, self.env_id = name, env_id
-        self.needs = frozenset({"expert_plan" if follows_plan(name, env_id) else "admissible_commands"})
+        told = "demonstrator" if name == "demonstrator" else "admissible_commands"
+        self.needs = frozenset({"expert_plan" if follows_plan(name, env_id) else told})
 
     def prepare(self, slots: int) -> None:
         """Make room for ``slots`` episodes at once."""
@@ -148,8 +173,8 @@ class ScriptedAgent:
         return player
 
     def _player(self, assignment: Assignment) -> Player:
-        if self.name == "random":
-            return RandomCommands(Random(assignment.seed))
+        if self.name in _DRAWING:
+            return _DRAWING[self.name](Random(assignment.seed))
         if follows_plan(self.name, self.env_id):
             return PlanFollower()
         return describe(self.env_id).make_expert(assignment.style)

@@ -37,7 +37,10 @@ def add_eval(commands: Commands) -> None:
     parser = add_command(commands, "eval", run_eval, "success rate of an agent, with its interval")
     mark_resumable(parser, only_with="output")
     parser.add_argument(
-        "--agent", required=True, metavar="NAME_OR_PATH", help="expert, shortest, random, small or a path"
+        "--agent",
+        required=True,
+        metavar="NAME_OR_PATH",
+        help="expert, shortest, demonstrator, random, small or a path",
     )
     add_game_options(parser)
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")

@@ -39,7 +39,9 @@ def add_play(commands: Commands) -> None:
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
     parser.add_argument(
-        "--agent", metavar="NAME_OR_PATH", help="expert, shortest, random, small or a trained agent's folder"
+        "--agent",
+        metavar="NAME_OR_PATH",
+        help="expert, shortest, demonstrator, random, small or a trained agent's folder",
     )
     add_selection(parser, "greedy")
     add_prompt(parser)

@@ -29,7 +29,7 @@ def add_record(commands: Commands) -> None:
         "--agent",
         default="expert",
         metavar="NAME_OR_PATH",
-        help="expert (default), shortest, random, small, or a trained agent's folder",
+        help="expert (default), shortest, demonstrator, random, small, or a trained agent's folder",
     )
     add_selection(parser, "sample")
     add_game_options(parser)

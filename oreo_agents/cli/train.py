@@ -38,7 +38,7 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
     parser.add_argument(
-        "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny: a new one"
+        "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny, mini: a new one"
     )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
     parser.add_argument(

@@ -54,7 +54,7 @@ class Plan:
     # ------------------------------------------------------------------------------------------- training
 
     def demonstrations(self, seed: int) -> tuple[Stage, ...]:
-        """The expert on training games, and on generated ones."""
+        """Whoever demonstrates, on training games and on generated ones."""
         amount = self.suite.demonstrations
         sets = [("demonstrations", self.arenas.train, amount.episodes)]
         if self.arenas.generated:
@@ -66,8 +66,10 @@ class Plan:
     def _demonstration_stage(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
         amount = self.suite.demonstrations
         plays = self._plays(episodes, amount.per_game, seed)
-        done = partial(steps.record_demonstrations, arena, plays, amount.epsilon, views=self.views)
-        return Stage(name, [arena.made_from, asdict(plays), amount.epsilon], done)
+        done = partial(
+            steps.record_demonstrations, arena, plays, amount.agent, amount.epsilon, views=self.views
+        )
+        return Stage(name, [arena.made_from, asdict(plays), amount.agent, amount.epsilon], done)
 
     def sft(self, seed: int) -> Stage:
         """The policy that every method starts from; without demonstrations the model as it is."""

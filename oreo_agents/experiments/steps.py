@@ -93,12 +93,12 @@ WORTH_SAVING = 20
 
 
 def record_demonstrations(
-    arena: Arena, plays: Plays, epsilon: float, path: Path, *, views: Views = SILENT
+    arena: Arena, plays: Plays, agent: str, epsilon: float, path: Path, *, views: Views = SILENT
 ) -> None:
-    """The expert's episodes."""
-    expert = load_agent("expert", env_id=arena.env_id, epsilon=epsilon)
+    """Episodes of a scripted player, to imitate."""
+    player = load_agent(agent, env_id=arena.env_id, epsilon=epsilon)
     options = plays.options(len(arena.indices))
-    record(expert, path, arena.env_id, watch=views.watch, **options, **arena.options)
+    record(player, path, arena.env_id, watch=views.watch, **options, **arena.options)
 
 
 def adopt_model(model: str, path: Path) -> None:

@@ -15,7 +15,7 @@ from oreo_agents.training import options as training_options
 from oreo_agents.training.methods import METHODS
 
 Options = Mapping[str, Any]
-SCRIPTED = ("expert", "random")
+SCRIPTED = ("expert", "demonstrator", "random")
 STARTING_CHECKPOINT = Path(__file__).parents[1] / "assets" / "start"
 MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
 """Names of models that a suite has, and what ``oreo-agents train --model`` calls them."""
@@ -38,13 +38,16 @@ class GameSet:
 
 @dataclass(frozen=True, slots=True)
 class Demonstrations:
-    """The expert's episodes."""
+    """Episodes to imitate."""
+
+    agent: str = "expert"
+    """Who shows how to play: ``expert``, or ``demonstrator`` in environments that have somebody with a costly habit."""
 
     episodes: int | None = None
     """In all; 0: nothing is imitated and the model itself is the start. None: ``per_game`` of every game."""
     per_game: int = 1
     epsilon: float = 0.0
-    """Share of the expert's turns that are replaced by slips."""
+    """Share of its turns that are replaced by slips."""
     generated: int = 0
     """So many more, in generated rooms. They may have the floor plans of [dev], but not those of rooms in [test.*]."""
 
@@ -94,7 +97,8 @@ class Method:
 
     name: str
     method: str
-    """``expert``, ``random``, ``sft`` (the start), ``sft-continued``, ``iterate`` or one of ``oreo-agents train``."""
+    """``expert``, ``demonstrator``, ``random``, ``sft`` (the start), ``sft-continued``, ``iterate`` or one of
+    ``oreo-agents train``."""
     options: Options = field(default_factory=dict)
     """Of :class:`oreo_agents.OreoConfig`, beyond ``[training]``."""
     of: str = ""
@@ -129,7 +133,7 @@ class Suite:
     summary: str = ""
     environment: str = DEFAULT_ID
     model: str = "start"
-    """``start`` (the shipped language model), ``scratch`` or ``tiny`` (a new decoder), a path or a Hub name."""
+    """``start`` (the shipped language model), ``scratch``, ``tiny``, ``mini`` (new decoders), a path or a Hub name."""
     seeds: tuple[int, ...] = (0, 1, 2)
     step_limits: tuple[int, ...] = (50, 40)
     """Of an episode; it is played to the largest, and what was won later than a smaller one is not won there."""

@@ -116,6 +116,11 @@ def _check_amounts(suite: Suite) -> None:
         raise ConfigurationError(
             "[train] first: some of the games can be chosen in ALFWorld only; give episodes instead"
         )
+    require_known(suite.demonstrations.agent, SCRIPTED, "[demonstrations] agent: there is nobody called")
+    if suite.demonstrations.agent == "demonstrator" and not describe(suite.environment).demonstrates:
+        raise ConfigurationError(
+            f"[demonstrations] agent: {suite.environment} has no demonstrator; take expert"
+        )
     if suite.demonstrations.generated:
         _check_generated(suite)
     _check_options("[sft]", suite.sft, "sft")

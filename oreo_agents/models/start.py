@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-FROM_SCRATCH = {"small": 256, "tiny": 128}
-"""Model names that stand for a new decoder of four layers, and its width: 3 million parameters, 0.8 million."""
+FROM_SCRATCH = {"small": 256, "tiny": 128, "mini": 64}
+"""Model names that stand for a new decoder of four layers, and its width: 3, 0.8 or 0.2 million parameters."""
 
 
 def starting_model(

@@ -47,7 +47,7 @@ def train(
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
         episodes: recorded trajectories, or anything else that ``train_dataset`` of :class:`OreoTrainer` may be; those
             of a language model carry its token ids.
-        model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder whose
+        model: an agent's folder, a Hugging Face causal LM, or ``small``, ``tiny`` or ``mini`` for a new decoder whose
             vocabulary is learnt from ``episodes``.
         output: the agent's folder; an agent already there is replaced when training has ended.
         eval_dataset: held-out episodes, of the same kinds.

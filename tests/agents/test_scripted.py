@@ -32,6 +32,23 @@ def test_the_expert_goes_on_from_where_another_stopped(env):
     assert info["won"]
 
 
+def test_the_demonstrator_plays_as_the_environment_says():
+    env = gym.make("OREO-Habits", expert=True)
+    _, info = env.reset(options={"game": 0})
+    shares = info["demonstrator"]
+    agent = ScriptedAgent("demonstrator", "OREO-Habits")
+    assert options_for(agent) == {"expert": True}
+    agent.prepare(1)
+    said = []
+    for seed in range(2000):
+        agent.begin([0], [Assignment(0, seed)])
+        said.append(agent.act_many([0], [""], [info])[0].action)
+    assert {command: said.count(command) / 2000 for command in shares} == pytest.approx(shares, abs=0.04)
+    agent.begin([0], [Assignment(0, 0)])
+    with pytest.raises(ConfigurationError, match="has no demonstrator: take expert"):
+        agent.act_many([0], [""], [{"admissible_commands": ["look"]}])
+
+
 def test_random_needs_commands_to_choose_among():
     agent = ScriptedAgent("random")
     agent.prepare(1)
@@ -40,7 +57,7 @@ def test_random_needs_commands_to_choose_among():
         agent.act_many([0], ["What is 1 + 1?"], [{}])
 
 
-def test_there_are_three_of_them():
+def test_there_is_no_other():
     with pytest.raises(
         ConfigurationError, match="no scripted agent 'wizard'; choose one of expert, shortest"
     ):

@@ -49,6 +49,7 @@ def test_an_entry_says_of_its_environment_what_is_so(entry):
     options = inspect.signature(kind).parameters
     assert entry.games_argument in options
     assert entry.plans == ("expert" in options)
+    assert entry.plans or not entry.demonstrates
     assert entry.branches == (hasattr(kind, "clone_state") and hasattr(kind, "restore_state"))
     assert bool(entry.wordings) == ("wording" in options) == hasattr(kind, "wording")
     assert set(entry.replay_options) <= set(options)
@@ -65,7 +66,7 @@ def test_what_is_named_in_words_is_there():
     assert [entry.suffix for entry in map(describe, ("OREO-ALFWorld", "OREO-MATH"))] == ["", "-OREO-MATH"]
     assert describe("") is describe("OREO-ALFWorld")  # imported episodes name no environment
     real = ("train", "valid_train", "valid_seen", "valid_unseen")
-    assert list_splits() == (*real, "generated", "generated_unseen", "test", "unseen")
+    assert list_splits() == (*real, "generated", "generated_unseen", "test", "unseen", "dev")
     assert list_wordings() == ("move", "put")
 
 

@@ -31,6 +31,11 @@ def changed(**tables):
 def test_the_suites_that_come_with_the_package_can_be_read():
     assert set(list_suites()) == {
         "smoke",
+        "habits",
+        "countdown",
+        "jugs",
+        "shortest_path",
+        "sokoban",
         "alfworld-small",
         "alfworld-generated",
         "alfworld-paper",
@@ -101,6 +106,11 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"sweep": {"trials": {"sft": [{}]}}}, "sft is not trained"),
         ({"sweep": {"trials": {"oreo": [{"betta": 1}]}}}, "no option 'betta'"),
         ({"demonstrations": {"episodes": 0, "generated": 5}}, r"\[demonstrations\] generated"),
+        (
+            {"demonstrations": {"agent": "guide"}},
+            r"nobody called 'guide'; choose one of demonstrator, expert",
+        ),
+        ({"demonstrations": {"agent": "demonstrator"}}, "OREO-ALFWorld has no demonstrator; take expert"),
         ({"methods": {"oreo": {"keep_data": True}}}, "of and keep_data belong to"),
         (
             {"environment": "OREO-GSM8K", "train": {"first": 9}, "dev": {"split": "test", "rooms": []}},

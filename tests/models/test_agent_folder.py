@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.errors import CheckpointError
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head

@@ -337,7 +337,7 @@ class Kinds:
         return self._tokenizer("policy/tokenizer_config.json")
 
     def _tokenizer(self, name):
-        from oreo_agents.language.prompt import Chat
+        from oreo_agents.language.chat import Chat
         from oreo_agents.models.agent_folder import load_tokenizer
 
         agent = self.copy_agent()
@@ -350,7 +350,7 @@ class Kinds:
 
     def template(self):
         from oreo_agents.language import chat_template
-        from oreo_agents.language.prompt import Chat
+        from oreo_agents.language.chat import Chat
         from oreo_agents.models.agent_folder import load_tokenizer
 
         chat_template.SECONDS = 2

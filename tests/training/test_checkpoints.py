@@ -12,7 +12,7 @@ from learning import EPISODES
 from safetensors import SafetensorError
 
 from oreo_agents.errors import CheckpointError
-from oreo_agents.language.prompt import Chat
+from oreo_agents.language.chat import Chat
 from oreo_agents.models.decoder import small_decoder
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.trainer import OreoTrainer

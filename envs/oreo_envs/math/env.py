@@ -235,9 +235,9 @@ class ReasoningEnv(MathEnv):
 
     Args:
         task: a task of reasoning-gym.
-        split: "train" or "test", which share no seed.
+        split: "train", "dev" or "test", which share no seed.
         seed: which problems the task makes; ``reset(seed=...)`` only chooses among them.
-        size: how many; by default 10,000 to train on and 1,000 to test.
+        size: how many; by default 10,000 to train on and 1,000 otherwise.
         config: the task's own options, for instance ``{"max_terms": 3}``.
         granularity: as for :class:`MathEnv`.
         expert: as for :class:`MathEnv`.

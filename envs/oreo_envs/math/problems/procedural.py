@@ -1,6 +1,6 @@
 """Problems made on demand by reasoning-gym: over a hundred kinds, seeded, nothing to download.
 
-Train and test problems come from different seeds. A task's own scorer decides what is right, because many
+The splits come from different seeds. A task's own scorer decides what is right, because many
 tasks have several right answers; it runs in a worker process with a deadline, as some scorers evaluate what
 they are given. Importing this module takes reasoning-gym's two seconds; :mod:`oreo_envs.math.env` does so
 only when such an environment is made.
@@ -9,7 +9,7 @@ only when such an environment is made.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from json import dumps, loads
@@ -23,13 +23,13 @@ from oreo_envs.errors import DataNotFoundError
 from oreo_envs.math.grading.extraction import extract_answer, states_answer
 from oreo_envs.math.grading.grade import DEADLINE_SECONDS, WORKERS, grade
 from oreo_envs.math.problems.datasets import worked_solution
-from oreo_envs.math.problems.problem import SPLITS, Problem, Problems
+from oreo_envs.math.problems.problem import Problem, Problems
 from oreo_envs.math.problems.steps import split_steps
 from oreo_envs.math.problems.worked import evaluation_steps
+from oreo_envs.named_games import SIZES, NumberedNames
 from oreo_envs.workers import WorkerFailure
 
-SIZES = {"train": 10_000, "test": 1_000}
-TEST_SEED_OFFSET = 1_000_000_000
+SEED_OFFSETS = {"train": 0, "dev": 2_000_000_000, "test": 1_000_000_000}
 """A problem's seed is its dataset's seed plus its number, so this keeps the splits apart."""
 
 _PLAIN = re.compile(r"-?\d+|True|False")
@@ -43,9 +43,9 @@ class ProceduralProblems(Problems):
 
     Args:
         task: a task of reasoning-gym, for instance ``gsm_symbolic`` or ``chain_sum``.
-        split: "train" or "test".
+        split: "train", "dev" or "test".
         seed: other seeds give other problems, and other names.
-        size: how many; by default 10,000 to train on and 1,000 to test.
+        size: how many; by default 10,000 to train on and 1,000 otherwise.
         config: the task's own options, for instance ``{"max_terms": 3}``.
 
     Raises:
@@ -61,17 +61,18 @@ class ProceduralProblems(Problems):
         size: int | None = None,
         config: Config | None = None,
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} is none of {', '.join(map(repr, SPLITS))}")
+        if split not in SEED_OFFSETS:
+            raise ValueError(f"split={split!r} is none of {', '.join(map(repr, SEED_OFFSETS))}")
         self.task = task
         self._made_with = task, split, seed, size, config
-        self.config = dict(config or {}) | {"seed": seed + (TEST_SEED_OFFSET if split == "test" else 0)}
+        self.config = dict(config or {}) | {"seed": seed + SEED_OFFSETS[split]}
         self._dataset = _make_dataset(task, self.config | {"size": SIZES[split] if size is None else size})
         variant = "".join(
             [split, f"-seed{seed}" if seed else "", f"-{_hash_config(config)}" if config else ""]
         )
-        self.names = _Names(f"{task}/{variant}", len(self._dataset))
-        self._entry = lru_cache(maxsize=64)(self._dataset.__getitem__)
+        self.names = NumberedNames(f"{task}/{variant}", len(self._dataset))
+        self.entry = lru_cache(maxsize=64)(self._dataset.__getitem__)
+        """reasoning-gym's own record of the problem at a position."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._made_with  # some tasks of reasoning-gym cannot be pickled
@@ -83,7 +84,7 @@ class ProceduralProblems(Problems):
         if isinstance(position, slice):
             return [self[one] for one in range(*position.indices(len(self)))]
         position = range(len(self))[position]
-        entry = self._entry(position)
+        entry = self.entry(position)
         gold = None if entry["answer"] is None else str(entry["answer"])
         difficulty = entry["metadata"].get("difficulty")
         return Problem(
@@ -102,7 +103,7 @@ class ProceduralProblems(Problems):
             return True
         if problem.gold is not None and _PLAIN.fullmatch(problem.gold):
             return grade(answer, problem.gold)
-        entry = self._entry(self.index(problem.name))
+        entry = self.entry(self.index(problem.name))
         try:
             score = WORKERS.call(
                 f"{__name__}:score_answer", self.task, self.config, answer, entry, deadline=DEADLINE_SECONDS
@@ -150,18 +151,3 @@ def _write_solution(gold: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _hash_config(config: Config | None) -> str:
     return sha256(dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-class _Names(Sequence[str]):
-    """``prefix/0`` to ``prefix/N-1``, made when asked for."""
-
-    def __init__(self, prefix: str, size: int) -> None:
-        self._prefix, self._numbers = prefix, range(size)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, position: Any) -> Any:
-        if isinstance(position, slice):
-            return [f"{self._prefix}/{number}" for number in self._numbers[position]]
-        return f"{self._prefix}/{self._numbers[position]}"
