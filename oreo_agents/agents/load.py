@@ -29,10 +29,16 @@ def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
         return Prompt()
     if prompt is not None:
         return as_prompt(prompt)
-    from oreo_agents.agents.oreo import SHIPPED
     from oreo_agents.models.agent_folder import read_prompt
 
-    return read_prompt(SHIPPED.get(name, name))
+    return read_prompt(find_shipped(name))
+
+
+def find_shipped(name: str) -> str | Path:
+    """Where the agent of this name is that the package carries; the name itself, if it is another's."""
+    from oreo_agents.agents.oreo import SHIPPED
+
+    return SHIPPED.get(name, name)
 
 
 def choose_reply_length(prompt: Prompt, env_id: str) -> int:

@@ -22,6 +22,7 @@ from oreo_agents.cli.dataset import add_dataset
 from oreo_agents.cli.demo import add_demo
 from oreo_agents.cli.doctor import add_doctor
 from oreo_agents.cli.eval import add_eval
+from oreo_agents.cli.inspect import add_inspect
 from oreo_agents.cli.iterate import add_iterate
 from oreo_agents.cli.play import add_play
 from oreo_agents.cli.record import add_record
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_demo,
         add_data,
         add_play,
+        add_inspect,
         add_replay,
         add_report,
         add_record,

@@ -116,7 +116,7 @@ class Probe:
         """Log-probabilities of the last ``n`` tokens of a row, as generation has them."""
         given = torch.tensor([row], device=self.policy.device)
         _, logprobs = generate_tokens(
-            self.policy, given[:, :-n], lambda step, logits: given[:, len(row) - n + step], -1, n
+            self.policy, given[:, :-n], lambda step, logits: given[:, len(row) - n + step], None, n
         )
         return logprobs[0]
 

@@ -20,7 +20,7 @@ Choose = Callable[[int, Tensor], Tensor]
 
 @torch.inference_mode()
 def generate_tokens(
-    policy: PreTrainedModel, ids: Tensor, choose: Choose, end_id: int, max_new_tokens: int
+    policy: PreTrainedModel, ids: Tensor, choose: Choose, end_id: int | None, max_new_tokens: int
 ) -> tuple[Tensor, Tensor]:
     """Continue K equally long rows until each has ended, or for ``max_new_tokens``.
 
@@ -28,7 +28,7 @@ def generate_tokens(
         policy: causal LM.
         ids: ``[K, T]``.
         choose: picks each token.
-        end_id: ends a row.
+        end_id: ends a row; None: none does.
         max_new_tokens: at most so many steps.
 
     Returns:
@@ -36,7 +36,7 @@ def generate_tokens(
     """
     draw = _Draw(choose)
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end_id, pad_token_id=end_id
+        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end_id, pad_token_id=end_id or 0
     )
     with _without_defaults(policy):
         generate: Any = policy.generate
