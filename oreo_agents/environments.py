@@ -134,7 +134,7 @@ def replay_environment(
     worded = source_options(env_id, wording=wording)
     try:
         require_from_file("the dataset", env_id, kwargs, named)
-        kwargs |= chosen | worded | describe(env_id).replay_options
+        kwargs |= {**chosen, **worded, **describe(env_id).replay_options}
         return environments(own.get(env_id, env_id), 100_000, **kwargs)()
     except (
         ConfigurationError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from oreo_envs.catalog import DEFAULT_ID, describe
 
@@ -177,4 +177,4 @@ class ScriptedAgent:
             return _DRAWING[self.name](Random(assignment.seed))
         if follows_plan(self.name, self.env_id):
             return PlanFollower()
-        return describe(self.env_id).make_expert(assignment.style)
+        return cast(Player, describe(self.env_id).make_expert(assignment.style))

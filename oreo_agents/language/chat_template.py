@@ -96,14 +96,15 @@ def _stop_clock(day: Date) -> Iterator[None]:
     """Templates are told that it is ``day``: their ``strftime_now`` cannot be passed to them as an argument."""
     from transformers.utils import chat_template_utils
 
+    module: Any = chat_template_utils
     now = datetime(day.year, day.month, day.day)
     stopped = type("stopped", (datetime,), {"now": classmethod(lambda cls, tz=None: now)})
     with _CLOCK:
-        running, chat_template_utils.datetime = chat_template_utils.datetime, stopped
+        running, module.datetime = module.datetime, stopped
         try:
             yield
         finally:
-            chat_template_utils.datetime = running
+            module.datetime = running
 
 
 def _name_tokenizer(tokenizer: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import date as Date
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.language.chat_template import render_chat
@@ -78,13 +78,14 @@ def find_frames(tokenizer: Any, prompt: Prompt) -> Frames:
 class LineFrames:
     """Frames without a chat template: the token ``<act>``, or lines that begin with ``>``."""
 
-    grows, rewrites, call = True, False, None
-    closing: ClassVar[list[int]] = []
+    grows, rewrites = True, False
 
     def __init__(self, tokenizer: Any, prompt: Prompt) -> None:
         if prompt.form == "tool":
             raise ConfigurationError("the form tool needs a chat template, and this tokenizer has none")
         self.preamble = prompt.system or ""
+        self.closing: list[int] = []
+        self.call: tuple[list[int], list[int]] | None = None
         if ACT in tokenizer.get_vocab():
             self._begin, self._after = [tokenizer.bos_token_id], [tokenizer.convert_tokens_to_ids(ACT)]
             self.end_id: int = tokenizer.eos_token_id
@@ -111,6 +112,7 @@ class TemplateFrames:
     def __init__(self, tokenizer: Any, prompt: Prompt) -> None:
         self.tokenizer, self.prompt = tokenizer, prompt
         self._day, self._trusted = Date.fromisoformat(prompt.date), False
+        self._head: list[dict[str, str]] = []
         self._head, self.preamble = self._place_system(prompt.system)
         if prompt.form == "tool" and not self._knows_tools():
             raise ConfigurationError("the model's chat template has no tools: choose another form")
@@ -194,7 +196,7 @@ class TemplateFrames:
         """The messages that a conversation begins with, and what goes before the first observation instead."""
         if system is None:
             return [], ""
-        self._head: list[dict[str, str]] = [{"role": "system", "content": system}]
+        self._head = [{"role": "system", "content": system}]
         try:
             accepted = system.strip() in self._render(self._mark(1))
         except CheckpointError:

@@ -256,13 +256,14 @@ def _read_object(said: str, at: int, end: int, value: Any) -> Iterator[_Place]:
     for key in ("action", "command", "act"):
         found = next((name for name in value if name.casefold() == key), None)
         if found is not None:
-            inner = value[found]
-            if isinstance(inner, dict):
-                yield from _read_object(said, at, end, inner)
-            elif isinstance(inner, str):
-                yield _Place(inner, max(at, said.find(f'"{found}"', at, end)))
+            action = value[found]
+            if isinstance(action, dict):
+                yield from _read_object(said, at, end, action)
+            elif isinstance(action, str):
+                yield _Place(action, max(at, said.find(f'"{found}"', at, end)))
             return
-    call = value.get("function") if isinstance(value.get("function"), dict) else value
+    inner = value.get("function")
+    call: dict[str, Any] = inner if isinstance(inner, dict) else value
     arguments = call.get("arguments", call.get("parameters", call.get("args")))
     if isinstance(arguments, str):
         try:

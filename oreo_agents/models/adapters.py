@@ -277,7 +277,7 @@ def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrain
     """
     from peft import PeftModel
 
-    if vocabulary > base.get_input_embeddings().num_embeddings:
+    if vocabulary > len(cast(Tensor, base.get_input_embeddings().weight)):
         base.resize_token_embeddings(vocabulary)
     if not (path / WEIGHTS).is_file():
         raise CheckpointError(

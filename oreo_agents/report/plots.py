@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from oreo_envs.files import replace_file
 
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.comparison import Row, Run
-from oreo_agents.evaluation.results import Evaluation
+from oreo_agents.evaluation.results import Evaluation, Result
 from oreo_agents.printable import make_printable
 from oreo_agents.report.tables import Outcome
 
@@ -40,10 +40,14 @@ def draw_budget(evaluations: Sequence[Evaluation], path: str | Path, title: str 
 
     figure = Figure(figsize=(6.5, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
-    selects = list(dict.fromkeys(one.selection.select for one in evaluations))
+    choosing = [
+        (one, one.selection) for one in evaluations if one.selection
+    ]  # scripted players do not choose
+    selects = list(dict.fromkeys(how.select for _, how in choosing))
     colours = [DEEP_BLUE, *(f"C{i}" for i in range(1, len(selects)))]
     for select, colour in zip(selects, colours, strict=True):
-        _draw_curve(axes, [one for one in evaluations if one.selection.select == select], colour)
+        of_select = {how.k: one.result for one, how in choosing if how.select == select}
+        _draw_curve(axes, select, of_select, colour)
     if len(selects) > 1:
         axes.legend(frameon=False)
     axes.set_ylim(0, 100)
@@ -56,17 +60,16 @@ def draw_budget(evaluations: Sequence[Evaluation], path: str | Path, title: str 
     return _save_figure(figure, axes, _quote_dollars(title or caption), Path(path))
 
 
-def _draw_curve(axes, evaluations: Sequence[Evaluation], colour: str) -> None:
-    """The results of one way to choose, in the order of their budgets."""
-    ordered = sorted(evaluations, key=lambda one: one.result.tokens_per_episode or 0.0)
-    budgets = [one.result.tokens_per_episode for one in ordered]
-    rates = [100 * one.result.success_rate for one in ordered]
-    whiskers = list(zip(*(_measure_whiskers(one.result) for one in ordered), strict=True))
-    label = ordered[0].selection.select
-    axes.errorbar(budgets, rates, yerr=whiskers, color=colour, marker="o", capsize=3, label=label)
-    for budget, rate, one in zip(budgets, rates, ordered, strict=True):
+def _draw_curve(axes, select: str, results: Mapping[int, Result], colour: str) -> None:
+    """The results of one way to choose by k, in the order of their budgets."""
+    ordered = sorted(results.items(), key=lambda one: one[1].tokens_per_episode or 0.0)
+    budgets = [result.tokens_per_episode for _, result in ordered]
+    rates = [100 * result.success_rate for _, result in ordered]
+    whiskers = list(zip(*(_measure_whiskers(result) for _, result in ordered), strict=True))
+    axes.errorbar(budgets, rates, yerr=whiskers, color=colour, marker="o", capsize=3, label=select)
+    for budget, rate, (k, _) in zip(budgets, rates, ordered, strict=True):
         axes.annotate(
-            f"k={one.selection.k}",
+            f"k={k}",
             (budget, rate),
             xytext=(6, 6),
             textcoords="offset points",

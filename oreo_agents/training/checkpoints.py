@@ -315,7 +315,8 @@ def _reading_checkpoint(checkpoint: str | Path | None) -> as_checkpoint_error:
 def _check_progress(file: Path) -> None:
     """ValueError where the file does not say how far the training was."""
     state = TrainerState.load_from_json(str(file))
-    numbers = {"epoch": (int, float), "global_step": int, "max_steps": int, "num_train_epochs": (int, float)}
+    real = (int, float)
+    numbers: dict[str, Any] = {"epoch": real, "global_step": int, "max_steps": int, "num_train_epochs": real}
     for name, kind in numbers.items():
         value = getattr(state, name)
         if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value < 2**53:
