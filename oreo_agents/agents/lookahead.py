@@ -29,7 +29,7 @@ class LookAhead(Propose):
         assert self.judge is not None
         branches = [_require_branch(info) for info in infos]
         texts = [
-            [self.chat.understand(ids, info.get("admissible_commands")).action for ids, _ in row]
+            [self.chat.action_text(ids, info.get("admissible_commands")) for ids, _ in row]
             for row, info in zip(proposals.listed(), infos, strict=True)
         ]
         for row in proposals.errors:

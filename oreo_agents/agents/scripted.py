@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol, cast
 
@@ -93,7 +93,7 @@ class RandomCommands:
         """Nothing to remember."""
 
 
-_DRAWING = {"demonstrator": Demonstrator, "random": RandomCommands}
+_DRAWING: dict[str, Callable[[Random], Player]] = {"demonstrator": Demonstrator, "random": RandomCommands}
 """Players that draw at random."""
 
 

@@ -98,7 +98,7 @@ class StepSampler:
             self.critic_tokens += prompt + generated if ends is None else ends
 
     def _step(self, ids: tuple[int, ...], logprob: float, value: float | None) -> Step:
-        text = self.chat.understand(ids).action
+        text = self.chat.action_text(ids)
         whole = ids[-1] == self.chat.end_id
         return Step(text, value, whole and self.is_final(text), logprob, ids)
 

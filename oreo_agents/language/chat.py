@@ -225,6 +225,10 @@ class Chat:
         """
         return read_reply(self._decode(ids), commands, self.prompt.form)
 
+    def action_text(self, ids: Sequence[int], commands: Sequence[str] | None = None) -> str:
+        """What sampled ``ids`` come to, on one line; see :meth:`understand`."""
+        return self.understand(ids, commands).action
+
     def encode(self, trajectory: Trajectory) -> EncodedEpisode:
         """Token ids, masks and returns of a recorded episode.
 

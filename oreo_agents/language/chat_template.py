@@ -63,8 +63,9 @@ def render_chat(
 
     def render() -> str:
         with _stop_clock(day):
+            told: Any = list(messages)
             text: Any = tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=generate, **options
+                told, tokenize=False, add_generation_prompt=generate, **options
             )
         if not isinstance(text, str):
             raise TypeError(f"{type(text).__name__} is no text")

@@ -73,7 +73,8 @@ class Puzzle(ABC, Generic[P]):
 
     def _search(self, position: P) -> tuple[str, ...] | None:
         """Breadth first, so exact, for puzzles of a few thousand positions."""
-        seen, queue = {position}, deque([(position, ())])
+        seen = {position}
+        queue: deque[tuple[P, tuple[str, ...]]] = deque([(position, ())])
         while queue:
             here, said = queue.popleft()
             if self.is_solved(here):
