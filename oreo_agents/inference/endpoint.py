@@ -7,6 +7,7 @@ not used.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from oreo_agents.errors import EngineError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.language.chat import Chat
+from oreo_agents.language.spelling import Speller
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 
@@ -109,6 +111,7 @@ class EndpointPolicy:
         self.endpoint, self.chat, self.max_new_tokens, self.device = endpoint, chat, max_new_tokens, device
         self._episodes: list[list[int]] = [[] for _ in range(slots)]
         self._added = _added_by(chat.tokenizer)
+        self._speller = Speller(chat.tokenizer)
         ends_itself = chat.end_id == chat.tokenizer.eos_token_id
         self._stop = {} if ends_itself else {"stop": [chat.tokenizer.decode([chat.end_id])]}
 
@@ -157,7 +160,18 @@ class EndpointPolicy:
         if self.endpoint.prompts == "ids":
             return list(ids)
         begin = len(self._added) if ids[: len(self._added)] == self._added else 0
-        return str(self.chat.tokenizer.decode(ids[begin:]))
+        return self._write_text(ids, begin)
+
+    def _write_text(self, ids: list[int], begin: int) -> str:
+        """A text that the server's tokenizer turns into ``ids`` again: SentencePiece's shows spaces after control
+        tokens that it adds by itself."""
+        tokenizer = self.chat.tokenizer
+        text = str(tokenizer.decode(ids[begin:]))
+        if not self._speller.adds_spaces or tokenizer(text)["input_ids"] == ids:
+            return text
+        controls = "|".join(re.escape(token) for token in tokenizer.all_special_tokens)
+        shorter = re.sub(f"({controls}) ", r"\1", text)
+        return shorter if tokenizer(shorter)["input_ids"] == ids else text
 
     def _candidate(self, prompt: str | list[int], seed: float, temperature: float) -> list[int] | EngineError:
         greedy = seed != seed

@@ -21,6 +21,7 @@ from oreo_agents.errors import DatasetError
 from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
+from oreo_agents.language.spelling import Context, Speller
 from oreo_agents.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:
@@ -136,10 +137,12 @@ class Chat:
         prompt: Prompt | Mapping[str, Any] | str | Path | None = None,
     ) -> None:
         self.tokenizer, self.prompt = tokenizer, as_prompt(prompt)
-        self._known: dict[str, list[int]] = {}
+        self._known: dict[tuple[str, Context | None], list[int]] = {}
         self._spelt: dict[tuple[int, ...], str] = {}
         self._shown: dict[tuple[int, ...], list[int]] = {}
         self._frames = find_frames(tokenizer, self.prompt)
+        self._speller = Speller(tokenizer)
+        self._first, self._later, self._said = self._frames.contexts
         self.end_id = self._frames.end_id
         short = self.prompt.history is not None
         changing = bool(self.prompt.commands) and self.prompt.commands_shown == "last"
@@ -169,7 +172,7 @@ class Chat:
         """
         turn += len(self.prompt.examples)
         between, after = self._frames.pieces(min(turn, 3) + 1)[-2:]
-        return between + self._ids(self._frames.spelt(message)) + after
+        return between + self._ids(self._frames.spelt(message), self._later) + after
 
     def read_turns(
         self, messages: Sequence[str], replies: Sequence[Sequence[int]], message: str
@@ -188,12 +191,12 @@ class Chat:
             texts, said = texts[begin:], said[begin:]
         examples = self.prompt.examples
         texts = [*(text for text, _ in examples), opening + texts[0], *texts[1:]]
-        said = [*([*self._ids(reply), self.end_id] for _, reply in examples), *said]
+        said = [*([*self._ids(reply, self._said), self.end_id] for _, reply in examples), *said]
         texts[0] = "\n\n".join(filter(None, (self._frames.preamble, self.prompt.instructions, texts[0])))
         pieces, ids = self._frames.pieces(len(texts)), list[int]()
         for i, text in enumerate(texts):
             ids += pieces[2 * i]
-            ids += self._ids(self._frames.spelt(text) if i else text)
+            ids += self._ids(self._frames.spelt(text), self._later) if i else self._ids(text, self._first)
             ids += pieces[2 * i + 1]
             ids += said[i] if i < len(said) else ()
         return ids
@@ -210,11 +213,11 @@ class Chat:
             return [*before, *self._ids(json.dumps(action, ensure_ascii=False)[1:-1]), *after, self.end_id]
         if said is None or self.prompt.form != "any":
             said = write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
-        return [*self._ids(said), self.end_id]
+        return [*self._ids(said, self._said), self.end_id]
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a reply that a server gave as text, without an end of turn."""
-        return list(self._ids(text))
+        return list(self._ids(text.lstrip(" ") if self._speller.adds_spaces else text, self._said))
 
     def understand(self, ids: Sequence[int], commands: Sequence[str] | None = None) -> Reply:
         """What sampled ``ids`` say, and which action that names.
@@ -314,7 +317,7 @@ class Chat:
                 list(ids)
                 if shown is None
                 else [
-                    *self._ids(shown),
+                    *self._ids(shown, self._said),
                     *self._frames.closing,
                     self.end_id,
                 ]
@@ -331,16 +334,17 @@ class Chat:
                 self._spelt[key] = text
         return text
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: str, context: Context | None = None) -> list[int]:
         """Tokenize one message; the same few thousand sentences make up most episodes, so they are kept.
 
         A message that spells a control token stays text: no environment can end a turn or begin one.
         """
-        ids = self._known.get(text)
+        key = text, context
+        ids = self._known.get(key)
         if ids is None:
-            ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            ids = self._speller.spell(text, context)
             if len(self._known) < _KNOWN_TEXTS:
-                self._known[text] = ids
+                self._known[key] = ids
         return ids
 
 

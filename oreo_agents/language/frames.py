@@ -8,6 +8,7 @@ Knows nothing about episodes.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date as Date
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from oreo_agents.language.chat_template import render_chat
 from oreo_agents.language.learnt_tokenizer import ACT
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.language.reply import TOOL
+from oreo_agents.language.spelling import Context, Speller
 
 Pieces = list[list[int]]
 """For n messages with the replies between them, 2n lists of ids: what stands before the first message, after it, before
@@ -30,6 +32,9 @@ _CALL = "call00000"
 """Names a call where templates want that; Mistral's take nine characters."""
 
 _PROBE = "<think>\nfirst\n</think>\n\nthen"
+
+
+Contexts = tuple[Context | None, Context | None, Context | None]
 
 
 class Frames(Protocol):
@@ -49,6 +54,9 @@ class Frames(Protocol):
 
     call: tuple[list[int], list[int]] | None
     """Ids before and after the command, in JSON, of a call of the tool ``act``; None in other forms."""
+
+    contexts: Contexts
+    """What stands before the first message, before a later one, and before a reply."""
 
     preamble: str
     """What belongs before the first message, because the format has no place of its own for it."""
@@ -86,12 +94,14 @@ class LineFrames:
         self.preamble = prompt.system or ""
         self.closing: list[int] = []
         self.call: tuple[list[int], list[int]] | None = None
+        self.contexts: Contexts = (None, None, None)
         if ACT in tokenizer.get_vocab():
             self._begin, self._after = [tokenizer.bos_token_id], [tokenizer.convert_tokens_to_ids(ACT)]
             self.end_id: int = tokenizer.eos_token_id
         else:
             self._begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-            self._after = tokenizer("\n>", add_special_tokens=False)["input_ids"]
+            self._after = Speller(tokenizer).spell_piece("\n>", follows=True)
+            self.contexts = (Context() if self._begin else None, Context("\n"), Context("\n>"))
             self.end_id = tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
 
     def pieces(self, n: int) -> Pieces:
@@ -117,6 +127,7 @@ class TemplateFrames:
         if prompt.form == "tool" and not self._knows_tools():
             raise ConfigurationError("the model's chat template has no tools: choose another form")
         self._cut: dict[int, Pieces] = {}
+        self._speller = Speller(tokenizer)
         self._texts = self._cut_text(2)
         between = self._ids(self._texts[2])
         if not between:
@@ -130,7 +141,19 @@ class TemplateFrames:
         self.rewrites = self._drops_thoughts or not alike
         self._rewrites_all = not alike
         self.call = self._write_call() if prompt.form == "tool" else None
+        self.contexts = self._find_contexts()
         self._trusted = True
+
+    def _find_contexts(self) -> Contexts:
+        opening, shown, message, last = self._texts
+        begin, reply = self._speller.find_context(last)
+        if shown.startswith(begin) and not shown[len(begin) :].strip(" "):
+            reply = Context(reply.before, shown[len(begin) :])  # a space that templates leave to the reply
+        tail = self._speller.split_tail(begin)[0]
+        first, later = (
+            replace(self._speller.find_context(text)[1], tail=tail) for text in (opening, message)
+        )
+        return first, later, reply
 
     def pieces(self, n: int) -> Pieces:
         """Cut from the template's own text."""
@@ -236,7 +259,9 @@ class TemplateFrames:
         texts = [
             texts[-1] if i % 2 and text.strip() == texts[-1].strip() else text for i, text in enumerate(texts)
         ]
-        pieces = [self._ids(text) for text in texts]
+        cut = [self._speller.find_context(text)[0] for text in texts]
+        cut = [self._speller.split_tail(text)[1] if i % 2 else text for i, text in enumerate(cut)]
+        pieces = [self._speller.spell_piece(text, follows=i > 0) for i, text in enumerate(cut)]
         for i in range(2, len(pieces), 2):
             pieces[i] = pieces[i][self._find_end(pieces[i]) + 1 :]
         return pieces
