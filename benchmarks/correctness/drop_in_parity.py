@@ -12,7 +12,9 @@ What may differ, and nothing else:
 - the order of facts: TextWorld's own differs from process to process, so facts are compared as multisets. So does the
   order of the keys of a batch's infos;
 - which plan is told: ``policy_commands``, the planner expert's, and the walkthrough that TextWorld works out where a
-  file has none. Both must win from where they are told, and the native one is never longer;
+  file has none. Both must win from where they are told, and the native one is never longer. At a dead end the native
+  one is empty, while TextWorld's planner goes on searching: nothing wins any more, since the hands hold what no
+  receptacle of the game may contain. TextWorld's own facts must say so;
 - the handcoded expert in a batch of several games: it draws random numbers, which Python seeds anew in each of
   TextWorld's processes. There only the type of its plans is compared, and everything else as usual;
 - in states of the engine (not in infos): they are of a subclass of ``GameState``, have no ``_valid_actions`` and
@@ -25,6 +27,7 @@ import gc
 import io
 import json
 import multiprocessing
+import os
 import platform
 import random
 import sys
@@ -616,18 +619,35 @@ def describe_state(state: Mapping[str, Any], planned: bool) -> Any:
     return describe({**shown, "class": "GameState"})
 
 
+def is_dead_end(facts: Sequence[Any], problem: str) -> bool:
+    """Whether the hands can never be empty again and the goal is about something else, by TextWorld's facts.
+
+    Of all actions only PutObject empties them, and it asks for ``cancontain`` of the types.
+    """
+    known: dict[str, set[tuple[str, ...]]] = {}
+    for fact in facts:
+        known.setdefault(fact.name, set()).add(tuple(one.name for one in fact.arguments))
+    kinds, goal = dict(known["objecttype"]), problem.lower().partition("(:goal")[2]
+    held = {kinds[thing] for _, thing in known.get("holds", ())}
+    places = {kind for _, kind in known["receptacletype"]}
+    fitting = {thing for place, thing in known["cancontain"] if place in places}
+    return bool(held) and not any(kind in fitting or kind in goal for kind in held)
+
+
 def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     """Play a game at random, natively and then with the same commands on TextWorld.
 
     At the end both follow the native plan from there; it must win on both. Where names are alfworld's, every plan on
-    the way must win too, as the native engine has it. TextWorld is not asked for plans: the way ``planner`` does that.
+    the way must win too, as the native engine has it. Where none is told before the game is won, TextWorld's state must
+    be a dead end. TextWorld is not asked for plans: the way ``planner`` does that.
     """
     path, number, steps, seed = task
     naming = NAMINGS[number % len(NAMINGS)]
-    game = load_native(path)
+    game, problem = load_native(path), json.loads(Path(path).read_bytes())["pddl_problem"]
     planned = not game.walkthrough
     ours, theirs, sent = [], [], []
     faults: list[str] = []
+    dead_ends: list[int] = []
     random.seed(seed)
     source = CommandSource(game, seed)
     started = time.perf_counter()
@@ -641,7 +661,9 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
             sent.append(source.next(state["admissible_commands"]))
             state, *result = env.step(sent[-1])
             ours.append((describe_state(state, planned), *describe(result)))
-            if naming == "alfworld" and not wins(path, [*sent, *state["policy_commands"]]):
+            if not (state["policy_commands"] or state["won"]):
+                dead_ends.append(len(sent))
+            elif naming == "alfworld" and not wins(path, [*sent, *state["policy_commands"]]):
                 faults.append(f"state {len(sent)}: the plan does not win")
         for command in state["policy_commands"]:
             sent.append(command)
@@ -653,10 +675,12 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     env = start_engine(path, naming, plans=False)
     state = env.reset()
     theirs.append((describe_state(state, planned), None, None))
-    for command in sent:
+    for count, command in enumerate(sent, start=1):
         state, *result = env.step(command)
         theirs.append((describe_state(state, planned), *describe(result)))
-    if not state["won"]:
+        if count in dead_ends and not is_dead_end(state["_facts"], problem):
+            faults.append(f"state {count}: no plan is told, and it is no dead end")
+    if not state["won"] and len(sent) not in dead_ends:
         faults.append("the last plan does not win")
     env.close()
     unlike = [i for i, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1]]
@@ -665,6 +689,7 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     return {
         "game": path,
         "states": len(ours),
+        "dead_end": bool(dead_ends),
         "differences": len(faults),
         "first_difference": first,
         "native": native,
@@ -698,6 +723,7 @@ def compare_randoms(games: list[Path], steps: int, seed: int, jobs: int) -> dict
         "task_types": count_types([row["game"] for row in rows]),
         "namings": dict(Counter(NAMINGS[number % len(NAMINGS)] for number in range(len(games)))),
         "states": sum(row["states"] for row in rows),
+        "dead_ends": sum(row["dead_end"] for row in rows),
         "differences": sum(row["differences"] for row in rows),
         "first_difference": next(filter(None, (row["first_difference"] for row in rows)), None),
         "seconds": {side: round(spent, 2) for side, spent in seconds.items()},
@@ -719,9 +745,12 @@ def run_ways(options: argparse.Namespace, done: Mapping[str, Any]) -> Iterator[t
             if name == "random":
                 many = write_sources(options.games, options.random, options.seed + 100, folder / "random")
                 random.Random(options.seed).shuffle(many)  # else namings would go with sources
-                yield name, compare_randoms(many, options.steps, options.seed, options.jobs)
+                row = compare_randoms(many, options.steps, options.seed, options.jobs)
             else:
-                yield name, compare_way(name, games, folder / "ways", options.steps, options.seed)
+                row = compare_way(name, games, folder / "ways", options.steps, options.seed)
+            if row["first_difference"]:  # named by its game, not by where this machine keeps it
+                row["first_difference"] = row["first_difference"].replace(f"{folder}{os.sep}", "")
+            yield name, row
 
 
 def read_done(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
