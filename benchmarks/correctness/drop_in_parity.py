@@ -12,7 +12,8 @@ What may differ, and nothing else:
 - the order of facts: TextWorld's own differs from process to process, so facts are compared as multisets. So does the
   order of the keys of a batch's infos;
 - which plan is told: ``policy_commands``, the planner expert's, and the walkthrough that TextWorld works out where a
-  file has none. Both must win from where they are told, and the native one is never longer;
+  file has none. Both must win from where they are told, and the native one is never longer. At a dead end, as when the
+  hands hold what no receptacle of the game may contain, both must be empty;
 - the handcoded expert in a batch of several games: it draws random numbers, which Python seeds anew in each of
   TextWorld's processes. There only the type of its plans is compared, and everything else as usual;
 - in states of the engine (not in infos): they are of a subclass of ``GameState``, have no ``_valid_actions`` and
@@ -25,6 +26,7 @@ import gc
 import io
 import json
 import multiprocessing
+import os
 import platform
 import random
 import sys
@@ -620,7 +622,8 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     """Play a game at random, natively and then with the same commands on TextWorld.
 
     At the end both follow the native plan from there; it must win on both. Where names are alfworld's, every plan on
-    the way must win too, as the native engine has it. TextWorld is not asked for plans: the way ``planner`` does that.
+    the way must win too, as the native engine has it. TextWorld is asked for a plan only where none is told natively
+    though the game is not won, and must have none there: the way ``planner`` does the rest.
     """
     path, number, steps, seed = task
     naming = NAMINGS[number % len(NAMINGS)]
@@ -628,6 +631,7 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     planned = not game.walkthrough
     ours, theirs, sent = [], [], []
     faults: list[str] = []
+    dead_ends: list[int] = []
     random.seed(seed)
     source = CommandSource(game, seed)
     started = time.perf_counter()
@@ -641,7 +645,9 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
             sent.append(source.next(state["admissible_commands"]))
             state, *result = env.step(sent[-1])
             ours.append((describe_state(state, planned), *describe(result)))
-            if naming == "alfworld" and not wins(path, [*sent, *state["policy_commands"]]):
+            if not (state["policy_commands"] or state["won"]):
+                dead_ends.append(len(sent))
+            elif naming == "alfworld" and not wins(path, [*sent, *state["policy_commands"]]):
                 faults.append(f"state {len(sent)}: the plan does not win")
         for command in state["policy_commands"]:
             sent.append(command)
@@ -653,10 +659,15 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     env = start_engine(path, naming, plans=False)
     state = env.reset()
     theirs.append((describe_state(state, planned), None, None))
-    for command in sent:
+    for count, command in enumerate(sent, start=1):
+        env.unwrapped.request_infos.policy_commands = count in dead_ends
         state, *result = env.step(command)
         theirs.append((describe_state(state, planned), *describe(result)))
-    if not state["won"]:
+        if count in dead_ends and state["policy_commands"]:
+            faults.append(
+                f"state {count}: no plan is told, but TextWorld has one: {state['policy_commands']}"
+            )
+    if not state["won"] and len(sent) not in dead_ends:
         faults.append("the last plan does not win")
     env.close()
     unlike = [i for i, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1]]
@@ -665,6 +676,7 @@ def compare_random(task: tuple[str, int, int, int]) -> dict[str, Any]:
     return {
         "game": path,
         "states": len(ours),
+        "dead_end": bool(dead_ends),
         "differences": len(faults),
         "first_difference": first,
         "native": native,
@@ -698,6 +710,7 @@ def compare_randoms(games: list[Path], steps: int, seed: int, jobs: int) -> dict
         "task_types": count_types([row["game"] for row in rows]),
         "namings": dict(Counter(NAMINGS[number % len(NAMINGS)] for number in range(len(games)))),
         "states": sum(row["states"] for row in rows),
+        "dead_ends": sum(row["dead_end"] for row in rows),
         "differences": sum(row["differences"] for row in rows),
         "first_difference": next(filter(None, (row["first_difference"] for row in rows)), None),
         "seconds": {side: round(spent, 2) for side, spent in seconds.items()},
@@ -719,9 +732,12 @@ def run_ways(options: argparse.Namespace, done: Mapping[str, Any]) -> Iterator[t
             if name == "random":
                 many = write_sources(options.games, options.random, options.seed + 100, folder / "random")
                 random.Random(options.seed).shuffle(many)  # else namings would go with sources
-                yield name, compare_randoms(many, options.steps, options.seed, options.jobs)
+                row = compare_randoms(many, options.steps, options.seed, options.jobs)
             else:
-                yield name, compare_way(name, games, folder / "ways", options.steps, options.seed)
+                row = compare_way(name, games, folder / "ways", options.steps, options.seed)
+            if row["first_difference"]:  # named by its game, not by where this machine keeps it
+                row["first_difference"] = row["first_difference"].replace(f"{folder}{os.sep}", "")
+            yield name, row
 
 
 def read_done(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

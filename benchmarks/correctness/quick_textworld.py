@@ -4,7 +4,7 @@ TextWorld's answers stay its own: its grammar, its logic and its planner work ev
 left out is work whose result cannot differ:
 
 - a text that was parsed before is not parsed again (a walk derives the same few sentences and queries always);
-- reset() uses load()'s translation of the same PDDL problem, and replan(), which nobody calls here, the same;
+- reset() uses load()'s translations of the same PDDL problem;
 - values that are only read are shared instead of copied.
 
 A step then costs a tenth. ``tests/envs/test_textworld.py`` holds that walks are the same with and without.
@@ -29,8 +29,10 @@ def remember_parses() -> None:
     textgen._parse_and_convert = lambda *args, **options: [
         copy.copy(symbol) for symbol in parse_symbols(*args, **options)
     ]
-    translate = lru_cache(1)(fast_downward.pddl2sas)
-    fast_downward.pddl2sas = lambda domain, problem, **_: translate(domain, problem)
+    translate = lru_cache(2)(fast_downward.pddl2sas)  # a game has one for play and one for its planner
+    fast_downward.pddl2sas = lambda domain, problem, verbose=False, optimize=False: translate(
+        domain, problem, optimize=optimize
+    )
     for kind in (textworld.logic.Variable, textworld.logic.Placeholder, EntityInfo):
         kind.__deepcopy__ = lambda self, memo: self
     textgen.copy_context = _copy_context

@@ -1,5 +1,6 @@
 """Programs for alfworld and TextWorld see on the drop-in what they see on TextWorld, and uninstalled it is gone."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import shared_data
 from oreo_envs.alfworld import drop_in
 from oreo_envs.alfworld.drop_in.usage import USAGE
+from oreo_envs.alfworld.generator.games import GeneratedGames
 
 textworld = pytest.importorskip("textworld")
 pytest.importorskip("textworld.gym")
@@ -87,6 +89,47 @@ def test_a_difference_is_found_and_told(trials, monkeypatch):
         parity.watch(parity.enter_by_start, other)
     unlike = [pair for pair in zip(ours.seen, other.seen, strict=True) if pair[0] != pair[1]]
     assert "Your hands are empty." in parity.find_difference(*unlike[0])
+
+
+@pytest.fixture
+def dead_end(tmp_path, monkeypatch):
+    """A game whose teddybear fits nowhere again, and random play that takes it and then looks around."""
+    [path] = parity.write_trials(GeneratedGames("generated"), [35], tmp_path)
+    commands = iter(["go to bed 1", "take teddybear 1 from bed 1", "look"])
+    monkeypatch.setattr(parity.CommandSource, "next", lambda self, admissible: next(commands))
+    return str(path)
+
+
+def test_at_a_dead_end_no_plan_is_told_and_textworlds_planner_has_none(dead_end):
+    row = parity.compare_random((dead_end, 0, 3, 0))
+    assert row["dead_end"] and row["states"] == 4
+    assert row["first_difference"] is None
+
+
+def test_a_plan_that_is_missing_is_a_difference(dead_end, monkeypatch):
+    monkeypatch.setattr("oreo_envs.alfworld.drop_in.play.shortest_plan", lambda world: [])
+    row = parity.compare_random((dead_end, 0, 3, 0))
+    assert "state 1: no plan is told, but TextWorld has one: ['go to desk" in row["first_difference"]
+    assert row["differences"] == 1
+
+
+def test_a_difference_is_told_without_the_folder_of_the_games(trials, monkeypatch):
+    def differ(games, *_):
+        return {"first_difference": f"{games[0]} (raw), state 1"}
+
+    monkeypatch.setattr(parity, "compare_randoms", differ)
+    options = argparse.Namespace(
+        ways=["random"],
+        again=False,
+        games=[str(trials[3].parent)],
+        count=1,
+        random=1,
+        steps=1,
+        seed=0,
+        jobs=1,
+    )
+    [(_, row)] = parity.run_ways(options, {})
+    assert row["first_difference"].startswith(f"random/{trials[3].parent.name}/")
 
 
 def test_the_trials_of_these_tests_say_what_alfworlds_do():

@@ -28,7 +28,7 @@ SMALL = 15
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WALK = """
 import json, sys
-import alfworld_parity, quick_textworld
+import alfworld_parity, fast_downward, quick_textworld
 from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.alfworld.textworld_backend import TextWorldWorld
 
@@ -43,6 +43,10 @@ for number in (15, 15):
     for _ in range(10):
         answers.append(world.step(commands.next(world.admissible_commands())))
         answers.append([world.won, world.score, world.admissible_commands()])
+game = json.loads(games.text(15))
+for optimize in (False, True):  # the planner's own translation has fewer variables
+    sas = fast_downward.pddl2sas(game["pddl_domain"], game["pddl_problem"], optimize=optimize)[1]
+    answers.append(sas.count("begin_variable"))
 json.dump(answers, sys.stdout)
 """
 
@@ -98,7 +102,7 @@ def test_textworld_without_repeated_work_answers_the_same():
         ).stdout
         for how in ("plain", "quick")
     )
-    assert len(json.loads(plain)) == 2 * 21
+    assert len(json.loads(plain)) == 2 * 21 + 2
     assert plain == quick
 
 

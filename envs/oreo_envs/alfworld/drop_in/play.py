@@ -157,5 +157,5 @@ class Play:
 
     @property
     def plan(self) -> list[str]:
-        """Commands that win from here, none if it is won."""
+        """Commands that win from here, none if it is won or cannot be won any more."""
         return shortest_plan(self.world)
