@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import torch
+from oreo_envs.files import read_json
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -242,7 +243,7 @@ def _read_config(file: Path, variants: Mapping[str, Any] = MappingProxyType({}))
 
 def base_of(path: Path) -> str:
     """The model that an adapter's folder says it is for."""
-    return str(json.loads((path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    return str(read_json(path / ADAPTER)["base_model_name_or_path"])
 
 
 def load_base(path: Path) -> PreTrainedModel:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from oreo_envs.files import read_json
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.model_files import ADAPTER
@@ -182,7 +183,7 @@ def _known_types() -> set[str]:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        read = read_json(path)
+    except (OSError, ValueError):
         return None
     return read if isinstance(read, dict) else None

@@ -92,6 +92,11 @@ def describe_files(folder):
         name, content = file.relative_to(folder), file.read_bytes()
         if file.suffix in (".json", ".stage"):
             content = json.dumps(drop_clocks(json.loads(content)), sort_keys=True)
+        elif file.name == "log.jsonl":
+            lines = map(json.loads, content.splitlines())
+            content = json.dumps([drop_clocks(line) for line in lines], sort_keys=True)
+        elif file.name == "README.md":  # a model card says how long it took
+            content = [line for line in content.splitlines() if b"second" not in line]
         found[name] = content
     return found
 
@@ -112,7 +117,12 @@ def describe_episode(episode):
 
 def drop_clocks(value):
     if isinstance(value, dict):
-        kept = {key: drop_clocks(one) for key, one in value.items() if key not in CLOCKS}
+        timed = ("runtime", "per_second")
+        kept = {
+            key: drop_clocks(one)
+            for key, one in value.items()
+            if key not in CLOCKS and not key.endswith(timed)
+        }
         return {
             key: one
             for key, one in kept.items()
