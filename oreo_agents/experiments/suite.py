@@ -40,9 +40,6 @@ class GameSet:
 class Demonstrations:
     """Episodes to imitate."""
 
-    agent: str = "expert"
-    """Who shows how to play: ``expert``, or ``demonstrator`` in environments that have somebody with a costly habit."""
-
     episodes: int | None = None
     """In all; 0: nothing is imitated and the model itself is the start. None: ``per_game`` of every game."""
     per_game: int = 1
@@ -50,6 +47,8 @@ class Demonstrations:
     """Share of its turns that are replaced by slips."""
     generated: int = 0
     """So many more, in generated rooms. They may have the floor plans of [dev], but not those of rooms in [test.*]."""
+    agent: str = "expert"
+    """Who shows how to play: ``expert``, or ``demonstrator`` in environments that have somebody with a costly habit."""
 
 
 @dataclass(frozen=True, slots=True)
