@@ -70,7 +70,7 @@ def test_every_method_is_judged_on_the_same_games(finished):
     assert rows == [
         *METHODS[:3],
         "rejection",
-        "rejection best-of-2",
+        "rejection best-of-2, critic of oreo",
         "oreo",
         "oreo best-of-2",
         "iterative-oreo",
