@@ -285,11 +285,12 @@ def test_the_papers_protocol_starts_from_any_hugging_face_model(llama, tmp_path)
         tests={"unseen": GameSet("generated_unseen", limit=2)},
         sft={"epochs": 80, "learning_rate": 1e-2, "batch_size": 1, "muon": True},
         rollouts=Rollouts(per_game=24),
-        search=replace(paper.search, ks=(1, 2), constrained=False),
+        search=replace(paper.search, ks=(1, 2), constrained=False, sample=False, no_repeat=()),
     )
     found = bench(small, tmp_path, methods=("sft", "rejection", "dpo", "oreo"))
     assert found["failed"] == {}
     rows = [row["method"] for row in found["table"]]
     names = ("sft", "rejection", "dpo", "oreo")
-    assert rows == [label for name in names for label in (name, f"{name} best-of-2")]
+    lent = {name: "" if name == "oreo" else ", critic of oreo" for name in names}
+    assert rows == [label for name in names for label in (name, f"{name} best-of-2{lent[name]}")]
     assert all(run["tokens_per_episode"] > 0 for run in found["runs"])
