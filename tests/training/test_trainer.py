@@ -352,8 +352,11 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         "importance_weights": True,
         "log_ratio_clip": 1e-3,
         "expectile": 0.9,
+        "thought_weight": 0.5,
     }
     game = [chat.encode(episode(steps, won, game="g")) for steps, won in ((WINNING, True), (LOSING, False))]
+    for one in game:
+        one.thoughts.append(one.action_mask.index(True))
     start = moved(policy)
 
     def trained(**options):
