@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from chat_templates import CHATML, byte_level
 from learning import random_decoder
-from test_chat import CHATML, byte_level
 
 from oreo_agents.cli import main
 from oreo_agents.language.prompt import Prompt

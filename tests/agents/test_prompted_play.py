@@ -3,9 +3,8 @@
 import gymnasium as gym
 import pytest
 import torch
+from chat_templates import CHATML, QWEN3, byte_level
 from learning import random_decoder
-from test_chat import CHATML, byte_level
-from test_conversation import QWEN3
 
 import oreo_agents  # noqa: F401  (registers the environments)
 from oreo_agents import OreoAgent

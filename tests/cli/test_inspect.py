@@ -4,8 +4,8 @@ import dataclasses
 import re
 
 import pytest
+from chat_templates import CHATML, byte_level
 from learning import EPISODES, random_decoder
-from test_chat import CHATML, byte_level
 
 from oreo_agents.cli import main
 from oreo_agents.dataset.writer import TrajectoryWriter

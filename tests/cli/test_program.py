@@ -189,7 +189,7 @@ def test_closed_streams_are_no_error(command):
         ("record -o x --episodes many", "invalid int value: 'many'"),
         ("train --data x -o y --method ppo", "invalid choice: 'ppo'"),
         ("train --data x -o y --steps 3 --epochs 2", "not allowed with argument --steps"),
-        ("eval --agent x --split dev", "invalid choice: 'dev'"),
+        ("eval --agent x --split nowhere", "invalid choice: 'nowhere'"),
         ("eval --agent x --temperature 0", "--select greedy"),
         ("eval --agent expert -o .", "argument --output/-o: . is a folder: give a file"),
         ("eval --agent expert -o /", "argument --output/-o: / is a folder"),

@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from test_chat import CHATML, byte_level
+from chat_templates import CHATML, byte_level
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.language import chat_template

@@ -4,24 +4,13 @@ import dataclasses
 import re
 
 import pytest
+from chat_templates import CHATML, QWEN3, byte_level
 from learning import EPISODES, OPENING, WINNING, episode
 from shared_data import DATA
-from test_chat import CHATML, byte_level
 
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt, list_prompts
-
-QWEN3 = (
-    "{%- for m in messages %}{%- if m.role == 'assistant' and '</think>' in m.content and loop.index0 < "
-    "(messages | length) - 1 %}{% set said = m.content.split('</think>')[-1].lstrip('\\n') %}"
-    "{%- else %}{% set said = m.content %}{%- endif %}"
-    "{{ '<|im_start|>' + m.role + '\n' + said + '<|im_end|>\n' }}{%- endfor %}"
-    "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{%- if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}"
-    "{%- endif %}{%- endif %}"
-)
-"""As Qwen3's: thoughts of earlier turns are left out, and without thinking an empty thought opens the reply."""
 
 DATED = CHATML.replace("You are helpful.", "Today is {{ strftime_now('%d %B %Y') }}.")
 
