@@ -21,7 +21,7 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.generation import generate_tokens
 
 
-class Episodes:
+class SlotTexts:
     """The tokens of the episodes in slots."""
 
     def __init__(self, slots: int) -> None:
@@ -47,7 +47,7 @@ class Episodes:
         self.extend(slots, [row[lane][0] for row, lane in rows])
 
 
-class GeneratingPolicy(Episodes):
+class GeneratingPolicy(SlotTexts):
     """Samples candidate actions with transformers' generation; an :class:`~oreo_agents.inference.Engine`.
 
     Args:
@@ -102,7 +102,7 @@ class GeneratingPolicy(Episodes):
         return tokens[:n], logprobs[:n]
 
 
-class ReadingCritic(Episodes):
+class ReadingCritic(SlotTexts):
     """Reads V after each candidate action, without a cache; as :class:`~oreo_agents.inference.critic.CachedCritic`.
 
     Args:

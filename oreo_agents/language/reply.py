@@ -150,14 +150,14 @@ def check_form(form: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _NamedPart:
     text: str
     begin: int
     spellings: tuple[str, ...] = ()
     """Other readings of the same, such as a tool's name with its arguments."""
 
 
-_Finder = Callable[[str, int], Iterator[_Place]]
+_Finder = Callable[[str, int], Iterator[_NamedPart]]
 
 _THINK_TAG = re.compile(r"</?(?:think|thinking|thought|reasoning|reason)>", re.I)
 _LABELS_OF_THOUGHTS = re.compile(
@@ -185,23 +185,23 @@ def _skip_thought(said: str) -> int | None:
     return None if _OPEN.search(said, begin) else begin
 
 
-def _find_tags(said: str, begin: int) -> Iterator[_Place]:
-    return (_Place(found[2], found.start()) for found in _TAGS.finditer(said, begin))
+def _find_tags(said: str, begin: int) -> Iterator[_NamedPart]:
+    return (_NamedPart(found[2], found.start()) for found in _TAGS.finditer(said, begin))
 
 
-def _find_action_tag(said: str, begin: int) -> Iterator[_Place]:
-    return (_Place(found[2], found.start()) for found in _ACTION_TAG.finditer(said, begin))
+def _find_action_tag(said: str, begin: int) -> Iterator[_NamedPart]:
+    return (_NamedPart(found[2], found.start()) for found in _ACTION_TAG.finditer(said, begin))
 
 
-def _find_labels(said: str, begin: int) -> Iterator[_Place]:
+def _find_labels(said: str, begin: int) -> Iterator[_NamedPart]:
     return _find_labelled(_LABEL, said, begin)
 
 
-def _find_react(said: str, begin: int) -> Iterator[_Place]:
+def _find_react(said: str, begin: int) -> Iterator[_NamedPart]:
     return _find_labelled(_REACT, said, begin)
 
 
-def _find_labelled(label: re.Pattern[str], said: str, begin: int) -> Iterator[_Place]:
+def _find_labelled(label: re.Pattern[str], said: str, begin: int) -> Iterator[_NamedPart]:
     """What stands after a label, or on the next line; an answer that the model has made up ends the reply."""
     first = label.search(said, begin)
     answer = _ANSWER.search(said, first.end()) if first else None
@@ -216,7 +216,7 @@ def _find_labelled(label: re.Pattern[str], said: str, begin: int) -> Iterator[_P
         if text.lstrip().startswith("{") and (places := list(_find_json(said, found.start(1)))):
             yield from places[:1]
         else:
-            yield _Place(text, found.start(), spellings)
+            yield _NamedPart(text, found.start(), spellings)
 
 
 def _read_input(text: str) -> str:
@@ -230,7 +230,7 @@ def _read_input(text: str) -> str:
 _DECODER = json.JSONDecoder(strict=False)
 
 
-def _find_json(said: str, begin: int) -> Iterator[_Place]:
+def _find_json(said: str, begin: int) -> Iterator[_NamedPart]:
     """Objects with an action, or with a tool's name and its arguments."""
     at, tries = said.find("{", begin), 8
     while at >= 0 and tries:
@@ -243,14 +243,14 @@ def _find_json(said: str, begin: int) -> Iterator[_Place]:
         at = said.find("{", end)
 
 
-def _find_sole_object(said: str, begin: int) -> Iterator[_Place]:
+def _find_sole_object(said: str, begin: int) -> Iterator[_NamedPart]:
     """The whole reply is such an object."""
     text = said[begin:].strip()
     if text.startswith("{") and text.endswith("}"):
         yield from _find_json(said, begin)
 
 
-def _read_object(said: str, at: int, end: int, value: Any) -> Iterator[_Place]:
+def _read_object(said: str, at: int, end: int, value: Any) -> Iterator[_NamedPart]:
     if not isinstance(value, dict):
         return
     for key in ("action", "command", "act"):
@@ -260,7 +260,7 @@ def _read_object(said: str, at: int, end: int, value: Any) -> Iterator[_Place]:
             if isinstance(action, dict):
                 yield from _read_object(said, at, end, action)
             elif isinstance(action, str):
-                yield _Place(action, max(at, said.find(f'"{found}"', at, end)))
+                yield _NamedPart(action, max(at, said.find(f'"{found}"', at, end)))
             return
     inner = value.get("function")
     call: dict[str, Any] = inner if isinstance(inner, dict) else value
@@ -275,7 +275,7 @@ def _read_object(said: str, at: int, end: int, value: Any) -> Iterator[_Place]:
         yield _spell_call(at, name, {str(k): str(v) for k, v in arguments.items()})
 
 
-def _find_calls(said: str, begin: int) -> Iterator[_Place]:
+def _find_calls(said: str, begin: int) -> Iterator[_NamedPart]:
     """The whole reply is a call in Python's manner."""
     if found := _CALL.fullmatch(said[begin:].strip().strip("`").removeprefix("python").strip()):
         values = [double or single for double, single in _STRINGS.findall(found[2])]
@@ -283,11 +283,11 @@ def _find_calls(said: str, begin: int) -> Iterator[_Place]:
         yield _spell_call(begin, found[1], dict(enumerate(values)))
 
 
-def _spell_call(begin: int, name: str, arguments: Mapping[Any, str]) -> _Place:
+def _spell_call(begin: int, name: str, arguments: Mapping[Any, str]) -> _NamedPart:
     """``act(command)``, or one tool a verb: its name and its arguments are the command, with their names or without."""
     given = " ".join(arguments.values())
     named = " ".join(f"{key} {value}" for key, value in arguments.items())
-    return _Place(given, begin, (f"{name} {given}", f"{name} {named}"))
+    return _NamedPart(given, begin, (f"{name} {given}", f"{name} {named}"))
 
 
 _EXPLICIT: dict[str, tuple[_Finder, ...]] = {
@@ -305,7 +305,7 @@ _FREE: tuple[_Finder, ...] = (_find_action_tag, _find_react, _find_sole_object)
 # --- which command is meant --------------------------------------------------------------------------------
 
 
-def _choose_place(said: str, places: Sequence[_Place], commands: Sequence[str]) -> Reply:
+def _choose_place(said: str, places: Sequence[_NamedPart], commands: Sequence[str]) -> Reply:
     """The one command that all places name, or what the only place says, listed or not."""
     meant = [_match_place(place, commands) for place in places]
     if meant[0] is not None and len({*meant}) == 1:
@@ -315,7 +315,7 @@ def _choose_place(said: str, places: Sequence[_Place], commands: Sequence[str]) 
     return _do_nothing(said)
 
 
-def _match_place(place: _Place, commands: Sequence[str]) -> str | None:
+def _match_place(place: _NamedPart, commands: Sequence[str]) -> str | None:
     found = {match_command(text, commands) for text in (place.text, *place.spellings)} - {None}
     return found.pop() if len(found) == 1 else None
 

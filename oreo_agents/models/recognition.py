@@ -50,11 +50,11 @@ def require_language_model(path: Path) -> None:
     Raises:
         CheckpointError: it is something else, in so many words.
     """
-    if reason := _refuse(path):
+    if reason := _explain_refusal(path):
         raise CheckpointError(f"{path} {reason}")
 
 
-def _refuse(path: Path) -> str | None:
+def _explain_refusal(path: Path) -> str | None:
     if path.is_file():
         return _refuse_file(path)
     if not path.exists():

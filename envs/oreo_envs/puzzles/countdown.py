@@ -43,7 +43,7 @@ class Countdown(Puzzle[Numbers]):
         moves: dict[str, Numbers] = {}
         for i, j in combinations(range(len(position)), 2):
             rest = position[:i] + position[i + 1 : j] + position[j + 1 :]
-            for sign, result in _results(position[i], position[j]):
+            for sign, result in _list_results(position[i], position[j]):
                 command = f"combine {position[i]} {sign} {position[j]}"
                 moves[command] = tuple(sorted((*rest, result), reverse=True))
         return moves
@@ -57,7 +57,7 @@ class Countdown(Puzzle[Numbers]):
         return f"combine {position[0]} + {position[1]}" if len(position) > 1 else None
 
 
-def _results(a: int, b: int) -> Iterator[tuple[str, int]]:
+def _list_results(a: int, b: int) -> Iterator[tuple[str, int]]:
     """What ``a`` and ``b``, which is no larger, can make."""
     yield "+", a + b
     yield "-", a - b

@@ -31,7 +31,7 @@ HABIT_SHARE = 0.85
 HASTY = 0.6
 
 
-class Place(NamedTuple):
+class Stop(NamedTuple):
     """Two ways past a place."""
 
     name: str
@@ -52,12 +52,12 @@ class Place(NamedTuple):
 
 
 PLACES = (
-    Place("river", "wade", "ferry", HASTY, 1.0),
-    Place("cliff", "climb", "detour", HASTY, 1.0),
-    Place("bog", "jump", "planks", HASTY, 1.0),
-    Place("bridge", "run", "creep", HASTY, 1.0),
-    Place("dog", "shove", "wait", HASTY, 1.0),
-    Place("gate", "open", "vault", 1.0, HASTY),
+    Stop("river", "wade", "ferry", HASTY, 1.0),
+    Stop("cliff", "climb", "detour", HASTY, 1.0),
+    Stop("bog", "jump", "planks", HASTY, 1.0),
+    Stop("bridge", "run", "creep", HASTY, 1.0),
+    Stop("dog", "shove", "wait", HASTY, 1.0),
+    Stop("gate", "open", "vault", 1.0, HASTY),
 )
 
 

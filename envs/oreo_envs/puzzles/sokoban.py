@@ -56,8 +56,8 @@ class Sokoban(Puzzle[Boxes]):
             return {}
         moves = {}
         for name, step in STEPS.items():
-            there = _add(position.player, step)
-            behind = _add(there, step)
+            there = _add_cells(position.player, step)
+            behind = _add_cells(there, step)
             if there in self.walls:
                 continue
             if there not in position.boxes:
@@ -85,5 +85,5 @@ class Sokoban(Puzzle[Boxes]):
         return "+" if cell in self.walls else "X" if goal else "-"
 
 
-def _add(cell: Cell, step: Cell) -> Cell:
+def _add_cells(cell: Cell, step: Cell) -> Cell:
     return cell[0] + step[0], cell[1] + step[1]

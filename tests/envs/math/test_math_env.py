@@ -262,7 +262,7 @@ def test_a_hundred_tasks_open_and_grade_their_own_answer():
         while info["expert_plan"]:
             _, reward, terminated, _, info = env.step(info["expert_plan"][0])
         assert (reward, terminated, info["gold"]) == (1.0, True, problem.gold), task
-        assert score_answer(task, games.config, problem.gold, games._entry(3)) == 1.0, task
+        assert score_answer(task, games.config, problem.gold, games.entry(3)) == 1.0, task
         env.reset(options={"game": 3})
         assert env.step("<answer>zzz</answer>")[1] == 0.0, task
         right.append(task)

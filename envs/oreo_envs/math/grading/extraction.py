@@ -159,9 +159,9 @@ def extract_answer(text: str) -> str | None:
     if first is None:
         return None
     for run_on in itertools.islice(_RUN_ON.finditer(text, first.end()), MAX_RUN_ONS):
-        if answer := _extract(text[: run_on.start()]):
+        if answer := _extract_marked(text[: run_on.start()]):
             return answer
-    return _extract(text)
+    return _extract_marked(text)
 
 
 def states_answer(text: str) -> bool:
@@ -177,12 +177,12 @@ def states_answer(text: str) -> bool:
     return bool(_find_marks(text)) or _states_in_sentence(text)
 
 
-def _extract(text: str) -> str | None:
+def _extract_marked(text: str) -> str | None:
     marked = _find_marks(text)
     if marked is None:  # a box that is never closed comes last
         return None
     if marked:
-        return _unwrap(max(marked)[1])
+        return _unwrap_answer(max(marked)[1])
     return _find_sentence(text)
 
 
@@ -233,7 +233,7 @@ _LABEL = re.compile(
 )
 
 
-def _unwrap(answer: str) -> str:
+def _unwrap_answer(answer: str) -> str:
     r"""What is stated in ``\text{The answer is 460}``, or after a label; other answers as they are."""
     inside = _TEXT.sub(r"\1", answer, count=1) if _TEXT.match(answer) else answer
     if _WORD.search(inside[:_REACH]) and (stated := _find_sentence(inside)):
@@ -241,7 +241,7 @@ def _unwrap(answer: str) -> str:
     return inside[label.end() :] if (label := _LABEL.match(inside)) else answer
 
 
-def _sentences(text: str) -> Iterator[tuple[str, re.Match[str], str]]:
+def _split_sentences(text: str) -> Iterator[tuple[str, re.Match[str], str]]:
     """What stands before the word ``answer`` in its sentence, the link to what follows, and that; the last first."""
     for word in list(_WORD.finditer(text))[-MAX_SENTENCES:][::-1]:
         link = _LINK.match(text, word.end(), word.end() + _REACH)
@@ -260,7 +260,7 @@ def _sentences(text: str) -> Iterator[tuple[str, re.Match[str], str]]:
 
 def _find_sentence(text: str) -> str | None:
     """The last ``answer is ...`` followed by what looks like an answer: mathematics, or up to three words."""
-    for _, _, said in _sentences(text):
+    for _, _, said in _split_sentences(text):
         if answer := _read_stated(said):
             return answer
     for match in reversed(list(_REVERSED.finditer(text[-10 * _REACH :]))):
@@ -289,7 +289,7 @@ def _read_stated(said: str) -> str | None:
 
 
 def _states_in_sentence(text: str) -> bool:
-    for before, link, said in _sentences(text):
+    for before, link, said in _split_sentences(text):
         opening = _OPENING.search(before)
         earlier = before[: opening.start()] if opening else before
         if not _JOINT.search(earlier) or _HEDGE.search(before):
