@@ -107,9 +107,10 @@ class Propose:
         """One decision for each slot."""
         uniforms = self._uniforms(rngs, failed)
         proposals = self.engine.propose(slots, prompts, uniforms, self.selection.temperature)
+        candidates = proposals.listed()
         replies = [
             [self.chat.understand(ids, info.get("admissible_commands")) for ids, _ in row]
-            for row, info in zip(proposals.listed(), infos, strict=True)
+            for row, info in zip(candidates, infos, strict=True)
         ]
         scores = self._score_proposals(slots, prompts, infos, proposals)
         actions = [[reply.action for reply in row] for row in replies]
@@ -119,7 +120,7 @@ class Propose:
             self.judge.keep(slots, scores.read, lanes)
         values = [[None] * self.k] * len(slots) if scores.values is None else scores.values.tolist()
         widths = [self._width(commands) for commands in failed]
-        listed = [row[:width] for row, width in zip(proposals.listed(), widths, strict=True)]
+        listed = [row[:width] for row, width in zip(candidates, widths, strict=True)]
         rows = zip(listed, replies, values, lanes.tolist(), prompts, scores.tokens, strict=True)
         decisions = [self._decision(*row) for row in rows]
         for row, simulated in enumerate(scores.simulated):

@@ -14,6 +14,7 @@ from typing import Any, Protocol, SupportsIndex, overload
 
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, GameFileError
 from oreo_envs.files import PathLike, cache_root
+from oreo_envs.named_games import NumberedNames
 from oreo_envs.textworld.challenges import KINDS, MadeGame, check_split, parse_level
 from oreo_envs.workers import WorkerFailure, WorkerPool, count_cores
 
@@ -163,7 +164,7 @@ class ChallengeGames(Sequence[MadeGame]):
         """Raises ConfigurationError: the challenge has no such split."""
         check_split(challenge, split)
         self.challenge, self.level, self.split = challenge, level, split
-        self.names = _GameNames(self)
+        self.names = NumberedNames(f"{self.challenge}/{self.level}/{self.split}", self.LENGTH)
         self._folder = cache_root() / "textworld" / _require_textworld()
 
     def __deepcopy__(self, memo: object) -> ChallengeGames:
@@ -224,25 +225,6 @@ class ChallengeGames(Sequence[MadeGame]):
 
     def _place(self, game: MadeGame) -> Path:
         return self._folder / f"{game.name}.zip"
-
-
-class _GameNames(Sequence[str]):
-    """The names of a challenge's games."""
-
-    def __init__(self, games: ChallengeGames) -> None:
-        self._prefix, self._numbers = f"{games.challenge}/{games.level}/{games.split}", range(games.LENGTH)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, position: SupportsIndex) -> str: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-    def __getitem__(self, position: SupportsIndex | slice) -> str | list[str]:
-        if isinstance(position, slice):
-            return [f"{self._prefix}/{number}" for number in self._numbers[position]]
-        return f"{self._prefix}/{self._numbers[position]}"
 
 
 class Workshop:
