@@ -7,7 +7,8 @@ those to be compared are given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -36,16 +37,14 @@ class Probe:
         policy: causal LM.
 
     Raises:
-        ConfigurationError: it cannot read token ids alone, or is no causal language model.
+        ConfigurationError: it cannot read token ids alone, is no causal language model, or gives no numbers.
     """
 
     def __init__(self, policy: PreTrainedModel) -> None:
         self.policy, self.name = policy, type(policy).__name__
         self.rows = draw_rows(policy)
-        training = policy.training
-        policy.eval()
         try:
-            with torch.no_grad():
+            with _evaluate(policy):
                 logits = [self._logits(row) for row in self.rows]
                 ahead = max(
                     float((self._logits(row[:-3])[-1] - whole[-4]).abs().max())
@@ -57,8 +56,11 @@ class Probe:
             raise ConfigurationError(
                 f"{self.name} does not read token ids alone ({_first_line(error)})"
             ) from error
-        finally:
-            policy.train(training)
+        if not all(bool(row.isfinite().all()) for row in logits):
+            raise ConfigurationError(
+                f"{self.name} predicts what is no number (nan or inf): its weights are damaged; save it again, or "
+                "train from an earlier checkpoint"
+            )
         scale = max(float(row.abs().max()) for row in logits)
         if ahead > (EXACT if self._precise else ROUNDED) * max(1.0, scale):
             raise ConfigurationError(
@@ -82,7 +84,7 @@ class Probe:
 
     def difference(self, compared: Pass) -> float:
         """How far another pass is from the model's own (nats); for 16 bits the mean, else the largest."""
-        with torch.no_grad():
+        with _evaluate(self.policy):
             apart = [
                 (other.float().cpu() - own[-len(other) :].cpu()).abs()
                 for other, own in zip(compared(self.rows), self.logprobs, strict=True)
@@ -119,6 +121,18 @@ class Probe:
             self.policy, given[:, :-n], lambda step, logits: given[:, len(row) - n + step], None, n
         )
         return logprobs[0]
+
+
+@contextmanager
+def _evaluate(policy: PreTrainedModel) -> Iterator[None]:
+    """Without dropout and gradients; afterwards as it was."""
+    training = policy.training
+    policy.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        policy.train(training)
 
 
 def draw_rows(model: PreTrainedModel) -> list[list[int]]:

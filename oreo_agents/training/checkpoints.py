@@ -326,13 +326,15 @@ def _check_progress(file: Path) -> None:
 
 
 def _list_kinds(values: Any) -> dict[str, str]:
-    """What values are there, each with what kind of thing it is: two numbers are of one kind."""
+    """What values are there, each with what kind of thing it is: two numbers are of one kind, and two sequences."""
     found = values if isinstance(values, dict) else vars(values)
-    kinds = {name: type(value) for name, value in found.items() if not name.startswith("__")}
-    return {
-        name: "number" if issubclass(kind, (int, float, Tensor)) else kind.__name__
-        for name, kind in kinds.items()
-    }
+    return {name: _name_kind(value) for name, value in found.items() if not name.startswith("__")}
+
+
+def _name_kind(value: Any) -> str:
+    if isinstance(value, int | float | Tensor):
+        return "number"
+    return "sequence" if isinstance(value, list | tuple) else type(value).__name__
 
 
 def _check_moments(parameter: Tensor, state: Any) -> None:

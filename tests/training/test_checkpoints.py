@@ -29,7 +29,7 @@ def run(tmp_path_factory, tokenizer):
     def make(output=folder / "again"):
         options = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1, "disable_tqdm": True}
         config = OreoConfig(output_dir=str(output), use_cpu=True, report_to=[], **options)
-        return OreoTrainer(copy.deepcopy(policy), tokenizer, config, encoded)
+        return OreoTrainer(copy.deepcopy(policy), config, encoded, processing_class=tokenizer)
 
     make(folder / "run").train()
     return folder / "run" / "checkpoint-1", make

@@ -596,12 +596,14 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_agent(tmp_path, policy, tokenizer, method):
+def test_a_model_whose_weights_are_no_numbers_is_refused_and_leaves_no_agent(
+    tmp_path, policy, tokenizer, method
+):
     with torch.no_grad():
         policy.model.norm.weight.fill_(torch.nan)
     save_agent(tmp_path / "broken", policy, tokenizer)
     output = tmp_path / "trained"
-    with pytest.raises(TrainingError, match="loss is nan at step 0"):
+    with pytest.raises(ConfigurationError, match=r"no number.*weights are damaged"):
         train(
             method,
             EPISODES,

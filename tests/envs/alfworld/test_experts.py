@@ -15,7 +15,7 @@ from oreo_envs.alfworld.experts.planner import shortest_plan
 from oreo_envs.alfworld.experts.searching_expert import SearchingExpert
 from oreo_envs.alfworld.game import Game
 from oreo_envs.alfworld.game_file import parse_game
-from oreo_envs.alfworld.generator.games import GeneratedGames, TrainingRecipe
+from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe
 from oreo_envs.alfworld.world import World
 from varied_games import VariedGames
 
@@ -155,7 +155,7 @@ def test_a_fruitless_search_begins_anew() -> None:
 
 def test_tasks_are_understood_in_every_wording() -> None:
     for index in range(120):
-        game = TrainingRecipe().game(index)
+        game = Recipe().game(index)
         task = parse_task(game.task)
         _, thing, _, place, _ = game.name.partition("/")[0].split("-")
         assert task is not None and (task.object, task.place) == (thing.lower(), place.lower())
@@ -189,7 +189,7 @@ def breadth_first(world: World, limit: int) -> int | None:
 
 
 def test_plan_is_as_short_as_an_exhaustive_search_finds() -> None:
-    recipe = TrainingRecipe(
+    recipe = Recipe(
         task_types=("pick_and_place_simple", "look_at_obj_in_light"),
         room_kinds=("bedroom", "living room", "bathroom"),
     )

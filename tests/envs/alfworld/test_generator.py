@@ -18,7 +18,7 @@ import shared_data
 from oreo_envs.alfworld.game import TASK_TYPES, Game
 from oreo_envs.alfworld.game_file import parse_game
 from oreo_envs.alfworld.generator.draw import SENTENCES, hosted_task_types
-from oreo_envs.alfworld.generator.games import GeneratedGames, TrainingRecipe, generate_game
+from oreo_envs.alfworld.generator.games import GeneratedGames, Recipe, generate_game
 from oreo_envs.alfworld.rooms import ROOM_KINDS, load_rooms
 from oreo_envs.alfworld.world import World
 from oreo_envs.errors import DataNotFoundError, OreoError
@@ -29,7 +29,7 @@ SPLITS = ("generated", "generated_unseen")
 
 @cache
 def sample(split: str) -> list[Game]:
-    return [TrainingRecipe(split).game(index) for index in range(300)]
+    return [Recipe(split).game(index) for index in range(300)]
 
 
 def room_of(name: str) -> int:
@@ -54,7 +54,7 @@ def test_every_walkthrough_wins_at_its_last_command(split: str) -> None:
 @pytest.mark.parametrize("index", [1, 4])
 def test_textworld_loads_them_and_agrees(index: int) -> None:
     backend = pytest.importorskip("oreo_envs.alfworld.textworld_backend")
-    recipe = TrainingRecipe("generated_unseen")
+    recipe = Recipe("generated_unseen")
     game, reference = recipe.game(index), backend.TextWorldWorld()
     reference.load(recipe.text(index), game.name)
     world = World(game)
@@ -74,13 +74,13 @@ def test_same_index_same_game_in_another_process() -> None:
     environment = os.environ | {"PYTHONHASHSEED": "123"}
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert other.stdout == generate_game(11)
-    assert generate_game(11) == GeneratedGames().text(11) == TrainingRecipe().text(11)
-    assert len({generate_game(11), generate_game(12), TrainingRecipe(seed=1).text(11)}) == 3
+    assert generate_game(11) == GeneratedGames().text(11) == Recipe().text(11)
+    assert len({generate_game(11), generate_game(12), Recipe(seed=1).text(11)}) == 3
 
 
 def test_text_and_game_are_the_same_game() -> None:
     for index in range(20):
-        recipe = TrainingRecipe("generated_unseen", seed=3)
+        recipe = Recipe("generated_unseen", seed=3)
         parsed, made = parse_game(recipe.text(index), recipe.name(index)), recipe.game(index)
         assert (parsed.name, parsed.task, parsed.walkthrough) == (made.name, made.task, made.walkthrough)
         assert (parsed.start, parsed.goal, parsed.receptacles) == (made.start, made.goal, made.receptacles)
@@ -96,7 +96,7 @@ def test_file_has_the_keys_of_a_real_one() -> None:
 
 
 def test_task_types_come_in_equal_shares_and_no_fixed_order() -> None:
-    recipe = TrainingRecipe()
+    recipe = Recipe()
     blocks = [[recipe.name(i).partition("-")[0] for i in range(b, b + 6)] for b in range(0, 60, 6)]
     assert all(sorted(block) == sorted(TASK_TYPES) for block in blocks)
     assert len({tuple(block) for block in blocks}) > 5
@@ -124,7 +124,7 @@ def test_all_wordings_of_the_tasks_occur() -> None:
 
 @pytest.mark.parametrize("kind", ROOM_KINDS)
 def test_room_kinds_can_be_chosen(kind: str) -> None:
-    recipe = TrainingRecipe(task_types=hosted_task_types("generated", (kind,)), room_kinds=(kind,))
+    recipe = Recipe(task_types=hosted_task_types("generated", (kind,)), room_kinds=(kind,))
     number = ROOM_KINDS.index(kind)
     hundreds = 0 if number == 0 else number + 1
     assert {room_of(recipe.name(index)) // 100 for index in range(20)} == {hundreds}
@@ -132,7 +132,7 @@ def test_room_kinds_can_be_chosen(kind: str) -> None:
 
 def test_difficulty_changes_how_many_targets_there_are_and_whether_they_are_shut_away() -> None:
     def shares(difficulty: str) -> tuple[float, float]:
-        games = [TrainingRecipe(difficulty=difficulty).game(index) for index in range(60)]  # type: ignore[arg-type]
+        games = [Recipe(difficulty=difficulty).game(index) for index in range(60)]  # type: ignore[arg-type]
         return mean(game.goal.objects.bit_count() for game in games), mean(map(target_shut_away, games))
 
     easy, normal, hard = shares("easy"), shares("normal"), shares("hard")
@@ -143,7 +143,7 @@ def test_difficulty_changes_how_many_targets_there_are_and_whether_they_are_shut
 def test_unknown_wishes_are_refused() -> None:
     for wish in ({"split": "x"}, {"difficulty": "x"}, {"room_kinds": ("x",)}, {"task_types": ()}):
         with pytest.raises(OreoError, match="choose from"):
-            TrainingRecipe(**wish)  # type: ignore[arg-type]
+            Recipe(**wish)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- a sequence of games
@@ -252,5 +252,5 @@ def test_goals_are_real_goals() -> None:
         return Counter(game.name.rpartition("-")[0] for game in games)
 
     common = [goal for goal, n in goals(real_games()).most_common(10) if n >= 3]
-    many = goals([TrainingRecipe().game(index) for index in range(600)])
+    many = goals([Recipe().game(index) for index in range(600)])
     assert sum(many[goal] for goal in common) > 10

@@ -20,7 +20,7 @@ import pytest
 import shared_data
 from oreo_envs.alfworld import download, drop_in, install
 from oreo_envs.alfworld.download import Release, fetch_file
-from oreo_envs.alfworld.generator.games import TrainingRecipe
+from oreo_envs.alfworld.generator.games import Recipe
 from oreo_envs.alfworld.install import MARKER, download_games, unpack_games, write_games
 from oreo_envs.alfworld.places import describe_task
 from oreo_envs.alfworld.sources import find_games
@@ -44,7 +44,7 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def games_zip(splits: tuple[str, ...] = ("train", "valid_seen", "valid_unseen")) -> bytes:
     buffer = io.BytesIO()
-    recipe = TrainingRecipe()
+    recipe = Recipe()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number, split in enumerate(splits):
             archive.writestr(f"json_2.1.1/{split}/{recipe.name(number)}/game.tw-pddl", recipe.text(number))
