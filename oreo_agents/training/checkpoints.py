@@ -240,7 +240,7 @@ class AgentTrainer(Trainer):
             self.base_model or describe_base(self.start, self.args),
             self.items,
             self.sources,
-            self.state.log_history,
+            [line for line in self.state.log_history if "train_runtime" not in line],  # of this process alone
             steps=self.state.global_step,
             seconds=round(self.seconds, 3),
             license=license,

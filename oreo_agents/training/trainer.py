@@ -410,6 +410,11 @@ class _AroundStep(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.trainer.after_step()
+        self.on_epoch_end(args, state, control)
+
+    def on_epoch_end(self, args, state, control, **kwargs) -> None:
+        """A checkpoint is logged up to where it is: no line of a resumed run covers steps that it has not seen."""
+        control.should_log = control.should_log or control.should_save
 
 
 def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: Any, play: Any) -> None:

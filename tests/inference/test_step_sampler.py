@@ -4,6 +4,7 @@ import pytest
 import torch
 from learning import OPENING, random_decoder
 
+from oreo_agents.inference.engines import fits_slots
 from oreo_agents.inference.solution_search import beam_search
 from oreo_agents.inference.solutions import Solution
 from oreo_agents.inference.step_sampler import StepSampler
@@ -56,6 +57,7 @@ def test_a_critic_on_the_policys_trunk_reads_no_prompt_of_its_own(sampler, chat)
     steps, runs = sampler(), []
     steps.critic = Critic.shared(steps.policy)
     torch.nn.init.normal_(steps.critic.value_head.weight, generator=torch.Generator().manual_seed(1))
+    assert fits_slots(steps.policy) and fits_slots(steps.critic.backbone)  # which runs it, too, but once
     steps.policy.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: runs.append(kwargs["input_ids"].numel()), with_kwargs=True
     )

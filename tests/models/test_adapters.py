@@ -7,6 +7,7 @@ import torch
 from learning import EPISODES
 
 from oreo_agents.agents.oreo import OreoAgent
+from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
@@ -334,12 +335,14 @@ def test_a_policy_with_adapters_is_judged_while_it_trains(agent_folder, tmp_path
     assert decided and [line["eval_success"] for line in trainer.state.log_history if "eval_success" in line]
 
 
-def test_the_command_line_trains_adapters(agent_folder, tmp_path, monkeypatch):
+def test_the_command_line_trains_adapters(agent_folder, tmp_path):
     """And says what is missing where a second adapter has no first."""
     from oreo_agents.cli import main
 
-    monkeypatch.setattr("oreo_agents.dataset.load_trajectories", lambda path: EPISODES)
-    command = ["train", "--data", str(tmp_path), "--model", str(agent_folder[1]), "--steps", "1"]
+    with TrajectoryWriter(tmp_path / "episodes") as writer:
+        for one in EPISODES:
+            writer.append(one)
+    command = ["train", "--data", str(tmp_path / "episodes"), "--model", str(agent_folder[1]), "--steps", "1"]
     command += ["--critic", "lora", "-o", str(tmp_path / "next")]
     assert main(command) == 2
     assert main([*command, "--lora", "2"]) == 0

@@ -96,7 +96,8 @@ def describe_files(folder):
             lines = map(json.loads, content.splitlines())
             content = json.dumps([drop_clocks(line) for line in lines], sort_keys=True)
         elif file.name == "README.md":  # a model card says how long it took
-            content = [line for line in content.splitlines() if b"second" not in line]
+            timed = (b"| seconds", b"| trained |", b"| command |")
+            content = [line for line in content.splitlines() if not line.startswith(timed)]
         found[name] = content
     return found
 

@@ -176,4 +176,4 @@ def test_missing_and_damaged_textworld_games(tmp_path):
         gym.make("OREO-TextWorld", game=str(tmp_path / "none.z8"))
     (tmp_path / "bad.tw-pddl").write_text("{}")
     with pytest.raises(GameFileError, match=r"bad\.tw-pddl"):
-        gym.make("OREO-TextWorld", game=str(tmp_path / "bad.tw-pddl"))
+        gym.make("OREO-TextWorld", game=str(tmp_path / "bad.tw-pddl")).reset()
