@@ -2,7 +2,7 @@
 
 python benchmarks/make_assets/record_screens.py [--output docs]
 
-play.gif: the agent that the package carries plays a game. replay.png: a step of what it recorded. Needs pyte and Pillow.
+play.gif: the agent that the package carries plays a game. replay.png: a step of what it recorded. Needs pyte, Pillow.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Terminal:
         os.close(slave)
 
     def type(self, keys: str) -> None:
+        """Press keys."""
         os.write(self.master, keys.encode())
 
     def watch(self, quiet: float, most: float = 120.0) -> list[Image.Image]:
@@ -80,6 +81,7 @@ class Terminal:
         return screens
 
     def close(self) -> None:
+        """End the program."""
         self.process.kill()
         self.process.wait()
         os.close(self.master)
