@@ -23,7 +23,7 @@ need = @$(if $($1),:,echo "$@ takes $1=DIR" >&2; exit 2)
 # Several test processes with one thread each finish sooner than one process with many; nothing is downloaded.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
 
-.PHONY: demo test test-long audit check bench $(ALL) install clean
+.PHONY: demo test test-long audit check docs bench $(ALL) install clean
 .NOTPARALLEL: # one heavy job at a time: tests and suites have processes of their own
 
 demo: $(STAMP)
@@ -46,6 +46,11 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, in build/site: every block of code is run first, and a broken link or name is an error.
+docs: $(STAMP)
+	$(TEST_ENV) $(BIN)/python -m pytest tests/test_documents.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
 	@printf 'not made: %s\n' $(filter-out $(addprefix bench-,$(MADE)),$(ALL)) "alfworld-paper gsm8k math500 (they want a GPU)"

@@ -201,7 +201,7 @@ def test_passages_without_a_result_file_say_so(document):
 
 
 def test_a_changed_figure_and_a_new_one_are_noticed():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     figures = [numbers for _, numbers in list_figures(text)]
     assert len(figures) > 50 and ("+10.3", "+6.3", "+14.2") in figures
     changes = (
@@ -218,5 +218,5 @@ def test_a_changed_figure_and_a_new_one_are_noticed():
 
 
 def test_figures_stand_in_order():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     assert all(a <= b for (a, _), (b, _) in pairwise(list_figures(text)))

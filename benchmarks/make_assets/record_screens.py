@@ -1,0 +1,146 @@
+"""Make the pictures of the terminal in docs: the real program in a pseudo-terminal, its screens drawn as they stand.
+
+python benchmarks/make_assets/record_screens.py [--output docs]
+
+play.gif: the agent that the package carries plays a game. replay.png: a step of what it recorded. Needs pyte, Pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+
+import matplotlib
+import pyte
+from PIL import Image, ImageDraw, ImageFont
+
+COLUMNS, ROWS = 92, 30
+CELL = 9, 19
+BACKGROUND, INK = "#101418", "#d8dee4"
+COLOURS = {
+    "black": "#3b4252",
+    "red": "#e06c75",
+    "green": "#98c379",
+    "brown": "#e5c07b",
+    "blue": "#61afef",
+    "magenta": "#c678dd",
+    "cyan": "#56b6c2",
+    "white": "#eceff4",
+}
+GAME = ["--split", "generated_unseen", "--seed", "3"]
+
+
+class Terminal:
+    """A program on a pseudo-terminal of fixed size."""
+
+    def __init__(self, *command: str, cwd: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self.screen = pyte.Screen(COLUMNS, ROWS)
+        self.stream = pyte.ByteStream(self.screen)
+        environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "oreo_agents", *command],
+            **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self.master, keys.encode())
+
+    def watch(self, quiet: float, most: float = 120.0) -> list[Image.Image]:
+        """The screens until the program has ended, or has said something and then nothing for ``quiet`` seconds."""
+        screens, shown, begun, changed = [], None, time.monotonic(), time.monotonic()
+        while time.monotonic() - begun < most:
+            if select.select([self.master], [], [], 0.1)[0]:
+                try:
+                    self.stream.feed(os.read(self.master, 65_536))
+                except OSError:
+                    break
+                continue
+            now = [line.rstrip() for line in self.screen.display]
+            if now != shown and any(now):
+                screens.append(draw_screen(self.screen))
+                shown, changed = now, time.monotonic()
+            elif screens and time.monotonic() - changed > quiet:
+                break
+        return screens
+
+    def close(self) -> None:
+        """End the program."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+def load_font(bold: bool) -> ImageFont.FreeTypeFont:
+    """The monospaced font that matplotlib carries."""
+    name = "DejaVuSansMono-Bold.ttf" if bold else "DejaVuSansMono.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, 15)
+
+
+def draw_screen(screen: pyte.Screen) -> Image.Image:
+    """A screen as a picture, cell by cell."""
+    width, height = CELL
+    image = Image.new("RGB", (COLUMNS * width + 20, ROWS * height + 20), BACKGROUND)
+    draw, fonts = ImageDraw.Draw(image), (load_font(False), load_font(True))
+    for row in range(ROWS):
+        for column, cell in screen.buffer[row].items():
+            ink = COLOURS.get(cell.fg, INK if cell.fg == "default" else f"#{cell.fg}")
+            paper = COLOURS.get(cell.bg, BACKGROUND if cell.bg == "default" else f"#{cell.bg}")
+            if cell.reverse:
+                ink, paper = paper, ink
+            left, top = 10 + column * width, 10 + row * height
+            if paper != BACKGROUND:
+                draw.rectangle((left, top, left + width, top + height), fill=paper)
+            if cell.data.strip():
+                draw.text((left, top), cell.data, fill=ink, font=fonts[cell.bold])
+    return image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs")
+    output = parser.parse_args().output.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        choice = ["--agent", "small", "--select", "best_of_k", "--temperature", "2"]
+        terminal = Terminal("play", *choice, *GAME, "--record", "episodes", cwd=folder)
+        screens = terminal.watch(quiet=15)
+        terminal.close()
+        palette = screens[-1].quantize(64)
+        frames = [screen.quantize(palette=palette, dither=Image.Dither.NONE) for screen in screens]
+        durations = [1_200] * (len(frames) - 1) + [4_000]
+        frames[0].save(
+            output / "play.gif",
+            save_all=True,
+            append_images=frames[1:],
+            duration=durations,
+            loop=0,
+            optimize=True,
+        )
+        terminal = Terminal("replay", "episodes", cwd=folder)
+        terminal.watch(quiet=3)
+        terminal.type("l" * 3)
+        terminal.watch(quiet=3)[-1].save(output / "replay.png", optimize=True)
+        terminal.close()
+    print(f"wrote {output}/play.gif ({len(frames)} screens) and replay.png")
+
+
+if __name__ == "__main__":
+    main()
