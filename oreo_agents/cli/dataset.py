@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_game_source, add_named_environment, parse_file
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_game_source,
+    add_named_environment,
+    parse_file,
+    tell_next,
+)
 from oreo_agents.printable import print_line
 
 
@@ -23,7 +30,7 @@ def add_dataset(commands: Commands) -> None:
     verify.add_argument("path", type=Path)
     verify.add_argument("--files-only", action="store_true", help="do not execute the actions again")
     add_named_environment(verify)
-    add_game_source(verify)
+    add_game_source(verify, "the dataset's")
     merge = add_command(verbs, "merge", run_dataset_merge, "one dataset out of several")
     merge.add_argument("paths", type=Path, nargs="+", metavar="path")
     merge.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
@@ -86,7 +93,9 @@ def run_dataset_merge(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.reader import merge_datasets
 
     merged = merge_datasets(args.paths, args.output)
-    print_line(f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets")
+    tell_next(
+        f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets", f"dataset info {args.output}"
+    )
 
 
 def run_dataset_import(args: argparse.Namespace) -> None:
@@ -94,7 +103,11 @@ def run_dataset_import(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.importers import import_dataset
 
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
-    print_line(f"{args.output}: {count} episodes imported from {args.path}")
+    tell_next(
+        f"{args.output}: {count} episodes imported from {args.path}",
+        f"dataset verify {args.output}",
+        f"replay {args.output}",
+    )
 
 
 def run_dataset_export(args: argparse.Namespace) -> None:
@@ -104,4 +117,4 @@ def run_dataset_export(args: argparse.Namespace) -> None:
 
     dataset = load_trajectories(args.path)
     count = export_dataset(dataset, args.output, args.format)
-    print_line(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")
+    tell_next(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")

@@ -8,17 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from oreo_envs.catalog import DEFAULT_ID, describe
-
 from oreo_agents.cli.config_file import format_config
 from oreo_agents.cli.options import (
-    GENERATED,
+    HELD_OUT,
     Commands,
     add_action_length,
     add_command,
     add_game_options,
     mark_resumable,
     parse_positive,
+    tell_next,
 )
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.methods import METHODS
@@ -38,9 +37,14 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
     parser.add_argument(
-        "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny, mini: a new one"
+        "--model",
+        required=True,
+        metavar="PATH",
+        help="an agent's folder or a causal LM; small, the shipped agent; or a new decoder of 3, 0.8 or 0.2 million "
+        "parameters: new-small, new-tiny, new-mini",
     )
-    parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="the agent's folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an agent that is there")
     parser.add_argument(
         "--lora", type=parse_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
     )
@@ -91,7 +95,7 @@ def add_train(commands: Commands) -> None:
         help="stop after N of them without a better one; keep the best",
     )
     add_action_length(judging)
-    add_game_options(judging, alfworld=describe(DEFAULT_ID).judging_split or GENERATED)
+    add_game_options(judging, usual=HELD_OUT)
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -126,7 +130,7 @@ def run_train(args: argparse.Namespace) -> None:
         args.wording,
         args.seed,
     )
-    train(
+    trainer = train(
         args.data,
         args.model,
         args.output,
@@ -138,10 +142,16 @@ def run_train(args: argparse.Namespace) -> None:
         lora=args.lora,
         save_every=args.save_every,
         license=args.license,
+        overwrite=args.overwrite,
         callbacks=[progress],
         watch=progress.watch,
         **{"seed": args.seed, **given},
     )
+    if trainer.is_world_process_zero():
+        where = f"{args.output}: {args.method}, {trainer.state.global_step} steps on {len(trainer.items)} episodes"
+        hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
+        search = " --k 5" if trainer.critic is not None else ""
+        tell_next(where + hub, f"eval --agent {args.output} -n 100{search}", f"play --agent {args.output}")
 
 
 def _judges_in_games(args: argparse.Namespace) -> bool:

@@ -83,16 +83,16 @@ train --data cut-dataset -o new
 train --data newer-dataset -o new
 train --data episodes --method ppo -o new
 train --data episodes --method rejection --after-action answer -o new
-train --data episodes --method dpo --model tiny -o new
-train --data won --method kto --model tiny -o new
+train --data episodes --method dpo --model new-tiny -o new
+train --data won --method kto --model new-tiny -o new
 train --data episodes --model no/such/agent -o new
 train --data episodes --model damaged-agent -o new
-train --data episodes --model tiny -o something
-train --data episodes --model tiny --learning-rate -1 -o new
-train --data episodes --model tiny --critic lora -o new
+train --data episodes --model new-tiny -o something
+train --data episodes --model new-tiny --learning-rate -1 -o new
+train --data episodes --model new-tiny --critic lora -o new
 train --data episodes --patience 2 -o new
 train --data episodes --steps 3 --epochs 2 -o new
-train --data rollout --model tiny -o new
+train --data rollout --model new-tiny -o new
 iterate --model no/such/agent -o new
 iterate --model small --env OREO-GSM8K -o new
 demo --env OREO-GSM8K -o new

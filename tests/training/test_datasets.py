@@ -99,7 +99,7 @@ def test_what_is_no_model_or_no_options_is_refused_with_the_remedy(policy, token
     with pytest.raises(ConfigurationError, match="model is of type int: give an agent's folder"):
         OreoTrainer(3, config, EPISODES)
     with pytest.raises(ConfigurationError, match=r"oreo_agents\.train\(model='tiny'"):
-        OreoTrainer("tiny", config, EPISODES)
+        OreoTrainer("new-tiny", config, EPISODES)
     with pytest.raises(CheckpointError, match="no/such/folder does not exist; pass a folder"):
         OreoTrainer("no/such/folder", config, EPISODES)
     with pytest.raises(ConfigurationError, match="processing_class is needed"):
