@@ -97,8 +97,8 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
         ("bench", True),
         ("eval --agent expert -o r.json", True),
         ("eval --agent expert", False),
-        ("train --data d -o m", False),
-        ("train --data d -o m --save-every 100", True),
+        ("train --data d --model a -o m", False),
+        ("train --data d --model a -o m --save-every 100", True),
         ("data generate --count 1 -o g", False),
         ("doctor", False),
     ],
@@ -122,13 +122,13 @@ def test_the_room_decides_the_status(monkeypatch, outcome, status):
 
 
 def test_patience_needs_evaluations(capsys):
-    assert cli.main(["train", "--data", "nowhere", "-o", "m", "--patience", "2"]) == 2
+    assert cli.main(["train", "--data", "nowhere", "--model", "a", "-o", "m", "--patience", "2"]) == 2
     assert "say how often with --eval-every" in capsys.readouterr().err
 
 
 def test_an_option_that_the_method_makes_no_use_of_is_refused(tmp_path, capsys):
     given = ["--data", str(tmp_path), "--method", "rejection", "--after-action", "answer"]
-    assert cli.main(["train", *given, "-o", str(tmp_path / "agent")]) == 2
+    assert cli.main(["train", "--model", "a", *given, "-o", str(tmp_path / "agent")]) == 2
     assert "rejection makes no use of --after-action: leave it out" in capsys.readouterr().err
 
 
