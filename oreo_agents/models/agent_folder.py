@@ -162,7 +162,7 @@ def save_agent(
     def write(folder: Path) -> None:
         with without_bars():
             own = weights and weights_below(weights, "policy.")
-            with _ending_turns(policy, Chat(tokenizer, prompt).end_id):
+            with ending_turns(policy, Chat(tokenizer, prompt).end_id):
                 policy.save_pretrained(folder / "policy", state_dict=own)
             tokenizer.save_pretrained(folder / "policy")
             if critic is not None:
@@ -222,7 +222,7 @@ def note_choice(path: Path, choice: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def _ending_turns(policy: Any, end_id: int) -> Iterator[None]:
+def ending_turns(policy: Any, end_id: int) -> Iterator[None]:
     """The policy with generation settings that end where its turns end: a base model's end of text is not what a chat
     template closes a turn with, and other servers read where to stop from here alone."""
     before = getattr(policy, "generation_config", None)
