@@ -125,7 +125,7 @@ class Trajectory:
 
     @property
     def surprise(self) -> float | None:
-        """How unlikely the replies' tokens were when they were sampled: the mean of -log p (nats); None: nobody said."""
+        """How unlikely the replies' tokens were when they were sampled: the mean of -log p (nats); None: unknown."""
         logprobs = [logprob for turn in self.turns for logprob in turn.logprobs or ()]
         return -sum(logprobs) / len(logprobs) if logprobs else None
 

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
-    args = argparse.Namespace(resumes=lambda args: False)
+    args = argparse.Namespace(resumes=lambda args: False, words=list(sys.argv[1:] if argv is None else argv))
     try:
         build_parser().parse_args(argv, args)
         return args.run(args) or 0

@@ -121,6 +121,22 @@ def test_the_room_decides_the_status(monkeypatch, outcome, status):
     assert run_with(monkeypatch, lambda args: outcome) == status
 
 
+def test_several_processes_are_launched_by_the_name_of_their_settings(monkeypatch):
+    def become(program, command):
+        raise SystemExit(command)
+
+    monkeypatch.setattr("oreo_agents.cli.train.os.execv", become)
+    words = ["train", "--data", "d", "--model", "m", "-o", "o", "--launch", "fsdp2", "--processes", "2"]
+    with pytest.raises(SystemExit) as launched:
+        cli.main(words)
+    _, *launcher = launched.value.code
+    assert (
+        launcher[:3] == ["-m", "accelerate.commands.launch", "--config_file"] and Path(launcher[3]).is_file()
+    )
+    assert launcher[4:] == ["--num_processes", "2", "-m", "oreo_agents", *words, "--launch", "none"]
+    assert cli.build_parser().parse_args(launcher[8:]).launch == "none"
+
+
 def test_patience_needs_evaluations(capsys):
     assert cli.main(["train", "--data", "nowhere", "--model", "a", "-o", "m", "--patience", "2"]) == 2
     assert "say how often with --eval-every" in capsys.readouterr().err
