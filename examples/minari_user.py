@@ -18,5 +18,5 @@ for episode in minari.load_dataset("oreo/example-v0"):
     for seen, done in zip(episode.observations, episode.actions, strict=False):
         messages += [{"role": "user", "content": seen}, {"role": "assistant", "content": done}]
     rows.append({"messages": messages, "rewards": episode.rewards.tolist()})
-trainer = oreo_agents.train(rows, "tiny", output, "sft", max_steps=2)
+trainer = oreo_agents.train(rows, "new-tiny", output, "sft", max_steps=2)
 print(trainer.state.global_step, "steps on", len(rows), "episodes")

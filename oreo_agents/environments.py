@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe, require_from_file
+from oreo_envs.catalog import DEFAULT_ID, describe, list_ids, require_from_file
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 
@@ -43,7 +43,7 @@ def environments(
     try:
         env = gym.make(env_id, max_episode_steps=max_steps, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"there is no environment {env_id!r} with {options}: {error}") from error
+        raise ConfigurationError(_explain_no_environment(env_id, options, error)) from error
     if patience is not None:
         env = TruncateWhenStuck(env, patience)
     if branches:
@@ -54,6 +54,21 @@ def environments(
                 f"lookahead needs the simulator, and {error}: choose best_of_k"
             ) from error
     return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
+
+
+def _explain_no_environment(env_id: str, options: Mapping[str, Any], error: Exception) -> str:
+    """What is wrong with the id, or with an option, in one sentence."""
+    if isinstance(error, ModuleNotFoundError):
+        missing = str(error).partition(". ")[0].replace("No module", "no module")
+        return f"there is no environment {env_id!r}, {missing}: install it, or choose {_list_ids()}"
+    if isinstance(error, gym.error.UnregisteredEnv):
+        return f"there is no environment {env_id!r}: choose {_list_ids()}, or name your own as module:Id"
+    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"{env_id} cannot be made{f' with {given}' if given else ''}: {error}"
+
+
+def _list_ids() -> str:
+    return f"one of {', '.join(list_ids())}"
 
 
 def source_options(
@@ -71,6 +86,17 @@ def source_options(
         raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {known}")
     named = {"split": split, entry.games_argument: games, "wording": wording}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def judging_options(
+    env_id: str, split: str | None = None, games: Any = None, wording: str | None = None
+) -> dict[str, Any]:
+    """As :func:`source_options`, of games to be judged on: where no split is named, held-out ones.
+
+    Raises:
+        ConfigurationError: its games do not come in that wording.
+    """
+    return source_options(env_id, split or describe(env_id).games.judging_split(games), games, wording)
 
 
 def games_of(env: gym.Env[str, str]) -> Any:

@@ -123,6 +123,12 @@ class Trajectory:
         """Whether the episode earned any reward; in this project's environments, whether it was won."""
         return self.return_ > 0
 
+    @property
+    def surprise(self) -> float | None:
+        """How unlikely the replies' tokens were when they were sampled: the mean of -log p (nats); None: unknown."""
+        logprobs = [logprob for turn in self.turns for logprob in turn.logprobs or ()]
+        return -sum(logprobs) / len(logprobs) if logprobs else None
+
     def returns_to_go(self) -> tuple[float, ...]:
         """R_t, the sum of rewards from each turn to the end (OREO Eq. 7)."""
         total, out = 0.0, []

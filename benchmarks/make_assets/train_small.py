@@ -18,13 +18,13 @@ from typing import Any
 from oreo_envs.files import write_json
 from rich.console import Console
 
-from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Stage, Stages
 from oreo_agents.experiments.suite import Demonstrations
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.experiments.verdicts import Judgement
+from oreo_agents.models.model_files import SHIPPED
 from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
 RESULTS = Path(__file__).parents[1] / "results" / "small.json"

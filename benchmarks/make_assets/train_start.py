@@ -42,7 +42,7 @@ def main() -> None:
     output = parser.parse_args().output
     (play,) = Plan(PLAY, find_arenas(PLAY), views=SHOWN).demonstrations(SEED)
     episodes = [unmark_slips(episode) for episode in read_episodes([Stages(output).run(play)])]
-    train("sft", episodes, "small", output / "start", observation_weight=1.0, seed=SEED)
+    train("sft", episodes, "new-small", output / "start", observation_weight=1.0, seed=SEED)
 
 
 def unmark_slips(episode: Trajectory) -> Trajectory:

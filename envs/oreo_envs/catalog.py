@@ -63,7 +63,8 @@ class Entry:
     endless: tuple[str, ...] = ()
     """Of these splits, those that have games without end: two drawings from one share none."""
     judging_split: str | None = None
-    """Judges a policy while it is trained, where no other is named; None: the environment's own default."""
+    """Judges where no split is named, so that nobody is judged on what was trained on; :attr:`games` knows better where
+    it depends on the data found. None: the environment's own default."""
     folder: str | None = None
     """What the place of its games is called below a data folder; None: it is not looked for there."""
     expert: str | None = None
@@ -118,6 +119,14 @@ class Supply:
     def default_split(self) -> str | None:
         """The split that is played where neither split nor games are named, if that depends on the data found."""
         return None
+
+    def judging_split(self, named: Any = None) -> str | None:
+        """The split that judges where none is named.
+
+        Args:
+            named: the place or kind of the games, where the user has named one.
+        """
+        return self.entry.judging_split
 
     def options(
         self,
@@ -196,6 +205,7 @@ CATALOG = (
         id="OREO-GSM8K",
         entry_point="oreo_envs.math.env:GSM8KEnv",
         games_argument="data",
+        judging_split="test",
         folder="gsm8k",
         plans=True,
         from_files=("data", "split", "granularity", "expert"),
@@ -205,6 +215,7 @@ CATALOG = (
         id="OREO-MATH",
         entry_point="oreo_envs.math.env:MATHEnv",
         games_argument="data",
+        judging_split="test",
         folder="math",
         plans=True,
         from_files=("data", "split", "granularity", "expert"),
@@ -216,6 +227,7 @@ CATALOG = (
         games_argument="task",
         supply="oreo_envs.math.problems.supply:ReasoningSupply",
         splits=("train", "dev", "test"),
+        judging_split="test",
         plans=True,
         max_new_tokens=128,
         from_files=("task", "split", "seed", "size", "config", "granularity", "expert"),
@@ -225,6 +237,7 @@ CATALOG = (
         id="OREO-Habits",
         entry_point="oreo_envs.puzzles.env:HabitsEnv",
         splits=("train", "dev", "test"),
+        judging_split="test",
         games_argument="seed",
         plans=True,
         demonstrates=True,
@@ -235,6 +248,7 @@ CATALOG = (
         id="OREO-Puzzles",
         entry_point="oreo_envs.puzzles.env:PuzzlesEnv",
         splits=("train", "dev", "test"),
+        judging_split="test",
         games_argument="task",
         plans=True,
         demonstrates=True,
@@ -302,6 +316,11 @@ def require_from_file(
             f"{file} gives {env_id} the option {refused[0]!r}, which a file must not: name its games yourself with "
             f"--games, or name the environment with --env {env_id}"
         )
+
+
+def list_ids() -> tuple[str, ...]:
+    """The ids of this package's environments."""
+    return tuple(_known)
 
 
 def list_splits() -> tuple[str, ...]:

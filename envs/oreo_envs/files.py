@@ -91,7 +91,8 @@ def read_json(path: PathLike) -> Any:
 
 @contextmanager
 def replace_file(path: PathLike) -> Iterator[Path]:
-    """A path to write to, whose file takes the place of ``path`` in one step when the block ends well.
+    """A path to write to, whose file takes the place of ``path`` in one step when the block ends well; folders on the
+    way are made.
 
     A link is followed, and the permissions of the file that is replaced are kept. A device or a pipe is no file to
     replace, and written to itself.
@@ -104,6 +105,7 @@ def replace_file(path: PathLike) -> Iterator[Path]:
         yield path
         return
     path = _follow_link(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     new = _name_beside(path, "new")
     try:
         yield new
@@ -121,8 +123,7 @@ def replace_file(path: PathLike) -> Iterator[Path]:
 
 
 def write_file(path: PathLike, content: str | bytes) -> None:
-    """Write bytes, or text in UTF-8, whole or not at all; folders on the way are made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """Write bytes, or text in UTF-8, whole or not at all; see :func:`replace_file`."""
     with replace_file(path) as new:
         if isinstance(content, bytes):
             new.write_bytes(content)

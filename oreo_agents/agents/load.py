@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oreo_envs.catalog import DEFAULT_ID, describe
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.language.prompt import Prompt, as_prompt
+from oreo_agents.language.prompt import Prompt
 
 if TYPE_CHECKING:
     from oreo_agents.agents.agent import Agent
@@ -27,18 +27,9 @@ def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
         if prompt is not None:
             raise ConfigurationError(f"{name} has no model and reads no prompt: leave --prompt out")
         return Prompt()
-    if prompt is not None:
-        return as_prompt(prompt)
-    from oreo_agents.models.agent_folder import read_prompt
+    from oreo_agents.models.agent_folder import choose_prompt
 
-    return read_prompt(find_shipped(name))
-
-
-def find_shipped(name: str) -> str | Path:
-    """Where the agent of this name is that the package carries; the name itself, if it is another's."""
-    from oreo_agents.agents.oreo import SHIPPED
-
-    return SHIPPED.get(name, name)
+    return choose_prompt(name, prompt)
 
 
 def choose_reply_length(prompt: Prompt, env_id: str) -> int:

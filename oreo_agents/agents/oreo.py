@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -42,24 +43,23 @@ from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.agent_folder import (
+    choose_prompt,
     load_critic,
     load_policy,
     load_tokenizer,
     read_choice,
-    read_prompt,
     save_agent,
 )
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, context_length, fast_bf16
+from oreo_agents.models.model_files import local_folder
+from oreo_agents.models.recipe import explain_doubt
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {
     "lookahead": LookAhead,
     **dict.fromkeys(CONSTRAINED, Constrained),
 }
-
-SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
-"""Trained agents that the package carries."""
 
 
 class AgentOptions(TypedDict, total=False):
@@ -189,19 +189,22 @@ class OreoAgent:
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
-        path = SHIPPED.get(str(path), path)
         policy, tokenizer = load_policy(path)
         own: dict[str, Any] = {"name": _name_folder(path), **options}
         critic = own.pop("critic", None)
         if not isinstance(critic, Critic):
             critic = load_critic(path, policy) if critic is None else _borrow_critic(critic, tokenizer)
-        own = _take_prompt(path, _take_choice(path, own))
+        own = _take_choice(path, own) | {"prompt": choose_prompt(path, own.get("prompt"))}
         device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         for model in (policy, critic and critic.backbone):
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)
-        return cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
+        agent = cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
+        judge = options.get("critic") or path
+        if agent.selection.needs_critic and not isinstance(judge, Critic):
+            _warn_of_critic(judge)
+        return agent
 
     @classmethod
     def from_endpoint(cls, endpoint: Endpoint, path: str | Path, **options: Any) -> OreoAgent:
@@ -215,13 +218,14 @@ class OreoAgent:
         Raises:
             CheckpointError: there is no tokenizer at ``path``.
         """
-        path = SHIPPED.get(str(path), path)
         device = options.pop("device", best_device())
         critic = None if options.get("select", "greedy") in WITHOUT_CRITIC else load_critic(path)
         temperature, weight = options.get("temperature"), options.get("logprob_weight") or 0.0
         options = {**_take_choice(path, {**options, "temperature": temperature}), "logprob_weight": weight}
         options.setdefault("name", _name_folder(path))
-        options = _take_prompt(path, options)
+        options["prompt"] = choose_prompt(path, options.get("prompt"))
+        if critic is not None:
+            _warn_of_critic(path)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -394,13 +398,18 @@ class OreoAgent:
         )
 
 
+def _warn_of_critic(path: str | Path) -> None:
+    """Say it where a critic is to choose that was measured and could not rank."""
+    if doubt := explain_doubt(local_folder(path)):
+        logging.getLogger(__name__).warning(doubt)
+
+
 def _borrow_critic(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> Critic:
     """Another agent's critic, for a policy with that tokenizer.
 
     Raises:
         CheckpointError: it has none, or none that stands by itself, or other tokens.
     """
-    path = SHIPPED.get(str(path), path)
     critic = load_critic(path)
     if critic is None:
         raise CheckpointError(f"{path} has no critic to lend: name an agent that was trained with one")
@@ -409,12 +418,6 @@ def _borrow_critic(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> Crit
             f"the critic of {path} reads other tokens than this policy writes: lend another"
         )
     return critic
-
-
-def _take_prompt(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the agent's own prompt, where none is asked for."""
-    asked = options.get("prompt")
-    return {**options, "prompt": read_prompt(path) if asked is None else asked}
 
 
 def _take_choice(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from oreo_agents.cli.options import (
     parse_file,
     parse_positive,
     parse_seed,
+    tell_next,
 )
 from oreo_agents.printable import make_printable
 
@@ -77,5 +78,5 @@ def run_bench(args: argparse.Namespace) -> int:
     write_json(path, found.to_json())
     show_tables(found, Console())
     draw_plots(found, path)
-    console.print(make_printable(f"written to {path}"), highlight=False, markup=False)
+    tell_next(f"{path}: the results; plots in {path.with_suffix('')}, agents and episodes in {output}")
     return int(bool(found.failed))

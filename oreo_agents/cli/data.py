@@ -12,8 +12,8 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
     show_progress,
+    tell_next,
 )
-from oreo_agents.printable import print_line
 
 
 def add_data(commands: Commands) -> None:
@@ -46,7 +46,7 @@ def run_data(args: argparse.Namespace) -> None:
     else:
         with show_progress("downloading") as progress:
             folder = download_games(args.output, progress)
-    print_line(f"ALFWorld's games are in {folder}")
+    tell_next(f"ALFWorld's games are in {folder}", "play", "record -o runs/expert")
 
 
 def run_data_generate(args: argparse.Namespace) -> None:
@@ -57,4 +57,4 @@ def run_data_generate(args: argparse.Namespace) -> None:
         folder = write_games(
             args.output, args.count, args.split, args.seed, args.task, args.room, args.difficulty, progress
         )
-    print_line(f"{args.count} games are in {folder}")
+    tell_next(f"{args.count} games are in {folder}", f"record --games {folder} -o runs/expert")

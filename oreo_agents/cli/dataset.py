@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from oreo_agents.cli.options import Commands, add_command, add_game_source, add_named_environment, parse_file
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_game_source,
+    add_named_environment,
+    add_seed,
+    parse_file,
+    parse_positive,
+    tell_next,
+)
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
+
+if TYPE_CHECKING:
+    from oreo_agents.dataset.reader import TrajectoryDataset
+    from oreo_agents.trajectory import Trajectory
+
+SURPRISE = "-log p of an action's token when it was sampled, the mean in nats; episodes without are left out"
 
 
 def add_dataset(commands: Commands) -> None:
     """Options of ``dataset`` and its own commands."""
     parser = commands.add_parser(
-        "dataset", help="inspect, verify, merge, import and export recorded episodes"
+        "dataset", help="inspect, verify, filter, split, sample, merge, import and export recorded episodes"
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     info = add_command(verbs, "info", run_dataset_info, "count episodes, steps and successes")
@@ -23,10 +40,46 @@ def add_dataset(commands: Commands) -> None:
     verify.add_argument("path", type=Path)
     verify.add_argument("--files-only", action="store_true", help="do not execute the actions again")
     add_named_environment(verify)
-    add_game_source(verify)
+    add_game_source(verify, "the dataset's")
     merge = add_command(verbs, "merge", run_dataset_merge, "one dataset out of several")
     merge.add_argument("paths", type=Path, nargs="+", metavar="path")
     merge.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
+    some = add_command(
+        verbs, "filter", run_dataset_filter, "the episodes that meet every condition, as a new dataset"
+    )
+    some.add_argument("path", type=Path)
+    some.add_argument("--outcome", choices=("won", "lost"))
+    for name, what in (("return", "the sum of rewards"), ("steps", "turns"), ("surprise", SURPRISE)):
+        some.add_argument(f"--min-{name}", type=float, metavar="X", help=f"of {what}")
+        some.add_argument(f"--max-{name}", type=float, metavar="X", help="likewise")
+    some.add_argument("--task-type", metavar="TEXT", help="only types that contain this, such as heat")
+    some.add_argument("--task", metavar="TEXT", help="only tasks that contain this, such as mug")
+    some.add_argument("--agent", nargs="+", metavar="NAME", help="who played")
+    some.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
+    parts = add_command(verbs, "split", run_dataset_split, "two datasets with no game in common")
+    parts.add_argument("path", type=Path)
+    parts.add_argument(
+        "--share",
+        type=float,
+        default=0.9,
+        metavar="X",
+        help="of the games, in the first; default: %(default)s",
+    )
+    add_seed(parts)
+    parts.add_argument(
+        "--output", "-o", type=Path, nargs=2, required=True, metavar=("A", "B"), help="two new folders"
+    )
+    drawn = add_command(verbs, "sample", run_dataset_sample, "random episodes, as a new dataset")
+    drawn.add_argument("path", type=Path)
+    drawn.add_argument("--count", "-n", type=parse_positive, required=True, metavar="N")
+    drawn.add_argument(
+        "--by",
+        choices=("uniform", "success", "return", "length"),
+        default="uniform",
+        help="which are likelier: won ones only, those with more return, shorter ones; default: %(default)s",
+    )
+    add_seed(drawn)
+    drawn.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
     bring = add_command(verbs, "import", run_dataset_import, "read the episodes of another tool")
     bring.add_argument("path", type=Path)
     bring.add_argument("--format", required=True, help="eto, knowagent, sharegpt or tales")
@@ -86,7 +139,80 @@ def run_dataset_merge(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.reader import merge_datasets
 
     merged = merge_datasets(args.paths, args.output)
-    print_line(f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets")
+    tell_next(
+        f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets", f"dataset info {args.output}"
+    )
+
+
+def run_dataset_filter(args: argparse.Namespace) -> None:
+    """Write the episodes that meet every condition."""
+    from oreo_agents.dataset.reader import load_trajectories, write_dataset
+
+    conditions: dict[str, Any] = {}
+    if args.outcome:
+        conditions["success"] = args.outcome == "won"
+    for name, column in (("return", "return_"), ("steps", "length")):
+        low, high = getattr(args, f"min_{name}"), getattr(args, f"max_{name}")
+        if low is not None or high is not None:
+            conditions[column] = lambda x, low=low, high=high: _is_between(x, low, high)
+    if args.agent:
+        conditions["agent"] = args.agent
+    dataset = load_trajectories(args.path)
+    chosen = dataset.filter(**conditions)
+    for name in ("task_type", "task"):
+        if (text := getattr(args, name)) is not None:
+            chosen = chosen.filter(
+                **{name: lambda values, text=text: [text in str(value) for value in values]}
+            )
+    if args.min_surprise is not None or args.max_surprise is not None:
+        chosen = chosen.filter(lambda one: _is_surprising(one, args.min_surprise, args.max_surprise))
+    write_dataset(chosen, args.output)
+    _tell_made(args.output, chosen, dataset)
+
+
+def _is_between(x: Any, low: float | None, high: float | None) -> Any:
+    return (x >= (float("-inf") if low is None else low)) & (x <= (float("inf") if high is None else high))
+
+
+def _is_surprising(episode: Trajectory, low: float | None, high: float | None) -> bool:
+    return (found := episode.surprise) is not None and _is_between(found, low, high)
+
+
+def run_dataset_split(args: argparse.Namespace) -> None:
+    """Write two datasets with no game in common."""
+    from oreo_agents.dataset.reader import load_trajectories, require_new, write_dataset
+
+    dataset = load_trajectories(args.path)
+    if args.output[0].resolve() == args.output[1].resolve():
+        raise ConfigurationError("--output names one folder twice: name two")
+    for output in args.output:  # before the first is written
+        require_new(output)
+    for output, part in zip(args.output, dataset.split(args.share, args.seed), strict=True):
+        write_dataset(part, output)
+        print_line(f"{output}: {len(part)} episodes of {len(set(part.games))} games")
+    tell_next(
+        "no game is in both",
+        f"train --data {args.output[0]} --eval-data {args.output[1]} --model MODEL -o AGENT",
+    )
+
+
+def run_dataset_sample(args: argparse.Namespace) -> None:
+    """Write episodes drawn at random."""
+    from oreo_agents.dataset.reader import load_trajectories, write_dataset
+
+    dataset = load_trajectories(args.path)
+    chosen = dataset.sample(args.count, args.seed, args.by)
+    write_dataset(chosen, args.output)
+    _tell_made(args.output, chosen, dataset)
+
+
+def _tell_made(output: Path, chosen: TrajectoryDataset, dataset: TrajectoryDataset) -> None:
+    won = f", {int(chosen.success.sum())} won"
+    tell_next(
+        f"{output}: {len(chosen)} of {len(dataset)} episodes{won}",
+        f"dataset info {output}",
+        f"replay {output}",
+    )
 
 
 def run_dataset_import(args: argparse.Namespace) -> None:
@@ -94,7 +220,11 @@ def run_dataset_import(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.importers import import_dataset
 
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
-    print_line(f"{args.output}: {count} episodes imported from {args.path}")
+    tell_next(
+        f"{args.output}: {count} episodes imported from {args.path}",
+        f"dataset verify {args.output}",
+        f"replay {args.output}",
+    )
 
 
 def run_dataset_export(args: argparse.Namespace) -> None:
@@ -104,4 +234,4 @@ def run_dataset_export(args: argparse.Namespace) -> None:
 
     dataset = load_trajectories(args.path)
     count = export_dataset(dataset, args.output, args.format)
-    print_line(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")
+    tell_next(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")

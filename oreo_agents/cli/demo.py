@@ -13,8 +13,8 @@ from oreo_agents.cli.options import (
     add_wording,
     mark_resumable,
     parse_positive,
+    tell_next,
 )
-from oreo_agents.printable import make_printable
 
 
 def add_demo(commands: Commands) -> None:
@@ -64,11 +64,9 @@ def run_demo(args: argparse.Namespace) -> None:
     draw_success(results, output / "results.png")
     title = f"{runs[0].setting.test}, {results[0].n} games, seed {args.seed}"
     Console().print(SuccessTable(results, title, demo.list_rules(found.runs)))
-    console.print(
-        make_printable(
-            f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
-            f"The agents: {output}/seed-{args.seed}. Watch an episode: oreo-agents replay {output}/episodes"
-        ),
-        highlight=False,
-        markup=False,
+    tell_next(
+        f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
+        f"The agents: {output}/seed-{args.seed}.",
+        f"replay {output}/episodes",
+        f"play --agent {output}/seed-{args.seed}/oreo",
     )

@@ -10,15 +10,23 @@ from oreo_agents.printable import print_line
 
 def add_doctor(commands: Commands) -> None:
     """Options of ``doctor``."""
-    add_command(commands, "doctor", run_doctor, "check the installation and the game data")
+    parser = add_command(commands, "doctor", run_doctor, "check the installation and the game data")
+    parser.add_argument(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="also look for this server; several times",
+    )
 
 
 def run_doctor(args: argparse.Namespace) -> int:
     """Check installation and data; 1 if something is wrong."""
     from oreo_agents.cli.installation import check_installation
 
-    checks = check_installation()
-    for check in checks:
+    wrong = False
+    for check in check_installation(endpoints=args.endpoint):
         remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""
         print_line(f"{check.status:>6}  {check.name:<13} {check.finding}{remedy}")
-    return int(any(check.status == "wrong" for check in checks))
+        wrong |= check.status == "wrong"
+    return int(wrong)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.agents.selection import SELECTS, Selection
 from oreo_agents.cli.options import (
+    HELD_OUT,
     Commands,
     add_action_length,
     add_choice,
@@ -23,6 +24,7 @@ from oreo_agents.cli.options import (
     parse_positive,
     read_choice,
     refuse_choice,
+    tell_next,
 )
 from oreo_agents.errors import ConfigurationError
 
@@ -42,7 +44,7 @@ def add_eval(commands: Commands) -> None:
         metavar="NAME_OR_PATH",
         help="expert, shortest, demonstrator, random, small or a path",
     )
-    add_game_options(parser)
+    add_game_options(parser, usual=HELD_OUT)
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
     parser.add_argument("--model", metavar="NAME", help="what it calls the policy; default: --agent")
     parser.add_argument(
@@ -102,6 +104,9 @@ def run_eval(args: argparse.Namespace) -> int:
             print(make_printable(f"{result.method}: {result.describe_errors()}"), file=sys.stderr)
         if cuts := result.describe_cuts():
             print(make_printable(f"{result.method}: {cuts}"), file=sys.stderr)
+    if args.output:
+        episodes = args.output.with_suffix(".episodes")
+        tell_next(f"{args.output}: {len(results)} results; their episodes: {episodes}", f"replay {episodes}")
     return int(any(result.errors for result in results))
 
 
@@ -126,13 +131,18 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import find_prompt, load_agent
     from oreo_agents.agents.scripted import SCRIPTED
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import environments, judging_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.evaluation.results import Evaluation
+    from oreo_agents.models.agent_folder import require_model
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.terminal.live import watch_episodes
 
-    options = source_options(args.env, args.split, args.games, args.wording)
+    prompt = find_prompt(args.agent, args.prompt)
+    if args.agent not in SCRIPTED:
+        require_model(args.agent)  # before games are looked for
+    options = judging_options(args.env, args.split, args.games, args.wording)
+    split = options.get("split")
     games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
     known = {
         "agent": identify_model(args.agent),
@@ -140,8 +150,8 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
         "model": args.model,
         "env": args.env,
     }
-    if digest := find_prompt(args.agent, args.prompt).digest:
-        known["prompt"] = digest
+    if prompt.digest:
+        known["prompt"] = prompt.digest
     lent = {"critic": args.critic} if args.critic else {}
     known |= {"critic": identify_model(args.critic)} if args.critic else {}
     known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
@@ -166,7 +176,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
             )
-        done.append(Evaluation(result, selection, args.split, args.max_steps, args.wording))
+        done.append(Evaluation(result, selection, split, args.max_steps, args.wording))
         if args.output:
             write_json(args.output, [_pick_figures(one, clock=False) for one in done])
             write_json(

@@ -13,9 +13,9 @@ from oreo_agents.cli.options import (
     add_prompt,
     parse_file,
     parse_positive,
+    tell_next,
 )
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
     from oreo_agents.trajectory import Trajectory
@@ -44,14 +44,14 @@ def add_inspect(commands: Commands) -> None:
 
 def run_inspect(args: argparse.Namespace) -> None:
     """Show an episode as a model reads it."""
-    from oreo_agents.agents.load import find_prompt, find_shipped
+    from oreo_agents.agents.load import find_prompt
     from oreo_agents.agents.scripted import SCRIPTED
     from oreo_agents.evaluation.inspection import inspect_episode
 
     if args.model in SCRIPTED:
         raise ConfigurationError(f"{args.model} has no model and reads nothing: name an agent or a causal LM")
     prompt, trajectory = find_prompt(args.model, args.prompt), _find_episode(args)
-    inspection = inspect_episode(find_shipped(args.model), trajectory, prompt)
+    inspection = inspect_episode(args.model, trajectory, prompt)
     title = f"{args.model}: {trajectory.task or trajectory.game}"
     if args.html:
         from oreo_envs.files import write_file
@@ -59,7 +59,7 @@ def run_inspect(args: argparse.Namespace) -> None:
         from oreo_agents.report.inspection import inspection_page
 
         write_file(args.html, inspection_page(title, inspection))
-        print_line(f"{args.html}: {len(inspection.tokens)} tokens; open it in a browser")
+        tell_next(f"{args.html}: {len(inspection.tokens)} tokens; open it in a browser")
         return
     from rich.console import Console
 

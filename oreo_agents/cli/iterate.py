@@ -13,8 +13,9 @@ from oreo_agents.cli.options import (
     add_wording,
     mark_resumable,
     parse_positive,
+    tell_next,
 )
-from oreo_agents.printable import make_printable
+from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.training.methods import METHODS
 
 
@@ -23,7 +24,10 @@ def add_iterate(commands: Commands) -> None:
     parser = add_command(commands, "iterate", run_iterate, "collect, train, evaluate, repeat; resumable")
     mark_resumable(parser)
     parser.add_argument(
-        "--model", required=True, metavar="PATH", help="an agent or a causal LM to start from"
+        "--model",
+        required=True,
+        metavar="PATH",
+        help="an agent or a causal LM to start from, or small, the shipped agent",
     )
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument(
@@ -38,6 +42,7 @@ def add_iterate(commands: Commands) -> None:
     parser.add_argument("--max-steps", type=parse_positive, metavar="N", help="step limit of an episode")
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
     add_seed(parser)
+    add_training_options(parser)
 
 
 def run_iterate(args: argparse.Namespace) -> None:
@@ -61,6 +66,7 @@ def run_iterate(args: argparse.Namespace) -> None:
         keep_data=args.keep_data,
         rollouts=args.rollouts,
         max_steps=args.max_steps,
+        options=given_options(args),
     )
     plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN)
     iterate.claim_folder(args.output, plan)
@@ -70,4 +76,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}"
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
-    console.print(make_printable(f"The newest policy: {args.output / newest}"), highlight=False, markup=False)
+    tell_next(
+        f"The newest policy: {args.output / newest}; all rounds: {args.output / 'results.json'}",
+        f"eval --agent {args.output / newest} -n 100",
+    )

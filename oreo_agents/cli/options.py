@@ -13,9 +13,11 @@ from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_spli
 from oreo_agents.agents.selection import LOGPROB_WEIGHT, SELECTS, TEMPERATURE
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import list_prompts
+from oreo_agents.printable import print_line
 
-GENERATED = "generated where no data is found"
-"""Which split ALFWorld plays if none is named."""
+TO_LEARN_ON = "train; in ALFWorld generated where no data is found"
+HELD_OUT = "held-out games: test; in ALFWorld valid_seen where its data is found, else generated_unseen; of --games all"
+"""Which split is played if none is named."""
 
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -111,10 +113,10 @@ def refuse_choice(args: argparse.Namespace) -> None:
             raise ConfigurationError(f"{args.agent} has no model and makes no use of {option}: leave it out")
 
 
-def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENERATED) -> None:
+def add_game_options(parser: Options, seed: int | None = 0, usual: str = TO_LEARN_ON) -> None:
     """``--env``, where its games come from, ``--max-steps`` and ``--seed``."""
     parser.add_argument("--env", default=DEFAULT_ID, metavar="ID", help="default: %(default)s")
-    add_game_source(parser, alfworld)
+    add_game_source(parser, usual)
     parser.add_argument(
         "--max-steps", type=parse_positive, default=50, metavar="N", help="default: %(default)s"
     )
@@ -132,9 +134,9 @@ def add_named_environment(parser: Options) -> None:
     )
 
 
-def add_game_source(parser: Options, alfworld: str = GENERATED) -> None:
+def add_game_source(parser: Options, usual: str = TO_LEARN_ON) -> None:
     """``--split``, ``--games`` and ``--wording``."""
-    parser.add_argument("--split", choices=list_splits(), help=f"default: train; in ALFWorld {alfworld}")
+    parser.add_argument("--split", choices=list_splits(), help=f"default: {usual}")
     parser.add_argument(
         "--games",
         metavar="PATH",
@@ -150,6 +152,13 @@ def add_wording(parser: Options) -> None:
         choices=list_wordings(),
         help="show ALFWorld's games as its older files (put X in/on Y) or its newer ones do; default: as they are",
     )
+
+
+def tell_next(made: object, *then: str) -> None:
+    """The end of a command: what was made and where, and which commands go on from there."""
+    print_line(made)
+    for command in then:
+        print_line(f"next: oreo-agents {command}")
 
 
 @contextmanager

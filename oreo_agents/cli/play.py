@@ -37,7 +37,9 @@ def add_play(commands: Commands) -> None:
     parser = add_command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
     add_game_options(parser, seed=None)
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
-    parser.add_argument("--task-type", metavar="TYPE", help="a random game of this type")
+    parser.add_argument(
+        "--task-type", metavar="TYPE", help="a random game whose type contains this, such as heat"
+    )
     parser.add_argument(
         "--agent",
         metavar="NAME_OR_PATH",
@@ -99,11 +101,18 @@ def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, 
     if args.task_type is None:
         return None
     task_types = getattr(getattr(env.unwrapped, "games", None), "task_types", ())
-    positions = range(seed, seed + min(len(task_types), SEARCHED))
-    for position in (position % len(task_types) for position in positions):
-        if task_types[position].startswith(args.task_type):
-            return {"game": position}
-    raise ConfigurationError(f"no game here has the task type {args.task_type!r}; leave out --task-type")
+    found = set()
+    for position in range(seed, seed + min(len(task_types), SEARCHED)):
+        kind = task_types[position % len(task_types)]
+        if args.task_type in kind:
+            return {"game": position % len(task_types)}
+        found.add(kind)
+    there = (
+        f"choose one of {', '.join(sorted(found))}"
+        if found
+        else "leave out --task-type, games here have none"
+    )
+    raise ConfigurationError(f"no game here has the task type {args.task_type!r}: {there}")
 
 
 def choose_agent(args: argparse.Namespace) -> Agent | None:

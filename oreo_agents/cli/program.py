@@ -22,6 +22,7 @@ from oreo_agents.cli.dataset import add_dataset
 from oreo_agents.cli.demo import add_demo
 from oreo_agents.cli.doctor import add_doctor
 from oreo_agents.cli.eval import add_eval
+from oreo_agents.cli.export import add_export
 from oreo_agents.cli.inspect import add_inspect
 from oreo_agents.cli.iterate import add_iterate
 from oreo_agents.cli.play import add_play
@@ -29,6 +30,7 @@ from oreo_agents.cli.record import add_record
 from oreo_agents.cli.replay import add_replay
 from oreo_agents.cli.report import add_report
 from oreo_agents.cli.runs import add_runs
+from oreo_agents.cli.serve import add_serve
 from oreo_agents.cli.train import add_train
 from oreo_agents.errors import OreoError
 from oreo_agents.printable import make_printable
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
-    args = argparse.Namespace(resumes=lambda args: False)
+    args = argparse.Namespace(resumes=lambda args: False, words=list(sys.argv[1:] if argv is None else argv))
     try:
         build_parser().parse_args(argv, args)
         return args.run(args) or 0
@@ -94,6 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
         add_runs,
         add_iterate,
         add_eval,
+        add_export,
+        add_serve,
         add_bench,
         add_dataset,
         add_doctor,

@@ -17,8 +17,8 @@ from oreo_agents.cli.options import (
     parse_shard,
     read_choice,
     refuse_choice,
+    tell_next,
 )
-from oreo_agents.printable import print_line
 
 
 def add_record(commands: Commands) -> None:
@@ -78,5 +78,9 @@ def run_record(args: argparse.Namespace) -> int:
         watch=watch_episodes,
         **source_options(args.env, args.split, args.games, args.wording),
     )
-    print_line(recording)
+    path, method = recording.path, "sft" if args.agent in SCRIPTED else "oreo"
+    model = "new-small" if args.agent in SCRIPTED else args.agent
+    tell_next(
+        recording, f"replay {path}", f"train --method {method} --data {path} --model {model} -o runs/{method}"
+    )
     return int(bool(recording.failed))

@@ -65,5 +65,17 @@ def select_episodes(args: argparse.Namespace) -> Any:
     if args.search:
         episodes = episodes.filter(lambda episode: contains_text(episode, args.search))
     if not len(episodes):
-        raise DatasetError(f"{args.path}: no episode meets the conditions; drop one of the filters")
+        raise DatasetError(
+            f"{args.path}: no episode meets the conditions; drop one of the filters{_list_types(args)}"
+        )
     return episodes
+
+
+def _list_types(args: argparse.Namespace) -> str:
+    """The task types that there are, where one was asked for."""
+    if not args.task_type:
+        return ""
+    from oreo_agents.dataset import load_trajectories
+
+    types = sorted(set(load_trajectories(args.path).task_types))
+    return f"; the task types here are {', '.join(types)}"

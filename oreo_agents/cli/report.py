@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, parse_file, parse_positive
-from oreo_agents.printable import print_line
+from oreo_agents.cli.options import Commands, add_command, parse_file, parse_positive, tell_next
 
 
 def add_report(commands: Commands) -> None:
@@ -36,4 +35,4 @@ def run_report(args: argparse.Namespace) -> None:
     page = report_page(str(args.path), episodes, args.limit)
     write_file(args.output, page)
     count = min(len(episodes), args.limit)
-    print_line(f"{args.output}: {len(episodes)} episodes, {count} of them to look at")
+    tell_next(f"{args.output}: {len(episodes)} episodes, {count} of them to look at; open it in a browser")

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from oreo_envs.catalog import DEFAULT_ID, describe
+from typing import Any, NoReturn
 
 from oreo_agents.cli.config_file import format_config
 from oreo_agents.cli.options import (
-    GENERATED,
+    HELD_OUT,
     Commands,
     add_action_length,
     add_command,
     add_game_options,
     mark_resumable,
     parse_positive,
+    tell_next,
 )
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
+
+LAUNCHES = Path(__file__).parents[1] / "assets" / "accelerate"
+"""Where accelerate's settings are, one file a name."""
 
 
 def add_train(commands: Commands) -> None:
@@ -38,9 +42,14 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
     parser.add_argument(
-        "--model", default="small", metavar="PATH", help="a causal LM, or small, tiny, mini: a new one"
+        "--model",
+        required=True,
+        metavar="PATH",
+        help="an agent's folder or a causal LM; small, the shipped agent; or a new decoder of 3, 0.8 or 0.2 million "
+        "parameters: new-small, new-tiny, new-mini",
     )
-    parser.add_argument("--output", "-o", type=Path, required=True, help="the checkpoint folder")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="the agent's folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an agent that is there")
     parser.add_argument(
         "--lora", type=parse_positive, metavar="RANK", help="train adapters of this rank only (PEFT)"
     )
@@ -52,6 +61,15 @@ def add_train(commands: Commands) -> None:
     )
     add_training_options(parser)
     machine = parser.add_argument_group("the machine, transformers and the Hub")
+    machine.add_argument(
+        "--launch",
+        choices=(*list_launches(), "none"),
+        default="none",
+        help="train in several processes, by accelerate with the settings of that name; default: %(default)s",
+    )
+    machine.add_argument(
+        "--processes", type=parse_positive, metavar="N", help="so many; default: what those settings say, 8"
+    )
     machine.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU if there is one")
     machine.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="of the passes; default: bfloat16 where it is fast"
@@ -91,13 +109,15 @@ def add_train(commands: Commands) -> None:
         help="stop after N of them without a better one; keep the best",
     )
     add_action_length(judging)
-    add_game_options(judging, alfworld=describe(DEFAULT_ID).judging_split or GENERATED)
+    add_game_options(judging, usual=HELD_OUT)
 
 
 def run_train(args: argparse.Namespace) -> None:
     """Train on recorded episodes."""
     from oreo_agents.experiments.train import EvalGames, train
 
+    if args.launch != "none" and not args.print_config:
+        launch_processes(args.launch, args.processes, args.words)
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     given = given_options(args)
@@ -126,7 +146,7 @@ def run_train(args: argparse.Namespace) -> None:
         args.wording,
         args.seed,
     )
-    train(
+    trainer = train(
         args.data,
         args.model,
         args.output,
@@ -138,10 +158,29 @@ def run_train(args: argparse.Namespace) -> None:
         lora=args.lora,
         save_every=args.save_every,
         license=args.license,
+        overwrite=args.overwrite,
         callbacks=[progress],
         watch=progress.watch,
         **{"seed": args.seed, **given},
     )
+    if trainer.is_world_process_zero():
+        where = f"{args.output}: {args.method}, {trainer.state.global_step} steps on {len(trainer.items)} episodes"
+        hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
+        search = " --k 5" if trainer.critic is not None else ""
+        tell_next(where + hub, f"eval --agent {args.output} -n 100{search}", f"play --agent {args.output}")
+
+
+def list_launches() -> list[str]:
+    """Names of the settings that ``--launch`` knows."""
+    return sorted(path.stem for path in LAUNCHES.glob("*.yaml"))
+
+
+def launch_processes(name: str, processes: int | None, words: Sequence[str]) -> NoReturn:
+    """Become accelerate's launcher, which runs the same command in every process."""
+    count = [] if processes is None else ["--num_processes", str(processes)]
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHES / f"{name}.yaml"), *count]
+    command = [sys.executable, *launcher, "-m", "oreo_agents", *words, "--launch", "none"]
+    os.execv(sys.executable, command)
 
 
 def _judges_in_games(args: argparse.Namespace) -> bool:

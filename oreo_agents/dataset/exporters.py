@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from oreo_envs.files import replace_file
 
-from oreo_agents.dataset.meta import disk_errors
 from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
@@ -169,8 +170,14 @@ def _write_rows(rows: Iterator[Row], path: Path) -> int:
     first = next(batches, None)
     if first is None:
         raise DatasetError(f"{path}: no episodes to write in this format")
-    with disk_errors(path), replace_file(path) as temporary:
-        return _WRITERS[path.suffix](_prepend_rows(first, batches), temporary)
+    try:
+        with replace_file(path) as temporary:
+            return _WRITERS[path.suffix](_prepend_rows(first, batches), temporary)
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be written ({error.strerror or error}), and nothing is left of it: choose another place, "
+            "or free some space"
+        ) from error
 
 
 def _prepend_rows(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:
@@ -227,6 +234,7 @@ def _export_minari(dataset: TrajectoryDataset, dataset_id: str) -> int:
         raise ConfigurationError("exporting to Minari needs it installed: pip install minari") from error
     import gymnasium as gym
 
+    place = _find_minari_place(dataset_id)
     playable = dataset.filter(length=lambda turns: turns > 0)
     if not len(playable):
         raise DatasetError(f"{dataset_id}: no episodes to write in this format")
@@ -247,9 +255,33 @@ def _export_minari(dataset: TrajectoryDataset, dataset_id: str) -> int:
                 description="Recorded by oreo-agents; infos are JSON texts, one per step after the reset.",
                 data_format="parquet",
             )
-        except (ValueError, AssertionError, OSError) as error:
-            raise DatasetError(f"{dataset_id}: Minari does not take it ({error})") from error
+        except BaseException as error:
+            shutil.rmtree(place, ignore_errors=True)  # it writes in place: what it began is no dataset
+            if isinstance(error, Exception):
+                raise DatasetError(
+                    f"{dataset_id}: Minari does not take it ({error}), and nothing is left of it"
+                ) from error
+            raise
     return len(playable)
+
+
+def _find_minari_place(dataset_id: str) -> Path:
+    """The folder that Minari will keep a new dataset in.
+
+    Raises:
+        ConfigurationError: that is no name of a dataset.
+        DatasetError: there is one of that name.
+    """
+    from minari.storage import get_dataset_path
+
+    if not re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id):
+        raise ConfigurationError(
+            f"{dataset_id!r} is no name of a Minari dataset: choose one with a version, such as oreo/alfworld/expert-v0"
+        )
+    place = Path(get_dataset_path(dataset_id))
+    if place.exists():
+        raise DatasetError(f"{dataset_id}: exists already in {place.parent}; choose another name or version")
+    return place
 
 
 def _minari_episode(number: int, episode: Trajectory) -> Row:

@@ -79,10 +79,32 @@ def merge_datasets(
     Raises:
         DatasetError: a source is damaged, or ``output`` holds something already.
     """
-    folder = Path(output)
-    _clear_interrupted_merge(folder)
-    _refuse_content(folder)
+    require_new(output)
     merged = concatenate_datasets(*(load_trajectories(path) for path in paths))
+    write_dataset(merged, output)
+    return merged
+
+
+def require_new(output: str | os.PathLike[str]) -> None:
+    """Refuse a folder that holds something; what a killed writer left there goes.
+
+    Raises:
+        DatasetError: it does.
+    """
+    _clear_interrupted_merge(Path(output))
+    _refuse_content(Path(output))
+
+
+def write_dataset(merged: TrajectoryDataset, output: str | os.PathLike[str]) -> None:
+    """Write a view as one new dataset, whole or not at all.
+
+    Raises:
+        DatasetError: there are no episodes in it, or ``output`` holds something already.
+    """
+    folder = Path(output)
+    require_new(folder)
+    if not len(merged):
+        raise DatasetError(f"{folder}: there are no episodes to write: no episode meets the conditions")
     with make_temporary_folder(folder / "merged") as complete:
         merged.save(complete)
         with lock_folder(folder, LOCK):
@@ -90,7 +112,6 @@ def merge_datasets(
             for file in sorted(complete.iterdir(), key=lambda file: file.name == "meta.json"):
                 if file.name != LOCK:
                     file.rename(folder / file.name)  # meta.json last: what has none is no dataset
-    return merged
 
 
 class TrajectoryDataset:
@@ -386,7 +407,7 @@ def _clear_interrupted_merge(folder: Path) -> None:
 def _refuse_content(folder: Path) -> None:
     held = [folder] if folder.is_file() else folder.iterdir() if folder.exists() else ()
     if any(entry.name != LOCK and not is_unfinished(entry) for entry in held):
-        raise DatasetError(f"{folder}: is there already; merge into a new folder")
+        raise DatasetError(f"{folder}: is there already; choose a new folder")
 
 
 def _load_dataset(path: Path, skip_damaged: bool) -> TrajectoryDataset:

@@ -66,11 +66,12 @@ def inspect_episode(model: str | Path, trajectory: Trajectory, prompt: Prompt) -
     """
     from oreo_agents.language.chat import Chat
     from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer
+    from oreo_agents.models.model_files import local_folder
 
     tokenizer = load_tokenizer(model)
     chat = Chat(tokenizer, prompt)
     episode = chat.encode(trajectory)
-    has_critic = (Path(model) / "critic").is_dir()
+    has_critic = (Path(local_folder(model)) / "critic").is_dir()
     critic = load_critic(model, load_policy(model)[0]) if has_critic else None
     values = [None] * len(episode) if critic is None else _read_values(critic, episode)
     thoughts, starts = set(episode.thoughts), set(episode.starts)

@@ -8,12 +8,14 @@ round before. It is a suite with one iterated method, whose start is given.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from oreo_envs.files import lock_folder, read_json, write_json
 
+from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run
 from oreo_agents.experiments.arenas import Arenas
@@ -23,8 +25,12 @@ from oreo_agents.experiments.steps import SILENT, Views
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
+from oreo_agents.models.model_files import count_parameters
+from oreo_agents.training.options import OPTIONS, known_as, unused_options
 
 START, ITERATED = "start", "iterated"
+SMALL = 20_000_000
+"""Parameters up to which a model is one of the decoders that the demo's suites are made for."""
 
 
 def iterate_suite(
@@ -36,27 +42,32 @@ def iterate_suite(
     keep_data: bool = False,
     rollouts: int | None = None,
     max_steps: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Suite:
     """The games and amounts of a suite for rounds of one method from a policy that is there.
 
     Args:
-        suite: games, rollouts, passes and rates.
+        suite: games and rollouts; for a decoder of up to :data:`SMALL` parameters also passes and rates. A larger model
+            is trained as ``oreo-agents train`` does it.
         model: the policy to start from: an agent's folder, a Hugging Face causal LM, or ``small``, the shipped agent.
         method: what is repeated.
         iterations: how often.
         keep_data: train on the episodes of all rounds so far, not of the newest alone.
         rollouts: episodes a round; default: the suite's.
         max_steps: of an episode; default: the suite's.
+        options: fields of :class:`oreo_agents.OreoConfig` for every round.
 
     Raises:
         ConfigurationError: the method cannot be repeated.
     """
-    from oreo_agents.agents.oreo import SHIPPED
-
+    given = known_as(dict(options or {}))
+    OPTIONS["method"].check(method)
+    if idle := sorted(OPTIONS[name].flag for name in unused_options(method) & given.keys()):
+        raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
     made = replace(
-        suite,
+        _suit_model(suite, model, given.get("prompt")),
         name="iterate",
-        model=str(SHIPPED.get(str(model), model)),  # train would take the name for a new decoder
+        model=str(model),
         demonstrations=Demonstrations(episodes=0),
         methods={
             START: Method(START, "sft"),
@@ -69,8 +80,30 @@ def iterate_suite(
         step_limits=(max_steps,) if max_steps else suite.step_limits,
         rollouts=replace(suite.rollouts, episodes=rollouts) if rollouts else suite.rollouts,
     )
+    if given:
+        made = replace(made, training=_lay_over(known_as(made.training), given))
     check_suite(made)
     return made
+
+
+def _suit_model(suite: Suite, model: str | Path, prompt: Any) -> Suite:
+    """What the suite says of training and replies is for decoders of its size; others have ``train``'s defaults."""
+    parameters = count_parameters(model)
+    if parameters is not None and parameters <= SMALL:
+        return suite
+    from oreo_agents.models.agent_folder import choose_prompt
+
+    length = choose_reply_length(choose_prompt(str(model), prompt), suite.environment)
+    return replace(suite, training={}, max_new_tokens=length)
+
+
+def _lay_over(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given counts, and takes the place of what it excludes (steps and epochs)."""
+    excluded = {OPTIONS[name].either for name in given if name in OPTIONS} - {""}
+    kept = {
+        name: x for name, x in usual.items() if name not in OPTIONS or OPTIONS[name].either not in excluded
+    }
+    return {**kept, **given}
 
 
 def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT) -> Plan:

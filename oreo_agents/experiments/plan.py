@@ -17,6 +17,7 @@ from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
 from oreo_agents.experiments.verdicts import Verdict
+from oreo_agents.language.prompt import as_prompt
 from oreo_agents.models.model_files import identify_model
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import known_as
@@ -75,7 +76,9 @@ class Plan:
         """The policy that every method starts from; without demonstrations the model as it is."""
         name = f"seed-{seed}/sft"
         if self.suite.demonstrations.episodes == 0:
-            return Stage(name, self.identity, partial(steps.adopt_model, self.model))
+            prompt = self.suite.training.get("prompt")
+            made_from = [self.identity, as_prompt(prompt).digest] if prompt else self.identity
+            return Stage(name, made_from, partial(steps.adopt_model, self.model, prompt))
         fit = Fit("sft", known_as(self.suite.sft), seed)
         done = partial(steps.imitate_expert, self.model, fit, views=self.views)
         return Stage(name, [self.identity, asdict(fit)], done, self.demonstrations(seed))

@@ -101,12 +101,13 @@ def record_demonstrations(
     record(player, path, arena.env_id, watch=views.watch, **options, **arena.options)
 
 
-def adopt_model(model: str, path: Path) -> None:
-    """The model as it is, with its critic if it has one, as an agent's folder."""
-    from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+def adopt_model(model: str, prompt: Any, path: Path) -> None:
+    """The model as it is, with its critic if it has one, and the prompt that is asked for, else its own."""
+    from oreo_agents.models.agent_folder import choose_prompt, load_critic, load_policy, save_agent
 
     policy, tokenizer = load_policy(model)
-    save_agent(path, policy, tokenizer, load_critic(model, policy), method="none")
+    told = choose_prompt(model, prompt)
+    save_agent(path, policy, tokenizer, load_critic(model, policy), prompt=told, method="none")
 
 
 def imitate_expert(model: str, fit: Fit, path: Path, *data: Path, views: Views = SILENT) -> None:
@@ -240,6 +241,7 @@ def _train(
         path,
         callbacks=callbacks,
         save_every=every,
+        overwrite=True,
         **{"seed": fit.seed, **options},
     )
 

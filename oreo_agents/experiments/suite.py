@@ -17,7 +17,7 @@ from oreo_agents.training.methods import METHODS
 Options = Mapping[str, Any]
 SCRIPTED = ("expert", "demonstrator", "random")
 STARTING_CHECKPOINT = Path(__file__).parents[1] / "assets" / "start"
-MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "small"}
+MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "new-small"}
 """Names of models that a suite has, and what ``oreo-agents train --model`` calls them."""
 
 
@@ -132,7 +132,8 @@ class Suite:
     summary: str = ""
     environment: str = DEFAULT_ID
     model: str = "start"
-    """``start`` (the shipped language model), ``scratch``, ``tiny``, ``mini`` (new decoders), a path or a Hub name."""
+    """``start`` (the shipped language model), ``scratch``, ``new-tiny``, ``new-mini`` (new decoders), ``small`` (the
+    shipped agent), a path or a Hub name."""
     seeds: tuple[int, ...] = (0, 1, 2)
     step_limits: tuple[int, ...] = (50, 40)
     """Of an episode; it is played to the largest, and what was won later than a smaller one is not won there."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_envs.catalog import DEFAULT_ID, describe
+from oreo_envs.catalog import DEFAULT_ID
 
-from oreo_agents.agents.load import choose_reply_length, find_prompt
+from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
@@ -31,7 +31,8 @@ class EvalGames:
 
     env: str = DEFAULT_ID
     split: str | None = None
-    """None: the one that judges, ``valid_unseen`` or another that the catalogue names, or what ``games`` is."""
+    """None: held-out games, in ALFWorld ``valid_seen`` where real games are and else ``generated_unseen``, or what
+    ``games`` is."""
     games: str | os.PathLike[str] | None = None
     """A folder, archive or file of games or problems, instead of a split."""
     episodes: int = 50
@@ -57,6 +58,7 @@ def train(
     lora: int | None = None,
     save_every: int | None = None,
     license: str | None = None,
+    overwrite: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
     watch: Watch | None = None,
     **options: Any,
@@ -68,8 +70,9 @@ def train(
     Args:
         data: a folder of recorded episodes or several, or what else ``train_dataset`` of
             :class:`oreo_agents.OreoTrainer` may be.
-        model: an agent's folder, a Hugging Face causal LM, or ``small`` or ``tiny`` for a new decoder.
-        output: the agent's folder; an agent already there is replaced when training has ended.
+        model: an agent's folder, a Hugging Face causal LM, ``small``, the shipped agent, or ``new-small``, ``new-tiny``
+            or ``new-mini`` for a new decoder.
+        output: the agent's folder.
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
         eval_data: held-out episodes, for losses and the critic's errors.
         eval_games: games, for a success rate; a path stands for ``EvalGames(games=path)``.
@@ -78,6 +81,7 @@ def train(
         lora: train adapters of this rank on every linear layer (PEFT).
         save_every: optimizer steps between checkpoints; the same call then goes on where it was interrupted.
         license: of the agent, an identifier of the Hub's such as ``apache-2.0``.
+        overwrite: replace an agent that is in ``output``, when training has ended.
         callbacks: transformers'.
         watch: sees the episodes of the evaluations pass by.
         options: fields of :class:`oreo_agents.OreoConfig`, also by the names that suites and the command line have.
@@ -85,8 +89,9 @@ def train(
     Raises:
         ConfigurationError: an option that does not exist, that the method makes no use of, or that cannot be.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
-        CheckpointError: ``model`` is not a checkpoint, or ``output`` holds something else than an agent.
+        CheckpointError: ``model`` is not a checkpoint, or ``output`` holds an agent or something else.
     """
+    from oreo_agents.models.agent_folder import choose_prompt
     from oreo_agents.training import train as training
 
     OPTIONS["method"].check(method)
@@ -99,7 +104,7 @@ def train(
         raise ConfigurationError("there is nothing to evaluate on: give eval_games or eval_data")
     if eval_games is not None and not isinstance(eval_games, EvalGames):
         eval_games = EvalGames(games=eval_games)
-    prompt = find_prompt(os.fspath(model), options.get("prompt"))
+    prompt = choose_prompt(os.fspath(model), options.get("prompt"))
     return training.train(
         method,
         data,
@@ -112,6 +117,7 @@ def train(
         lora=lora,
         save_every=save_every,
         license=license,
+        overwrite=overwrite,
         callbacks=callbacks,
         **options,
     )
@@ -123,15 +129,12 @@ def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | N
     Raises:
         ConfigurationError: there are no such games.
     """
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import environments, judging_options
     from oreo_agents.evaluation.evaluate import pick_games, play_games
 
-    entry = describe(games.env)
-    split = games.split or (None if games.games else entry.judging_split)
     place = None if games.games is None else os.fspath(games.games)
-    make_env = environments(
-        games.env, games.max_steps, **source_options(games.env, split, place, games.wording)
-    )
+    options = judging_options(games.env, games.split, place, games.wording)
+    make_env = environments(games.env, games.max_steps, **options)
     chosen = pick_games(make_env, games.episodes, games.seed)
     told = prompt or Prompt()
     length = games.max_new_tokens or choose_reply_length(told, games.env)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.language.chat import Chat
-from oreo_agents.language.prompt import Prompt
+from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.adapters import (
     base_of,
     lay_over,
@@ -67,6 +68,15 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     return load_model(AutoModelForCausalLM, path), load_pretrained_tokenizer(path)
 
 
+def require_model(path: str | Path) -> None:
+    """Refuse what is neither an agent nor a causal LM, without loading it; a name on the Hub passes.
+
+    Raises:
+        CheckpointError: what is there instead is said.
+    """
+    _policy_path(local_folder(path))
+
+
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an agent's folder, a plain Hugging Face folder, or a Hub name.
 
@@ -102,6 +112,18 @@ def read_prompt(path: str | Path) -> Prompt:
         return Prompt.from_dict(_read_card(file).get("prompt", {}))
     except (AttributeError, TypeError, ConfigurationError) as error:
         raise CheckpointError(f"{file}: its prompt is damaged, or of a newer version ({error})") from error
+
+
+def choose_prompt(model: Any, asked: Prompt | Mapping[str, Any] | str | Path | None = None) -> Prompt:
+    """The prompt that was asked for, by value, name or file, else the one that the model at a path comes with.
+
+    Raises:
+        CheckpointError: the model's folder is damaged.
+        ConfigurationError: there is no such prompt.
+    """
+    if asked is None and isinstance(model, str | os.PathLike):
+        return read_prompt(Path(model))
+    return as_prompt(asked)
 
 
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
@@ -140,7 +162,7 @@ def save_agent(
     def write(folder: Path) -> None:
         with without_bars():
             own = weights and weights_below(weights, "policy.")
-            with _ending_turns(policy, Chat(tokenizer, prompt).end_id):
+            with ending_turns(policy, Chat(tokenizer, prompt).end_id):
                 policy.save_pretrained(folder / "policy", state_dict=own)
             tokenizer.save_pretrained(folder / "policy")
             if critic is not None:
@@ -200,7 +222,7 @@ def note_choice(path: Path, choice: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def _ending_turns(policy: Any, end_id: int) -> Iterator[None]:
+def ending_turns(policy: Any, end_id: int) -> Iterator[None]:
     """The policy with generation settings that end where its turns end: a base model's end of text is not what a chat
     template closes a turn with, and other servers read where to stop from here alone."""
     before = getattr(policy, "generation_config", None)
@@ -216,11 +238,15 @@ def _ending_turns(policy: Any, end_id: int) -> Iterator[None]:
         policy.generation_config = before
 
 
-def agent_folder(path: str | Path) -> Path:
+def agent_folder(path: str | Path, overwrite: bool = True) -> Path:
     """Where an agent may be written: a new or empty folder, or another agent's, which is replaced.
 
+    Args:
+        path: the folder.
+        overwrite: whether another agent may be.
+
     Raises:
-        CheckpointError: something else is there, and would be lost, or the folder cannot be replaced.
+        CheckpointError: something is there that would be lost, or the folder cannot be replaced.
     """
     folder = Path(path).resolve()
     if in_use(folder):
@@ -229,6 +255,10 @@ def agent_folder(path: str | Path) -> Path:
         )
     if folder.exists() and not (folder / AGENT).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise CheckpointError(f"{path} holds something else than an agent: choose a new folder for the agent")
+    if not overwrite and (folder / AGENT).is_file():
+        raise CheckpointError(
+            f"{path} holds an agent already: choose another folder, or replace it with --overwrite"
+        )
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,25 +24,55 @@ AGENT = "agent.json"
 ADAPTER = "adapter_config.json"
 """Where PEFT describes adapters."""
 
+SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
+"""Trained agents that the package carries, by name; wherever a model may be named, these may."""
+
 _OWN_FILES = [AGENT, "policy/*", "critic/*", "adapter_*", "tokenizer*", "chat_template*"]
 """Of a repository on the Hub, what transformers does not fetch by itself, and tokenizers of adapters."""
+
+
+def find_shipped(name: str | Path) -> str | Path:
+    """Where the agent of this name is that the package carries; the name itself, if it is another's."""
+    return SHIPPED.get(str(name), name)
 
 
 def identify_model(model: str | Path) -> str:
     """A local agent or model by its weights, a critic's too; one on the Hub, or a scripted player, by its name."""
     digest = hashlib.sha256()
-    files = sorted(Path(model).rglob("*.safetensors"))
+    files = sorted(Path(find_shipped(model)).rglob("*.safetensors"))
     for path in files:
         digest.update(bytes.fromhex(hash_file(path)))
     return digest.hexdigest() if files else str(model)
 
 
+def count_parameters(model: str | Path) -> int | None:
+    """The parameters of a local agent's policy or causal LM, read from the heads of its files; None where those are not
+    here, or are adapters alone.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    folder = Path(find_shipped(model))
+    folder = folder / "policy" if (folder / "policy").is_dir() else folder
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or (folder / ADAPTER).is_file():
+        return None
+    counted = 0
+    with as_checkpoint_error(folder):
+        for file in files:
+            with safe_open(file, "pt") as tensors:
+                counted += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return counted
+
+
 def local_folder(path: str | Path) -> str | Path:
-    """``path`` itself, or where the agent or adapter of that Hub name has been downloaded to.
+    """``path`` itself, or where the shipped agent of that name is, or the agent or adapter of that Hub name has been
+    downloaded to.
 
     Raises:
         CheckpointError: the Hub does not have it, or cannot be reached and it was never downloaded.
     """
+    path = find_shipped(path)
     if Path(path).exists() or not may_be_hub_name(str(path)):
         return path
     from huggingface_hub import snapshot_download

@@ -16,6 +16,8 @@ from oreo_agents.models.curves import draw_curves
 
 RECIPE, LOG, CURVES = "recipe.json", "log.jsonl", "curves.png"
 FORMAT = 1
+EXPLAINED = "eval_explained_variance"
+"""Of the log: the share of the variance of held-out returns that V explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,23 @@ class TrainingRecipe:
         (folder / LOG).write_text("".join(json.dumps(line) + "\n" for line in self.log))
         if self.log:
             draw_curves(self.log, folder / CURVES, self.method)
+
+
+def explain_doubt(folder: str | Path) -> str | None:
+    """Why nothing should be chosen by the critic of an agent's folder yet, where its training has measured that.
+
+    Raises:
+        CheckpointError: the recipe is damaged.
+    """
+    recipe = read_recipe(folder)
+    evaluations = recipe.evaluations if recipe else []
+    measured = [line[EXPLAINED] for line in evaluations if EXPLAINED in line]
+    if not measured or measured[-1] >= 0:
+        return None
+    return (
+        f"the critic of {folder} explains nothing of held-out returns (explained variance {measured[-1]:.3g}), so what "
+        "it ranks first is as good as drawn by lot: train it longer, or choose greedy"
+    )
 
 
 def read_recipe(folder: str | Path) -> TrainingRecipe | None:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-FROM_SCRATCH = {"small": 256, "tiny": 128, "mini": 64}
-"""Model names that stand for a new decoder of four layers, and its width: 3, 0.8 or 0.2 million parameters."""
+FROM_SCRATCH = {"new-small": 256, "new-tiny": 128, "new-mini": 64, "tiny": 128}
+"""Model names that stand for a new decoder of four layers, and its width: 3, 0.8 or 0.2 million parameters; ``tiny`` is
+what ``new-tiny`` was called in 0.1.0."""
 
 
 def starting_model(

@@ -51,10 +51,13 @@ class Recording:
         return self.successes / self.episodes if self.episodes else 0.0
 
     def __str__(self) -> str:
+        if not self.episodes and not self.failed:
+            return f"{self.path}: all {self.already_there} episodes were there before"
         return (
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
-            f"({self.episodes / max(self.seconds, 1e-9):.0f}/s), {self.success_rate:.1%} won, "
-            f"{self.turns / max(self.episodes, 1):.1f} turns each; {self.already_there} were there before"
+            f"({self.episodes / max(self.seconds, 1e-9):.3g}/s), {self.success_rate:.1%} won, "
+            f"{self.turns / max(self.episodes, 1):.1f} turns each"
+            + (f"; {self.already_there} were there before" if self.already_there else "")
             + (f"; {cuts}" if (cuts := describe_cuts(self.cut, self.turns)) else "")
             + (f"; {self.failed} could not be played: {make_printable(self.reason)}" if self.failed else "")
         )

@@ -1,7 +1,4 @@
-"""What a run of episodes has come to so far, told while it goes on: lines below a progress bar.
-
-A pipe gets a plain line now and then instead.
-"""
+"""What a run of episodes has come to so far, told while it goes on: lines below a progress bar."""
 
 from __future__ import annotations
 
@@ -17,9 +14,6 @@ from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.terminal.progress import progress_bar
 from oreo_agents.terminal.views import make_text
 from oreo_agents.trajectory import Trajectory, describe_outcome
-
-QUIET = 30.0
-"""Seconds between two lines in a pipe."""
 
 
 @dataclass
@@ -86,16 +80,10 @@ def _make_line(text: str, style: str = "") -> Text:
 
 def watch_episodes(played: Iterable[Trajectory], total: int, name: str) -> Iterator[Trajectory]:
     """Yield episodes as they end, under a live view of them."""
-    tally, last_line = Tally(), time.monotonic()
+    tally = Tally()
     with progress_bar(tally.lines) as bar:
         task = bar.add_task(name, total=total)
         for trajectory in played:
             tally.add(trajectory)
             bar.update(task, advance=1)
-            if bar.disable and time.monotonic() - last_line > QUIET:
-                last_line = time.monotonic()
-                count = f"{tally.played.total()}/{total}"
-                bar.console.print(
-                    make_text(f"{name} {count}  {tally.success()}  {tally.rates()}"), soft_wrap=True
-                )
             yield trajectory

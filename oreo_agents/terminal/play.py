@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
+from oreo_envs.suggestions import suggest_commands
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -57,7 +59,7 @@ def play_session(
     console.print(
         Text("Type a command; Tab completes, ? lists more." if player is None else TAKE_OVER, "dim")
     )
-    agents_turn = player is not None
+    agents_turn, refused = player is not None, ""
     while not session.over:
         if agents_turn and player is not None:
             agents_turn = watch_agent(session, console, player, pause)
@@ -71,7 +73,12 @@ def play_session(
         if line == "agent" and player is not None:
             agents_turn = True
         elif line:
-            console.print(answer_line(session, line, console))
+            asked = "" if line == refused else ask_back(session, line)
+            refused = line if asked else ""
+            if asked:
+                console.print(make_text(asked, "yellow", console.options.ascii_only))
+            else:
+                console.print(answer_line(session, line, console))
     console.print(render_outcome(session))
 
 
@@ -93,6 +100,18 @@ def watch_agent(session: Session, console: Console, player: AgentPlayer, pause: 
         console.print(Text("\nYou play now; `agent` gives back.", "bold"))
         return False
     return True
+
+
+def ask_back(session: Session, line: str) -> str:
+    """What to ask instead of taking a step for a line that the game would not understand."""
+    if line in WORDS or session.understands(line):
+        return ""
+    known = tuple(map(str, session.info.get("admissible_commands", ())))
+    meant = suggest_commands(line.lower(), known) or get_close_matches(line, WORDS, 1)
+    asked = (
+        f"Did you mean: {', '.join(meant)}?" if meant else "Tab completes, `commands` lists what can be done."
+    )
+    return f"Not understood, no step taken. {asked} The same again is said all the same."
 
 
 def answer_line(session: Session, line: str, console: Console) -> RenderableType:

@@ -124,6 +124,15 @@ class Session:
             raise
         return observation
 
+    def understands(self, action: str) -> bool:
+        """Whether the game takes a command for one, found out on a step that is taken back; True where it cannot be."""
+        if not self.keeps_snapshots:
+            return True
+        self.step(action)
+        status = self.info.get("action_status")
+        self.undo()
+        return status != "unparsable"
+
     def undo(self) -> str:
         """Take the last step back and return what had been said before it."""
         self.env.unwrapped.restore_state(self._snapshots.pop())  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from oreo_agents.experiments.steps import Views
 from oreo_agents.experiments.verdicts import Verdict, read_verdict
 from oreo_agents.printable import make_printable
 from oreo_agents.terminal.live import watch_episodes
+from oreo_agents.terminal.progress import Heartbeat
 from oreo_agents.terminal.training_progress import TrainingProgress
 
 SHOWN = Views(watch_episodes, TrainingProgress)
@@ -53,16 +54,18 @@ class SuiteScreen:
         self.rates: dict[tuple[str, str], list[float]] = {}
         self.running: dict[str, float] = {}
         self.done = 0
-        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
+        self._live: Live | Heartbeat = (
+            Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
+            if console.is_terminal
+            else Heartbeat(self._say, console)
+        )
 
     def __enter__(self) -> SuiteScreen:
-        if self.console.is_terminal:
-            self._live.start()
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
-            self._live.stop()
+        self._live.stop()
 
     def report(self, stage: Stage, event: Event, seconds: float) -> None:
         """Take in what happens to a stage."""
@@ -86,9 +89,14 @@ class SuiteScreen:
             table.add_column(test, justify="right")
         for label in dict.fromkeys(label for label, _ in self.rates):
             table.add_row(Text(label), *(self._cell(label, test) for test in self.tests))
+        return Group(table, *(Text(line, style="dim") for line in self._list_working()))
+
+    def _list_working(self) -> list[str]:
         now = time.monotonic()
-        working = [f"{name}  {now - begun:.0f} s" for name, begun in list(self.running.items())[:AT_WORK]]
-        return Group(table, *(Text(line, style="dim") for line in working))
+        return [f"{name}  {now - begun:.0f} s" for name, begun in list(self.running.items())[:AT_WORK]]
+
+    def _say(self) -> str:
+        return f"{self.done} of {len(self.verdicts)} judged; at work: {', '.join(self._list_working()) or 'nothing'}"
 
     def _take(self, verdict: Verdict) -> float:
         rate = next(read_verdict(verdict, self.folder)).result.success_rate

@@ -12,6 +12,8 @@ from oreo_agents.training.batches import MicroBatch
 from oreo_agents.training.losses import masked_mean, soft_returns
 
 BINS = 10
+LEAST_VARIANCE = 1e-8
+"""Of returns that differ; of those that do not, V has nothing to explain."""
 
 Sums = dict[str, tuple[float, float]]
 """Per name, the weighted sum and the weight."""
@@ -88,8 +90,9 @@ def _derive_metrics(means: dict[str, float], totals: dict[str, list[float]]) -> 
     """Explained variance of V, its root mean squared error, and its expected calibration error against returns."""
     public = {name: mean for name, mean in means.items() if not name.startswith("_")}
     if "_error2" in means:
-        variance = max(means["_target2"] - means["_target"] ** 2, 1e-8)
-        public["explained_variance"] = 1 - means["_error2"] / variance
+        variance = means["_target2"] - means["_target"] ** 2
+        if variance > LEAST_VARIANCE:
+            public["explained_variance"] = 1 - means["_error2"] / variance
         public["value_error"] = means["_error2"] ** 0.5
         bins = [totals[f"_bin{i}"] for i in range(BINS)]
         public["calibration_error"] = sum(abs(gap) for gap, _ in bins) / sum(weight for _, weight in bins)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainingArguments
 
 from oreo_agents.models.card import data_hash
-from oreo_agents.models.model_files import identify_model, may_be_hub_name
+from oreo_agents.models.model_files import find_shipped, identify_model, may_be_hub_name
 from oreo_agents.models.recipe import TrainingRecipe, read_recipe
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.provenance import collect_provenance
@@ -39,7 +39,7 @@ def describe_base(model: Any, config: OreoConfig) -> Base:
     """The starting point of a training, before the training may replace it; weights are hashed in one process."""
     path = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", "")
     name = path if isinstance(path, str) else ""
-    folder = Path(name)
+    folder = Path(find_shipped(name))
     if name in FROM_SCRATCH:
         return Base(f"{name} (a new decoder)")
     if not name or not folder.is_dir():

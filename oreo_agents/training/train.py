@@ -39,6 +39,7 @@ def train(
     lora: int | None = None,
     save_every: int | None = None,
     license: str | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
@@ -47,9 +48,9 @@ def train(
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
         episodes: recorded trajectories, or anything else that ``train_dataset`` of :class:`OreoTrainer` may be; those
             of a language model carry its token ids.
-        model: an agent's folder, a Hugging Face causal LM, or ``small``, ``tiny`` or ``mini`` for a new decoder whose
-            vocabulary is learnt from ``episodes``.
-        output: the agent's folder; an agent already there is replaced when training has ended.
+        model: an agent's folder, a Hugging Face causal LM, ``small``, the shipped agent, or ``new-small``, ``new-tiny``
+            or ``new-mini`` for a new decoder whose vocabulary is learnt from ``episodes``.
+        output: the agent's folder.
         eval_dataset: held-out episodes, of the same kinds.
         callbacks: transformers', such as :class:`oreo_agents.terminal.training_progress.TrainingProgress`.
         play: from an agent to its episodes in the games that judge it, see :class:`OreoTrainer`.
@@ -60,11 +61,12 @@ def train(
         save_every: steps between checkpoints in ``<output>.checkpoints``. An interrupted training that is begun again
             goes on from the last of them, to the same weights; they are removed once it has ended.
         license: of the agent, for its card; an identifier of the Hub's.
+        overwrite: replace an agent that is in ``output``, when training has ended.
         options: fields of :class:`oreo_agents.OreoConfig`.
 
     Raises:
         CheckpointError: ``model`` is not a checkpoint, the checkpoints are another training's, or ``output`` holds
-            something else than an agent.
+            something else than an agent, or one that is not to be replaced.
         ConfigurationError: another training into ``output`` is at work.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
@@ -75,14 +77,14 @@ def train(
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.models.agent_folder import agent_folder, load_critic, read_prompt
+    from oreo_agents.models.agent_folder import agent_folder, choose_prompt, load_critic
     from oreo_agents.models.card import data_hash
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.training.batches import as_episodes
     from oreo_agents.training.callbacks import KeepBest
     from oreo_agents.training.trainer import OreoTrainer
 
-    output = agent_folder(output)
+    output = agent_folder(output, overwrite)
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
     judging = {"eval_strategy": "steps", "eval_steps": eval_every} if eval_every else {}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
@@ -102,7 +104,7 @@ def train(
             critic=critic,
             callbacks=[*callbacks],
             play=play,
-            prompt=read_prompt(model) if config.prompt is None else config.prompt,
+            prompt=choose_prompt(model, config.prompt),
         )
         trainer.start = model
         trainer.remove_callback(PrinterCallback)

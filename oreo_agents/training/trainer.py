@@ -28,9 +28,9 @@ from transformers.trainer_utils import EvalPrediction
 
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.language.chat import Chat
-from oreo_agents.language.prompt import Prompt, as_prompt
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
-from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, read_prompt
+from oreo_agents.models.agent_folder import choose_prompt, load_critic, load_policy, load_tokenizer
 from oreo_agents.models.agreement import Probe
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import text_config, trunk_of
@@ -112,7 +112,7 @@ class OreoTrainer(JudgedTrainer):
         *,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         play: Play | None = None,
-        prompt: Prompt | str | os.PathLike[str] | None = None,
+        prompt: Prompt | str | Path | None = None,
     ) -> None:
         args = OreoConfig() if args is None else args
         _check_arguments(model, args, train_dataset, eval_dataset, play)
@@ -123,7 +123,7 @@ class OreoTrainer(JudgedTrainer):
         policy = policy if peft_config is None else add_adapters(policy, peft_config)
         self.args, self.objective, self.play = args, METHODS[args.method], play
         self.tokenizer, self._readable = tokenizer, text_config(policy)
-        self.chat = Chat(tokenizer, _find_prompt(model, args.prompt if prompt is None else prompt))
+        self.chat = Chat(tokenizer, choose_prompt(model, args.prompt if prompt is None else prompt))
         self.prompt = self.chat.prompt
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
         self.sources = data.sources
@@ -430,7 +430,7 @@ def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: An
     if str(model) in FROM_SCRATCH and not Path(str(model)).exists():
         raise ConfigurationError(
             f"model {model!r} is a decoder that does not exist yet: make and train it with "
-            f"oreo_agents.train(model={str(model)!r}, ...)"
+            f"oreo_agents.train(data, {str(model)!r}, output)"
         )
     if train_dataset is None and eval_dataset is None and play is None:
         raise ConfigurationError(f"there is nothing to train on, train_dataset is None: {REMEDY}")
@@ -453,13 +453,6 @@ def _load_networks(
             )
         tokenizer = load_tokenizer(name)
     return model, tokenizer, critic
-
-
-def _find_prompt(model: Any, asked: Prompt | str | os.PathLike[str] | None) -> Prompt:
-    """The prompt that was asked for, else the one that the model comes with."""
-    if asked is None and isinstance(model, str | os.PathLike):
-        return read_prompt(Path(model))
-    return as_prompt(cast(Any, asked))
 
 
 def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:

@@ -66,6 +66,7 @@ record --env OREO-GSM8K --games cut.jsonl -o new
 record --env OREO-GSM8K --games empty.jsonl -o new
 record --env OREO-MATH --games wrong.jsonl -o new
 eval --agent no/such/agent --split generated -n 1
+eval --agent no/such/agent
 eval --agent expert --split generated
 eval --agent expert --split generated -n 1 --select greedy
 eval --agent expert --split generated -n 1 --endpoint http://127.0.0.1:9/v1
@@ -76,25 +77,28 @@ eval --agent small --split generated -n 1 --select constrained --endpoint http:/
 eval --agent small --split generated -n 1 --endpoint http://127.0.0.1:9/v1
 eval --agent small --env OREO-Reasoning --games chain_sum -n 1 --select constrained
 eval --agent small --split generated -n 1 -o .
-train --data nowhere -o new
-train --data empty -o new
-train --data damaged-dataset -o new
-train --data cut-dataset -o new
-train --data newer-dataset -o new
-train --data episodes --method ppo -o new
-train --data episodes --method rejection --after-action answer -o new
-train --data episodes --method dpo --model tiny -o new
-train --data won --method kto --model tiny -o new
+train --data nowhere --model new-tiny -o new
+train --data empty --model new-tiny -o new
+train --data damaged-dataset --model new-tiny -o new
+train --data cut-dataset --model new-tiny -o new
+train --data newer-dataset --model new-tiny -o new
+train --data episodes --method ppo --model new-tiny -o new
+train --data episodes --method rejection --after-action answer --model new-tiny -o new
+train --data episodes --method dpo --model new-tiny -o new
+train --data won --method kto --model new-tiny -o new
+train --data episodes -o new
 train --data episodes --model no/such/agent -o new
+train --data episodes --model new-tiny -o damaged-agent
 train --data episodes --model damaged-agent -o new
-train --data episodes --model tiny -o something
-train --data episodes --model tiny --learning-rate -1 -o new
-train --data episodes --model tiny --critic lora -o new
-train --data episodes --patience 2 -o new
-train --data episodes --steps 3 --epochs 2 -o new
-train --data rollout --model tiny -o new
+train --data episodes --model new-tiny -o something
+train --data episodes --model new-tiny --learning-rate -1 -o new
+train --data episodes --model new-tiny --critic lora -o new
+train --data episodes --patience 2 --model new-tiny -o new
+train --data episodes --steps 3 --epochs 2 --model new-tiny -o new
+train --data rollout --model new-tiny -o new
 iterate --model no/such/agent -o new
 iterate --model small --env OREO-GSM8K -o new
+iterate --model small --method sft --beta 0.1 -o new
 demo --env OREO-GSM8K -o new
 bench --suite nothing
 bench --suite nothing.toml
@@ -113,6 +117,8 @@ dataset import wrong.jsonl --format eto -o new
 dataset export episodes --format nothing -o new.jsonl
 dataset export episodes -o new.nothing
 dataset export episodes -o wrong.jsonl
+dataset export episodes --format minari -o folder
+play --split generated --task-type fly
 replay nowhere
 replay episodes --search xyzzy
 report nowhere

@@ -33,7 +33,7 @@ def start(alike_everywhere, logged):
     """Two games, each won once and lost once, and a new decoder: the rate of a first step is 0."""
     do("data generate --count 2 --seed 7 --difficulty easy -o games")
     do("record --games games --per-game 2 --epsilon 0.4 --seed 5 --max-steps 6 -o episodes")
-    do("train --method sft --data episodes --model tiny --steps 1 --batch-size 4 -o start")
+    do("train --method sft --data episodes --model new-tiny --steps 1 --batch-size 4 -o start")
 
 
 def trained(agent, log):
@@ -61,7 +61,7 @@ def weights(path):
 
 
 def test_imitation_from_scratch(logged):
-    do("train --method sft --data episodes --model tiny --steps 2 --batch-size 4 -o sft")
+    do("train --method sft --data episodes --model new-tiny --steps 2 --batch-size 4 -o sft")
     check("train-sft", trained("sft", logged))
 
 

@@ -97,8 +97,8 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
         ("bench", True),
         ("eval --agent expert -o r.json", True),
         ("eval --agent expert", False),
-        ("train --data d -o m", False),
-        ("train --data d -o m --save-every 100", True),
+        ("train --data d --model a -o m", False),
+        ("train --data d --model a -o m --save-every 100", True),
         ("data generate --count 1 -o g", False),
         ("doctor", False),
     ],
@@ -121,14 +121,30 @@ def test_the_room_decides_the_status(monkeypatch, outcome, status):
     assert run_with(monkeypatch, lambda args: outcome) == status
 
 
+def test_several_processes_are_launched_by_the_name_of_their_settings(monkeypatch):
+    def become(program, command):
+        raise SystemExit(command)
+
+    monkeypatch.setattr("oreo_agents.cli.train.os.execv", become)
+    words = ["train", "--data", "d", "--model", "m", "-o", "o", "--launch", "fsdp2", "--processes", "2"]
+    with pytest.raises(SystemExit) as launched:
+        cli.main(words)
+    _, *launcher = launched.value.code
+    assert (
+        launcher[:3] == ["-m", "accelerate.commands.launch", "--config_file"] and Path(launcher[3]).is_file()
+    )
+    assert launcher[4:] == ["--num_processes", "2", "-m", "oreo_agents", *words, "--launch", "none"]
+    assert cli.build_parser().parse_args(launcher[8:]).launch == "none"
+
+
 def test_patience_needs_evaluations(capsys):
-    assert cli.main(["train", "--data", "nowhere", "-o", "m", "--patience", "2"]) == 2
+    assert cli.main(["train", "--data", "nowhere", "--model", "a", "-o", "m", "--patience", "2"]) == 2
     assert "say how often with --eval-every" in capsys.readouterr().err
 
 
 def test_an_option_that_the_method_makes_no_use_of_is_refused(tmp_path, capsys):
     given = ["--data", str(tmp_path), "--method", "rejection", "--after-action", "answer"]
-    assert cli.main(["train", *given, "-o", str(tmp_path / "agent")]) == 2
+    assert cli.main(["train", "--model", "a", *given, "-o", str(tmp_path / "agent")]) == 2
     assert "rejection makes no use of --after-action: leave it out" in capsys.readouterr().err
 
 

@@ -8,7 +8,6 @@ from oreo_envs.alfworld.games import room_of
 from oreo_envs.errors import DataNotFoundError
 
 from oreo_agents import load_trajectories
-from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main
 from oreo_agents.environments import environments, games_of
 from oreo_agents.errors import ConfigurationError
@@ -20,6 +19,7 @@ from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Stages
 from oreo_agents.experiments.suite import Demonstrations, Rollouts
 from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.models.model_files import SHIPPED
 
 TINY = f"""
 base = "whole-path"

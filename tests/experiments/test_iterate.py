@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from oreo_agents import load_trajectories
-from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas
@@ -16,6 +15,7 @@ from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_
 from oreo_agents.experiments.run import require_done, run_plan
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.models.agent_folder import load_critic
+from oreo_agents.models.model_files import SHIPPED
 
 
 def plan_of(model=SHIPPED["small"], method="oreo", iterations=1, name="whole-path", **options):

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 from oreo_envs.alfworld.games import room_of
 
-from oreo_agents.agents.oreo import SHIPPED
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import ConfigurationError
@@ -23,6 +22,7 @@ from oreo_agents.experiments.stages import order_stages
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.models.model_files import SHIPPED
 from oreo_agents.report.suites import draw_plots, show_tables
 
 METHODS = ("expert", "sft", "sft-continued", "rejection", "oreo", "iterative-oreo")

@@ -131,7 +131,9 @@ def test_what_is_typed_counts_more_than_the_file(work, capsys):
 def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, said):
     (work / "it.toml").write_text(text)
     try:
-        status = cli.main(["train", "--data", "nowhere", "-o", "x", "--config", "it.toml"])
+        status = cli.main(
+            ["train", "--data", "nowhere", "--model", "start", "-o", "x", "--config", "it.toml"]
+        )
     except SystemExit as exit_:
         status = exit_.code
     assert status == 2 and said in capsys.readouterr().err and not (work / "x").exists()
@@ -180,6 +182,7 @@ def test_nothing_of_a_run_is_lost(work, capsys):
         eval_every=2,
         license="mit",
         watch=watch,
+        overwrite=True,
         **options,
     )
     assert seen == [2, 2]
@@ -201,6 +204,17 @@ def test_nothing_of_a_run_is_lost(work, capsys):
     assert header["license"] == "mit" and header["datasets"] == ["episodes"] and "base_model" not in header
     assert before in card and "## Evaluations while it was trained" in card
     assert str(work) not in card + (work / "start" / "recipe.json").read_text()
+
+
+def test_an_agent_that_is_there_is_not_lost(work, capsys):
+    before = identify_model("start")
+    words = ["train", "--data", "episodes", "--model", "start", "-o", "start", "--steps", "1"]
+    assert cli.main(words) == 2
+    assert "start holds an agent already" in capsys.readouterr().err and identify_model("start") == before
+    assert cli.main([*words, "--overwrite"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("start: oreo, 1 steps on 3 episodes\nnext: oreo-agents eval --agent start")
+    assert identify_model("start") != before
 
 
 def test_runs_are_listed_with_what_differs(work, capsys):

@@ -10,11 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from oreo_agents.errors import CheckpointError
+from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.language.chat import Chat
-from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
+from oreo_agents.language.prompt import Prompt
+from oreo_agents.models.agent_folder import agent_folder, choose_prompt, load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head
+from oreo_agents.models.model_files import count_parameters
+from oreo_agents.models.recipe import LOG, TrainingRecipe, explain_doubt
 
 IDS = torch.tensor([[2, 9, 7, 8, 4, 5]])
 
@@ -226,3 +229,39 @@ def test_code_of_a_model_is_not_run(copied, file, tmp_path, monkeypatch):
     with suppress(CheckpointError):
         load_policy(copied)
     assert not canary.exists()
+
+
+def test_the_prompt_that_is_asked_for_counts_more_than_the_models_own(saved, tokenizer, tmp_path):
+    path, policy, _ = saved
+    save_agent(tmp_path / "told", policy, tokenizer, prompt=Prompt(system="be brief"))
+    assert choose_prompt(tmp_path / "told") == Prompt(system="be brief")
+    assert choose_prompt(str(tmp_path / "told"), "alfworld") == Prompt.load("alfworld")
+    assert choose_prompt(path) == choose_prompt(policy) == choose_prompt("new-tiny") == Prompt()
+    with pytest.raises(ConfigurationError, match="there is no prompt 'nope'"):
+        choose_prompt(path, "nope")
+
+
+def test_an_agent_is_replaced_on_request_alone(saved, tmp_path):
+    path, _, _ = saved
+    with pytest.raises(CheckpointError, match="holds an agent already: choose another folder"):
+        agent_folder(path, overwrite=False)
+    assert agent_folder(path) == path.resolve()
+    assert agent_folder(tmp_path / "new", overwrite=False) == tmp_path / "new"
+
+
+def test_parameters_are_counted_without_loading(saved):
+    path, policy, _ = saved
+    assert count_parameters(path) == policy.num_parameters() and count_parameters("owner/name") is None
+
+
+def test_a_critic_that_was_measured_and_cannot_rank_is_doubted(saved, tmp_path):
+    base = {"name": "x", "sha256": None, "hub": None}
+    data = {"episodes": 1, "sha256": "", "sources": []}
+    for name, measured in (("bad", -0.4), ("good", 0.3)):
+        folder = tmp_path / name
+        folder.mkdir()
+        log = [{"step": 1, "eval_explained_variance": -3.0}, {"step": 2, "eval_explained_variance": measured}]
+        TrainingRecipe("oreo", {}, base, data, 2, 1.0, "cpu", log=log).write(folder)
+        assert (folder / LOG).is_file()
+    assert "explained variance -0.4" in explain_doubt(tmp_path / "bad")
+    assert explain_doubt(tmp_path / "good") is None is explain_doubt(saved[0])

@@ -303,7 +303,7 @@ class Kinds:
         return said.encode(), mutate_text, read
 
     def copy_agent(self):
-        from oreo_agents.agents.oreo import SHIPPED
+        from oreo_agents.models.model_files import SHIPPED
 
         return Path(shutil.copytree(SHIPPED["small"], self.folder / "agent"))
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from commands import LONG
 
-from oreo_agents.agents.oreo import SHIPPED
+from oreo_agents.models.model_files import SHIPPED
 
 MODULE = """
 import os

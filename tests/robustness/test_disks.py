@@ -135,7 +135,7 @@ READERS = {
 @pytest.mark.parametrize("odd", ["pipe", "zero"])
 @pytest.mark.parametrize("name", READERS)
 def test_a_file_that_never_ends_is_refused(zygote, material, tmp_path, name, odd):
-    from oreo_agents.agents.oreo import SHIPPED
+    from oreo_agents.models.model_files import SHIPPED
 
     command, file = READERS[name]
     place = tmp_path / "place"

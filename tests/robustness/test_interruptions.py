@@ -63,7 +63,7 @@ def list_times(name):
 
 @pytest.fixture(scope="module")
 def inputs(material):
-    from oreo_agents.agents.oreo import SHIPPED
+    from oreo_agents.models.model_files import SHIPPED
 
     (material / "tiny.toml").write_text(SUITE)
     talk = {

@@ -28,9 +28,9 @@ COUNTED = {
 
 def shrink_suites():
     """Demo and iterate on a few episodes: what is tried here is what they leave, not what they learn."""
-    from oreo_agents.agents.oreo import SHIPPED
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.suite import Demonstrations, Rollouts, Search
+    from oreo_agents.models.model_files import SHIPPED
 
     load = demo.load_suite
 

@@ -1,12 +1,15 @@
 import re
+import threading
+import time
 
 import pytest
 from episodes import HOSTILE, episode, printed
 from rich.console import Group
 
 from oreo_agents.evaluation.statistics import wilson_interval
-from oreo_agents.terminal import live
+from oreo_agents.terminal import progress
 from oreo_agents.terminal.live import Tally, watch_episodes
+from oreo_agents.terminal.progress import progress_bar
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -54,16 +57,33 @@ def test_hostile_episodes_are_told_and_never_obeyed():
 
 
 def test_a_pipe_gets_a_line_now_and_then_and_every_episode_passes(monkeypatch, capsys):
-    monkeypatch.setattr(live, "QUIET", -1.0)
+    monkeypatch.setattr(progress, "QUIET", 0.05)
     episodes = [episode(), episode(won=False)]
-    assert list(watch_episodes(iter(episodes), 2, "mine")) == episodes
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("mine 1/2  100.0% won [20.7, 100.0], 1 of 1")
-    assert second.startswith("mine 2/2  50.0% won [9.5, 90.5], 1 of 2")
-    assert "episodes/s" in second and "steps/s" in second
-    monkeypatch.setattr(live, "QUIET", 60.0)
+
+    def play():
+        yield episodes[0]
+        time.sleep(0.3)  # nothing ends meanwhile, and a line comes all the same
+        yield episodes[1]
+
+    assert list(watch_episodes(play(), 2, "mine")) == episodes
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 3
+    assert re.match(
+        r"mine 1/2  \d+ s  100\.0% won \[20\.7, 100\.0\], 1 of 1  .* episodes/s  .* steps/s$", lines[-1]
+    )
+    assert progress_bar().disable and not any(one.name == "heartbeat" for one in threading.enumerate())
+    monkeypatch.setattr(progress, "QUIET", 60.0)
     assert list(watch_episodes(iter(episodes), 2, "mine")) == episodes
     assert capsys.readouterr().err == ""
+
+
+def test_a_pipe_is_told_of_work_that_has_no_end_yet(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "QUIET", 0.05)
+    with progress_bar() as bar:
+        task = bar.add_task("downloading", total=None)
+        bar.update(task, completed=3)
+        time.sleep(0.2)
+    assert re.match(r"downloading 3  \d+ s$", capsys.readouterr().err.splitlines()[0])
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -19,7 +19,7 @@ from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.agent_player import AgentPlayer
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.play import watch_agent
+from oreo_agents.terminal.play import ask_back, watch_agent
 from oreo_agents.terminal.session import Session
 from oreo_agents.trajectory import Action, Candidate
 
@@ -72,7 +72,7 @@ def test_the_step_limit_truncates(session):
 
 
 def test_a_pipe_plays_with_hints_and_end_of_input_keeps_the_episode(tmp_path):
-    out = play(tmp_path / "d", ["hint", "undo", "go to the moon", "goal", "map", "?", "commands"])
+    out = play(tmp_path / "d", ["hint", "undo", *["go to the moon"] * 2, "goal", "map", "?", "commands"])
     for said in (
         "The expert would:",
         "Nothing to undo.",
@@ -84,6 +84,23 @@ def test_a_pipe_plays_with_hints_and_end_of_input_keeps_the_episode(tmp_path):
     (trajectory,) = load_trajectories(tmp_path / "d")
     assert [turn.action for turn in trajectory.turns] == ["go to the moon"]
     assert not (trajectory.terminated or trajectory.truncated)
+
+
+def test_a_typo_is_asked_back_and_costs_no_step(tmp_path, session):
+    (plan, *_) = session.info["expert_plan"]
+    typo, other = plan.replace("go to", "goto"), plan.replace("go to", "go ot")
+    out = play(tmp_path / "d", [typo, other, "quti", plan, plan.replace("go to", "go")])
+    assert (
+        out.count("no step taken") == 4
+        and out.count(f"Did you mean: {plan}") == 2
+        and "Did you mean: quit?" in out
+    )
+    (trajectory,) = load_trajectories(tmp_path / "d")
+    assert [turn.action for turn in trajectory.turns] == [plan]
+
+    before = session.env.unwrapped.clone_state()
+    assert ask_back(session, typo) and not ask_back(session, "open fridge 1"), "the game knows such commands"
+    assert session.env.unwrapped.clone_state() == before and not session.steps
 
 
 def test_a_second_episode_continues_the_dataset(tmp_path):
@@ -146,7 +163,10 @@ def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
 def test_a_task_type_can_be_asked_for(tmp_path, capsys):
     assert "heat some" in play(tmp_path / "d", [], "--task-type", "pick_heat")
     assert cli.main(["play", "--split", "generated", "--task-type", "fly"]) == 2
-    assert "no game here has the task type 'fly'" in capsys.readouterr().err
+    assert (
+        "no game here has the task type 'fly': choose one of look_at_obj_in_light," in capsys.readouterr().err
+    )
+    assert "heat some" in play(tmp_path / "e", [], "--task-type", "heat")
 
 
 def test_the_panel_follows_the_goal(session):

@@ -13,7 +13,9 @@ from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.models.card import data_hash
+from oreo_agents.models.model_files import identify_model
 from oreo_agents.training.datasets import read_data
+from oreo_agents.training.recipe import describe_base
 
 
 @pytest.fixture
@@ -98,8 +100,8 @@ def test_what_is_no_model_or_no_options_is_refused_with_the_remedy(policy, token
         OreoTrainer(policy, TrainingArguments(str(tmp_path), use_cpu=True), EPISODES)
     with pytest.raises(ConfigurationError, match="model is of type int: give an agent's folder"):
         OreoTrainer(3, config, EPISODES)
-    with pytest.raises(ConfigurationError, match=r"oreo_agents\.train\(model='tiny'"):
-        OreoTrainer("tiny", config, EPISODES)
+    with pytest.raises(ConfigurationError, match=r"oreo_agents\.train\(data, 'new-tiny', output\)"):
+        OreoTrainer("new-tiny", config, EPISODES)
     with pytest.raises(CheckpointError, match="no/such/folder does not exist; pass a folder"):
         OreoTrainer("no/such/folder", config, EPISODES)
     with pytest.raises(ConfigurationError, match="processing_class is needed"):
@@ -121,6 +123,12 @@ def test_a_folder_is_its_model_tokenizer_and_critic(tmp_path, policy, critic, to
         assert torch.equal(weight, named.trained.state_dict()[name]), name
     alone = AutoModelForCausalLM.from_pretrained(tmp_path / "start" / "policy")
     assert OreoTrainer(alone, config, EPISODES).processing_class.get_vocab() == tokenizer.get_vocab()
+
+
+def test_the_shipped_agent_is_a_model_by_its_name(config):
+    trainer = OreoTrainer("small", config, EPISODES)
+    assert trainer.policy.num_parameters() > 2_000_000 and trainer.critic is not None
+    assert describe_base("small", config).sha256 == identify_model("small") != "small"
 
 
 def test_adapters_of_a_peft_configuration(tmp_path, policy, tokenizer, config):

@@ -54,7 +54,9 @@ def as_words(option, value):
 
 
 def parsed(*words, method="oreo"):
-    return build_parser().parse_args(["train", "--data", "d", "-o", "m", "--method", method, *words])
+    return build_parser().parse_args(
+        ["train", "--data", "d", "--model", "a", "-o", "m", "--method", method, *words]
+    )
 
 
 @describe_options

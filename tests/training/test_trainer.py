@@ -551,7 +551,7 @@ def test_two_trainings_do_not_share_a_folder(start, tmp_path):
     assert not (tmp_path / "new").exists()
     train("sft", EPISODES, start, tmp_path / "new", **options)
     with pytest.raises(DatasetError):  # what ends before it begins leaves nothing
-        train("sft", [], "tiny", tmp_path / "other", **options)
+        train("sft", [], "new-tiny", tmp_path / "other", **options)
     assert {path.name for path in tmp_path.iterdir()} == {"start", "new"}
 
 

@@ -4,8 +4,10 @@ Nothing is ever written into a data folder. What is worth keeping (an index of e
 from archives) lies in the user's cache folder and is replaced whole or not at all.
 """
 
+import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
@@ -159,6 +161,14 @@ def find_games(
     return found if wording is None else found.reword(wording)
 
 
+@lru_cache
+def _tell_choice(split: str, root: Path) -> None:
+    """Say once which games are played where nobody has said which; silenced as any logger is."""
+    real = f"games are ALFWorld's {split} split in {root}"
+    found = real if split == "train" else f"games are generated, {root} has none"
+    logging.getLogger(__name__).warning(f"OREO-ALFWorld: {found}; split= or games= chooses others")
+
+
 def _find_games(
     split: str | None, games: PathLike | Sequence[PathLike] | Games | None, include_unsolvable: bool
 ) -> Games:
@@ -168,7 +178,9 @@ def _find_games(
         if isinstance(games, Games):
             return games
         return _open_sources([games] if isinstance(games, str | os.PathLike) else games, include_unsolvable)
-    split = split or choose_split()
+    if split is None:
+        split = choose_split()
+        _tell_choice(split, data_root())
     if split in GENERATED_SPLITS:
         from oreo_envs.alfworld.generator.games import GeneratedGames
 

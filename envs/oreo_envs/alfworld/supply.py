@@ -22,6 +22,12 @@ class ALFWorldSupply(Supply):
         """``train`` where ALFWorld's data is found, else ``generated``."""
         return choose_split()
 
+    def judging_split(self, named: Any = None) -> str | None:
+        """``valid_seen`` where ALFWorld's data is found, else ``generated_unseen``; none for named games."""
+        if named is not None:
+            return None
+        return "valid_seen" if find_split("valid_seen") else self.entry.judging_split
+
     def options(
         self,
         split: str,

@@ -166,6 +166,38 @@ def test_an_unknown_split_is_refused():
 # ---------------------------------------------------------------- help for agents
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("tak mug", ["take mug 1 from desk 1", "take mug 2 from desk 1"]),
+        ("goto desk 1", ["go to desk 1"]),
+        ("go desk 1", ["go to desk 1"]),
+        ("exmaine desk", ["examine desk 1"]),
+        ("qwerty", []),
+    ],
+)
+def test_a_typo_suggests_what_was_meant_first(typed, meant):
+    from oreo_envs.suggestions import suggest_commands
+
+    known = [
+        "examine desk 1",
+        "go to bed 1",
+        "go to desk 1",
+        "go to desk 2",
+        "go to drawer 1",
+        "go to mirror 1",
+    ]
+    known += [
+        "inventory",
+        "look",
+        "take mug 1 from desk 1",
+        "take mug 2 from desk 1",
+        "take pen 1 from desk 1",
+    ]
+    found = suggest_commands(typed, known)
+    assert found[: len(meant)] == meant and bool(found) == bool(meant)
+
+
 def test_failed_commands_get_suggestions(env):
     _, info = start(env)
     target = next(command for command in info["admissible_commands"] if command.startswith("go to "))
