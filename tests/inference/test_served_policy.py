@@ -68,7 +68,7 @@ def test_what_is_recorded_through_a_server_trains_to_the_same_weights(folder, mo
 
 
 def test_chat_completions_give_ids_where_they_were_read_as_here(folder, model):
-    """The server's template writes the same opening; a reply that is no text of a tokenizer it reads otherwise later."""
+    """The server's template writes the same opening; later it reads such odd replies with other tokens."""
     here = OreoAgent.from_pretrained(folder, max_new_tokens=8, device="cpu")
     with serving(*model) as server:
         there = remote(server, folder, "chat")
@@ -80,7 +80,7 @@ def test_chat_completions_give_ids_where_they_were_read_as_here(folder, model):
 
 
 def test_candidates_are_one_request_and_have_log_probabilities(folder, model):
-    """Those that are sampled come together, are what the seed says, and are as likely as the model itself finds them."""
+    """Those that are sampled come together, and are as likely as the model itself finds them."""
     with serving(*model) as server:
         agent = remote(server, folder, select="sample", no_repeat=True, k=4)
         agent.reset(seed=5)
@@ -116,7 +116,8 @@ def test_a_server_without_token_ids_gives_text(folder, model, tmp_path):
     for episode in there:
         assert episode.tokenizer is None and episode.metadata["text_only"]
         assert all(turn.token_ids is None and turn.logprobs is None for turn in episode.turns)
-    assert [episode.turns[0].action for episode in there] == [episode.turns[0].action for episode in here]
+    for mine, other in zip(here, there, strict=True):  # the server ends at the model's own end of text, too
+        assert mine.turns[0].action.startswith(other.turns[0].action.rstrip("\ufffd"))
     with pytest.warns(
         UserWarning, match="2 of 3 episodes were played through a server that gave no token ids"
     ):
