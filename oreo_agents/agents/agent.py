@@ -38,6 +38,8 @@ class Decision:
     """That reason lies with the machinery, such as a server out of reach, not with the policy."""
     cut: bool = False
     """The reply came to the limit on its tokens before its end of turn."""
+    spelt: tuple[int, ...] = ()
+    """Ids that spell the reply, where it is known as text alone: the agent reads these, and none were sampled."""
     noise: bool = False
     """It is not what the agent wanted (see :class:`oreo_agents.agents.noise.NoisyAgent`)."""
 

@@ -12,6 +12,7 @@ from oreo_agents.language.prompt import Prompt
 
 if TYPE_CHECKING:
     from oreo_agents.agents.agent import Agent
+    from oreo_agents.inference.endpoint import Endpoint
 
 
 def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
@@ -39,8 +40,7 @@ def choose_reply_length(prompt: Prompt, env_id: str) -> int:
 
 def load_agent(
     name: str,
-    endpoint: str | None = None,
-    model: str | None = None,
+    endpoint: Endpoint | None = None,
     *,
     env_id: str = DEFAULT_ID,
     epsilon: float = 0.0,
@@ -52,8 +52,7 @@ def load_agent(
 
     Args:
         name: which.
-        endpoint: URL of the OpenAI-compatible server that has the policy; tokenizer and critic are at the path.
-        model: what that server calls it; default: ``name``.
+        endpoint: the server that has the policy; tokenizer and critic are at the path.
         env_id: where a scripted agent plays.
         epsilon: share of a scripted agent's commands that are replaced by others; see
             :class:`oreo_agents.agents.noise.NoisyAgent`.
@@ -69,6 +68,8 @@ def load_agent(
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
 
     if name in SCRIPTED:
+        if endpoint is not None:
+            raise ConfigurationError(f"{name} has no model and makes no use of --endpoint: leave it out")
         find_prompt(name, prompt)
         player = ScriptedAgent(name, env_id)
         return NoisyAgent(player, epsilon) if epsilon else player
@@ -80,7 +81,5 @@ def load_agent(
     options |= {"prompt": own, "max_new_tokens": max_new_tokens or choose_reply_length(own, env_id)}
     if endpoint is None:
         return OreoAgent.from_pretrained(name, **options)
-    from oreo_agents.inference.endpoint import Endpoint
-
     options.pop("dtype", None)  # the critic of a remote policy is in float32
-    return OreoAgent.from_endpoint(Endpoint(endpoint, model or name), name, **options)
+    return OreoAgent.from_endpoint(endpoint, name, **options)

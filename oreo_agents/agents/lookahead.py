@@ -32,7 +32,7 @@ class LookAhead(Propose):
             [self.chat.action_text(ids, info.get("admissible_commands")) for ids, _ in row]
             for row, info in zip(proposals.listed(), infos, strict=True)
         ]
-        for row in proposals.errors:
+        for row in (*proposals.errors, *proposals.full):
             texts[row] = []
         tried = [
             {text: branch.step(text) for text in dict.fromkeys(row)}

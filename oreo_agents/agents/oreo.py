@@ -32,13 +32,14 @@ from oreo_agents.agents.selection import (
 from oreo_agents.agents.solve import SolveSteps
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference import Engine
-from oreo_agents.inference.endpoint import Endpoint, EndpointPolicy
+from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.engines import (
     fits_slots,
     make_critic_engine,
     make_policy_engine,
     require_playable,
 )
+from oreo_agents.inference.served_policy import ServedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt
@@ -235,7 +236,7 @@ class OreoAgent:
             ConfigurationError: the policy is behind a server.
         """
         if isinstance(self.policy, Endpoint):
-            raise ConfigurationError(f"the policy at {self.policy.url} is not here to be saved")
+            raise ConfigurationError(f"the policy at {self.policy.host} is not here to be saved")
         save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.chat.prompt)
 
     def describe(self) -> str:
@@ -328,7 +329,7 @@ class OreoAgent:
         rngs = [self._rngs[slot] for slot in slots]
         decisions = self._decider.decide(slots, prompts, infos, rngs, failed)
         for slot, decision in zip(slots, decisions, strict=True):
-            self._conversations[slot].say(decision.action.token_ids or (), decision.action)
+            self._conversations[slot].say(decision.action.token_ids or decision.spelt, decision.action)
             self._failures[slot].play(decision.action)
         return decisions
 
@@ -357,7 +358,14 @@ class OreoAgent:
         selection = self.selection
         if isinstance(self.policy, Endpoint):
             device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
-            remote = EndpointPolicy(self.policy, self.chat, slots, selection.max_new_tokens, device)
+            remote = ServedPolicy(
+                self.policy,
+                self.chat,
+                slots,
+                selection.max_new_tokens,
+                device,
+                lambda slot: self._conversations[slot].messages(),
+            )
             return self._make_proposer(remote, slots, selection.searches)
         if selection.select in RULES:
             return SolveSteps(self._sampler, self.chat, selection, slots, self.max_length)

@@ -125,8 +125,11 @@ class Propose:
         decisions = [self._decision(*row) for row in rows]
         for row, simulated in enumerate(scores.simulated):
             decisions[row] = replace(decisions[row], simulated_steps=simulated)
-        for row, reason in proposals.errors.items():
-            decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=True)
+        for row in proposals.spelt:
+            decisions[row] = _forget_ids(decisions[row])
+        for row, reason in (*proposals.full.items(), *proposals.errors.items()):
+            failed_row = row in proposals.errors
+            decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=failed_row)
         return decisions
 
     def _score_proposals(
@@ -212,6 +215,13 @@ class Propose:
         )
         generated = sum(len(ids) for ids, _ in candidates)
         return Decision(action, len(prompt), generated, critic_tokens, cut=ids[-1] != self.chat.end_id)
+
+
+def _forget_ids(decision: Decision) -> Decision:
+    """The same, where only the text of its reply is known and the ids merely spell it."""
+    action = decision.action
+    plain = Action(str(action), None, None, action.value, action.candidates, action.said)
+    return replace(decision, action=plain, spelt=action.token_ids or ())
 
 
 def keep_said(reply: Reply) -> str | None:

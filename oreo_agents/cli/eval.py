@@ -17,9 +17,11 @@ from oreo_agents.cli.options import (
     add_action_length,
     add_choice,
     add_command,
+    add_endpoint,
     add_game_options,
     add_prompt,
     mark_resumable,
+    open_endpoint,
     parse_file,
     parse_positive,
     read_choice,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.results import Evaluation
+    from oreo_agents.inference.endpoint import Endpoint
 
 
 def add_eval(commands: Commands) -> None:
@@ -45,8 +48,6 @@ def add_eval(commands: Commands) -> None:
         help="expert, shortest, demonstrator, random, small or a path",
     )
     add_game_options(parser, usual=HELD_OUT)
-    parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that has the policy")
-    parser.add_argument("--model", metavar="NAME", help="what it calls the policy; default: --agent")
     parser.add_argument(
         "--select",
         choices=SELECTS,
@@ -78,6 +79,7 @@ def add_eval(commands: Commands) -> None:
         metavar="FILE",
         help="write the results as JSON, the episodes beside it; resumes",
     )
+    add_endpoint(parser, "--model")
 
 
 def run_eval(args: argparse.Namespace) -> int:
@@ -93,7 +95,8 @@ def run_eval(args: argparse.Namespace) -> int:
     from oreo_agents.report.tables import SuccessTable
 
     _refuse_idle_options(args)
-    evaluations = list(_judge_agent(args))
+    with open_endpoint(args, args.agent) as endpoint:
+        evaluations = list(_judge_agent(args, endpoint))
     if args.output and len(evaluations) > 1:
         draw_budget(evaluations, args.output.with_suffix(".png"))
     results = [one.result for one in evaluations]
@@ -117,14 +120,14 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
     if args.agent not in SCRIPTED:
         return
     refuse_choice(args)
-    for option in ("select", "k", "critic", "endpoint", "model", "prompt"):
+    for option in ("select", "k", "critic", "endpoint", "endpoint_model", "prompt"):
         if getattr(args, option):
             raise ConfigurationError(
-                f"{args.agent} has no model and makes no use of --{option}: leave it out"
+                f"{args.agent} has no model and makes no use of --{option.replace('_', '-')}: leave it out"
             )
 
 
-def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
+def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterator[Evaluation]:
     """One evaluation for each way to choose, written as soon as it is there."""
     from oreo_envs.files import write_json
 
@@ -147,9 +150,10 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
     known = {
         "agent": identify_model(args.agent),
         "endpoint": args.endpoint,
-        "model": args.model,
+        "model": args.endpoint_model,
         "env": args.env,
     }
+    known |= {"protocol": args.endpoint_protocol} if args.endpoint_protocol else {}
     if prompt.digest:
         known["prompt"] = prompt.digest
     lent = {"critic": args.critic} if args.critic else {}
@@ -158,7 +162,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
     done: list[Evaluation] = []
     of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": "float32"}
     for asked in _list_selections(args):
-        agent = load_agent(args.agent, args.endpoint, args.model, **asked, **lent, **of_model)
+        agent = load_agent(args.agent, endpoint, **asked, **lent, **of_model)
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
         chooses = asdict(selection) if selection else {}
         needed = options_for(agent)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits, list_wordings
 
 from oreo_agents.agents.selection import LOGPROB_WEIGHT, SELECTS, TEMPERATURE
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.server import HOSTED_CEILING, Protocol, Server
 from oreo_agents.language.prompt import list_prompts
 from oreo_agents.printable import print_line
+
+if TYPE_CHECKING:
+    from oreo_agents.inference.endpoint import Endpoint
 
 TO_LEARN_ON = "train; in ALFWorld generated where no data is found"
 HELD_OUT = "held-out games: test; in ALFWorld valid_seen where its data is found, else generated_unseen; of --games all"
@@ -59,6 +64,73 @@ def add_prompt(parser: Options) -> None:
         help=f"what the agent is told and how it answers: {', '.join(list_prompts())} or a TOML file; "
         "default: the model's own, else none",
     )
+
+
+def add_endpoint(parser: argparse.ArgumentParser, *aliases: str) -> None:
+    """``--endpoint`` and what belongs to it; ``aliases`` are other names of ``--endpoint-model``."""
+    group = parser.add_argument_group("a server that has the policy (vLLM, SGLang, llama.cpp, ...)")
+    group.add_argument(
+        "--endpoint", metavar="URL", help="of an OpenAI-compatible one, up to and including /v1"
+    )
+    group.add_argument(
+        "--endpoint-model", *aliases, metavar="NAME", help="what it calls the policy; default: as here"
+    )
+    group.add_argument(
+        "--endpoint-key",
+        metavar="VARIABLE",
+        help="of the environment, with the key; default: OPENAI_API_KEY, whose key is sent by https or to this machine "
+        "alone",
+    )
+    group.add_argument(
+        "--endpoint-protocol",
+        choices=get_args(Protocol),
+        help="default: completions, and chat completions (the server's own template) where it has no others",
+    )
+    group.add_argument(
+        "--endpoint-max-tokens",
+        type=parse_positive,
+        metavar="N",
+        help=f"that may be read and written in all; default: {HOSTED_CEILING:,} by https, else no limit",
+    )
+
+
+def read_server(args: argparse.Namespace, model: str) -> Server | None:
+    """What :func:`add_endpoint` was given; ``model`` is what the policy is called here.
+
+    Raises:
+        ConfigurationError: no address, or one that cannot be, or no key in the variable.
+    """
+    if args.endpoint is None:
+        for name in ("model", "key", "protocol", "max_tokens"):
+            if getattr(args, f"endpoint_{name}") is not None:
+                raise ConfigurationError(
+                    "there is no server: name one with --endpoint, or leave its options out"
+                )
+        return None
+    return Server(
+        args.endpoint,
+        args.endpoint_model or model,
+        args.endpoint_key,
+        args.endpoint_protocol,
+        args.endpoint_max_tokens,
+    )
+
+
+@contextmanager
+def open_endpoint(args: argparse.Namespace, model: str) -> Iterator[Endpoint | None]:
+    """The server that was named, if any; what it has been asked for is told at the end."""
+    server = read_server(args, model)
+    if server is None:
+        yield None
+        return
+    from oreo_agents.inference.endpoint import Endpoint
+
+    endpoint = Endpoint.from_server(server)
+    try:
+        yield endpoint
+    finally:
+        if endpoint.use.requests:
+            print(endpoint.describe_use(), file=sys.stderr)
 
 
 def add_demonstrated(parser: Options) -> None:

@@ -11,9 +11,11 @@ from oreo_envs.catalog import describe
 from oreo_agents.cli.options import (
     Commands,
     add_command,
+    add_endpoint,
     add_game_options,
     add_prompt,
     add_selection,
+    open_endpoint,
     parse_nonnegative,
     read_choice,
     refuse_choice,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     from oreo_agents.agents.agent import Agent
+    from oreo_agents.inference.endpoint import Endpoint
 
 ENDLESS = 1_000_000_000
 """Gymnasium's step limit cannot be undone, so the session counts its own."""
@@ -51,10 +54,16 @@ def add_play(commands: Commands) -> None:
         "--pause", type=parse_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
     )
     parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
+    add_endpoint(parser)
 
 
 def run_play(args: argparse.Namespace) -> None:
     """Play one episode."""
+    with open_endpoint(args, args.agent or "") as endpoint:
+        _play_game(args, choose_agent(args, endpoint))
+
+
+def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     import secrets
 
     from rich.console import Console
@@ -63,7 +72,6 @@ def run_play(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.play import keep_episode, make_reader, open_recording, play_session
     from oreo_agents.terminal.session import Session
 
-    agent = choose_agent(args)
     env = make_env(args, agent)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
@@ -115,9 +123,11 @@ def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, 
     raise ConfigurationError(f"no game here has the task type {args.task_type!r}: {there}")
 
 
-def choose_agent(args: argparse.Namespace) -> Agent | None:
+def choose_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Agent | None:
     """The agent that the options name."""
     if args.agent is None:
+        if endpoint is not None:
+            raise ConfigurationError("--endpoint plays for an agent: name it, too (--agent)")
         return None
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import SCRIPTED
@@ -125,4 +135,4 @@ def choose_agent(args: argparse.Namespace) -> Agent | None:
     if args.agent in SCRIPTED:
         refuse_choice(args)
     choosing = {"select": args.select, "k": args.k, **read_choice(args)}
-    return load_agent(args.agent, env_id=args.env, prompt=args.prompt, **choosing)
+    return load_agent(args.agent, endpoint, env_id=args.env, prompt=args.prompt, **choosing)

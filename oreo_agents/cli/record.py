@@ -9,10 +9,12 @@ from oreo_agents.cli.options import (
     Commands,
     add_action_length,
     add_command,
+    add_endpoint,
     add_game_options,
     add_prompt,
     add_selection,
     mark_resumable,
+    open_endpoint,
     parse_positive,
     parse_shard,
     read_choice,
@@ -52,6 +54,7 @@ def add_record(commands: Commands) -> None:
         "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I"
     )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
+    add_endpoint(parser)
 
 
 def run_record(args: argparse.Namespace) -> int:
@@ -67,17 +70,18 @@ def run_record(args: argparse.Namespace) -> int:
         refuse_choice(args)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
-    agent = load_agent(args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
-    recording = record(
-        agent,
-        args.output,
-        args.env,
-        schedule=Schedule(args.per_game, args.seed, args.shard, args.episodes),
-        max_steps=args.max_steps,
-        patience=args.patience,
-        watch=watch_episodes,
-        **source_options(args.env, args.split, args.games, args.wording),
-    )
+    with open_endpoint(args, args.agent) as endpoint:
+        agent = load_agent(args.agent, endpoint, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
+        recording = record(
+            agent,
+            args.output,
+            args.env,
+            schedule=Schedule(args.per_game, args.seed, args.shard, args.episodes),
+            max_steps=args.max_steps,
+            patience=args.patience,
+            watch=watch_episodes,
+            **source_options(args.env, args.split, args.games, args.wording),
+        )
     path, method = recording.path, "sft" if args.agent in SCRIPTED else "oreo"
     model = "new-small" if args.agent in SCRIPTED else args.agent
     tell_next(

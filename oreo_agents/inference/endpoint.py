@@ -1,46 +1,118 @@
-"""A policy behind an OpenAI-compatible server (``vllm serve``, ``transformers serve``, SGLang, llama.cpp, ...).
+"""What an OpenAI-compatible server (``vllm serve``, SGLang, llama.cpp, ``transformers serve``, ...) is asked.
 
-Every candidate is one request for a plain text completion, many at a time. What goes wrong on the way is retried, and
-then reported for the one episode it concerns. Prompts and masks stay this project's own: the server's chat template is
-not used.
+Completions take this project's own prompts and masks; chat completions take messages, which the server writes with its
+own template. Where a server gives token ids (vLLM), replies are what it sampled, to the token; the first question finds
+that out. What goes wrong on the way is retried, and then reported for the one question that it concerns.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
-
-import httpx
-import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from oreo_agents.errors import EngineError
-from oreo_agents.inference.proposals import Proposals
-from oreo_agents.inference.tree import tree_of
-from oreo_agents.language.chat import Chat
-from oreo_agents.language.spelling import Speller
+from oreo_agents.inference.exchange import Answer, Exchange, Unusable
+from oreo_agents.inference.server import Protocol, Server
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 
+_LONGEST_TOKEN = 256
+"""Characters that a token of a reply may have on average: what is beyond that is cut before it is tokenized."""
+
+_FULL = re.compile(
+    r"context[ _-]?(length|window|size|limit)|max_model_len|maximum (model|sequence) length"
+    r"|(prompt|inputs?|request)\b.{0,60}(too long|too large|longer than|exceeds?\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How servers say that a prompt and its reply do not fit (vLLM, SGLang, llama.cpp, TGI, hosted ones)."""
+
+
+class ContextFull(Exception):
+    """What was read and the reply together are more than the server's model can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One reply."""
+
+    text: str
+    """Without an end of turn."""
+    ended: bool
+    """It came to an end by itself, not at a limit."""
+    ids: tuple[int, ...] | None = None
+    """As they were sampled, end of turn included, after exactly the ids that were asked about; None: only the text is
+    known."""
+    logprobs: tuple[float, ...] | None = None
+    """Of each of them (nats, of the distribution at temperature 1), where the server says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be continued, and how."""
+
+    ids: Sequence[int]
+    """What has been read and said."""
+    text: Callable[[], str]
+    """The same as text."""
+    messages: Callable[[], list[dict[str, str]]]
+    """The same as messages of a chat."""
+    end_id: int
+    end_text: str
+    """What ends a turn."""
+    max_tokens: int
+    n: int = 1
+    """Replies."""
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+@dataclass(slots=True)
+class Use:
+    """What a server has been asked for; tokens as it counts them."""
+
+    requests: int = 0
+    read: int = 0
+    written: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.requests:,} requests, {self.read:,} tokens read and {self.written:,} written"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a server wants to be asked."""
+
+    protocol: Protocol = "completions"
+    ids: bool | None = None
+    """It gives token ids; None: nobody has asked."""
+    together: bool = True
+    """It gives several replies to one request."""
+    limit: str = "max_tokens"
+    """What it calls the limit of a reply."""
+
 
 class Endpoint:
-    """Completions from a server, with timeouts and retries.
+    """A model behind a server, within bounds: of time, of size, of tokens.
 
     Args:
         url: up to and including ``/v1``.
         model: as the server calls it.
-        api_key: sent as a bearer token, if any.
-        timeout: seconds for one request.
+        api_key: sent as a bearer token, if any. It is in no message, and a reply that repeats it is refused.
+        timeout: seconds for one request, from its beginning to the last byte of the answer.
         retries: further attempts after a timeout, a broken connection, a status of 429 or 5xx, or an answer that is
             no completion; other statuses are final.
-        backoff: seconds before the first of them; doubled each time.
+        backoff: seconds before the first of them, doubled each time; longer where the server says so (``Retry-After``),
+            up to ``timeout``.
         parallel: requests at once.
-        prompts: ``text`` works everywhere; ``ids`` sends token ids where the server takes them (vLLM, SGLang), so that
-            nothing is tokenized twice.
+        protocol: completions or chat completions; None: the latter where the server has no others.
+        max_tokens: read and written in all; a request that could go beyond is not made. None: no limit.
+
+    Raises:
+        ConfigurationError: the address is none, or carries a key.
     """
 
     def __init__(
@@ -48,144 +120,272 @@ class Endpoint:
         url: str,
         model: str,
         api_key: str | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         retries: int = 5,
         backoff: float = 0.5,
         parallel: int = 32,
-        prompts: Literal["text", "ids"] = "text",
+        protocol: Protocol | None = None,
+        max_tokens: int | None = None,
     ) -> None:
-        self.url, self.model, self.prompts = url.rstrip("/"), model, prompts
-        self.retries, self.backoff, self.parallel = retries, backoff, parallel
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        limits = httpx.Limits(max_connections=parallel)
-        self._client = httpx.Client(timeout=timeout, headers=headers, limits=limits)
+        self.model, self.protocol, self.max_tokens = model, protocol, max_tokens
+        self.retries, self.backoff = retries, backoff
+        self.use = Use()
+        self._reserved = 0
+        self._exchange = Exchange(url, api_key, timeout, parallel)
+        self._way, self._settled = _Way(protocol or "completions"), False
 
-    def complete(self, prompt: str | list[int], **parameters: Any) -> tuple[str, bool]:
-        """The text after ``prompt``, and whether it came to an end by itself.
+    @classmethod
+    def from_server(cls, server: Server) -> Endpoint:
+        """With the key that the environment has for it."""
+        key = server.read_key()
+        return cls(server.url, server.model, key, protocol=server.protocol, max_tokens=server.ceiling)
 
-        Raises:
-            EngineError: the server refuses, or did not answer properly in any attempt.
-        """
-        body = {"model": self.model, "prompt": prompt, **parameters}
+    def __repr__(self) -> str:
+        return f"Endpoint({self.host!r}, {self.model!r})"
+
+    @property
+    def host(self) -> str:
+        """What messages call it."""
+        return self._exchange.host
+
+    def describe_use(self) -> str:
+        """What it has been asked for, and what it gave."""
+        asked = "chat completions" if self._way.protocol == "chat" else "completions"
+        gave = "with the token ids that were sampled" if self._way.ids else "as text alone"
+        return f"{self.host}: {self.use}; {asked}, {gave}"
+
+    def tells_key(self, text: str) -> bool:
+        """Whether a text has the key in it."""
+        return self._exchange.tells_key(text)
+
+    def ask(self, questions: Sequence[Question]) -> list[list[Completion] | ContextFull | EngineError]:
+        """The replies to each question, or why there are none."""
+
+        async def ask_all() -> list[list[Completion] | ContextFull | EngineError]:
+            return await asyncio.gather(*map(self._reply, questions))
+
+        return self._exchange.run(ask_all())
+
+    # ------------------------------------------------------------------------------------- one question
+
+    async def _reply(self, question: Question) -> list[Completion] | ContextFull | EngineError:
+        try:
+            found = await self._request(question)
+            missing = question.n - len(found)
+            if missing > 0:
+                self._way = replace(self._way, together=False)
+                seeds = (None if question.seed is None else question.seed + 1 + i for i in range(missing))
+                single = [replace(question, n=1, seed=seed) for seed in seeds]
+                for more in await asyncio.gather(*map(self._request, single)):
+                    found += more
+            return found
+        except (EngineError, ContextFull) as error:
+            return error
+
+    async def _request(self, question: Question) -> list[Completion]:
+        """As many replies as one request gives, asked for in the way that the server wants."""
+        way, refusal = self._way, None
+        while True:
+            n = question.n if way.together else 1
+            answer, replies = await self._insist(question, way, n)
+            if replies is None:
+                refusal = refusal if refusal and answer.status == 404 else answer
+                if (changed := self._change_way(way, answer, n)) is None:
+                    raise self._explain(refusal, way)
+                way = changed
+            elif way.ids is None and self._gives_ids(answer):
+                way = self._way = replace(way, ids=True)  # and again, for what such a server can be told
+            else:
+                if not self._settled:
+                    self._way, self._settled = replace(way, ids=bool(way.ids)), True
+                return replies[:n]
+
+    def _change_way(self, way: _Way, answer: Answer, n: int) -> _Way | None:
+        """Another way to ask what was refused; None: there is none. Nothing changes once a request has gone well, but
+        for the number of replies."""
+        told = self._exchange.quote(answer)
+        if answer.status in (400, 422) and _FULL.search(told):
+            raise ContextFull(f"the context of the server at {self.host} is full")
+        if not self._settled:
+            if answer.status in (404, 405) and self.protocol is None and way.protocol == "completions":
+                return replace(way, protocol="chat")
+            if answer.status in (400, 422) and way.ids is None:
+                return replace(way, ids=False)
+            if answer.status in (400, 422) and "max_completion_tokens" in told and way.limit == "max_tokens":
+                return replace(way, limit="max_completion_tokens")
+        return replace(way, together=False) if answer.status in (400, 422) and n > 1 else None
+
+    async def _insist(self, question: Question, way: _Way, n: int) -> tuple[Answer, list[Completion] | None]:
+        """An answer, and the replies in it; None: it is a refusal."""
+        reason, wait = "", 0.0
         for attempt in range(self.retries + 1):
             if attempt:
-                time.sleep(self.backoff * 2 ** (attempt - 1))
+                await _pause(max(wait, self.backoff * 2 ** (attempt - 1)))
             try:
-                return self._attempt(body)
-            except (httpx.RequestError, _Nonsense) as error:
-                reason = f"{type(error).__name__.lstrip('_')}: {error}"
-        raise EngineError(f"{self.url} gave no completion in {self.retries + 1} attempts ({reason})")
+                answer = await self._post(question, way, n)
+                if answer.status == 200:
+                    return answer, self._read_replies(answer, question, way)
+                if answer.status not in RETRIED_STATUSES and answer.status < 500:
+                    return answer, None
+                reason, wait = f"status {answer.status}: {self._exchange.quote(answer)}", answer.wait or 0.0
+                if wait > self._exchange.timeout:
+                    raise self._exchange.refuse(f"asks to be left alone for {wait:.0f} s ({reason})")
+            except Unusable as error:
+                reason, wait = str(error), 0.0
+        raise self._exchange.refuse(f"gave no completion in {self.retries + 1} attempts ({reason})")
 
-    def _attempt(self, body: dict[str, Any]) -> tuple[str, bool]:
-        response = self._client.post(f"{self.url}/completions", json=body)
-        if response.status_code in RETRIED_STATUSES or response.status_code >= 500:
-            raise _Nonsense(f"status {response.status_code}")
-        if response.status_code != 200:
-            raise EngineError(f"{self.url} answers {response.status_code}: {response.text[:200]!r}")
-        try:
-            choice = response.json()["choices"][0]
-            text = choice["text"].encode(errors="replace").decode()
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _Nonsense(f"{response.text[:80]!r} is no completion") from error
-        return text, choice.get("finish_reason") != "length"
-
-
-class _Nonsense(Exception):
-    """An answer worth another attempt."""
-
-
-class EndpointPolicy:
-    """Candidates from an :class:`Endpoint`; an :class:`~oreo_agents.inference.Engine`. It has no log-probabilities.
-
-    Args:
-        endpoint: the server.
-        chat: of the model's own tokenizer.
-        slots: episodes at once.
-        max_new_tokens: an action is cut after this many tokens.
-        device: of the critic that judges the candidates.
-    """
-
-    def __init__(
-        self, endpoint: Endpoint, chat: Chat, slots: int, max_new_tokens: int, device: torch.device
-    ) -> None:
-        self.endpoint, self.chat, self.max_new_tokens, self.device = endpoint, chat, max_new_tokens, device
-        self._episodes: list[list[int]] = [[] for _ in range(slots)]
-        self._added = _added_by(chat.tokenizer)
-        self._speller = Speller(chat.tokenizer)
-        ends_itself = chat.end_id == chat.tokenizer.eos_token_id
-        self._stop = {} if ends_itself else {"stop": [chat.tokenizer.decode([chat.end_id])]}
-
-    def clear(self, slots: Sequence[int]) -> None:
-        """Forget the episodes in ``slots``."""
-        for slot in slots:
-            self._episodes[slot] = []
-
-    def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
-        """Forget what the episodes in ``slots`` hold beyond their first ``lengths`` tokens."""
-        for slot, length in zip(slots, lengths, strict=True):
-            del self._episodes[slot][length:]
-
-    def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
-        """Append tokens that were not sampled here."""
-        for slot, chunk in zip(slots, chunks, strict=True):
-            self._episodes[slot].extend(chunk)
-
-    def propose(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
-    ) -> Proposals:
-        """K candidates for each slot; the first random number of each is its seed, NaN means temperature 0."""
-        self.extend(slots, prompts)
-        texts = [self._prompt(self._episodes[slot]) for slot in slots]
-        seeds = uniforms[:, 0].double()
-        rows = zip(texts, seeds.tolist(), strict=True)
-        requests = [(text, seed, temperature) for text, row in rows for seed in row]
-        with ThreadPoolExecutor(self.endpoint.parallel) as pool:
-            answers = list(pool.map(self._candidate, *zip(*requests, strict=True)))
-        k = uniforms.shape[2]
-        errors = {i // k: str(answer) for i, answer in enumerate(answers) if isinstance(answer, EngineError)}
-        nothing = [self.chat.end_id]
-        known = [nothing if isinstance(answer, EngineError) else answer for answer in answers]
-        ids = [known[i : i + k] for i in range(0, len(known), k)]
-        tree, nodes, counts = tree_of(ids, self.device)
-        return Proposals(
-            tree, nodes, torch.full(nodes.shape, torch.nan, device=self.device), counts, errors=errors
-        )
-
-    def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
-        """Append the chosen candidates."""
-        chosen = [row[lane][0] for row, lane in zip(proposals.listed(), lanes.tolist(), strict=True)]
-        self.extend(slots, chosen)
-
-    def _prompt(self, ids: list[int]) -> str | list[int]:
-        if self.endpoint.prompts == "ids":
-            return list(ids)
-        begin = len(self._added) if ids[: len(self._added)] == self._added else 0
-        return self._write_text(ids, begin)
-
-    def _write_text(self, ids: list[int], begin: int) -> str:
-        """A text that the server's tokenizer turns into ``ids`` again: SentencePiece's shows spaces after control
-        tokens that it adds by itself."""
-        tokenizer = self.chat.tokenizer
-        text = str(tokenizer.decode(ids[begin:]))
-        if not self._speller.adds_spaces or tokenizer(text)["input_ids"] == ids:
-            return text
-        controls = "|".join(re.escape(token) for token in tokenizer.all_special_tokens)
-        shorter = re.sub(f"({controls}) ", r"\1", text)
-        return shorter if tokenizer(shorter)["input_ids"] == ids else text
-
-    def _candidate(self, prompt: str | list[int], seed: float, temperature: float) -> list[int] | EngineError:
-        greedy = seed != seed
-        sampling = {"temperature": 0.0} if greedy else {"temperature": temperature, "seed": int(seed * 2**31)}
-        try:
-            text, ended = self.endpoint.complete(
-                prompt, max_tokens=self.max_new_tokens, **sampling, **self._stop
+    async def _post(self, question: Question, way: _Way, n: int) -> Answer:
+        """Ask, and count what that costs; the ceiling is never gone beyond."""
+        most = len(question.ids) + n * question.max_tokens
+        spent = self.use.read + self.use.written + self._reserved
+        if self.max_tokens is not None and spent + most > self.max_tokens:
+            raise self._exchange.refuse(
+                f"has been asked for {spent:,} tokens, and {most:,} more would be above the ceiling of "
+                f"{self.max_tokens:,}: raise --endpoint-max-tokens"
             )
-        except EngineError as error:
-            return error
-        ids = self.chat.text_ids(text)[: self.max_new_tokens]
-        return [*ids, self.chat.end_id] if ended or not ids else ids
+        self._reserved += most
+        try:
+            path = "completions" if way.protocol == "completions" else "chat/completions"
+            limit = 2**20 + n * (600 * question.max_tokens + 30 * len(question.ids))
+            answer = await self._exchange.post(path, self._write_body(question, way, n), limit)
+        finally:
+            self._reserved -= most
+        if answer.status == 200:
+            self._count(answer, question, n)
+        return answer
+
+    def _count(self, answer: Answer, question: Question, n: int) -> None:
+        told = _read_object(answer).get("usage")
+        usage = told if isinstance(told, dict) else {}
+        self.use.requests += 1
+        self.use.read += _as_count(usage.get("prompt_tokens"), len(question.ids))
+        self.use.written += _as_count(usage.get("completion_tokens"), n * question.max_tokens)
+
+    def _write_body(self, question: Question, way: _Way, n: int) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self.model, way.limit: question.max_tokens}
+        body["temperature"] = question.temperature
+        if question.temperature:
+            body |= {} if question.seed is None else {"seed": question.seed}
+        body |= {"n": n} if n > 1 else {}
+        if way.protocol == "chat":
+            body["messages"] = question.messages()
+        else:
+            body["prompt"] = list(question.ids) if way.ids else question.text()
+            body |= {} if way.ids else {"stop": [question.end_text]}
+        if way.ids is not False:
+            body["return_token_ids"] = True
+        if way.ids:  # what such a server would take from the model's generation_config is said
+            body |= {"ignore_eos": True, "stop_token_ids": [question.end_id], "skip_special_tokens": False}
+            body |= {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+            body["logprobs"] = True if way.protocol == "chat" else 0
+        return body
+
+    # --------------------------------------------------------------------------------- reading an answer
+
+    def _gives_ids(self, answer: Answer) -> bool:
+        return all(isinstance(choice.get("token_ids"), list) for choice in _list_choices(answer))
+
+    def _read_replies(self, answer: Answer, question: Question, way: _Way) -> list[Completion]:
+        told = _read_object(answer)
+        replies = []
+        for choice in _list_choices(answer):
+            reply = _read_choice(choice, question, way)
+            if way.ids:
+                reply = _add_ids(reply, {**told, **choice}, question, way)
+            if self.tells_key(reply.text):
+                raise Unusable("its reply repeats the key")
+            replies.append(reply)
+        return replies
+
+    def _explain(self, answer: Answer, way: _Way) -> EngineError:
+        """A refusal, with its remedy where one is known."""
+        told, hint = self._exchange.quote(answer), ""
+        if answer.status in (404, 405):
+            hint = "; is the model's name right (--endpoint-model)? It was asked for completions"
+            hint += " and chat completions" if self.protocol is None else ""
+            if not self._exchange.url.endswith("/v1"):
+                hint += "; most servers' URLs end in /v1"
+        elif answer.status in (401, 403):
+            hint = "; the key is what OPENAI_API_KEY or the variable that --endpoint-key names has"
+        elif 300 <= answer.status < 400:
+            hint = "; it sends elsewhere, where the key does not follow: give the URL that it sends to"
+        return self._exchange.refuse(f"answers {answer.status}: {told!r}{hint}")
 
 
-def _added_by(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What the tokenizer puts before any text by itself, so that a server's does not do it twice."""
-    return list(tokenizer("")["input_ids"])
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+def _read_object(answer: Answer) -> dict[str, Any]:
+    try:
+        told = answer.read_json()
+    except ValueError as error:
+        raise Unusable(f"its answer is no JSON ({str(error)[:80]})") from error
+    if not isinstance(told, dict):
+        raise Unusable("its answer is no JSON object")
+    return told
+
+
+def _list_choices(answer: Answer) -> list[dict[str, Any]]:
+    choices = _read_object(answer).get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(one, dict) for one in choices):
+        raise Unusable("its answer is no completion: it has no choices")
+    return choices
+
+
+def _read_choice(choice: dict[str, Any], question: Question, way: _Way) -> Completion:
+    """The text of a reply, as long as its tokens may be."""
+    ended = choice.get("finish_reason") != "length"
+    if way.protocol == "chat":
+        message = choice.get("message")
+        message = message if isinstance(message, dict) else {}
+        text, thought = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+        text = "" if text is None and (thought or not ended) else text
+        if isinstance(thought, str) and isinstance(text, str):
+            text = f"<think>\n{thought}\n</think>\n\n{text}"
+    else:
+        text = choice.get("text")
+    if not isinstance(text, str):
+        raise Unusable("its answer is no completion: it has no text")
+    text = text.encode(errors="replace").decode()
+    if question.end_text.strip() and question.end_text in text:  # a server that shows control tokens
+        return Completion(text.partition(question.end_text)[0], True)
+    most = _LONGEST_TOKEN * question.max_tokens
+    return Completion(text[:most], ended and len(text) <= most)
+
+
+def _add_ids(reply: Completion, told: dict[str, Any], question: Question, way: _Way) -> Completion:
+    """The same with its ids, where they are what was sampled after what was asked about."""
+    ids, read, end = told.get("token_ids"), told.get("prompt_token_ids"), question.end_id
+    if not isinstance(ids, list) or not all(type(one) is int and 0 <= one < 2**31 for one in ids):
+        raise Unusable("its answer has no token ids, and earlier ones had")
+    if end in ids:
+        ids = ids[: ids.index(end) + 1]
+    known = way.protocol == "completions" if read is None else read == list(question.ids)
+    cut = len(ids) == question.max_tokens
+    if not known or not ids or len(ids) > question.max_tokens or (ids[-1] != end and not cut):
+        return reply
+    return replace(
+        reply, ended=ids[-1] == end, ids=tuple(ids), logprobs=_read_logprobs(told, len(ids), way.protocol)
+    )
+
+
+def _read_logprobs(told: dict[str, Any], n: int, protocol: Protocol) -> tuple[float, ...] | None:
+    logprobs = told.get("logprobs")
+    if not isinstance(logprobs, dict):
+        return None
+    if protocol == "chat":
+        content = logprobs.get("content")
+        rows = content if isinstance(content, list) else []
+        found = [row.get("logprob") if isinstance(row, dict) else None for row in rows]
+    else:
+        found = logprobs.get("token_logprobs")
+    if not isinstance(found, list) or len(found) < n:
+        return None
+    own = [float(x) if type(x) in (int, float) else math.nan for x in found[:n]]
+    return tuple(min(x, 0.0) for x in own) if all(math.isfinite(x) and x < 1e-3 for x in own) else None
+
+
+def _as_count(told: Any, own: int) -> int:
+    """Tokens as a server counts them, where it says a number that can be."""
+    return told if type(told) is int and 0 <= told < 10**9 else own

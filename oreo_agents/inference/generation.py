@@ -8,6 +8,7 @@ transformers' own generation is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ class GeneratingPolicy(SlotTexts):
 
             tokens, logprobs = generate_tokens(self.policy, ids, choose, self.end_id, self.max_new_tokens)
             listed.append([self._end(*lane) for lane in zip(tokens.tolist(), logprobs.tolist(), strict=True)])
-        return _list_proposals(listed, device)
+        return list_proposals(listed, device)
 
     def score(
         self,
@@ -95,7 +96,7 @@ class GeneratingPolicy(SlotTexts):
                     logits = self.policy(input_ids=read).logits[0, len(before) - 1 : -1]
                     scored.append((list(ids), pick_logprobs(logits, ids).tolist()))
                 listed.append(scored)
-        return _list_proposals(listed, self.policy.device)
+        return list_proposals(listed, self.policy.device)
 
     def _end(self, tokens: list[int], logprobs: list[float]) -> tuple[list[int], list[float]]:
         n = tokens.index(self.end_id) + 1 if self.end_id in tokens else len(tokens)
@@ -134,12 +135,20 @@ class ReadingCritic(SlotTexts):
         return torch.stack(values)
 
 
-def _list_proposals(listed: list[list[tuple[list[int], list[float]]]], device: torch.device) -> Proposals:
-    """Proposals of given candidates with their log-probabilities; a shorter row is filled up with its first one."""
+def list_proposals(
+    listed: Sequence[Sequence[tuple[list[int], list[float]]]], device: torch.device, **more: Any
+) -> Proposals:
+    """Proposals of given candidates with their log-probabilities; a shorter row is filled up with its first one.
+
+    Args:
+        listed: ids and log-probabilities of each candidate, ``[row][lane]``.
+        device: of the tensors.
+        more: other fields.
+    """
     tree, nodes, counts = tree_of([[ids for ids, _ in row] for row in listed], device)
     logprobs = torch.zeros(nodes.shape, device=device)
     for b, row in enumerate(listed):
         for lane in range(nodes.shape[2]):
             own = row[lane if lane < len(row) else 0][1]
             logprobs[b, : len(own), lane] = torch.tensor(own, device=device)
-    return Proposals(tree, nodes, logprobs, counts)
+    return Proposals(tree, nodes, logprobs, counts, **more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import torch
@@ -26,6 +26,10 @@ class Proposals:
     """``[B, K]`` V after each candidate, where the policy's own trunk has a value head."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """Rows for which there are no candidates, with the reason; what the others fields say of them means nothing."""
+    full: Mapping[int, str] = field(default_factory=dict)
+    """The same, where the reason is that the policy cannot read as much."""
+    spelt: Set[int] = field(default_factory=frozenset)
+    """Rows of which only the texts are known: the ids spell them, and others may have been sampled."""
 
     def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
         """Token ids and their log-probabilities for each slot's candidates, in one transfer from the device."""

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from oreo_agents.errors import DatasetError
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
@@ -114,6 +114,11 @@ class Conversation:
         self.tokens = reading
         return kept
 
+    def messages(self) -> list[dict[str, str]]:
+        """What has been read and said as messages of a chat, for a server that writes them with its own template."""
+        turns = self._turns
+        return self.chat.list_messages([turn.message for turn in turns], [turn.said for turn in turns[:-1]])
+
     def say(self, ids: Sequence[int], action: str) -> None:
         """Add the reply to what was read: its ids, and what it came to."""
         self.tokens += ids
@@ -184,15 +189,9 @@ class Chat:
             replies: ids of the replies to them.
             message: the newest.
         """
-        opening, texts, said = "", [*messages, message], [self._show_reply(ids) for ids in replies]
-        history = self.prompt.history
-        if history is not None and len(said) > history:
-            opening, begin = texts[0] + LEFT_OUT, len(said) - history
-            texts, said = texts[begin:], said[begin:]
-        examples = self.prompt.examples
-        texts = [*(text for text, _ in examples), opening + texts[0], *texts[1:]]
-        said = [*([*self._ids(reply, self._said), self.end_id] for _, reply in examples), *said]
-        texts[0] = "\n\n".join(filter(None, (self._frames.preamble, self.prompt.instructions, texts[0])))
+        texts, begin = self._list_shown([*messages, message], self._frames.preamble)
+        examples = ([*self._ids(reply, self._said), self.end_id] for _, reply in self.prompt.examples)
+        said = [*examples, *(self._show_reply(ids) for ids in replies[begin:])]
         pieces, ids = self._frames.pieces(len(texts)), list[int]()
         for i, text in enumerate(texts):
             ids += pieces[2 * i]
@@ -200,6 +199,44 @@ class Chat:
             ids += pieces[2 * i + 1]
             ids += said[i] if i < len(said) else ()
         return ids
+
+    def list_messages(
+        self, messages: Sequence[str], replies: Sequence[Sequence[int]]
+    ) -> list[dict[str, str]]:
+        """A conversation, up to where the next reply begins, as the messages of a chat.
+
+        Args:
+            messages: what is read, the newest last.
+            replies: ids of the replies to all but that.
+
+        Raises:
+            ConfigurationError: the prompt's form is the template's own.
+        """
+        if self.prompt.form == "tool":
+            raise ConfigurationError(
+                "the form tool is written with the model's own chat template, and a server's chat completions have "
+                "theirs: ask for completions, or choose another form"
+            )
+        texts, begin = self._list_shown(messages, "")
+        said = [*(reply for _, reply in self.prompt.examples), *map(self._decode, replies[begin:])]
+        system = self.prompt.system
+        listed = [] if system is None else [{"role": "system", "content": system}]
+        for i, text in enumerate(texts):
+            listed.append({"role": "user", "content": text})
+            if i < len(said):
+                listed.append({"role": "assistant", "content": said[i]})
+        return listed
+
+    def _list_shown(self, messages: Sequence[str], preamble: str) -> tuple[list[str], int]:
+        """What is read of a conversation, examples first, and how many of its replies are not shown."""
+        texts, opening, begin = [*messages], "", 0
+        history, earlier = self.prompt.history, len(messages) - 1
+        if history is not None and earlier > history:
+            opening, begin = texts[0] + LEFT_OUT, earlier - history
+            texts = texts[begin:]
+        texts = [*(text for text, _ in self.prompt.examples), opening + texts[0], *texts[1:]]
+        texts[0] = "\n\n".join(filter(None, (preamble, self.prompt.instructions, texts[0])))
+        return texts, begin
 
     def action_ids(self, action: str, said: str | None = None) -> list[int]:
         """Ids of a reply that was not sampled (an expert's, an import's), end of turn included.

@@ -54,6 +54,8 @@ class _Running:
             return True
         if decision.cut:
             self.episode.metadata.setdefault("cut_turns", []).append(len(self.episode))
+        if decision.spelt:
+            self.episode.metadata["text_only"] = True
         if decision.noise:
             self.episode.metadata.setdefault("noise_turns", []).append(len(self.episode))
         try:
@@ -96,7 +98,8 @@ def rollout(
 
     A slot whose episode ends takes the next one at once; the model never waits for the longest episode. An agent that
     cannot go on ends its episode, not the others: ``metadata["ended"]`` then has the reason, and
-    ``metadata["failed"]`` is there if the policy is not to blame. So does a game whose file is damaged, or whose
+    ``metadata["failed"]`` is there if the policy is not to blame; ``metadata["text_only"]`` says that a server gave
+    replies as text, without the ids that were sampled. So does a game whose file is damaged, or whose
     interpreter hangs or dies. Environments with ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games
     run in other processes, work side by side.
 

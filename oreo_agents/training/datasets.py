@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +44,21 @@ class Data:
     def encode(self, chat: Chat) -> list[EncodedEpisode]:
         """The episodes as token ids; those that are encoded already stay as they are.
 
+        A warning says how many are not what a model has sampled, but the text of it.
+
         Raises:
             DatasetError: an episode was sampled with another tokenizer or prompt.
         """
         episodes = list(self.episodes)
         if all(isinstance(one, EncodedEpisode) for one in episodes):
             return cast(list[EncodedEpisode], episodes)
+        played = [one for one in episodes if isinstance(one, Trajectory)]
+        if spelt := sum("text_only" in one.metadata for one in played):
+            warnings.warn(
+                f"{spelt} of {len(played)} episodes were played through a server that gave no token ids: they are "
+                "trained on as text, which may be spelt with other tokens than were sampled",
+                stacklevel=2,
+            )
         return [one if isinstance(one, EncodedEpisode) else chat.encode(one) for one in episodes]
 
 

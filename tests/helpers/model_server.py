@@ -1,0 +1,108 @@
+"""A small server with a model in it that speaks vLLM's protocol: completions, chat completions, token ids."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import torch
+
+from oreo_agents.inference.sampling import pick_tokens
+from oreo_agents.models.generation import generate_tokens
+
+
+class ModelServer(ThreadingHTTPServer):
+    """Answers with what a policy says.
+
+    Args:
+        policy: causal LM.
+        tokenizer: its tokenizer.
+        gives_ids: it knows ``return_token_ids`` and what comes with it, as vLLM does; else it ignores all that.
+        max_model_len: prompt and reply may have so many tokens.
+    """
+
+    def __init__(self, policy, tokenizer, gives_ids=True, max_model_len=10_000):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.policy, self.tokenizer, self.gives_ids = policy, tokenizer, gives_ids
+        self.max_model_len, self.bodies, self.lock = max_model_len, [], threading.Lock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def read_prompt(self, body):
+        if "messages" in body:
+            return self.tokenizer.apply_chat_template(
+                body["messages"], add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        prompt = body["prompt"]
+        return prompt if isinstance(prompt, list) else self.tokenizer(prompt)["input_ids"]
+
+    def reply(self, body, chat):
+        ids, exact = self.read_prompt(body), self.gives_ids and body.get("return_token_ids", False)
+        if len(ids) + body["max_tokens"] > self.max_model_len:
+            message = f"This model's maximum context length is {self.max_model_len} tokens."
+            return 400, {"error": {"message": message, "type": "BadRequestError", "code": 400}}
+        own = [] if body.get("ignore_eos") else [self.policy.config.eos_token_id]
+        ends = {*own, *body.get("stop_token_ids", ())}
+        n, temperature = body.get("n", 1), body["temperature"]
+        generator = torch.Generator().manual_seed(body.get("seed", 0))
+        shape = (body["max_tokens"], n, 1)
+        uniforms = torch.rand(shape, generator=generator) if temperature else torch.full(shape, torch.nan)
+        with self.lock:
+            tokens, logprobs = generate_tokens(
+                self.policy,
+                torch.tensor([ids] * n),
+                lambda step, logits: pick_tokens(logits.float(), uniforms[step], temperature or 1.0)[:, 0],
+                None,
+                body["max_tokens"],
+            )
+        choices = [
+            self._choose(row, scores, ends, ids if exact else None, chat, body)
+            for row, scores in zip(tokens.tolist(), logprobs.tolist(), strict=True)
+        ]
+        written = sum(len(choice.pop("sampled")) for choice in choices)
+        return 200, {"choices": choices, "usage": {"prompt_tokens": len(ids), "completion_tokens": written}}
+
+    def _choose(self, row, scores, ends, read, chat, body):
+        end = next((i for i, token in enumerate(row) if token in ends), None)
+        row = row if end is None else row[: end + 1]
+        text = self.tokenizer.decode(row if end is None else row[:-1], skip_special_tokens=True)
+        for stop in body.get("stop", ()):
+            text = text.partition(stop)[0]
+        choice = {"finish_reason": "length" if end is None else "stop", "sampled": row}
+        choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        if read is not None:
+            choice |= {"token_ids": row, "prompt_token_ids": read}
+            if body.get("logprobs") is not None and not chat:
+                choice["logprobs"] = {"token_logprobs": scores[: len(row)]}
+            elif body.get("logprobs"):
+                choice["logprobs"] = {"content": [{"logprob": x} for x in scores[: len(row)]]}
+        return choice
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        status, told = self.server.reply(body, self.path.endswith("/chat/completions"))
+        told = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *args):
+        """Quietly."""
+
+
+@contextmanager
+def serving(policy, tokenizer, **options):
+    """Such a server while the block lasts."""
+    server = ModelServer(policy, tokenizer, **options)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
