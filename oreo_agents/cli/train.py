@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from oreo_agents.cli.options import (
     parse_positive,
 )
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.printable import print_line
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
 
@@ -115,6 +116,8 @@ def run_train(args: argparse.Namespace) -> None:
 
     from oreo_agents.terminal.training_progress import TrainingProgress
 
+    for line in _list_seeds(args):
+        print_line(line)
     progress = TrainingProgress(args.method)
     games = EvalGames(
         args.env,
@@ -125,6 +128,7 @@ def run_train(args: argparse.Namespace) -> None:
         args.max_new_tokens,
         args.wording,
         args.seed,
+        args.success_return,
     )
     train(
         args.data,
@@ -142,6 +146,25 @@ def run_train(args: argparse.Namespace) -> None:
         watch=progress.watch,
         **{"seed": args.seed, **given},
     )
+
+
+def _list_seeds(args: argparse.Namespace) -> Iterator[str]:
+    """Which seeds are learnt from and which judge, where episodes are known by their seeds."""
+    from oreo_envs.foreign import describe_split, read_seed
+
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.environments import environments, games_of, judging_options
+
+    if not describe(args.env).foreign:
+        return
+    names = [str(game) for path in args.data for game in load_trajectories(path).games]
+    if seeds := [read_seed(name) for name in names if name.startswith("seed ")]:
+        yield f"learns from seeds {min(seeds):,} to {max(seeds):,}"
+    if _judges_in_games(args):
+        env = environments(args.env, **judging_options(args.env, args.split, args.games))()
+        if told := describe_split(games_of(env)):
+            yield f"judged on {told}"
+        env.close()
 
 
 def _judges_in_games(args: argparse.Namespace) -> bool:
