@@ -104,7 +104,7 @@ def import_module_of(env_id: str) -> None:
 
 
 def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.Env[str, str]:
-    """Somebody else's environment. What it does not take of what anybody may ask for is left out, or is the wrapper's."""
+    """Somebody else's environment. A split or an expert that it does not know is not asked of it."""
     from oreo_envs.foreign import SEEDS, ForeignEnv, takes_option
 
     spec, options = gym.spec(env_id.rpartition(":")[2]), dict(options)
@@ -130,7 +130,7 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], branches: bool, er
 def judging_options(
     env_id: str, split: str | None = None, games: Any = None, wording: str | None = None
 ) -> dict[str, Any]:
-    """As :func:`source_options`, for episodes that judge: of somebody else's environment those that nobody learns on."""
+    """As :func:`source_options`, for episodes that judge: of others' environments those that nobody learns on."""
     entry = describe(env_id)
     return source_options(env_id, split or (entry.judging_split if entry.foreign else None), games, wording)
 

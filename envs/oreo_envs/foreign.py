@@ -61,7 +61,9 @@ class SeedGames(NamedGames[int]):
             return self._seeds.index(read_seed(value))
         if isinstance(value, str):
             first, last = self._seeds[0], self._seeds[-1]
-            raise DataNotFoundError(f"no episode here is named {value!r}: they are 'seed {first}' to 'seed {last}'")
+            raise DataNotFoundError(
+                f"no episode here is named {value!r}: they are 'seed {first}' to 'seed {last}'"
+            )
         return super().index(value)
 
 
@@ -103,7 +105,7 @@ def read_seed(name: str) -> int:
     """
     word, _, digits = name.partition(" ")
     if word != "seed" or not digits.isdecimal() or len(digits) > 18:
-        raise DataNotFoundError(f"no episode is named {name!r}: without a list of games they are 'seed 0', 'seed 1', ...")
+        raise DataNotFoundError(f"no episode is named {name!r}: without a list of games they are 'seed N'")
     return int(digits)
 
 
@@ -146,7 +148,9 @@ class ForeignEnv(gym.Wrapper):
             raise ConfigurationError(
                 f"{_name_class(env)} has games without names: give them names, one text a game, or leave games out"
             )
-        self.games: Any = SeedGames(split) if own is None else own if split == "all" else GamesApart(own, split)
+        self.games: Any = (
+            SeedGames(split) if own is None else own if split == "all" else GamesApart(own, split)
+        )
         self._drawn = np.random.default_rng()
         self._name = ""
         self._opening: tuple[int | None, dict[str, Any] | None] = None, None
@@ -216,7 +220,7 @@ class ForeignEnv(gym.Wrapper):
 def _can_be_copied(env: Any) -> bool:
     try:
         copy.deepcopy(env)
-    except Exception:  # noqa: BLE001 (a socket, a process, a generator: each refuses in its own way)
+    except Exception:
         return False
     return True
 

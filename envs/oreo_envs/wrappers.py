@@ -83,6 +83,8 @@ class Branch:
     """There are no further steps from here."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """What the environment said beside the observation."""
+    turns: int = 0
+    """How many actions led here, from the beginning of the episode."""
 
     def step(self, action: str) -> Branch:
         """Where ``action`` leads from here."""
@@ -90,8 +92,8 @@ class Branch:
         self.env.restore_state(self.state)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            ended = terminated or truncated
-            return Branch(self.env, self.env.clone_state(), observation, float(reward), ended, info)
+            there = self.env.clone_state(), observation, float(reward), terminated or truncated, info
+            return Branch(self.env, *there, self.turns + 1)
         finally:
             self.env.restore_state(here)
 
@@ -103,8 +105,8 @@ class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
     look belong in a setting of their own. A step limit does not count tried steps.
 
     Args:
-        env: has ``clone_state()`` and ``restore_state()``, as ALFWorld and the math environments, or a wrapper that has,
-            such as :class:`oreo_envs.foreign.ForeignEnv`.
+        env: has ``clone_state()`` and ``restore_state()``, as ALFWorld and the math environments, or a wrapper that
+            has, such as :class:`oreo_envs.foreign.ForeignEnv`.
 
     Raises:
         TypeError: the environment cannot be branched.
@@ -117,19 +119,22 @@ class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def __init__(self, env: gym.Env[str, str]) -> None:
         find_snapshots(env)
+        self._turns = 0
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
 
     def reset(self, **options: Any) -> tuple[str, dict[str, Any]]:
         """With a branch at the beginning."""
         observation, info = super().reset(**options)
+        self._turns = 0
         return observation, self._offer(observation, info)
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
         """With a branch where the step has led."""
         observation, reward, terminated, truncated, info = super().step(action)
+        self._turns += 1
         return observation, reward, terminated, truncated, self._offer(observation, info)
 
     def _offer(self, observation: str, info: dict[str, Any]) -> dict[str, Any]:
         env = find_snapshots(self.env)
-        return {**info, "branch": Branch(env, env.clone_state(), observation, info=info)}
+        return {**info, "branch": Branch(env, env.clone_state(), observation, info=info, turns=self._turns)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from oreo_agents.cli.options import Commands, add_command, add_game_source, add_named_environment, parse_file
 from oreo_agents.printable import print_line
 
-
 NOTHING_REPLAYED = 3
 """Exit status of ``verify`` where the files are as they were written, and that is all that is known."""
 

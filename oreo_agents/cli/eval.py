@@ -159,9 +159,7 @@ def _judge_agent(args: argparse.Namespace) -> Iterator[Evaluation]:
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
         chooses = asdict(selection) if selection else {}
         needed = options_for(agent)
-        make_env = environments(
-            args.env, max_steps, success_return=args.success_return, **options, **needed
-        )
+        make_env = environments(args.env, max_steps, success_return=args.success_return, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {(selection or Selection()).title}"
         label += (

@@ -122,7 +122,10 @@ def add_game_options(parser: Options, seed: int | None = 0, alfworld: str = GENE
     )
     add_game_source(parser, alfworld)
     parser.add_argument(
-        "--max-steps", type=parse_positive, metavar="N", help="default: what the environment is registered with"
+        "--max-steps",
+        type=parse_positive,
+        metavar="N",
+        help="default: what the environment is registered with",
     )
     add_success_return(parser)
     add_seed(parser, seed)

@@ -73,7 +73,15 @@ class Run:
         about |= {"seed": self.seed, "test": of.test, "prompt": self.prompt}
         games, won, returns = (figures.pop(name) for name in ("games", "won", "returns"))
         calibration = {"calibration": [asdict(one) for one in self.calibration]} if self.calibration else {}
-        return {**about, **figures, "max_steps": of.max_steps, "won": won, "returns": returns, "games": games, **calibration}
+        return {
+            **about,
+            **figures,
+            "max_steps": of.max_steps,
+            "won": won,
+            "returns": returns,
+            "games": games,
+            **calibration,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

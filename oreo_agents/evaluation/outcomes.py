@@ -1,4 +1,4 @@
-"""What episodes come to, counted one after the other: how many were won, where winning is defined, and their returns."""
+"""What episodes come to, counted one after the other: how many were won, if winning is defined, and their returns."""
 
 from __future__ import annotations
 

@@ -179,9 +179,7 @@ def _draw_bar(axes, row: int, result: Outcome, scale: _Scale) -> None:
     below, above = _measure_whiskers(result, scale)
     whiskers = [[below], [above]]
     axes.barh(row, length, height=0.62, color=_pick_colour(result.method), zorder=2)
-    axes.errorbar(
-        length, row, xerr=whiskers, fmt="none", ecolor="#333333", elinewidth=1, capsize=3, zorder=3
-    )
+    axes.errorbar(length, row, xerr=whiskers, fmt="none", ecolor="#333333", elinewidth=1, capsize=3, zorder=3)
     inside = scale.limits is not None and length + above > 80
     told = f"{length:.3g}" if scale.limits is None else f"{length:.1f} %  ({result.successes}/{result.n})"
     axes.annotate(
@@ -206,9 +204,7 @@ def _pick_colour(method: str) -> str:
 def _caption_results(results: Sequence[Outcome]) -> str:
     games = sorted({result.n for result in results})
     what = "Return" if any(result.successes is None for result in results) else "Success"
-    return (
-        f"{what} on {games[0]} games" if len(games) == 1 else f"{what} on {games[0]} to {games[-1]} games"
-    )
+    return f"{what} on {games[0]} games" if len(games) == 1 else f"{what} on {games[0]} to {games[-1]} games"
 
 
 def _quote_dollars(text: str) -> str:

@@ -110,10 +110,11 @@ def _fill_cells(result: Outcome) -> dict[str, str]:
     defined = result.successes is not None
     cells = {
         "Method": make_printable(result.method),
-        "Success": _format_percent(result.successes, result.n),
         "95 % CI": _format_interval(result.interval95, defined),
         "Games": str(result.n),
     }
+    if defined:
+        cells["Success"] = _format_percent(result.successes, result.n)
     if not defined or result.mean_return != result.success_rate:
         cells["Return"] = f"{result.mean_return:.4g}"
     if isinstance(result, Row) and result.t_interval95 is not None:
@@ -144,7 +145,11 @@ def _cost_cells(result: Outcome) -> dict[str, str]:
 
 def _task_cells(result: Outcome) -> dict[str, str]:
     counts = result.by_task_type.items()
-    return {TASK_TYPES.get(kind, kind): _format_percent(count.successes, count.n) for kind, count in counts}
+    return {
+        TASK_TYPES.get(kind, kind): _format_percent(count.successes, count.n)
+        for kind, count in counts
+        if count.successes is not None
+    }
 
 
 def _format_percent(successes: int | None, n: int) -> str:

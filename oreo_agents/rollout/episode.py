@@ -11,7 +11,16 @@ from oreo_agents.trajectory import Action, Trajectory, Turn, name_outcome
 class EpisodeBuilder:
     """One episode while it is played: takes what an environment returns, gives a :class:`Trajectory`."""
 
-    __slots__ = ("_admissible", "_task", "_turns", "_won", "metadata", "observation", "seed", "success_return")
+    __slots__ = (
+        "_admissible",
+        "_task",
+        "_turns",
+        "_won",
+        "metadata",
+        "observation",
+        "seed",
+        "success_return",
+    )
 
     def __init__(
         self,

@@ -66,7 +66,8 @@ class Tally:
         yield _make_line(self.success(), "bold")
         yield _make_line(self.rates())
         by_type = (
-            f"{TASK_TYPES.get(kind, kind)} {_format_group(group)}" for kind, group in sorted(self.by_type.items())
+            f"{TASK_TYPES.get(kind, kind)} {_format_group(group)}"
+            for kind, group in sorted(self.by_type.items())
         )
         yield _make_line("  ".join(by_type), "dim")
         last = self.newest

@@ -50,8 +50,13 @@ class Verifier:
 
 @contextmanager
 def open_verifier(episodes: Any, wanted: bool, named: Sequence[str] = ()) -> Iterator[Verifier | None]:
-    """A verifier in the environment that the episodes were recorded in, if one is wanted; ``named`` are the ids that the
-    user named."""
+    """A verifier in the environment that the episodes were recorded in, if one is wanted.
+
+    Args:
+        episodes: a dataset.
+        wanted: whether there is to be one.
+        named: ids of environments that the user named, with their modules.
+    """
     if not wanted:
         yield None
         return

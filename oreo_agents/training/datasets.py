@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from oreo_agents.dataset.importers import OUTCOMES, parse_records
 from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.chat import Chat, EncodedEpisode
+from oreo_agents.models.return_scale import ReturnScale
 from oreo_agents.trajectory import Trajectory
 
 MESSAGES = ("messages", "conversations")
@@ -40,16 +41,31 @@ class Data:
     episodes: Sequence[Trajectory | EncodedEpisode]
     sources: tuple[Source, ...] = ()
 
-    def encode(self, chat: Chat) -> list[EncodedEpisode]:
+    def encode(self, chat: Chat, discount: float = 1.0) -> list[EncodedEpisode]:
         """The episodes as token ids; those that are encoded already stay as they are.
 
+        Args:
+            chat: of the model.
+            discount: what later rewards count, see :class:`oreo_agents.models.return_scale.ReturnScale`.
+
         Raises:
-            DatasetError: an episode was sampled with another tokenizer or prompt.
+            DatasetError: an episode was sampled with another tokenizer or prompt, or one that is encoded already is to
+                be discounted.
         """
         episodes = list(self.episodes)
+        if discount != 1 and any(isinstance(one, EncodedEpisode) for one in episodes):
+            raise DatasetError("episodes that are encoded already cannot be discounted: give trajectories")
         if all(isinstance(one, EncodedEpisode) for one in episodes):
             return cast(list[EncodedEpisode], episodes)
-        return [one if isinstance(one, EncodedEpisode) else chat.encode(one) for one in episodes]
+        scale = ReturnScale(discount=discount)
+        return [
+            one if isinstance(one, EncodedEpisode) else _encode_discounted(chat, one, scale)
+            for one in episodes
+        ]
+
+
+def _encode_discounted(chat: Chat, trajectory: Trajectory, scale: ReturnScale) -> EncodedEpisode:
+    return replace(chat.encode(scale.discount_rewards(trajectory)), return_=trajectory.return_)
 
 
 def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) -> Data:
