@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe, list_ids, require_from_file
+from oreo_envs.catalog import DEFAULT_ID, describe, is_unknown, list_ids, require_from_file
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 
@@ -19,19 +22,25 @@ _PLACES = ("games", "data")
 
 def environments(
     env_id: str = DEFAULT_ID,
-    max_steps: int = 50,
+    max_steps: int | None = None,
     *,
     patience: int | None = None,
     branches: bool = False,
+    success_return: float | None = None,
     **options: Any,
 ) -> MakeEnv:
     """A maker of environments over one list of games, which is looked up once.
 
+    One that is not in the catalogue is played as :class:`oreo_envs.foreign.ForeignEnv` says, and its id keeps the name
+    of its module. Its module may lie in the current folder.
+
     Args:
-        env_id: a Gymnasium id.
-        max_steps: step limit of an episode.
+        env_id: a Gymnasium id, with its module where that is not imported: ``module:Id``.
+        max_steps: step limit of an episode; None: the registration's, see :func:`find_step_limit`.
         patience: end an episode after so many useless commands in a row; None: play on to the step limit.
         branches: let agents try actions (``info["branch"]``, see :class:`oreo_envs.wrappers.OfferBranches`).
+        success_return: from this return on an episode counts as won, where its info does not say; None: from the
+            ``reward_threshold`` of the registration on, and without one nothing is said of success.
         options: as for ``gym.make(env_id)``.
 
     Raises:
@@ -40,24 +49,82 @@ def environments(
     """
     from oreo_envs.wrappers import OfferBranches, TruncateWhenStuck
 
+    limit = max_steps or find_step_limit(env_id)
+
+    def make() -> gym.Env[str, str]:
+        if describe(env_id).foreign:
+            env = _make_foreign(env_id, limit, options)
+        else:
+            env = gym.make(env_id, max_episode_steps=limit, disable_env_checker=True, **options)
+        if success_return is not None and env.unwrapped.spec is not None:
+            env.unwrapped.spec.reward_threshold = success_return
+        if patience is not None:
+            env = TruncateWhenStuck(env, patience)
+        return OfferBranches(env) if branches else env
+
     try:
-        env = gym.make(env_id, max_episode_steps=max_steps, disable_env_checker=True, **options)
-    except (gym.error.Error, ModuleNotFoundError, TypeError, ValueError) as error:
-        raise ConfigurationError(_explain_no_environment(env_id, options, error)) from error
-    if patience is not None:
-        env = TruncateWhenStuck(env, patience)
-    if branches:
-        try:
-            env = OfferBranches(env)
-        except TypeError as error:
-            raise ConfigurationError(
-                f"lookahead needs the simulator, and {error}: choose best_of_k"
-            ) from error
+        env = make()
+    except (gym.error.Error, ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(_explain_failure(env_id, options, branches, error)) from error
+    if describe(env_id).foreign:  # nobody knows whether it can be copied
+        made = [env]
+        return lambda: made.pop() if made else make()
     return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
 
 
-def _explain_no_environment(env_id: str, options: Mapping[str, Any], error: Exception) -> str:
+def find_step_limit(env_id: str) -> int:
+    """The step limit that an environment is registered with; 50 where it has none, so that every episode ends.
+
+    Raises:
+        ConfigurationError: there is no such environment.
+    """
+    import_module_of(env_id)
+    try:
+        spec = gym.spec(env_id.rpartition(":")[2])
+    except (gym.error.Error, ImportError) as error:
+        raise ConfigurationError(_explain_failure(env_id, {}, False, error)) from error
+    return spec.max_episode_steps or describe(env_id).max_episode_steps
+
+
+def import_module_of(env_id: str) -> None:
+    """Import the module of ``module:Id``, which the user has named, also from the current folder.
+
+    Raises:
+        ConfigurationError: it cannot be imported.
+    """
+    module = env_id.rpartition(":")[0]
+    if not module:
+        return
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # last, so that nothing installed is hidden
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(_explain_failure(env_id, {}, False, error)) from error
+
+
+def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.Env[str, str]:
+    """Somebody else's environment. A split or an expert that it does not know is not asked of it."""
+    from oreo_envs.foreign import SEEDS, ForeignEnv, takes_option
+
+    spec, options = gym.spec(env_id.rpartition(":")[2]), dict(options)
+    split = options.pop("split", None) or "all"
+    if divided := takes_option(spec, "split"):
+        options |= {} if split == "all" else {"split": split}
+    elif split not in SEEDS:
+        raise ConfigurationError(f"{env_id} has no split {split!r}: choose one of {', '.join(SEEDS)}")
+    if not takes_option(spec, "expert"):
+        options.pop("expert", None)  # its info then has a plan anyhow, or there is no expert
+    env = gym.make(env_id, max_episode_steps=limit, disable_env_checker=True, **options)
+    if env.unwrapped.spec is not None:
+        env.unwrapped.spec.id = env_id
+    return ForeignEnv(env, "all" if divided and hasattr(env.unwrapped, "games") else split)
+
+
+def _explain_failure(env_id: str, options: Mapping[str, Any], branches: bool, error: Exception) -> str:
     """What is wrong with the id, or with an option, in one sentence."""
+    if branches and isinstance(error, TypeError) and "cannot be branched" in str(error):
+        return f"lookahead needs the simulator, and {error}: choose best_of_k"
     if isinstance(error, ModuleNotFoundError):
         missing = str(error).partition(". ")[0].replace("No module", "no module")
         return f"there is no environment {env_id!r}, {missing}: install it, or choose {_list_ids()}"
@@ -100,16 +167,17 @@ def judging_options(
 
 
 def games_of(env: gym.Env[str, str]) -> Any:
-    """The games of an environment; it has ``games``, and those have ``names``.
+    """The games of an environment, or of a wrapper around it; they have ``names``.
 
     Raises:
         ConfigurationError: it has no list of them.
     """
-    games = getattr(env.unwrapped, "games", None)
-    if games is None:
+    if not env.has_wrapper_attr("games"):
         name = env.spec.id if env.spec else type(env.unwrapped).__name__
-        raise ConfigurationError(f"{name} has no list of games to choose from; `oreo-agents play` plays it")
-    return games
+        raise ConfigurationError(
+            f"{name} has no list of games to choose from: make it with oreo_agents.environments.environments"
+        )
+    return env.get_wrapper_attr("games")
 
 
 def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]:
@@ -121,6 +189,13 @@ def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[
         sha256: of the games; see :func:`oreo_envs.catalog.content_hash`.
     """
     return [env_id, {name: value for name, value in options.items() if name not in _PLACES}, sha256]
+
+
+def names_foreign(env_spec: Mapping[str, Any] | None, named: Sequence[str] = ()) -> str:
+    """The id of a dataset's environment, if only a module that the user has not named could make it; else empty."""
+    env_id = (env_spec or {}).get("id")
+    allowed = {*named, *(one.rpartition(":")[2] for one in named)}
+    return env_id if isinstance(env_id, str) and is_unknown(env_id) and env_id not in allowed else ""
 
 
 def replay_environment(
@@ -161,7 +236,8 @@ def replay_environment(
     try:
         require_from_file("the dataset", env_id, kwargs, named)
         kwargs |= {**chosen, **worded, **describe(env_id).replay_options}
-        return environments(own.get(env_id, env_id), 100_000, **kwargs)()
+        threshold = spec.get("reward_threshold")
+        return environments(own.get(env_id, env_id), 100_000, success_return=threshold, **kwargs)()
     except (
         ConfigurationError,
         TypeError,

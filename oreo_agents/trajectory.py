@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,22 @@ class Turn:
     """The whole reply, with its thought, where it is more than the action."""
 
 
+Outcome = Literal["", "won", "lost", "undefined"]
+
+_SUCCESS: Mapping[str, bool | None] = {"won": True, "lost": False, "undefined": None}
+
+
+def name_outcome(success: bool | None, return_: float) -> Outcome:
+    """The outcome of an episode: empty where success is a return above 0, as in most of this project's environments.
+
+    >>> name_outcome(True, 1.0), name_outcome(False, 0.5), name_outcome(None, -3.0)
+    ('', 'lost', 'undefined')
+    """
+    if success is (return_ > 0):
+        return ""
+    return "undefined" if success is None else "won" if success else "lost"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Trajectory:
     """One episode, from reset to its end."""
@@ -100,6 +116,8 @@ class Trajectory:
     final_observation: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """JSON values about the episode that have no field of their own."""
+    outcome: Outcome = ""
+    """Whether it was won, where that is another thing than whether its return is above 0; see :func:`name_outcome`."""
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -119,9 +137,9 @@ class Trajectory:
         return sum(self.rewards)
 
     @property
-    def success(self) -> bool:
-        """Whether the episode earned any reward; in this project's environments, whether it was won."""
-        return self.return_ > 0
+    def success(self) -> bool | None:
+        """Whether it was won; None where nobody says what winning is, and only the return counts."""
+        return _SUCCESS[self.outcome] if self.outcome else self.return_ > 0
 
     @property
     def surprise(self) -> float | None:
@@ -152,6 +170,8 @@ def describe_cuts(cut: int, turns: int) -> str:
 
 def describe_outcome(trajectory: Trajectory) -> str:
     """How the episode ended, in words."""
+    if trajectory.success is None:
+        return f"return {trajectory.return_:g} in {format_steps(len(trajectory))}"
     if trajectory.success:
         return f"won in {format_steps(len(trajectory))}"
     if trajectory.truncated:

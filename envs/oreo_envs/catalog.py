@@ -2,7 +2,8 @@
 
 Whoever plays, records, trains or judges asks ``describe(env_id)`` and never compares ids. The entry describes, the
 environment does: what can be asked of an environment that is there is asked of it. An id that is not in the
-catalogue, such as a module's own ``module:Id``, has the defaults of :class:`Entry`.
+catalogue, such as a module's own ``module:Id``, has the defaults of :class:`Entry` and is played as
+:mod:`oreo_envs.foreign` says.
 
 A new environment is one more entry in :data:`CATALOG`, which also registers its id with Gymnasium:
 
@@ -29,6 +30,9 @@ DEFAULT_ID = "OREO-ALFWorld"
 
 HASHED = 50
 """Of games that are made on demand, so many stand for all in the hash."""
+
+FOREIGN_SPLITS = ("train", "dev", "test", "all")
+"""Of an environment that is not in the catalogue; see :data:`oreo_envs.foreign.SEEDS`."""
 
 Vocabulary = Literal["text", "shorthand"]
 
@@ -65,6 +69,8 @@ class Entry:
     judging_split: str | None = None
     """Judges where no split is named, so that nobody is judged on what was trained on; :attr:`games` knows better where
     it depends on the data found. None: the environment's own default."""
+    foreign: bool = False
+    """It is somebody else's: :class:`oreo_envs.foreign.ForeignEnv` is put around it, whose splits it then has."""
     folder: str | None = None
     """What the place of its games is called below a data folder; None: it is not looked for there."""
     expert: str | None = None
@@ -279,7 +285,7 @@ def describe(env_id: str) -> Entry:
         env_id: a Gymnasium id, with or without the module that registers it; "" stands for :data:`DEFAULT_ID`.
     """
     name = env_id.rpartition(":")[2] or DEFAULT_ID
-    return _known.get(name) or Entry(name)
+    return _known.get(name) or Entry(env_id, splits=FOREIGN_SPLITS, judging_split="test", foreign=True)
 
 
 def require_from_file(
@@ -304,9 +310,7 @@ def require_from_file(
     if env_id in (plain := {one.rpartition(":")[2]: one for one in named}) or env_id in plain.values():
         return
     entry = _known.get(env_id)
-    made_by = getattr(gym.registry.get(env_id), "entry_point", None)
-    home = str(getattr(made_by, "__module__", made_by))
-    if entry is None and (made_by is None or home.startswith(("gymnasium.", "shimmy."))):
+    if entry is None and is_unknown(env_id):
         raise ConfigurationError(
             f"{file} is of the environment {env_id!r}, which is none of {', '.join(_known)}: a file never makes "
             "code run; if it is yours, name it with --env module:Id"
@@ -323,9 +327,18 @@ def list_ids() -> tuple[str, ...]:
     return tuple(_known)
 
 
+def is_unknown(env_id: str) -> bool:
+    """Whether nobody has registered an id here but Gymnasium itself: only its module, which a file must not have
+    imported, could say what it is."""
+    made_by = getattr(gym.registry.get(env_id), "entry_point", None)
+    home = str(getattr(made_by, "__module__", made_by))
+    return made_by is None or home.startswith(("gymnasium.", "shimmy."))
+
+
 def list_splits() -> tuple[str, ...]:
     """The splits that some environment knows."""
-    return tuple(dict.fromkeys(split for entry in _known.values() for split in entry.splits))
+    splits = [split for entry in _known.values() for split in entry.splits]
+    return tuple(dict.fromkeys([*splits, *FOREIGN_SPLITS]))
 
 
 def list_wordings() -> tuple[str, ...]:

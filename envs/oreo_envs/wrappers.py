@@ -15,8 +15,10 @@ class TruncateWhenStuck(gym.Wrapper, gym.utils.RecordConstructorArgs):
     A policy that repeats itself until the step limit fills a dataset with the end of one mistake; stopped early,
     the same time buys more beginnings.
 
+    Where an environment does not report that, a command did nothing if the observation stays as it was.
+
     Args:
-        env: reports ``action_status``.
+        env: a text environment.
         patience: this many useless commands in a row end the episode, at least 1.
 
     Raises:
@@ -29,17 +31,41 @@ class TruncateWhenStuck(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(self, patience=patience)
         super().__init__(env)
         self.patience, self.useless = patience, 0
+        self._seen = ""
 
     def reset(self, **options: Any) -> tuple[str, dict[str, Any]]:
         """Begin with full patience."""
         self.useless = 0
-        return super().reset(**options)
+        self._seen, info = super().reset(**options)
+        return self._seen, info
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
         """As the environment's; truncated when patience has run out."""
         observation, reward, terminated, truncated, info = super().step(action)
-        self.useless = 0 if info["action_status"] == "ok" else self.useless + 1
+        status = info.get("action_status", "ok" if observation != self._seen else "unchanged")
+        self.useless = 0 if status == "ok" else self.useless + 1
+        self._seen = observation
         return observation, reward, terminated, truncated or self.useless >= self.patience, info
+
+
+def find_snapshots(env: gym.Env) -> Any:
+    """What takes snapshots of an environment: ``clone_state()``, ``restore_state(state)`` and the ``step`` between.
+
+    The environment itself, where it can; else the wrapper around it that can.
+
+    Raises:
+        TypeError: neither can.
+    """
+    if hasattr(env.unwrapped, "clone_state"):
+        return env.unwrapped
+    wrapper: Any = env
+    while isinstance(wrapper, gym.Wrapper):
+        if "clone_state" in vars(type(wrapper)):
+            return wrapper
+        wrapper = wrapper.env
+    raise TypeError(
+        f"{type(env.unwrapped).__name__} cannot be branched: it has no clone_state() and restore_state()"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +73,7 @@ class Branch:
     """A position of an episode from which actions can be tried: the episode itself stays where it is."""
 
     env: Any
-    """The unwrapped environment."""
+    """What :func:`find_snapshots` finds of the environment."""
     state: Any
     """A snapshot of the position."""
     observation: str
@@ -57,6 +83,8 @@ class Branch:
     """There are no further steps from here."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """What the environment said beside the observation."""
+    turns: int = 0
+    """How many actions led here, from the beginning of the episode."""
 
     def step(self, action: str) -> Branch:
         """Where ``action`` leads from here."""
@@ -64,8 +92,8 @@ class Branch:
         self.env.restore_state(self.state)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            ended = terminated or truncated
-            return Branch(self.env, self.env.clone_state(), observation, float(reward), ended, info)
+            there = self.env.clone_state(), observation, float(reward), terminated or truncated, info
+            return Branch(self.env, *there, self.turns + 1)
         finally:
             self.env.restore_state(here)
 
@@ -77,7 +105,8 @@ class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
     look belong in a setting of their own. A step limit does not count tried steps.
 
     Args:
-        env: has ``clone_state()`` and ``restore_state()``, as ALFWorld and the math environments.
+        env: has ``clone_state()`` and ``restore_state()``, as ALFWorld and the math environments, or a wrapper that
+            has, such as :class:`oreo_envs.foreign.ForeignEnv`.
 
     Raises:
         TypeError: the environment cannot be branched.
@@ -89,23 +118,23 @@ class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env[str, str]) -> None:
-        if not hasattr(env.unwrapped, "clone_state"):
-            raise TypeError(
-                f"{type(env.unwrapped).__name__} cannot be branched: it has no clone_state() and restore_state()"
-            )
+        find_snapshots(env)
+        self._turns = 0
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
 
     def reset(self, **options: Any) -> tuple[str, dict[str, Any]]:
         """With a branch at the beginning."""
         observation, info = super().reset(**options)
+        self._turns = 0
         return observation, self._offer(observation, info)
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
         """With a branch where the step has led."""
         observation, reward, terminated, truncated, info = super().step(action)
+        self._turns += 1
         return observation, reward, terminated, truncated, self._offer(observation, info)
 
     def _offer(self, observation: str, info: dict[str, Any]) -> dict[str, Any]:
-        env: Any = self.env.unwrapped
-        return {**info, "branch": Branch(env, env.clone_state(), observation, info=info)}
+        env = find_snapshots(self.env)
+        return {**info, "branch": Branch(env, env.clone_state(), observation, info=info, turns=self._turns)}

@@ -53,7 +53,10 @@ class LookAhead(Propose):
             ]
         )
         values = self.judge.values(slots, prompts, ahead)
-        rewards = values.new_tensor([[branch.reward for branch in row] for row in reached])
+        reward = self.judge.critic.scale.reward
+        rewards = values.new_tensor(
+            [[reward(branch.reward, branch.turns - 1, branch.ended) for branch in row] for row in reached]
+        )
         ended = torch.tensor([[branch.ended for branch in row] for row in reached], device=values.device)
         return Scores(
             rewards + values.masked_fill(ended, 0.0),

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Protocol
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
+from oreo_agents.agents.scripted import sample_action
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.learnt_tokenizer import ENTITY
 from oreo_agents.trajectory import Action
@@ -79,7 +80,7 @@ class NoisyAgent:
         self.agent.follow(slots, observations, infos, actions)
 
     def _disturb(self, slot: int, decision: Decision, info: Mapping[str, Any]) -> Decision:
-        action = self._noises[slot].disturb(decision.action, info["admissible_commands"])
+        action = self._noises[slot].disturb(decision.action, info)
         return decision if action == decision.action else replace(decision, action=Action(action), noise=True)
 
 
@@ -91,15 +92,17 @@ class Noise:
         self._offered: set[str] = set()
         self._missed: str | None = None  # the last slip, if it was a miss: a stubborn player tries again
 
-    def disturb(self, command: str, admissible: Sequence[str]) -> str:
-        """``command`` itself, or with probability epsilon another one."""
+    def disturb(self, command: str, info: Mapping[str, Any]) -> str:
+        """``command`` itself, or with probability epsilon another one; any action, where no commands are listed."""
+        admissible = info.get("admissible_commands") or ()
         self._offered.update(admissible)
         if self._random.random() >= self._epsilon:
             self._missed = None
             return command
         others = [other for other in admissible if other != command]
         pools = [others, self._near_misses(admissible), [self._missed] if self._missed else []]
-        slip = self._random.choice(self._random.choice([pool for pool in pools if pool]))
+        found = [pool for pool in pools if pool]
+        slip = self._random.choice(self._random.choice(found)) if found else sample_action(info, self._random)
         self._missed = None if slip in admissible else slip
         return slip
 

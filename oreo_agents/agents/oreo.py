@@ -7,6 +7,7 @@ import logging
 import os
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
@@ -55,6 +56,7 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, context_length, fast_bf16
 from oreo_agents.models.model_files import local_folder
 from oreo_agents.models.recipe import explain_doubt
+from oreo_agents.models.return_scale import ReturnScale
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {
@@ -328,6 +330,8 @@ class OreoAgent:
         failed = [self._failures[slot].commands if self.selection.no_repeat else nothing for slot in slots]
         rngs = [self._rngs[slot] for slot in slots]
         decisions = self._decider.decide(slots, prompts, infos, rngs, failed)
+        if self.critic is not None and not self.critic.scale.is_plain:
+            decisions = [_restore_values(decision, self.critic.scale) for decision in decisions]
         for slot, decision in zip(slots, decisions, strict=True):
             self._conversations[slot].say(decision.action.token_ids or decision.spelt, decision.action)
             self._failures[slot].play(decision.action)
@@ -410,6 +414,15 @@ def _warn_of_critic(path: str | Path) -> None:
     """Say it where a critic is to choose that was measured and could not rank."""
     if doubt := explain_doubt(local_folder(path)):
         logging.getLogger(__name__).warning(doubt)
+
+
+def _restore_values(decision: Decision, scale: ReturnScale) -> Decision:
+    """The decision with its values in the unit of the environment's returns."""
+    action = decision.action
+    considered = tuple(replace(one, value=scale.restore(one.value)) for one in action.candidates)
+    value = scale.restore(action.value)
+    told = Action(action, action.token_ids, action.logprobs, value, considered, action.said)
+    return replace(decision, action=told)
 
 
 def _borrow_critic(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> Critic:

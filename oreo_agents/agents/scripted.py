@@ -73,7 +73,7 @@ class Demonstrator:
 
 
 class RandomCommands:
-    """Chooses uniformly among the admissible commands."""
+    """Chooses uniformly among the admissible commands; where none are listed, draws from the space of actions."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -82,15 +82,33 @@ class RandomCommands:
         """Nothing to remember."""
 
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
-        """Any admissible command."""
-        if not info.get("admissible_commands"):
-            raise ConfigurationError(
-                "random chooses among info['admissible_commands'], and this environment lists none: take expert"
-            )
-        return self._random.choice(info["admissible_commands"])
+        """Any admissible command, or any action."""
+        if commands := info.get("admissible_commands"):
+            return self._random.choice(commands)
+        return sample_action(info, self._random)
 
     def observe(self, action: str, observation: str) -> None:
         """Nothing to remember."""
+
+
+def sample_action(info: Mapping[str, Any], random: Random) -> str:
+    """Any action at all, where the environment says what actions are (``info["action_space"]``).
+
+    Raises:
+        ConfigurationError: it does not, or they are no texts.
+    """
+    if "action_space" not in info:
+        raise ConfigurationError(
+            "random chooses among info['admissible_commands'], and this environment lists none: take expert"
+        )
+    space = info["action_space"]
+    space.seed(random.randrange(2**31))
+    action = space.sample()
+    if not isinstance(action, str):
+        raise ConfigurationError(
+            f"the actions of this environment are of type {type(action).__name__}, not text: choose a text environment"
+        )
+    return action
 
 
 _DRAWING: dict[str, Callable[[Random], Player]] = {"demonstrator": Demonstrator, "random": RandomCommands}
@@ -104,7 +122,8 @@ class ScriptedAgent:
         name: ``expert`` (in ALFWorld :class:`oreo_envs.alfworld.experts.searching_expert.SearchingExpert`, in the style
             of the assignment; elsewhere the environment's own solution, such as GSM8K's worked ones), ``shortest`` (the
             environment's plan, which in ALFWorld knows where everything is), ``demonstrator`` (somebody with a costly
-            habit, in environments that have one) or ``random`` (uniform over the admissible commands).
+            habit, in environments that have one) or ``random`` (uniform over the admissible commands, or
+            over the space of actions where none are listed).
         env_id: where it plays.
 
     Raises:

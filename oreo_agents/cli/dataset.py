@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from oreo_agents.trajectory import Trajectory
 
 SURPRISE = "-log p of an action's token when it was sampled, the mean in nats; episodes without are left out"
+NOTHING_REPLAYED = 3
+"""Exit status of ``verify`` where the files are as they were written, and that is all that is known."""
 
 
 def add_dataset(commands: Commands) -> None:
@@ -114,10 +116,11 @@ def run_dataset_info(args: argparse.Namespace) -> None:
 def run_dataset_verify(args: argparse.Namespace) -> int:
     """Check that every file is as written and, unless files alone are asked for, that every episode happens again.
 
-    Returns 1, after naming the first difference, where one does not.
+    Returns 1, after naming the first difference, where one does not; 3 where only the files were checked, because the
+    environment is of a module that the user has not named.
     """
     from oreo_agents.dataset.reader import load_trajectories
-    from oreo_agents.environments import replay_environment
+    from oreo_agents.environments import names_foreign, replay_environment
     from oreo_agents.rollout.verify import verify_episodes
 
     dataset = load_trajectories(args.path)
@@ -125,6 +128,13 @@ def run_dataset_verify(args: argparse.Namespace) -> int:
     print_line(f"{args.path}: {len(dataset)} episodes, every file as it was written")
     if args.files_only:
         return 0
+    if foreign := names_foreign(dataset.agreed("env_spec"), args.env):
+        named = foreign if ":" in foreign else f"MODULE:{foreign}"
+        print_line(
+            f"nothing was replayed: the episodes are of {foreign}, and a file never makes code run; "
+            f"name it with --env {named}"
+        )
+        return NOTHING_REPLAYED
     env = replay_environment(dataset.agreed("env_spec"), args.split, args.games, args.wording, args.env)
     try:
         report = verify_episodes(dataset, env)

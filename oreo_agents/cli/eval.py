@@ -29,6 +29,7 @@ from oreo_agents.cli.options import (
     tell_next,
 )
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
     from oreo_agents.agents.oreo import OreoAgent
@@ -130,11 +131,12 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
 def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterator[Evaluation]:
     """One evaluation for each way to choose, written as soon as it is there."""
     from oreo_envs.files import write_json
+    from oreo_envs.foreign import describe_split
 
     from oreo_agents.agents.agent import options_for
     from oreo_agents.agents.load import find_prompt, load_agent
     from oreo_agents.agents.scripted import SCRIPTED
-    from oreo_agents.environments import environments, judging_options
+    from oreo_agents.environments import environments, find_step_limit, games_of, judging_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.evaluation.results import Evaluation
     from oreo_agents.models.agent_folder import require_model
@@ -146,7 +148,11 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
         require_model(args.agent)  # before games are looked for
     options = judging_options(args.env, args.split, args.games, args.wording)
     split = options.get("split")
-    games = pick_games(environments(args.env, args.max_steps, **options), args.episodes, args.seed)
+    max_steps = args.max_steps or find_step_limit(args.env)
+    make_env = environments(args.env, max_steps, **options)
+    if told := describe_split(games_of(make_env())):
+        print_line(f"judged on {told}")
+    games = pick_games(make_env, args.episodes, args.seed)
     known = {
         "agent": identify_model(args.agent),
         "endpoint": args.endpoint,
@@ -158,7 +164,8 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
         known["prompt"] = prompt.digest
     lent = {"critic": args.critic} if args.critic else {}
     known |= {"critic": identify_model(args.critic)} if args.critic else {}
-    known |= {"seed": args.seed, "max_steps": args.max_steps, "games": games}
+    known |= {"seed": args.seed, "max_steps": max_steps, "games": games}
+    known |= {} if args.success_return is None else {"success_return": args.success_return}
     done: list[Evaluation] = []
     of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": "float32"}
     for asked in _list_selections(args):
@@ -166,7 +173,7 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
         chooses = asdict(selection) if selection else {}
         needed = options_for(agent)
-        make_env = environments(args.env, args.max_steps, **options, **needed)
+        make_env = environments(args.env, max_steps, success_return=args.success_return, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {(selection or Selection()).title}"
         label += (
@@ -180,7 +187,7 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
             )
-        done.append(Evaluation(result, selection, split, args.max_steps, args.wording))
+        done.append(Evaluation(result, selection, split, max_steps, args.wording))
         if args.output:
             write_json(args.output, [_pick_figures(one, clock=False) for one in done])
             write_json(

@@ -187,18 +187,51 @@ def refuse_choice(args: argparse.Namespace) -> None:
 
 def add_game_options(parser: Options, seed: int | None = 0, usual: str = TO_LEARN_ON) -> None:
     """``--env``, where its games come from, ``--max-steps`` and ``--seed``."""
-    parser.add_argument("--env", default=DEFAULT_ID, metavar="ID", help="default: %(default)s")
+    parser.add_argument(
+        "--env",
+        type=parse_environment,
+        default=DEFAULT_ID,
+        metavar="ID",
+        help="or module:Id, any text environment that a module registers with Gymnasium; default: %(default)s",
+    )
     add_game_source(parser, usual)
     parser.add_argument(
-        "--max-steps", type=parse_positive, default=50, metavar="N", help="default: %(default)s"
+        "--max-steps",
+        type=parse_positive,
+        metavar="N",
+        help="default: what the environment is registered with",
     )
+    add_success_return(parser)
     add_seed(parser, seed)
+
+
+def add_success_return(parser: Options) -> None:
+    """``--success-return``."""
+    parser.add_argument(
+        "--success-return",
+        type=float,
+        metavar="X",
+        help="an episode is won from this return on, where the environment does not say what winning is; "
+        "default: its reward_threshold, else returns are reported instead",
+    )
+
+
+def parse_environment(text: str) -> str:
+    """An id; the module of ``module:Id`` is imported, since the user has named it."""
+    from oreo_agents.environments import import_module_of
+
+    try:
+        import_module_of(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def add_named_environment(parser: Options) -> None:
     """``--env``, where a file names the environment and only the user can allow what it is."""
     parser.add_argument(
         "--env",
+        type=parse_environment,
         action="append",
         default=[],
         metavar="ID",

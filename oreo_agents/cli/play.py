@@ -68,6 +68,7 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
 
     from rich.console import Console
 
+    from oreo_agents.environments import find_step_limit
     from oreo_agents.terminal.agent_player import AgentPlayer
     from oreo_agents.terminal.play import keep_episode, make_reader, open_recording, play_session
     from oreo_agents.terminal.session import Session
@@ -75,7 +76,8 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     env = make_env(args, agent)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
-        session = Session(env, args.max_steps, seed, choose_game(env, args, seed))
+        limit = args.max_steps or find_step_limit(args.env)
+        session = Session(env, limit, seed, choose_game(env, args, seed))
         console = Console(highlight=False)
         with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
@@ -95,7 +97,7 @@ def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
     needs = options_for(agent) if agent else {}
     needs |= {"expert": True} if describe(args.env).plans else {}
     options = source_options(args.env, args.split, args.games, args.wording)
-    return environments(args.env, ENDLESS, **options, **needs)()
+    return environments(args.env, ENDLESS, success_return=args.success_return, **options, **needs)()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 Each command is one ``add_*`` function (its options) and one ``run_*`` function (one call). Rooms are
 imported when their command runs, so ``--help`` and mistyped options answer at once.
 
-Exit status: 0 done, 1 the work ran and found a fault, 2 it could not be done, 130 interrupted.
+Exit status: 0 done, 1 the work ran and found a fault, 2 it could not be done, 3 only a part of it could be done
+(``dataset verify`` that replayed nothing), 130 interrupted.
 """
 
 from __future__ import annotations

@@ -80,6 +80,7 @@ def run_record(args: argparse.Namespace) -> int:
             max_steps=args.max_steps,
             patience=args.patience,
             watch=watch_episodes,
+            success_return=args.success_return,
             **source_options(args.env, args.split, args.games, args.wording),
         )
     path, method = recording.path, "sft" if args.agent in SCRIPTED else "oreo"

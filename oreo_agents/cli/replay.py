@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from oreo_agents.cli.options import Commands, add_command, parse_nonnegative, parse_positive
+from oreo_agents.cli.options import (
+    Commands,
+    add_command,
+    add_named_environment,
+    parse_nonnegative,
+    parse_positive,
+)
 from oreo_agents.errors import DatasetError
 
 
@@ -27,6 +33,7 @@ def add_replay(commands: Commands) -> None:
         "--speed", type=parse_nonnegative, metavar="STEPS_PER_S", help="play by itself at this speed"
     )
     parser.add_argument("--verify", action="store_true", help="execute the actions again and compare")
+    add_named_environment(parser)
 
 
 def run_replay(args: argparse.Namespace) -> int:
@@ -37,7 +44,7 @@ def run_replay(args: argparse.Namespace) -> int:
 
     cursor = Cursor(select_episodes(args), runs_by_game(args.compare))
     cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
-    with open_verifier(cursor.episodes, args.verify) as found:
+    with open_verifier(cursor.episodes, args.verify, args.env) as found:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             cursor.check = found.result if found else None
             return print_all(cursor, single=args.episode is not None)

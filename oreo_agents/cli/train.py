@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,7 @@ from oreo_agents.cli.options import (
     tell_next,
 )
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.printable import print_line
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
 
@@ -135,6 +136,8 @@ def run_train(args: argparse.Namespace) -> None:
 
     from oreo_agents.terminal.training_progress import TrainingProgress
 
+    for line in _list_seeds(args):
+        print_line(line)
     progress = TrainingProgress(args.method)
     games = EvalGames(
         args.env,
@@ -145,6 +148,7 @@ def run_train(args: argparse.Namespace) -> None:
         args.max_new_tokens,
         args.wording,
         args.seed,
+        args.success_return,
     )
     trainer = train(
         args.data,
@@ -181,6 +185,26 @@ def launch_processes(name: str, processes: int | None, words: Sequence[str]) -> 
     launcher = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHES / f"{name}.yaml"), *count]
     command = [sys.executable, *launcher, "-m", "oreo_agents", *words, "--launch", "none"]
     os.execv(sys.executable, command)
+
+
+def _list_seeds(args: argparse.Namespace) -> Iterator[str]:
+    """Which seeds are learnt from and which judge, where episodes are known by their seeds."""
+    from oreo_envs.catalog import describe
+    from oreo_envs.foreign import describe_split, read_seed
+
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.environments import environments, games_of, judging_options
+
+    if not describe(args.env).foreign:
+        return
+    names = [str(game) for path in args.data for game in load_trajectories(path).games]
+    if seeds := [read_seed(name) for name in names if name.startswith("seed ")]:
+        yield f"learns from seeds {min(seeds):,} to {max(seeds):,}"
+    if _judges_in_games(args):
+        env = environments(args.env, **judging_options(args.env, args.split, args.games))()
+        if told := describe_split(games_of(env)):
+            yield f"judged on {told}"
+        env.close()
 
 
 def _judges_in_games(args: argparse.Namespace) -> bool:

@@ -68,6 +68,14 @@ def to_messages(trajectory: Trajectory) -> Messages:
     return _make_messages(trajectory.turns)
 
 
+def _require_success(dataset: TrajectoryDataset) -> None:
+    if not dataset.defines_success:
+        raise DatasetError(
+            "some episodes do not say whether they were won: record them with --success-return X, or export messages, "
+            "which have the returns"
+        )
+
+
 def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
     """Every episode, with what one filters by."""
     for episode in dataset:
@@ -83,11 +91,13 @@ def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
 
 def sft_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
     """The won episodes."""
+    _require_success(dataset)
     return ({"messages": to_messages(episode)} for episode in dataset.filter(success=True))
 
 
 def kto_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
     """Prompt, completion and label: whether the episode was won."""
+    _require_success(dataset)
     for episode in dataset.filter(length=lambda turns: turns > 0):
         prompt, *completion = to_messages(episode)
         yield {"prompt": [prompt], "completion": completion, "label": episode.success}
@@ -98,6 +108,7 @@ def dpo_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
 
     Every episode is used at most once; pairs that never part are left out.
     """
+    _require_success(dataset)
     outcomes: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for index, (game, won) in enumerate(zip(dataset.games, dataset.success, strict=True)):
         outcomes[game][not won].append(index)

@@ -139,6 +139,8 @@ def describe_spec(spec: Any) -> dict[str, Any] | None:
         return json.loads(spec.to_json())
     except (ValueError, TypeError, AttributeError):  # a callable entry point or a path has no JSON form
         known = {"id": spec.id, "max_episode_steps": spec.max_episode_steps, "kwargs": spec.kwargs}
+        if spec.reward_threshold is not None:
+            known["reward_threshold"] = spec.reward_threshold
         return json.loads(json.dumps(known, default=str))
 
 

@@ -172,8 +172,13 @@ class TrajectoryDataset:
 
     @property
     def success(self) -> np.ndarray:
-        """Whether each episode was won, bool [len(self)]."""
+        """Whether each episode was won, bool [len(self)]; not won where that is not defined."""
         return self.column("success").astype(bool)
+
+    @property
+    def defines_success(self) -> bool:
+        """Whether every episode says if it was won."""
+        return all(one is not None for one in self.column("success"))
 
     @property
     def returns(self) -> np.ndarray:
@@ -273,7 +278,7 @@ class TrajectoryDataset:
         if by == "uniform":
             return np.ones(len(self))
         if by == "success":
-            return self.success.astype(np.float64)
+            return self.success.astype(np.float64)  # where it is not defined, none qualifies
         if by == "return":
             return self.returns - min(self.returns.min(initial=0.0), 0.0)
         if by == "length":

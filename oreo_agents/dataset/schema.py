@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.trajectory import Candidate, Trajectory, Turn
+from oreo_agents.trajectory import Candidate, Trajectory, Turn, name_outcome
 
 SCHEMA_VERSION = 2
 """2 has what was said beside what was done; datasets of version 1 are read as they are."""
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
         "tokenizer": pa.string(),
         "terminated": pa.bool_(),
         "truncated": pa.bool_(),
-        # derived, so that selecting episodes never reads their text
+        # derived, so that selecting episodes never reads their text; success is null where it is not defined
         "return": pa.float64(),
         "length": pa.int32(),
         "success": pa.bool_(),
@@ -120,7 +120,7 @@ def _make_row(trajectory: Trajectory) -> dict[str, Any]:
         "truncated": bool(trajectory.truncated),
         "return": float(trajectory.return_),
         "length": len(turns),
-        "success": bool(trajectory.success),
+        "success": _convert_optional(bool, trajectory.success),
         "observations": _check_texts([turn.observation for turn in turns]),
         "actions": _check_texts([turn.action for turn in turns]),
         "rewards": _to_floats([turn.reward for turn in turns]),
@@ -149,6 +149,8 @@ def from_row(row: Mapping[str, Any]) -> Trajectory:
 
 
 def _make_trajectory(row: Mapping[str, Any]) -> Trajectory:
+    if row["success"] not in (True, False, None):
+        raise ValueError(f"success is {row['success']!r}")
     return Trajectory(
         turns=tuple(map(_make_turn, *(row[name] for name in _TURN_COLUMNS))),
         env_id=row["env_id"],
@@ -162,6 +164,7 @@ def _make_trajectory(row: Mapping[str, Any]) -> Trajectory:
         truncated=row["truncated"],
         final_observation=row["final_observation"],
         metadata=json.loads(row["metadata"]),
+        outcome=name_outcome(row["success"], sum(row["rewards"])),
     )
 
 

@@ -53,7 +53,7 @@ class Moment:
 class Beliefs:
     """Values and outcomes of many episodes, without their texts."""
 
-    episodes: list[tuple[bool, list[tuple[int, float]]]] = field(default_factory=list)
+    episodes: list[tuple[bool | None, list[tuple[int, float]]]] = field(default_factory=list)
     """For each episode with values: whether it was won, and (step from 1, V) of each turn that has one."""
 
     def add(self, trajectory: Trajectory) -> None:
@@ -67,18 +67,20 @@ class Beliefs:
             self.episodes.append((trajectory.success, values))
 
     def calibration(self) -> list[Bin]:
-        """Share won by V, in equal ranges of V; ranges without episodes are left out.
+        """Share won by V, in equal ranges of V; ranges without episodes are left out, as are episodes that do not say
+        whether they were won.
 
         Every episode counts once in a range: steps of one episode are no independent observations.
         """
-        all_values = [value for _, values in self.episodes for _, value in values]
+        told = [(won, values) for won, values in self.episodes if won is not None]
+        all_values = [value for _, values in told for _, value in values]
         if not all_values:
             return []
         low, high = min(0.0, *all_values), max(1.0, *all_values)
         width = (high - low) / BINS
         inside: list[list[float]] = [[] for _ in range(BINS)]
         outcomes: list[list[bool]] = [[] for _ in range(BINS)]
-        for won, values in self.episodes:
+        for won, values in told:
             numbers = [(min(int((value - low) / width), BINS - 1), value) for _, value in values]
             for number, value in numbers:
                 inside[number].append(value)
@@ -90,9 +92,9 @@ class Beliefs:
             if inside[n]
         ]
 
-    def over_time(self, won: bool) -> list[Moment]:
-        """V along the episodes that were won, or along the others."""
-        chosen = [values for success, values in self.episodes if success == won]
+    def over_time(self, won: bool | None) -> list[Moment]:
+        """V along the episodes that were won, along those that were not, or along those that do not say."""
+        chosen = [values for success, values in self.episodes if success is won]
         longest = max((step for _, values in self.episodes for step, _ in values), default=0)
         return list(_average_moments(chosen, ceil(longest / COLUMNS))) if chosen else []
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from oreo_agents.agents.selection import CONSTRAINED, Select, Selection
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.results import Count, Result
-from oreo_agents.evaluation.statistics import Difference, paired_difference, t_interval, wilson_interval
+from oreo_agents.evaluation.statistics import Difference, paired_difference, t_interval
+
+Measure = Literal["success", "return"]
 
 BASELINES = ("sft", "rejection")
 """Every policy is compared with these, as they are without a critic."""
@@ -69,9 +71,17 @@ class Run:
         of, figures = self.setting, self.result.to_json()
         about = {"policy": of.policy, **of.choosing(), "round": of.round}
         about |= {"seed": self.seed, "test": of.test, "prompt": self.prompt}
-        games, won = figures.pop("games"), figures.pop("won")
+        games, won, returns = (figures.pop(name) for name in ("games", "won", "returns"))
         calibration = {"calibration": [asdict(one) for one in self.calibration]} if self.calibration else {}
-        return {**about, **figures, "max_steps": of.max_steps, "won": won, "games": games, **calibration}
+        return {
+            **about,
+            **figures,
+            "max_steps": of.max_steps,
+            "won": won,
+            "returns": returns,
+            "games": games,
+            **calibration,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +92,14 @@ class Row:
     method: str
     seeds: tuple[int, ...]
     n: int
-    successes: int
+    successes: int | None
+    """None where winning is not defined: the returns are compared then."""
+    mean_return: float
     per_seed: tuple[float, ...]
-    """Success rates."""
+    """Success rates, or mean returns."""
     interval95: tuple[float, float]
-    """Over seeds and games; with one seed Wilson's, which knows nothing of how another training would come out."""
+    """Over seeds and games; with one seed Wilson's (of returns Student's), which knows nothing of how another training
+    would come out."""
     t_interval95: tuple[float, float] | None
     """Over seeds alone; None for one."""
     invalid_action_rate: float
@@ -100,9 +113,14 @@ class Row:
     by_task_type: Mapping[str, Count]
 
     @property
-    def success_rate(self) -> float:
+    def success_rate(self) -> float | None:
         """Share of episodes won."""
-        return self.successes / self.n
+        return None if self.successes is None else self.successes / self.n
+
+    @property
+    def score(self) -> float:
+        """The share won or, where that is not defined, the mean return."""
+        return self.mean_return if self.success_rate is None else self.success_rate
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: all side by side, without what was not measured."""
@@ -124,7 +142,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Success of one row minus another's."""
+    """Success of one row minus another's, or its mean return where winning is not defined."""
 
     test: str
     max_steps: int
@@ -137,6 +155,7 @@ class Comparison:
     difference: Difference
     t_interval95: tuple[float, float] | None
     """Over seeds alone; None for one."""
+    measure: Measure = "success"
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -144,6 +163,7 @@ class Comparison:
         about |= {"policies": list(self.policies), "seeds": list(self.seeds)}
         mean, low, high = self.difference
         over_seeds = {} if self.t_interval95 is None else {"t_interval95": list(self.t_interval95)}
+        about |= {"measure": self.measure} if self.measure != "success" else {}
         return {**about, "mean": mean, "interval95": [low, high], **over_seeds}
 
 
@@ -217,7 +237,8 @@ def compare_runs(a: Sequence[Run], b: Sequence[Run]) -> Difference:
         raise ValueError(
             f"{a[0].result.method} and {b[0].result.method} were judged on different games or seeds"
         )
-    return paired_difference(_collect_outcomes(a), _collect_outcomes(b))
+    measure = _choose_measure([*a, *b])
+    return paired_difference(_collect_outcomes(a, measure), _collect_outcomes(b, measure))
 
 
 def _keep_seeds(group: Sequence[Run], seeds: set[int]) -> list[Run]:
@@ -235,27 +256,28 @@ def _compare_groups(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
         selections=(one.setting.selection, other.setting.selection),
         seeds=tuple(run.seed for run in a),
         difference=compare_runs(a, b),
-        t_interval95=t_interval(
-            [x.result.success_rate - y.result.success_rate for x, y in zip(a, b, strict=True)]
-        ),
+        t_interval95=t_interval([x.result.score - y.result.score for x, y in zip(a, b, strict=True)]),
+        measure=_choose_measure([*a, *b]),
     )
 
 
 def _average_group(group: Sequence[Run]) -> Row:
     results = [run.result for run in group]
-    n, successes = sum(one.n for one in results), sum(one.successes for one in results)
-    outcomes = _collect_outcomes(group)
+    n, measure = sum(one.n for one in results), _choose_measure(group)
+    successes = sum(one.successes or 0 for one in results)
+    outcomes = _collect_outcomes(group, measure)
     over_all = paired_difference(outcomes, np.zeros_like(outcomes))
-    won_in = sum(one.mean_steps_success * one.successes for one in results)
+    won_in = sum(one.mean_steps_success * (one.successes or 0) for one in results)
     return Row(
         setting=group[0].setting,
         method=results[0].method,
         seeds=tuple(run.seed for run in group),
         n=n,
-        successes=successes,
-        per_seed=tuple(one.success_rate for one in results),
-        t_interval95=t_interval([one.success_rate for one in results]),
-        interval95=(over_all.low, over_all.high) if len(group) > 1 else wilson_interval(successes, n),
+        successes=successes if measure == "success" else None,
+        mean_return=sum(sum(one.returns) for one in results) / n,
+        per_seed=tuple(one.score for one in results),
+        t_interval95=t_interval([one.score for one in results]),
+        interval95=(over_all.low, over_all.high) if len(group) > 1 else results[0].interval95,
         invalid_action_rate=mean(one.invalid_action_rate for one in results),
         cut_action_rate=mean(one.cut_action_rate for one in results),
         mean_steps=mean(one.mean_steps for one in results),
@@ -278,13 +300,21 @@ def _add_task_types(results: Sequence[Result]) -> dict[str, Count]:
     for result in results:
         for kind, found in result.by_task_type.items():
             before = counts.get(kind, Count(0, 0))
-            counts[kind] = Count(before.n + found.n, before.successes + found.successes)
+            defined = before.successes is not None and found.successes is not None
+            won = (before.successes or 0) + (found.successes or 0) if defined else None
+            counts[kind] = Count(before.n + found.n, won)
     return counts
 
 
-def _collect_outcomes(group: Sequence[Run]) -> np.ndarray:
-    """1 where a game was won, ``[seeds, games]``."""
-    return np.array([run.result.won for run in group], dtype=float)
+def _choose_measure(runs: Sequence[Run]) -> Measure:
+    """Success, where all runs say what it is."""
+    return "return" if any(run.result.won is None for run in runs) else "success"
+
+
+def _collect_outcomes(group: Sequence[Run], measure: Measure) -> np.ndarray:
+    """1 where a game was won, or the returns, ``[seeds, games]``."""
+    outcomes = [run.result.won if measure == "success" else run.result.returns for run in group]
+    return np.array(outcomes, dtype=float)
 
 
 def _keep_final(runs: Sequence[Run]) -> list[Run]:

@@ -109,5 +109,6 @@ def _read_values(critic: Critic, episode: EncodedEpisode) -> list[float | None]:
     values: list[float | None] = []
     with torch.inference_mode():
         for start, end in zip(episode.starts, ends, strict=True):
-            values += critic(torch.tensor([episode.input_ids[start:end]]))[0].tolist()
+            read = critic(torch.tensor([episode.input_ids[start:end]]))[0].tolist()
+            values += map(critic.scale.restore, read)
     return values

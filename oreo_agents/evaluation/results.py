@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any
 
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError, EngineError
-from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.evaluation.statistics import t_interval, wilson_interval
 from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
 
 CLOCKS = ("seconds_per_episode", "seconds_per_decision")
@@ -18,10 +19,10 @@ CLOCKS = ("seconds_per_episode", "seconds_per_decision")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Episodes, and how many of them were won."""
+    """Episodes, and how many of them were won; None where winning is not defined."""
 
     n: int
-    successes: int
+    successes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +66,46 @@ class Result:
     """Game: reason, where an episode failed for reasons outside the policy; these are in no other figure."""
     games: tuple[str, ...]
     """In the order played."""
-    won: tuple[bool, ...]
-    """For each of the games, for paired comparisons."""
+    won: tuple[bool, ...] | None
+    """For each of the games, for paired comparisons; None where winning is not defined."""
+    returns: tuple[float, ...]
+    """Of each of the games, undiscounted."""
 
     @property
     def n(self) -> int:
         """Episodes."""
-        return len(self.won)
+        return len(self.returns)
 
     @property
-    def successes(self) -> int:
-        """Episodes won."""
-        return sum(self.won)
+    def successes(self) -> int | None:
+        """Episodes won; None where that is not defined, as in what follows from it."""
+        return None if self.won is None else sum(self.won)
 
     @property
-    def success_rate(self) -> float:
+    def success_rate(self) -> float | None:
         """Share of episodes won."""
-        return self.successes / self.n
+        return None if self.won is None else sum(self.won) / self.n
+
+    @property
+    def mean_return(self) -> float:
+        """Mean return."""
+        return sum(self.returns) / self.n
+
+    @property
+    def return_interval95(self) -> tuple[float, float] | None:
+        """Student's, of the mean return; None of a single episode."""
+        return t_interval(self.returns)
+
+    @property
+    def score(self) -> float:
+        """What it is ranked by: the share won or, where that is not defined, the mean return."""
+        return self.mean_return if self.success_rate is None else self.success_rate
 
     @property
     def interval95(self) -> tuple[float, float]:
-        """Wilson's, of the success rate."""
+        """Of the score: Wilson's of a share, Student's of a return."""
+        if self.successes is None:
+            return self.return_interval95 or (-inf, inf)
         return wilson_interval(self.successes, self.n)
 
     def describe_errors(self) -> str:
@@ -101,19 +121,33 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: with the figures that follow from others, and without those that were not measured."""
-        counts = {"method": self.method, "n": self.n, "successes": self.successes}
-        counts |= {"success_rate": self.success_rate, "wilson95": list(self.interval95)}
-        written = {**counts, **asdict(self), "games": list(self.games), "won": list(self.won)}
-        return {key: value for key, value in written.items() if value is not None}
+        won = self.won
+        success = {
+            "successes": self.successes,
+            "success_rate": self.success_rate,
+            "wilson95": None if won is None else list(self.interval95),
+        }
+        interval = self.return_interval95
+        of_returns = {
+            "returns": list(self.returns),
+            "mean_return": self.mean_return,
+            "return_ci95": interval and list(interval),
+        }
+        written = {"method": self.method, "n": self.n, **asdict(self), "games": list(self.games)}
+        measured = {key: value for key, value in written.items() if value is not None}
+        first = {"method": self.method, "n": self.n, **success}  # these are null where they are not defined
+        return {**first, **measured, "won": None if won is None else list(won), **of_returns}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Result:
-        """What :meth:`to_json` has written; what else is there is ignored."""
+        """What :meth:`to_json` has written, also before returns were; what else is there is ignored."""
+        written = {"returns": [float(won) for won in written.get("won") or ()], **written}
         known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
         known["by_task_type"] = {kind: Count(**count) for kind, count in known["by_task_type"].items()}
         if "cost_per_episode" in known:
             known["cost_per_episode"] = Cost(**known["cost_per_episode"])
-        return cls(**{**known, "games": tuple(known["games"]), "won": tuple(known["won"])})
+        known |= {name: tuple(known[name]) for name in ("games", "returns")}
+        return cls(**{**known, "won": known["won"] and tuple(known["won"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +204,15 @@ def summarise_episodes(trajectories: Sequence[Trajectory], method: str) -> Resul
         ended_early=dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
         errors={trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
         games=tuple(trajectory.game for trajectory in played),
-        won=tuple(trajectory.success for trajectory in played),
+        won=_list_won(played),
+        returns=tuple(trajectory.return_ for trajectory in played),
     )
+
+
+def _list_won(trajectories: Sequence[Trajectory]) -> tuple[bool, ...] | None:
+    """Whether each was won; None where one of them does not say."""
+    won = [trajectory.success for trajectory in trajectories]
+    return None if None in won else tuple(map(bool, won))
 
 
 def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
@@ -188,10 +229,11 @@ def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
 
 
 def _count_by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, Count]:
-    won: dict[str, list[bool]] = defaultdict(list)
+    groups: dict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in trajectories:
-        won[trajectory.task_type].append(trajectory.success)
-    return {kind: Count(len(outcomes), sum(outcomes)) for kind, outcomes in sorted(won.items())}
+        groups[trajectory.task_type].append(trajectory)
+    won = {kind: _list_won(group) for kind, group in sorted(groups.items())}
+    return {kind: Count(len(groups[kind]), None if one is None else sum(one)) for kind, one in won.items()}
 
 
 TASK_TYPES = {

@@ -6,7 +6,7 @@ Knows nothing about agents or files; counts and arrays in, numbers out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist, mean, stdev
 from typing import NamedTuple
 
@@ -75,11 +75,26 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     >>> tuple(round(bound, 3) for bound in t_interval([0.5, 0.6, 0.7]))
     (0.352, 0.848)
     """
-    if len(values) < 2:
-        return None
-    quantile = _T_QUANTILES[min(len(values), len(_T_QUANTILES) + 1) - 2]
-    half = quantile * stdev(values) / sqrt(len(values))
-    return mean(values) - half, mean(values) + half
+    return mean_interval(len(values), mean(values), stdev(values)) if len(values) > 1 else None
+
+
+def mean_interval(n: int, mean: float, spread: float) -> tuple[float, float]:
+    """Student's 95 % interval of a mean; of fewer than two observations, where nothing is known of their spread, all
+    numbers.
+
+    Args:
+        n: observations.
+        mean: of them.
+        spread: their standard deviation, with n - 1.
+
+    >>> tuple(round(bound, 2) for bound in mean_interval(200, 3.0, 5.0))
+    (2.28, 3.72)
+    """
+    if n < 2:
+        return -inf, inf
+    quantile = _T_QUANTILES[min(n, len(_T_QUANTILES) + 1) - 2]
+    half = quantile * spread / sqrt(n)
+    return mean - half, mean + half
 
 
 _T_QUANTILES = (

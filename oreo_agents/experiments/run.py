@@ -117,7 +117,12 @@ def require_done(found: SuiteResult) -> None:
 
 def _shorten_run(run: Run) -> dict[str, Any]:
     written = {key: value for key, value in run.to_json().items() if key != "games"}
-    return {**written, "won": "".join(str(int(one)) for one in run.result.won)}
+    won = run.result.won
+    if won is None:
+        return written
+    kept = {} if all(one in (0.0, 1.0) for one in run.result.returns) else {"returns": written["returns"]}
+    del written["returns"]  # they say what ``won`` says
+    return {**written, "won": "".join(str(int(one)) for one in won), **kept}
 
 
 def _describe_games(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:

@@ -76,4 +76,6 @@ def list_differences(runs: Sequence[Trained]) -> dict[str, list[Any]]:
 def _rank_run(run: Trained, sort: str) -> tuple[bool, float]:
     """The best first, those without the number last."""
     value = run.recipe.seconds if sort == "seconds" else run.measured.get(sort)
+    if value is None and sort == "success":  # where winning is not defined
+        value = run.measured.get("return")
     return (value is None, 0.0 if value is None else -value if sort == "success" else value)

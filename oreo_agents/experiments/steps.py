@@ -28,7 +28,7 @@ from oreo_agents.rollout.loop import Watch, look_away
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.training.options import known_as
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, name_outcome
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -187,18 +187,24 @@ def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, views: 
 
 
 def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: Path) -> None:
-    """The first of the trials with the highest success on the dev games; all are recorded."""
+    """The first of the trials with the highest success, or else mean return, on the dev games; all are recorded."""
     results = [next(iter(Judgement.read(verdict).results.values())) for verdict in verdicts]
-    rates = [result.success_rate for result in results]
+    rates = [result.score for result in results]
     best = rates.index(max(rates))
     tried = [
-        {"options": dict(options), "success_rate": rate, "n": result.n, "wilson95": list(result.interval95)}
-        for options, rate, result in zip(trials, rates, results, strict=True)
+        {"options": dict(options), **_describe_score(result)}
+        for options, result in zip(trials, results, strict=True)
     ]
     write_json(path, {"trials": tried, "best": best, "options": dict(trials[best])})
 
 
 # ---------------------------------------------------------------------------------------------- details
+
+
+def _describe_score(result: Result) -> dict[str, Any]:
+    names = ("mean_return", "return_ci95") if result.won is None else ("success_rate", "wilson95")
+    written = result.to_json()
+    return {names[0]: written[names[0]], "n": result.n, names[1]: written[names[1]]}
 
 
 def _read_choice(choice: Path | None) -> dict[str, Any]:
@@ -290,10 +296,13 @@ def summarise_at_limit(episodes: Sequence[Trajectory], limit: int, trial: Trial)
 
 
 def cut_episode(episode: Trajectory, limit: int) -> Trajectory:
-    """The episode's first ``limit`` steps; one that did not end by itself within them is not won."""
+    """The episode's first ``limit`` steps; one that goes on beyond them is not won, where winning is defined."""
     if episode.terminated and len(episode) <= limit:
         return episode
-    turns = tuple(replace(turn, reward=0.0) for turn in episode.turns[:limit])
+    turns = episode.turns[:limit]
+    success = episode.success if len(episode) <= limit or episode.success is None else False
+    outcome = name_outcome(success, sum(turn.reward for turn in turns))
     counts = len(episode) < limit or "failed" in episode.metadata
     metadata = {k: v for k, v in episode.metadata.items() if k != "ended" or counts}
-    return replace(episode, turns=turns, terminated=False, truncated=True, metadata=metadata)
+    cut = replace(episode, turns=turns, outcome=outcome, metadata=metadata)
+    return replace(cut, terminated=False, truncated=True)

@@ -37,12 +37,14 @@ class EvalGames:
     """A folder, archive or file of games or problems, instead of a split."""
     episodes: int = 50
     """So many of them, drawn with ``seed``."""
-    max_steps: int = 50
-    """Of an episode."""
+    max_steps: int | None = None
+    """Of an episode; None: what the environment is registered with."""
     max_new_tokens: int | None = None
     """Of a reply; None: the prompt's, else the environment's."""
     wording: str | None = None
     seed: int = 0
+    success_return: float | None = None
+    """An episode is won from this return on, where the environment does not say."""
 
 
 def train(
@@ -134,7 +136,7 @@ def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | N
 
     place = None if games.games is None else os.fspath(games.games)
     options = judging_options(games.env, games.split, place, games.wording)
-    make_env = environments(games.env, games.max_steps, **options)
+    make_env = environments(games.env, games.max_steps, success_return=games.success_return, **options)
     chosen = pick_games(make_env, games.episodes, games.seed)
     told = prompt or Prompt()
     length = games.max_new_tokens or choose_reply_length(told, games.env)

@@ -44,11 +44,14 @@ class EncodedEpisode:
     """The last token of an action: here the critic is read after it."""
     returns: list[float]
     """Rewards still to come after this token."""
-    success: bool
+    success: bool | None
+    """Whether it was won; None where nobody says."""
     starts: list[int] = field(default_factory=lambda: [0])
     """Where its sequences begin."""
     thoughts: list[int] = field(default_factory=list)
     """Which of the agent's tokens come before what names the action."""
+    return_: float | None = None
+    """Of the whole episode, as the environment gave it; None: what ``returns`` begin with."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -282,7 +285,7 @@ class Chat:
                 "prompt, or train the one they came from"
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
-        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [])
+        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [], return_=trajectory.return_)
         conversation, status = Conversation(self), None
         for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
             before = len(conversation.tokens)

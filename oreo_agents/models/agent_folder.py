@@ -51,6 +51,7 @@ from oreo_agents.models.model_files import (
 )
 from oreo_agents.models.recipe import TrainingRecipe
 from oreo_agents.models.recognition import require_language_model
+from oreo_agents.models.return_scale import ReturnScale
 
 
 def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -129,7 +130,16 @@ def choose_prompt(model: Any, asked: Prompt | Mapping[str, Any] | str | Path | N
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
     """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
     folder = Path(local_folder(path)) / "critic"
-    return Critic.from_pretrained(folder, policy) if folder.is_dir() else None
+    if not folder.is_dir():
+        return None
+    critic = Critic.from_pretrained(folder, policy)
+    file = folder.parent / AGENT
+    if file.is_file():
+        try:
+            critic.scale = ReturnScale.from_json(_read_card(file).get("returns"))
+        except ValueError as error:
+            raise CheckpointError(f"{file}: {error}: copy the agent anew") from error
+    return critic
 
 
 def save_agent(
@@ -168,7 +178,9 @@ def save_agent(
             if critic is not None:
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
-        told = {"prompt": prompt.to_dict()} if prompt and prompt.digest else {}
+        told: dict[str, Any] = {"prompt": prompt.to_dict()} if prompt and prompt.digest else {}
+        if critic is not None and not critic.scale.is_plain:
+            told["returns"] = critic.scale.to_json()
         agent = json.dumps({**card, **told}, indent=2, ensure_ascii=False)
         (folder / AGENT).write_text(agent + "\n", encoding="utf-8")
         readme = model_card(path.name, critic is not None, card, recipe)
@@ -277,6 +289,7 @@ def copy_without_adapters(
     if critic is not None and adapted:
         updates = subtract_updates(low_rank(critic.backbone), low_rank(trunk_of(policy)))
         other = Critic(lay_over(trunk_of(plain), updates))
+        other.scale = critic.scale
         other.value_head.load_state_dict(critic.value_head.state_dict())
     return plain, other
 

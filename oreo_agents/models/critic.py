@@ -14,6 +14,7 @@ from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import load_adapters, save_adapters, second_adapters
 from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.models.model_files import ADAPTER, as_checkpoint_error, load_model, weights_below
+from oreo_agents.models.return_scale import PLAIN, ReturnScale
 
 
 class Critic(nn.Module):
@@ -28,6 +29,8 @@ class Critic(nn.Module):
     """
 
     backbone: PreTrainedModel
+    scale: ReturnScale = PLAIN
+    """The unit of its values; ``agent.json`` keeps it."""
 
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()

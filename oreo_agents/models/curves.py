@@ -29,6 +29,9 @@ def draw_curves(log: Sequence[Mapping[str, Any]], path: Path, title: str = "") -
 
     found = {name: _list_points(log, name) for names in PANELS.values() for name in names}
     panels = {title: [name for name in names if found[name]] for title, names in PANELS.items()}
+    if not panels["games won"]:  # where winning is not defined
+        found["eval_return"] = _list_points(log, "eval_return")
+        panels["return in games"] = ["eval_return"] if found["eval_return"] else []
     panels = {title: names for title, names in panels.items() if names}
     rows = max((len(panels) + 1) // 2, 1)
     figure = Figure(figsize=(9, 2.4 * rows), dpi=100, layout="constrained")

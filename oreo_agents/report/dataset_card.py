@@ -24,13 +24,15 @@ class EpisodeGroup:
 
     name: str
     episodes: int
-    successes: int
+    successes: int | None
+    """None where winning is not defined."""
+    mean_return: float
     mean_length: float
 
     @property
-    def success_rate(self) -> float:
+    def success_rate(self) -> float | None:
         """Won episodes per episode."""
-        return self.successes / self.episodes
+        return None if self.successes is None else self.successes / self.episodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class DatasetInfo:
     episodes: int
     turns: int
     games: int
-    successes: int
+    successes: int | None
+    """None where winning is not defined."""
+    mean_return: float
     terminated: int
     truncated: int
     task_types: list[EpisodeGroup]
@@ -57,16 +61,18 @@ class DatasetInfo:
 
 def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
     """Count without reading any episode's text."""
-    success, lengths = dataset.success, dataset.lengths
+    success = dataset.column("success")
+    returns, lengths = dataset.returns, dataset.lengths
     return DatasetInfo(
         episodes=len(dataset),
         turns=int(lengths.sum()),
         games=len(set(dataset.games)),
-        successes=int(success.sum()),
+        successes=_count_won(success),
+        mean_return=_average_finite(returns),
         terminated=int(dataset.column("terminated").astype(bool).sum()),
         truncated=int(dataset.column("truncated").astype(bool).sum()),
-        task_types=_group_episodes(dataset.task_types, success, lengths),
-        agents=_group_episodes(dataset.agents, success, lengths),
+        task_types=_group_episodes(dataset.task_types, success, returns, lengths),
+        agents=_group_episodes(dataset.agents, success, returns, lengths),
         returns=count_values(dataset.returns),
         lengths=count_values(lengths),
     )
@@ -92,7 +98,7 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
         _front_matter(dataset.metas, name),
         f"# {_escape_markdown(name)}",
         f"{info.episodes:,} episodes, {info.turns:,} turns, {info.games:,} games; "
-        f"{_format_rate(info.successes, info.episodes)} won; "
+        f"{_format_score(info)}{' won' if info.successes is not None else ''}; "
         f"{info.terminated:,} terminated, {info.truncated:,} truncated.",
         *(_format_provenance(meta) for meta in dataset.metas),
         _group_table("task type", info.task_types),
@@ -104,13 +110,31 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
     return make_printable("\n\n".join(section for section in sections if section) + "\n")
 
 
-def _group_episodes(names: np.ndarray, success: np.ndarray, lengths: np.ndarray) -> list[EpisodeGroup]:
+def _group_episodes(
+    names: np.ndarray, success: np.ndarray, returns: np.ndarray, lengths: np.ndarray
+) -> list[EpisodeGroup]:
     each = names.tolist()  # numpy takes a zero byte at the end of a text for padding, and finds it nowhere
     masks = {name: np.array([one == name for one in each], dtype=bool) for name in sorted(set(each), key=str)}
     return [
-        EpisodeGroup(name, int(mask.sum()), int(success[mask].sum()), float(lengths[mask].mean()))
+        EpisodeGroup(
+            name=name,
+            episodes=int(mask.sum()),
+            successes=_count_won(success[mask]),
+            mean_return=_average_finite(returns[mask]),
+            mean_length=float(lengths[mask].mean()),
+        )
         for name, mask in masks.items()
     ]
+
+
+def _count_won(success: np.ndarray) -> int | None:
+    """How many; None where some episode does not say."""
+    return None if any(one is None for one in success) else int(success.sum())
+
+
+def _average_finite(returns: np.ndarray) -> float:
+    finite = returns[np.isfinite(returns)]
+    return float(finite.mean()) if len(finite) else 0.0
 
 
 def _front_matter(metas: tuple[Meta, ...], name: str) -> str:
@@ -147,20 +171,24 @@ def _quote_yaml(text: str) -> str:
 
 
 def _group_table(title: str, groups: list[EpisodeGroup]) -> str:
-    lines = [f"| {title} | episodes | won | turns |", "|---|---:|---:|---:|"]
+    won = "won" if all(group.successes is not None for group in groups) else "won or return"
+    lines = [f"| {title} | episodes | {won} | turns |", "|---|---:|---:|---:|"]
     for group in groups:
-        rate = _format_rate(group.successes, group.episodes)
+        rate = _format_score(group)
         lines.append(
             f"| {_escape_markdown(group.name or '(none)')} | {group.episodes:,} | {rate} | {group.mean_length:.1f} |"
         )
     return "\n".join(lines)
 
 
-def _format_rate(successes: int, episodes: int) -> str:
-    if not episodes:
+def _format_score(group: EpisodeGroup | DatasetInfo) -> str:
+    """The share won with its interval; the mean return, where winning is not defined."""
+    if not group.episodes:
         return "none"
-    low, high = wilson_interval(successes, episodes)
-    return f"{successes / episodes:.1%} ({low:.1%} to {high:.1%})"
+    if group.successes is None:
+        return f"mean return {group.mean_return:.4g}"
+    low, high = wilson_interval(group.successes, group.episodes)
+    return f"{group.successes / group.episodes:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _draw_bars(title: str, counts: dict[str, int]) -> str:

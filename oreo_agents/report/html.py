@@ -23,8 +23,8 @@ from oreo_agents.evaluation.beliefs import (
     merge_candidates,
     to_probability,
 )
+from oreo_agents.evaluation.outcomes import Outcomes
 from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.language.reply import read_thought
 from oreo_agents.printable import make_printable
 from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
@@ -98,14 +98,17 @@ BROWSER = """<section id="browser"><h2>Episodes</h2>
 class Group:
     """Counts of some of the episodes."""
 
-    episodes: int = 0
-    won: int = 0
+    outcomes: Outcomes = field(default_factory=Outcomes)
     steps: int = 0
+
+    @property
+    def episodes(self) -> int:
+        """How many."""
+        return self.outcomes.episodes
 
     def add(self, trajectory: Trajectory) -> None:
         """Count one."""
-        self.episodes += 1
-        self.won += trajectory.success
+        self.outcomes.add(trajectory)
         self.steps += len(trajectory)
 
 
@@ -136,8 +139,9 @@ class Summary:
 
     def table(self) -> Iterator[str]:
         """Success with its interval, in all and by task type."""
-        yield '<section><h2>Success</h2><div class="wide"><table><thead><tr><th>Task type<th class="n">Episodes'
-        yield '<th class="n">Won<th class="n">95 % interval<th><th class="n">Steps</tr></thead><tbody>'
+        what, score = ("Success", "Won") if self.all.outcomes.defines_success else ("Return", "Mean")
+        yield f'<section><h2>{what}</h2><div class="wide"><table><thead><tr><th>Task type<th class="n">Episodes'
+        yield f'<th class="n">{score}<th class="n">95 % interval<th><th class="n">Steps</tr></thead><tbody>'
         yield _group_row("All", self.all)
         order = [*TASK_TYPES, *sorted(set(self.by_type) - set(TASK_TYPES))]
         for kind in (kind for kind in order if kind in self.by_type):
@@ -191,13 +195,15 @@ def _candidate_json(turn: Turn, candidate: Candidate, times: int) -> dict[str, A
 
 
 def _group_row(name: str, group: Group) -> str:
-    low, high = wilson_interval(group.won, group.episodes)
-    rate = group.won / group.episodes if group.episodes else 0.0
+    found, (low, high) = group.outcomes, group.outcomes.interval95
+    if found.defines_success:
+        score = [f"{100 * found.score:.1f} %", f"{100 * low:.1f}-{100 * high:.1f}"]
+        score.append(interval_bar(found.score, low, high))
+    else:
+        score = [f"{found.mean_return:.4g}", f"{low:.3g} to {high:.3g}", ""]
     cells = [
         f"{group.episodes:,}",
-        f"{100 * rate:.1f} %",
-        f"{100 * low:.1f}-{100 * high:.1f}",
-        interval_bar(rate, low, high),
+        *score,
         f"{group.steps / max(group.episodes, 1):.1f}",
     ]
     numbers = "".join(f'<td class="n">{cell}' for cell in cells)
@@ -206,10 +212,14 @@ def _group_row(name: str, group: Group) -> str:
 
 def _render_plots(beliefs: Beliefs) -> Iterator[str]:
     yield '<section><h2>Values</h2><div class="plots">'
-    if beliefs.episodes:
-        yield f"<figure>{calibration_chart(beliefs.calibration())}<figcaption>Calibration: of the episodes whose V "
+    if calibration := beliefs.calibration():
+        yield f"<figure>{calibration_chart(calibration)}<figcaption>Calibration: of the episodes whose V "
         yield "came to lie in a range, the share won, with its 95 % interval. A calibrated critic lies on the "
         yield "diagonal; larger dots are more episodes.</figcaption></figure>"
+    if beliefs.episodes and not calibration:
+        yield f"<figure>{value_chart(beliefs.over_time(None), [])}<figcaption>V over time: mean and middle half by "
+        yield "step. Late steps are few episodes.</figcaption></figure>"
+    elif beliefs.episodes:
         yield f"<figure>{value_chart(beliefs.over_time(True), beliefs.over_time(False))}<figcaption>V over time: mean "
         yield 'and middle half by step, <span class="won">won</span> and <span class="lost">not won</span>. '
         yield "Late steps are few episodes.</figcaption></figure>"

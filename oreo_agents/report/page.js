@@ -31,7 +31,7 @@ function textOf(episode) {
 function find() {
   const wanted = search.value.trim().toLowerCase();
   found = episodes.filter((episode) =>
-    (!outcome.value || episode.won === (outcome.value === "won")) &&
+    (!outcome.value || (episode.won !== null && episode.won === (outcome.value === "won"))) &&
     (!kind.value || episode.kind === kind.value) &&
     (episode.text ??= textOf(episode)).includes(wanted));
   count.textContent = `${found.length} of ${episodes.length}`;
@@ -40,9 +40,13 @@ function find() {
   mark();
 }
 
+function outcomeClass(episode) {
+  return episode.won === null ? "" : episode.won ? "won" : "lost";
+}
+
 function listItem(episode) {
   const item = element("li"), button = element("button", episode.task);
-  const how = element("small", `${episode.number}. ${episode.outcome}`, episode.won ? "won" : "lost");
+  const how = element("small", `${episode.number}. ${episode.outcome}`, outcomeClass(episode));
   button.type = "button";
   button.append(how);
   button.addEventListener("click", () => open(episode));
@@ -98,7 +102,7 @@ function turnView(turn) {
 }
 
 function endView() {
-  return [element("pre", current.end), element("div", current.outcome, current.won ? "won" : "lost")];
+  return [element("pre", current.end), element("div", current.outcome, outcomeClass(current))];
 }
 
 function candidateTable(turn) {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import floor
+from math import floor, isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from oreo_envs.files import replace_file
 
@@ -25,12 +25,14 @@ def draw_success(results: Sequence[Outcome], path: str | Path, title: str = "") 
 
     figure = Figure(figsize=(8, 1.1 + 0.48 * len(results)), dpi=150, layout="constrained")
     axes = figure.subplots()
+    scale = _choose_scale(results)
     for row, result in enumerate(results):
-        _draw_bar(axes, row, result)
+        _draw_bar(axes, row, result, scale)
     axes.set_yticks(range(len(results)), [_quote_dollars(result.method) for result in results])
     axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("Games won (%), with 95 % interval")
+    if scale.limits:
+        axes.set_xlim(*scale.limits)
+    axes.set_xlabel(f"{scale.label}, with 95 % interval")
     return _save_figure(figure, axes, _quote_dollars(title or _caption_results(results)), Path(path))
 
 
@@ -45,13 +47,15 @@ def draw_budget(evaluations: Sequence[Evaluation], path: str | Path, title: str 
     ]  # scripted players do not choose
     selects = list(dict.fromkeys(how.select for _, how in choosing))
     colours = [DEEP_BLUE, *(f"C{i}" for i in range(1, len(selects)))]
+    scale = _choose_scale([one.result for one in evaluations])
     for select, colour in zip(selects, colours, strict=True):
         of_select = {how.k: one.result for one, how in choosing if how.select == select}
-        _draw_curve(axes, select, of_select, colour)
+        _draw_curve(axes, select, of_select, colour, scale)
     if len(selects) > 1:
         axes.legend(frameon=False)
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("Games won (%), with 95 % Wilson interval")
+    if scale.limits:
+        axes.set_ylim(*scale.limits)
+    axes.set_ylabel(f"{scale.label}, with 95 %{' Wilson' if scale.limits else ''} interval")
     axes.set_xlabel("Tokens an episode: read and generated, policy and critic")
     splits = sorted({one.split for one in evaluations if one.split})
     caption = _caption_results([one.result for one in evaluations]) + (
@@ -60,12 +64,27 @@ def draw_budget(evaluations: Sequence[Evaluation], path: str | Path, title: str 
     return _save_figure(figure, axes, _quote_dollars(title or caption), Path(path))
 
 
-def _draw_curve(axes, select: str, results: Mapping[int, Result], colour: str) -> None:
+class _Scale(NamedTuple):
+    """In what outcomes are drawn."""
+
+    label: str
+    factor: float
+    limits: tuple[float, float] | None
+
+
+def _choose_scale(results: Sequence[Outcome]) -> _Scale:
+    """Games won in percent; or mean returns, where winning is not defined for all."""
+    if any(result.successes is None for result in results):
+        return _Scale("Mean return", 1, None)
+    return _Scale("Games won (%)", 100, (0, 100))
+
+
+def _draw_curve(axes, select: str, results: Mapping[int, Result], colour: str, scale: _Scale) -> None:
     """The results of one way to choose by k, in the order of their budgets."""
     ordered = sorted(results.items(), key=lambda one: one[1].tokens_per_episode or 0.0)
     budgets = [result.tokens_per_episode for _, result in ordered]
-    rates = [100 * result.success_rate for _, result in ordered]
-    whiskers = list(zip(*(_measure_whiskers(result) for _, result in ordered), strict=True))
+    rates = [scale.factor * result.score for _, result in ordered]
+    whiskers = list(zip(*(_measure_whiskers(result, scale) for _, result in ordered), strict=True))
     axes.errorbar(budgets, rates, yerr=whiskers, color=colour, marker="o", capsize=3, label=select)
     for budget, rate, (k, _) in zip(budgets, rates, ordered, strict=True):
         axes.annotate(
@@ -85,16 +104,18 @@ def draw_lines(
 
     figure = Figure(figsize=(6.5, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
+    scale = _choose_scale(rows)
     for policy in dict.fromkeys(row.setting.policy for row in rows):
         own = [row for row in rows if row.setting.policy == policy]
         ordered = sorted(own, key=lambda row: getattr(row.setting, x))
-        rates = [100 * row.success_rate for row in ordered]
-        whiskers = list(zip(*map(_measure_whiskers, ordered), strict=True))
+        rates = [scale.factor * row.score for row in ordered]
+        whiskers = list(zip(*(_measure_whiskers(row, scale) for row in ordered), strict=True))
         places = [getattr(row.setting, x) for row in ordered]
         axes.errorbar(places, rates, yerr=whiskers, marker="o", capsize=3, label=_quote_dollars(policy))
     axes.set_xticks(sorted({getattr(row.setting, x) for row in rows}))
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("Games won (%), with 95 % interval")
+    if scale.limits:
+        axes.set_ylim(*scale.limits)
+    axes.set_ylabel(f"{scale.label}, with 95 % interval")
     axes.set_xlabel(x_name)
     axes.legend(frameon=False, fontsize=9)
     return _save_figure(figure, axes, _quote_dollars(title or _caption_results(rows)), Path(path))
@@ -135,11 +156,13 @@ def _merge_bins(bins: Sequence[Bin]) -> list[tuple[float, float]]:
     return points
 
 
-def _measure_whiskers(result: Outcome) -> tuple[float, float]:
-    """How far the interval reaches below and above the rate, in points; rounding makes no negative length."""
-    rate = result.successes / result.n if result.n else 0.0
-    low, high = result.interval95
-    return max(0.0, 100 * (rate - low)), max(0.0, 100 * (high - rate))
+def _measure_whiskers(result: Outcome, scale: _Scale) -> tuple[float, float]:
+    """How far the interval reaches below and above the score; rounding makes no negative length, and what nobody knows
+    is not drawn."""
+    score, (low, high) = result.score, result.interval95
+    if not isfinite(high - low):
+        return 0.0, 0.0
+    return max(0.0, scale.factor * (score - low)), max(0.0, scale.factor * (high - score))
 
 
 def _save_figure(figure, axes, title: str, path: Path) -> Path:
@@ -151,19 +174,17 @@ def _save_figure(figure, axes, title: str, path: Path) -> Path:
     return path
 
 
-def _draw_bar(axes, row: int, result: Outcome) -> None:
-    successes, n = result.successes, result.n
-    rate = successes / n if n else 0.0
-    low, high = result.interval95
-    whiskers = [[length] for length in _measure_whiskers(result)]
-    axes.barh(row, 100 * rate, height=0.62, color=_pick_colour(result.method), zorder=2)
-    axes.errorbar(
-        100 * rate, row, xerr=whiskers, fmt="none", ecolor="#333333", elinewidth=1, capsize=3, zorder=3
-    )
-    inside = high > 0.8
+def _draw_bar(axes, row: int, result: Outcome, scale: _Scale) -> None:
+    length = scale.factor * result.score
+    below, above = _measure_whiskers(result, scale)
+    whiskers = [[below], [above]]
+    axes.barh(row, length, height=0.62, color=_pick_colour(result.method), zorder=2)
+    axes.errorbar(length, row, xerr=whiskers, fmt="none", ecolor="#333333", elinewidth=1, capsize=3, zorder=3)
+    inside = scale.limits is not None and length + above > 80
+    told = f"{length:.3g}" if scale.limits is None else f"{length:.1f} %  ({result.successes}/{result.n})"
     axes.annotate(
-        f"{100 * rate:.1f} %  ({successes}/{n})",
-        (100 * (low if inside else high), row),
+        told,
+        (length - below if inside else length + above, row),
         xytext=(-6 if inside else 6, 0),
         textcoords="offset points",
         ha="right" if inside else "left",
@@ -182,9 +203,8 @@ def _pick_colour(method: str) -> str:
 
 def _caption_results(results: Sequence[Outcome]) -> str:
     games = sorted({result.n for result in results})
-    return (
-        f"Success on {games[0]} games" if len(games) == 1 else f"Success on {games[0]} to {games[-1]} games"
-    )
+    what = "Return" if any(result.successes is None for result in results) else "Success"
+    return f"{what} on {games[0]} games" if len(games) == 1 else f"{what} on {games[0]} to {games[-1]} games"
 
 
 def _quote_dollars(text: str) -> str:

@@ -68,6 +68,10 @@ def draw_plots(found: SuiteResult, path: Path) -> None:
             plots.draw_calibration(best or judged, where / f"{test}-calibration.png", title)
 
 
+def _compares_returns(differences: Sequence[Comparison]) -> bool:
+    return any(one.measure == "return" for one in differences)
+
+
 def _difference_table(differences: Sequence[Comparison], test: str, limit: int) -> Table:
     """A row per policy and search; what it is compared with in columns."""
     cells: dict[str, dict[str, str]] = {}
@@ -77,11 +81,15 @@ def _difference_table(differences: Sequence[Comparison], test: str, limit: int) 
         policy, other = one.policies
         own = NOT_REPEATING if one.selections[1].no_repeat else OWN
         column = own if policy == other else other
-        mean, low, high = (100 * points for points in one.difference)
-        cells.setdefault(one.a, {})[column] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        if one.measure == "return":
+            mean, low, high = one.difference
+            cells.setdefault(one.a, {})[column] = f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]"
+        else:
+            mean, low, high = (100 * points for points in one.difference)
+            cells.setdefault(one.a, {})[column] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
     columns = [c for c in (*BASELINES, OWN, NOT_REPEATING) if any(c in found for found in cells.values())]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("Difference in points")
+    table.add_column("Difference in return" if _compares_returns(differences) else "Difference in points")
     for column in columns:
         table.add_column(f"to {column}", justify="right", no_wrap=True)
     for row, found in cells.items():

@@ -73,7 +73,10 @@ class TrainedTable:
 def _describe_run(run: Trained) -> dict[str, str]:
     measured, recipe = run.measured, run.recipe
     cells = {"Agent": make_printable(run.name), "Method": recipe.method, "Steps": str(recipe.steps)}
-    if (rate := measured.get("success")) is not None and (n := round(measured.get("episodes", 0))):
+    n = round(measured.get("episodes", 0))
+    if "return" in measured and "success" not in measured:
+        cells |= {"Return": f"{measured['return']:.4g}", "Games": str(n)}
+    if (rate := measured.get("success")) is not None and n:
         low, high = wilson_interval(round(rate * n), n)
         cells |= {
             "Success": f"{100 * rate:.1f} %",
@@ -104,16 +107,18 @@ def _make_columns(results: Sequence[Outcome]) -> list[_Column]:
 
 
 def _fill_cells(result: Outcome) -> dict[str, str]:
-    low, high = result.interval95
+    defined = result.successes is not None
     cells = {
         "Method": make_printable(result.method),
-        "Success": _format_percent(result.successes, result.n),
-        "95 % CI": f"{100 * low:.1f}-{100 * high:.1f}",
+        "95 % CI": _format_interval(result.interval95, defined),
         "Games": str(result.n),
     }
+    if defined:
+        cells["Success"] = _format_percent(result.successes, result.n)
+    if not defined or result.mean_return != result.success_rate:
+        cells["Return"] = f"{result.mean_return:.4g}"
     if isinstance(result, Row) and result.t_interval95 is not None:
-        low, high = result.t_interval95
-        cells["95 % t"] = f"{100 * low:.1f}-{100 * high:.1f}"
+        cells["95 % t"] = _format_interval(result.t_interval95, defined)
     return cells | _rate_cells(result) | _cost_cells(result) | _task_cells(result)
 
 
@@ -140,15 +145,24 @@ def _cost_cells(result: Outcome) -> dict[str, str]:
 
 def _task_cells(result: Outcome) -> dict[str, str]:
     counts = result.by_task_type.items()
-    return {TASK_TYPES.get(kind, kind): _format_percent(count.successes, count.n) for kind, count in counts}
+    return {
+        TASK_TYPES.get(kind, kind): _format_percent(count.successes, count.n)
+        for kind, count in counts
+        if count.successes is not None
+    }
 
 
-def _format_percent(successes: int, n: int) -> str:
-    return f"{100 * successes / n:.1f} %" if n else ABSENT
+def _format_percent(successes: int | None, n: int) -> str:
+    return f"{100 * successes / n:.1f} %" if n and successes is not None else ABSENT
+
+
+def _format_interval(interval: tuple[float, float], of_success: bool) -> str:
+    low, high = interval
+    return f"{100 * low:.1f}-{100 * high:.1f}" if of_success else f"{low:.3g} to {high:.3g}"
 
 
 _ORDER = (
-    *("Method", "Success", "95 % CI", "95 % t", "Games"),
+    *("Method", "Success", "Return", "95 % CI", "95 % t", "Games"),
     *("Invalid", "Cut", "Steps", "To win", "Tokens/ep.", *COSTS.values(), "s/ep.", "ms/step"),
     *TASK_TYPES.values(),
 )

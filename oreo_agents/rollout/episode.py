@@ -5,16 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from oreo_agents.trajectory import Action, Trajectory, Turn
+from oreo_agents.trajectory import Action, Trajectory, Turn, name_outcome
 
 
 class EpisodeBuilder:
     """One episode while it is played: takes what an environment returns, gives a :class:`Trajectory`."""
 
-    __slots__ = ("_admissible", "_task", "_turns", "metadata", "observation", "seed")
+    __slots__ = (
+        "_admissible",
+        "_task",
+        "_turns",
+        "_won",
+        "metadata",
+        "observation",
+        "seed",
+        "success_return",
+    )
 
-    def __init__(self, observation: str, info: Mapping[str, Any], seed: int | None = None) -> None:
-        """Begin with what ``reset`` returned."""
+    def __init__(
+        self,
+        observation: str,
+        info: Mapping[str, Any],
+        seed: int | None = None,
+        success_return: float | None = None,
+    ) -> None:
+        """Begin with what ``reset`` returned.
+
+        Args:
+            observation: the first.
+            info: the first.
+            seed: that it was asked for with.
+            success_return: from this return on it is won, where no info says ``won`` or ``success``; None: nobody
+                knows what winning is. See :func:`find_success_return`.
+        """
+        self.success_return, self._won = success_return, _read_success(info)
         self.observation, self._admissible, self.seed = observation, _read_commands(info), seed
         self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
         self._turns: list[Turn] = []
@@ -25,6 +49,8 @@ class EpisodeBuilder:
 
     def add(self, action: str, observation: str, reward: float, info: Mapping[str, Any]) -> None:
         """Add the action and what ``step`` returned for it."""
+        if (won := _read_success(info)) is not None:
+            self._won = won
         sampled = action if isinstance(action, Action) else _UNSAMPLED
         self._turns.append(
             Turn(
@@ -51,6 +77,10 @@ class EpisodeBuilder:
         """
         if self._turns and all(turn.token_ids is None for turn in self._turns):
             tokenizer = None
+        return_ = sum(turn.reward for turn in self._turns)
+        success = self._won
+        if success is None and self.success_return is not None:
+            success = return_ >= self.success_return
         return Trajectory(
             turns=tuple(self._turns),
             env_id=env_id,
@@ -62,7 +92,19 @@ class EpisodeBuilder:
             truncated=bool(truncated),
             final_observation=self.observation,
             metadata=self.metadata,
+            outcome=name_outcome(success, return_),
         )
+
+
+def find_success_return(spec: Any) -> float | None:
+    """From which return on an episode is won, by an environment's specification (Gymnasium's ``reward_threshold``)."""
+    return getattr(spec, "reward_threshold", None)
+
+
+def _read_success(info: Mapping[str, Any]) -> bool | None:
+    """Whether an environment says that the episode is won: ``info["won"]``, else ``info["success"]``."""
+    said = info.get("won", info.get("success"))
+    return None if said is None else bool(said)
 
 
 def _read_commands(info: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ import gymnasium as gym
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
-from oreo_agents.rollout.episode import EpisodeBuilder
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.trajectory import Trajectory
 
 Watch = Callable[[Iterable[Trajectory], int, str], Iterable[Trajectory]]
@@ -35,10 +35,11 @@ class _Running:
             observation, self.info = env.reset(seed=assignment.seed, options=_reset_options(assignment))
         except GameFileError as error:
             self.info = {"game": _name_game(env, assignment.game)}
-            self.episode = EpisodeBuilder("", self.info, assignment.seed)
+            self.episode = EpisodeBuilder("", {**self.info, "won": False}, assignment.seed)
             self._give_up(str(error), failed=True)
         else:
-            self.episode = EpisodeBuilder(observation, self.info, assignment.seed)
+            threshold = find_success_return(env.unwrapped.spec)
+            self.episode = EpisodeBuilder(observation, self.info, assignment.seed, threshold)
 
     def begin_step(self, decision: Decision) -> None:
         """Let the environment work on the decision already, if it can do so beside others."""

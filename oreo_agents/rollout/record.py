@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID
+from oreo_envs.catalog import DEFAULT_ID, describe
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
@@ -34,6 +34,9 @@ class Recording:
     path: Path
     episodes: int = 0
     successes: int = 0
+    undefined: int = 0
+    """Of the episodes played now, those of which nobody says whether they were won."""
+    mean_return: float = 0.0
     turns: int = 0
     cut: int = 0
     """Turns whose reply was cut at the limit on its tokens."""
@@ -55,12 +58,15 @@ class Recording:
             return f"{self.path}: all {self.already_there} episodes were there before"
         return (
             f"{self.path}: {self.episodes} episodes in {self.seconds:.1f} s "
-            f"({self.episodes / max(self.seconds, 1e-9):.3g}/s), {self.success_rate:.1%} won, "
+            f"({self.episodes / max(self.seconds, 1e-9):.3g}/s), {self._describe_success()}, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each"
             + (f"; {self.already_there} were there before" if self.already_there else "")
             + (f"; {cuts}" if (cuts := describe_cuts(self.cut, self.turns)) else "")
             + (f"; {self.failed} could not be played: {make_printable(self.reason)}" if self.failed else "")
         )
+
+    def _describe_success(self) -> str:
+        return f"mean return {self.mean_return:.3g}" if self.undefined else f"{self.success_rate:.1%} won"
 
     def fail(self, reason: str) -> None:
         """An episode could not be played."""
@@ -70,7 +76,9 @@ class Recording:
     def add(self, trajectory: Trajectory) -> None:
         """An episode was played and recorded."""
         self.episodes += 1
-        self.successes += trajectory.success
+        self.successes += bool(trajectory.success)
+        self.undefined += trajectory.success is None
+        self.mean_return += (trajectory.return_ - self.mean_return) / self.episodes
         self.turns += len(trajectory)
         self.cut += count_cut(trajectory)
 
@@ -82,7 +90,7 @@ def record(
     *,
     schedule: Schedule = EVERY_GAME_ONCE,
     slots: int | None = None,
-    max_steps: int = 50,
+    max_steps: int | None = None,
     watch: Watch = look_away,
     author: str | None = None,
     licence: str | None = None,
@@ -97,11 +105,11 @@ def record(
         agent: who plays; see :func:`oreo_agents.agents.load.load_agent`.
         path: folder of the dataset. A shard of several writes to ``path/part-I-of-N``, and
             ``load_trajectories(path)`` reads all parts.
-        env_id: a Gymnasium id of a text environment with a list of games.
+        env_id: a Gymnasium id of a text environment; without a list of games, an episode is its seed.
         schedule: what is played; episodes recorded before count towards its limit.
         slots: episodes at once. By default a model, whose actions have token ids, plays 64; others play one after the
             other, and are recorded in the order of the schedule.
-        max_steps: step limit of an episode.
+        max_steps: step limit of an episode; None: the environment's.
         watch: shows how it goes, such as :func:`oreo_agents.terminal.live.watch_episodes`.
         author: stored in the dataset.
         licence: stored in the dataset.
@@ -115,8 +123,10 @@ def record(
         DataNotFoundError: there are no such games.
         GameFileError: none of them can be opened; where some can, the others are counted as failed.
     """
-    if max_steps < 1:
+    if max_steps is not None and max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
+    if describe(env_id).foreign:
+        options.setdefault("split", "train")
     make_env = environments(env_id, max_steps, **{**options, **options_for(agent)})
     env = make_env()
     plan = schedule.assign(games_of(env).names)
@@ -172,7 +182,7 @@ def _open_first(env: gym.Env, plan: Sequence[Assignment]) -> dict[str, Any]:
 
 
 def _require_commands(agent: Agent, env: gym.Env, info: Mapping[str, Any]) -> None:
-    if "admissible_commands" in agent.needs and "admissible_commands" not in info:
+    if "admissible_commands" in agent.needs and not info.keys() & {"admissible_commands", "action_space"}:
         raise ConfigurationError(
             f"random and epsilon choose among admissible commands; {type(env.unwrapped).__name__} lists none"
         )

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from oreo_envs.catalog import describe
 
 from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
-from oreo_agents.rollout.episode import EpisodeBuilder
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 
 
 class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
@@ -53,7 +53,7 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         self.writer.set_dialect(self._dialect())
         for index in np.flatnonzero(mask).tolist():
-            self._episodes[index] = EpisodeBuilder(observations[index], info_of(infos, index), seeds[index])
+            self._episodes[index] = self._begin(observations[index], info_of(infos, index), seeds[index])
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -92,16 +92,19 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         episode = self._episodes[index]
         if episode is None:  # this step was the autoreset, which ignores the action
             if self._mode is AutoresetMode.NEXT_STEP:
-                self._episodes[index] = EpisodeBuilder(observation, info)
+                self._episodes[index] = self._begin(observation, info)
         elif not (terminated or truncated):
             episode.add(action, observation, reward, info)
         elif self._mode is AutoresetMode.SAME_STEP:  # observation and info are the next episode's already
             episode.add(action, info["final_obs"], reward, info.get("final_info", {}))
             self._finish(index, terminated, truncated)
-            self._episodes[index] = EpisodeBuilder(observation, info)
+            self._episodes[index] = self._begin(observation, info)
         else:
             episode.add(action, observation, reward, info)
             self._finish(index, terminated, truncated)
+
+    def _begin(self, observation: str, info: dict[str, Any], seed: int | None = None) -> EpisodeBuilder:
+        return EpisodeBuilder(observation, info, seed, find_success_return(self.env.spec))
 
     def _dialect(self) -> str | None:
         """As :func:`dialect_of`; environments in other processes are asked where it is known that they answer."""

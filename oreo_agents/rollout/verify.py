@@ -14,6 +14,7 @@ import gymnasium as gym
 from oreo_envs.errors import OreoError
 
 from oreo_agents.dataset.wording import reword_to_move
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -107,7 +108,8 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
     except OreoError as error:
         yield 0, "game", trajectory.game, error
         return
-    total, terminated, ended = 0.0, False, False
+    terminated, ended = False, False
+    again = EpisodeBuilder(observation, info, trajectory.seed, find_success_return(env.unwrapped.spec))
     for step, turn in enumerate(trajectory.turns, start=1):
         if turn.observation != observation:
             yield step - 1, "observation", turn.observation, observation
@@ -119,10 +121,13 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
         for what, recorded, replayed in _pair_facts(turn, offered, float(reward), info.get("action_status")):
             if recorded is not None and recorded != replayed:
                 yield step, what, recorded, replayed
-        total, ended = total + float(reward), terminated or truncated
+        again.add(turn.action, observation, float(reward), info)
+        ended = terminated or truncated
     if trajectory.final_observation not in ("", observation):
         yield len(trajectory), "observation", trajectory.final_observation, observation
-    recorded, replayed = (trajectory.success, trajectory.terminated), (total > 0, bool(terminated))
+    won = again.end(terminated, False, "", "", None).success
+    said = trajectory.success if won is not None else None  # of one that only has a return, nobody knows
+    recorded, replayed = (said, trajectory.terminated), (won if said is not None else None, bool(terminated))
     if recorded != replayed:
         yield len(trajectory), "outcome", _format_outcome(*recorded), _format_outcome(*replayed)
 
@@ -141,5 +146,6 @@ def _reset_options(trajectory: Trajectory) -> dict[str, Any] | None:
     return {"game": trajectory.game} if trajectory.game else trajectory.metadata.get("options")
 
 
-def _format_outcome(won: bool, terminated: bool) -> str:
-    return f"{'won' if won else 'not won'}, {'terminated' if terminated else 'not terminated'}"
+def _format_outcome(won: bool | None, terminated: bool) -> str:
+    words = {True: "won, ", False: "not won, ", None: ""}
+    return f"{words[won]}{'terminated' if terminated else 'not terminated'}"

@@ -13,7 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
 from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
-from oreo_agents.rollout.episode import EpisodeBuilder
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.rollout.vector_wrapper import RecordVectorTrajectories
 
 
@@ -73,7 +73,7 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         seed = self._seeds.next(seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self.writer.set_dialect(dialect_of(self.env.unwrapped))
-        self._episode = EpisodeBuilder(observation, info, seed)
+        self._episode = EpisodeBuilder(observation, info, seed, find_success_return(self.env.spec))
         if options and "game" not in info:
             self._episode.metadata["options"] = options
         return observation, info

@@ -64,7 +64,7 @@ class Cursor:
     def next_failure(self) -> bool:
         """Go to the next episode that was not won; False if none follows."""
         for place in range(self.episode + 1, len(self.episodes)):
-            if not self.episodes[place].success:
+            if self.episodes[place].success is False:
                 self.change_episode(place - self.episode)
                 return True
         self.message = "no further episode that was not won"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rich.text import Text
 
+from oreo_agents.evaluation.outcomes import Outcomes
 from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.terminal.progress import progress_bar
-from oreo_agents.terminal.views import make_text
+from oreo_agents.terminal.views import choose_style, make_text
 from oreo_agents.trajectory import Trajectory, describe_outcome
 
 
@@ -20,9 +19,8 @@ from oreo_agents.trajectory import Trajectory, describe_outcome
 class Tally:
     """Counts of the episodes so far, and the newest of them."""
 
-    played: Counter[str] = field(default_factory=Counter)
-    """Episodes by task type."""
-    won: Counter[str] = field(default_factory=Counter)
+    all: Outcomes = field(default_factory=Outcomes)
+    by_type: dict[str, Outcomes] = field(default_factory=dict)
     steps: int = 0
     tokens: int = 0
     newest: Trajectory | None = None
@@ -34,22 +32,23 @@ class Tally:
         """Count an episode that has ended, unless it failed for reasons outside the policy."""
         if trajectory.metadata.get("failed"):
             return
-        self.played[trajectory.task_type] += 1
-        self.won[trajectory.task_type] += trajectory.success
+        self.all.add(trajectory)
+        self.by_type.setdefault(trajectory.task_type, Outcomes()).add(trajectory)
         self.steps += len(trajectory)
         self.tokens += sum(trajectory.metadata.get("tokens", {}).values())
         self.newest, self.seconds = trajectory, time.monotonic() - self.started
 
     def success(self) -> str:
-        """The share won with its 95 % Wilson interval."""
-        won, played = self.won.total(), self.played.total()
-        low, high = wilson_interval(won, played)
-        rate = f"{won / played:.1%}" if played else "none"
-        return f"{rate} won [{100 * low:.1f}, {100 * high:.1f}], {won} of {played}"
+        """The share won with its 95 % interval; or the mean return, where winning is not defined."""
+        found, (low, high) = self.all, self.all.interval95
+        if not found.defines_success:
+            return f"mean return {found.mean_return:.3g} [{low:.3g}, {high:.3g}], {found.episodes} episodes"
+        rate = f"{found.score:.1%}" if found.episodes else "none"
+        return f"{rate} won [{100 * low:.1f}, {100 * high:.1f}], {found.successes} of {found.episodes}"
 
     def rates(self) -> str:
         """What a second brings."""
-        counts = {"episodes/s": self.played.total(), "steps/s": self.steps, "tok/s": self.tokens}
+        counts = {"episodes/s": self.all.episodes, "steps/s": self.steps, "tok/s": self.tokens}
         return "  ".join(
             f"{count / max(self.seconds, 1e-9):,.3g} {unit}" for unit, count in counts.items() if count
         )
@@ -61,15 +60,21 @@ class Tally:
         yield _make_line(self.success(), "bold")
         yield _make_line(self.rates())
         by_type = (
-            f"{TASK_TYPES.get(kind, kind)} {self.won[kind]}/{n}" for kind, n in sorted(self.played.items())
+            f"{TASK_TYPES.get(kind, kind)} {_format_group(group)}"
+            for kind, group in sorted(self.by_type.items())
         )
         yield _make_line("  ".join(by_type), "dim")
         last = self.newest
         yield _make_line(
-            f"newest: {last.task or last.game}  {describe_outcome(last)}", "green" if last.success else "red"
+            f"newest: {last.task or last.game}  {describe_outcome(last)}", choose_style(last.success)
         )
         if last.turns:
             yield _make_line(f"  > {last.turns[-1].action}  {last.final_observation}", "dim")
+
+
+def _format_group(group: Outcomes) -> str:
+    won = f"{group.successes}/{group.episodes}"
+    return won if group.defines_success else f"{group.mean_return:.3g} ({group.episodes})"
 
 
 def _make_line(text: str, style: str = "") -> Text:

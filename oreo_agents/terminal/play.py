@@ -26,7 +26,7 @@ from oreo_agents.terminal.map import map_table, read_map
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.views import make_text, render_decision
-from oreo_agents.trajectory import format_steps
+from oreo_agents.trajectory import describe_outcome, format_steps
 
 WORDS = {
     "hint": "the expert's next command",
@@ -177,7 +177,10 @@ def render_goal(session: Session, ascii_only: bool = False) -> Text:
 
 def render_outcome(session: Session) -> Text:
     """How it ended."""
-    if session.won:
+    played = session.trajectory()
+    if session.over and played.success is None:
+        return Text(f"Over: {describe_outcome(played)}.", "bold")
+    if played.success:
         return Text(f"Won in {format_steps(len(session.steps))}.", "bold green")
     if session.over:
         lost = Text(f"Over after {format_steps(len(session.steps))}, not won.", "bold red")

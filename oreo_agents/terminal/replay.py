@@ -49,12 +49,18 @@ class Verifier:
 
 
 @contextmanager
-def open_verifier(episodes: Any, wanted: bool) -> Iterator[Verifier | None]:
-    """A verifier in the environment that the episodes were recorded in, if one is wanted."""
+def open_verifier(episodes: Any, wanted: bool, named: Sequence[str] = ()) -> Iterator[Verifier | None]:
+    """A verifier in the environment that the episodes were recorded in, if one is wanted.
+
+    Args:
+        episodes: a dataset.
+        wanted: whether there is to be one.
+        named: ids of environments that the user named, with their modules.
+    """
     if not wanted:
         yield None
         return
-    env = replay_environment(episodes.agreed("env_spec"))
+    env = replay_environment(episodes.agreed("env_spec"), named=named)
     found = Verifier(env)
     try:
         yield found

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+from oreo_envs.wrappers import find_snapshots
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.rollout.episode import EpisodeBuilder
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.trajectory import Trajectory
 
 HUMAN = "human"
@@ -53,6 +55,9 @@ class Session:
         self.steps: list[PlayedStep] = []
         """Those that were not taken back."""
         self._snapshots: list[Any] = []
+        self._rewinding: Any = None
+        with suppress(TypeError):
+            self._rewinding = find_snapshots(env)
 
     @property
     def observation(self) -> str:
@@ -91,14 +96,9 @@ class Session:
         return self.terminated or self.truncated
 
     @property
-    def won(self) -> bool:
-        """Whether the game is won now."""
-        return bool(self.info.get("won", self.terminated and self.steps[-1].reward > 0))
-
-    @property
     def keeps_snapshots(self) -> bool:
         """Whether the environment can go back."""
-        return hasattr(self.env.unwrapped, "clone_state")
+        return self._rewinding is not None
 
     @property
     def conditions(self) -> list[tuple[str, bool]]:
@@ -108,8 +108,8 @@ class Session:
 
     def step(self, action: str, player: str = HUMAN) -> str:
         """Carry out a command and return what it led to; interrupted (Ctrl-C), nothing has happened."""
-        unwrapped: Any = self.env.unwrapped
-        snapshot = unwrapped.clone_state() if self.keeps_snapshots else None
+        rewinding = self._rewinding
+        snapshot = None if rewinding is None else rewinding.clone_state()
         done = len(self.steps)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -119,8 +119,8 @@ class Session:
             self._snapshots.append(snapshot)
         except KeyboardInterrupt:
             del self.steps[done:], self._snapshots[done:]
-            if self.keeps_snapshots:
-                unwrapped.restore_state(snapshot)
+            if rewinding is not None:
+                rewinding.restore_state(snapshot)
             raise
         return observation
 
@@ -135,7 +135,7 @@ class Session:
 
     def undo(self) -> str:
         """Take the last step back and return what had been said before it."""
-        self.env.unwrapped.restore_state(self._snapshots.pop())  # type: ignore[attr-defined]
+        self._rewinding.restore_state(self._snapshots.pop())
         self.steps.pop()
         return self.observation
 
@@ -145,7 +145,7 @@ class Session:
         Args:
             tokenizer: fingerprint of the tokenizer behind the token ids that an agent's actions carry.
         """
-        episode = EpisodeBuilder(*self.opening, self.seed)
+        episode = EpisodeBuilder(*self.opening, self.seed, find_success_return(self.env.unwrapped.spec))
         for step in self.steps:
             episode.add(step.action, step.observation, step.reward, step.info)
         players = list(dict.fromkeys(step.player for step in self.steps))

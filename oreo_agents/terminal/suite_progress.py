@@ -52,6 +52,7 @@ class SuiteScreen:
         self.tests = list(dict.fromkeys(verdict.test for verdict in verdicts))
         self.folder, self.console = folder, console
         self.rates: dict[tuple[str, str], list[float]] = {}
+        self.form = "{:.1%}"
         self.running: dict[str, float] = {}
         self.done = 0
         self._live: Live | Heartbeat = (
@@ -77,7 +78,7 @@ class SuiteScreen:
         verdict = self.verdicts.get(stage.name)
         if verdict and event != "failed":
             self.done += 1
-            said += f", {self._take(verdict):.1%} won"
+            said += f", {self._take(verdict)}"
         if event != "reused":
             self.console.print(f"{stage.name}: {said}", highlight=False, markup=False)
 
@@ -98,13 +99,14 @@ class SuiteScreen:
     def _say(self) -> str:
         return f"{self.done} of {len(self.verdicts)} judged; at work: {', '.join(self._list_working()) or 'nothing'}"
 
-    def _take(self, verdict: Verdict) -> float:
-        rate = next(read_verdict(verdict, self.folder)).result.success_rate
+    def _take(self, verdict: Verdict) -> str:
+        result = next(read_verdict(verdict, self.folder)).result
+        rate, self.form = result.score, "{:.3g}" if result.won is None else "{:.1%}"
         label = verdict.label if verdict.round is None else f"{verdict.label}, round {verdict.round}"
         self.rates.setdefault((label, verdict.test), []).append(rate)
-        return rate
+        return f"return {rate:.3g}" if result.won is None else f"{rate:.1%} won"
 
     def _cell(self, label: str, test: str) -> str:
         rates = self.rates.get((label, test), [])
         seeds = f" ({len(rates)})" if len(rates) > 1 else ""
-        return f"{sum(rates) / len(rates):.1%}{seeds}" if rates else "-"
+        return f"{self.form.format(sum(rates) / len(rates))}{seeds}" if rates else "-"

@@ -71,10 +71,7 @@ class StepView:
         else:
             yield make_text(self.trajectory.final_observation.strip(), ascii_only=ascii_only)
             yield Text()
-            yield Text(
-                describe_outcome(self.trajectory),
-                style="bold green" if self.trajectory.success else "bold red",
-            )
+            yield Text(describe_outcome(self.trajectory), f"bold {choose_style(self.trajectory.success)}")
 
 
 @dataclass(frozen=True)
@@ -112,9 +109,12 @@ class Transcript:
             )
             yield Text()
         yield make_text(self.trajectory.final_observation.strip(), ascii_only=options.ascii_only)
-        yield Text(
-            describe_outcome(self.trajectory), style="bold green" if self.trajectory.success else "bold red"
-        )
+        yield Text(describe_outcome(self.trajectory), f"bold {choose_style(self.trajectory.success)}")
+
+
+def choose_style(success: bool | None) -> str:
+    """The colour of an outcome."""
+    return "yellow" if success is None else "green" if success else "red"
 
 
 def render_header(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -10,11 +11,12 @@ from transformers import TrainerCallback
 if TYPE_CHECKING:
     from oreo_agents.training.trainer import OreoTrainer
 
-SUCCESS = "eval_success"
+SUCCESS, RETURN = "eval_success", "eval_return"
 
 
 class KeepBest(TrainerCallback):
-    """Evaluates after the last step, too; with ``patience`` it ends the training when the success rate no longer rises.
+    """Evaluates after the last step, too; with ``patience`` it ends the training when the success rate no longer rises,
+    or the mean return, where winning is not defined.
 
     Args:
         trainer: whose policy plays, with ``play``.
@@ -25,7 +27,7 @@ class KeepBest(TrainerCallback):
 
     def __init__(self, trainer: OreoTrainer, patience: int | None = None) -> None:
         self.trainer, self.patience = trainer, patience
-        self.best, self.stale = -1.0, 0
+        self.best, self.stale = -inf, 0
         self.weights: dict[str, Tensor] | None = None
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
@@ -38,11 +40,12 @@ class KeepBest(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
         """Keep the weights of the best policy so far, and count the evaluations since."""
-        if self.patience is None or not metrics or SUCCESS not in metrics:
+        if self.patience is None or not metrics or RETURN not in metrics:
             return
         self.stale += 1
-        if metrics[SUCCESS] > self.best:
-            self.best, self.stale = metrics[SUCCESS], 0
+        score = metrics.get(SUCCESS, metrics[RETURN])
+        if score > self.best:
+            self.best, self.stale = score, 0
             weights = self.trainer.trained.state_dict()
             self.weights = {name: x.detach().clone() for name, x in weights.items()}
         control.should_training_stop |= self.stale >= self.patience

@@ -45,6 +45,11 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
                 "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
             )
         objective = METHODS[self.method]
+        low, high = self.return_low, self.return_high
+        if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
+            raise ConfigurationError(
+                f"return_low is {low} and return_high {high}: give both, the first below the second"
+            )
         if self.fp16 and objective.critic:
             raise ConfigurationError(
                 "fp16 scales gradients once, policy and critic are clipped apart: use bf16"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from oreo_agents.dataset.importers import OUTCOMES, parse_records
 from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.chat import Chat, EncodedEpisode
+from oreo_agents.models.return_scale import ReturnScale
 from oreo_agents.trajectory import Trajectory
 
 MESSAGES = ("messages", "conversations")
@@ -41,15 +42,22 @@ class Data:
     episodes: Sequence[Trajectory | EncodedEpisode]
     sources: tuple[Source, ...] = ()
 
-    def encode(self, chat: Chat) -> list[EncodedEpisode]:
+    def encode(self, chat: Chat, discount: float = 1.0) -> list[EncodedEpisode]:
         """The episodes as token ids; those that are encoded already stay as they are.
 
         A warning says how many are not what a model has sampled, but the text of it.
 
+        Args:
+            chat: of the model.
+            discount: what later rewards count, see :class:`oreo_agents.models.return_scale.ReturnScale`.
+
         Raises:
-            DatasetError: an episode was sampled with another tokenizer or prompt.
+            DatasetError: an episode was sampled with another tokenizer or prompt, or one that is encoded already is to
+                be discounted.
         """
         episodes = list(self.episodes)
+        if discount != 1 and any(isinstance(one, EncodedEpisode) for one in episodes):
+            raise DatasetError("episodes that are encoded already cannot be discounted: give trajectories")
         if all(isinstance(one, EncodedEpisode) for one in episodes):
             return cast(list[EncodedEpisode], episodes)
         played = [one for one in episodes if isinstance(one, Trajectory)]
@@ -59,7 +67,15 @@ class Data:
                 "trained on as text, which may be spelt with other tokens than were sampled",
                 stacklevel=2,
             )
-        return [one if isinstance(one, EncodedEpisode) else chat.encode(one) for one in episodes]
+        scale = ReturnScale(discount=discount)
+        return [
+            one if isinstance(one, EncodedEpisode) else _encode_discounted(chat, one, scale)
+            for one in episodes
+        ]
+
+
+def _encode_discounted(chat: Chat, trajectory: Trajectory, scale: ReturnScale) -> EncodedEpisode:
+    return replace(chat.encode(scale.discount_rewards(trajectory)), return_=trajectory.return_)
 
 
 def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) -> Data:

@@ -73,7 +73,7 @@ class JudgedTrainer(AgentTrainer):
             ``eval_loss`` and each part of it, ``eval_value_error`` (root mean squared error of V, in the unit of the
             rewards), ``eval_explained_variance`` (of the soft returns by V, at most 1), ``eval_calibration_error``
             (mean distance between V and the returns, over ten ranges of V), and what else training logs;
-            ``eval_success`` (share of games won), ``eval_return`` and ``eval_episodes``.
+            ``eval_success`` (share of games won, where winning is defined), ``eval_return`` and ``eval_episodes``.
         """
         inner = isinstance(eval_dataset, str) and isinstance(self.eval_dataset, dict)
         if eval_dataset is not None and not inner:
@@ -150,11 +150,10 @@ class JudgedTrainer(AgentTrainer):
             one for one in play(Networks(policy, self.tokenizer, critic)) if not one.metadata.get("failed")
         ]
         played = max(len(episodes), 1)
-        rates = {
-            "success": sum(one.success for one in episodes) / played,
-            "return": sum(one.return_ for one in episodes) / played,
-            "episodes": len(episodes),
-        }
+        rates = {"return": sum(one.return_ for one in episodes) / played, "episodes": len(episodes)}
+        won = [one.success for one in episodes]
+        if None not in won:
+            rates = {"success": sum(map(bool, won)) / played, **rates}
         return broadcast_object_list([rates])[0]
 
     def _measure_items(self, items: Sequence[Item], wanted: bool) -> list[_Prediction]:

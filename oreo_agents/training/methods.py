@@ -27,8 +27,8 @@ class Objective:
     """Where it is trained: before every action token and after every action, before and after every action, or before
     the first action alone."""
     items: Items = "episodes"
-    """What is drawn at random: episodes, successful ones, pairs of a won and a lost one of the same game, or episodes
-    each with one that follows another's prompt (for KTO's reference point only)."""
+    """What is drawn at random: episodes, good ones, pairs of a good one and another of the same game, or episodes
+    each with one that follows another's prompt (for KTO's reference point only). Which are good is an option."""
     regularised: bool = False
     """alpha * L_reg is added to the policy's loss."""
     beta: float = 0.03
@@ -43,6 +43,11 @@ class Objective:
     def reference(self) -> bool:
         """The start is kept, for log-ratios."""
         return not self.imitates
+
+    @property
+    def prefers(self) -> bool:
+        """It imitates or prefers good episodes, and learns from no return."""
+        return self.imitates or self.items in ("pairs", "mismatches")
 
     @property
     def contrasts(self) -> bool:

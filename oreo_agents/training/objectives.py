@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import signature
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -165,6 +167,9 @@ def select_items(
     if not episodes:
         raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
     _check_episodes(episodes, config, model.vocab_size)
+    episodes = mark_good(episodes, config.good)
+    if config.good and objective.imitates:
+        episodes = _keep_successful(episodes, 0)  # type: ignore[assignment]
     if objective.contrasts and not held_out and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
@@ -185,6 +190,49 @@ def select_items(
             f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
         )
     return items
+
+
+def mark_good(episodes: Sequence[EncodedEpisode], rule: str | None = None) -> list[EncodedEpisode]:
+    """The episodes with what counts as success in training.
+
+    Args:
+        episodes: of one dataset.
+        rule: ``success``, a return from which on an episode is good, or the best share by return, such as ``25%``; of
+            equal returns all are good or none, and none where that would be more than the share, unless no better one
+            is there. None: ``success`` where all episodes say so, else :data:`BEST`.
+
+    Raises:
+        DatasetError: ``success`` is asked for, and some episodes do not say.
+    """
+    defined = all(episode.success is not None for episode in episodes)
+    if rule in (None, "success") and defined:
+        return list(episodes)
+    if rule == "success":
+        raise DatasetError(
+            "some episodes do not say whether they were won: good must be a return, or a share such as 25%"
+        )
+    rule, returns = rule or BEST, [_return_of(episode) for episode in episodes]
+    least = _find_least(returns, float(rule[:-1]) / 100) if rule.endswith("%") else float(rule)
+    return [
+        replace(episode, success=return_ >= least) for episode, return_ in zip(episodes, returns, strict=True)
+    ]
+
+
+BEST = "25%"
+"""The episodes that are good where nobody says what winning is, by their returns."""
+
+
+def _return_of(episode: EncodedEpisode) -> float:
+    return episode.returns[0] if episode.return_ is None else episode.return_
+
+
+def _find_least(returns: Sequence[float], share: float) -> float:
+    """The lowest return of the best share of them."""
+    ordered = sorted(returns, reverse=True)
+    count = ceil(share * len(ordered))
+    better = [return_ for return_ in ordered if return_ > ordered[count - 1]]
+    cut = count < len(ordered) and ordered[count] == ordered[count - 1]
+    return better[-1] if cut and better else ordered[count - 1]
 
 
 def _check_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
@@ -210,7 +258,9 @@ def _keep_all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
 def _keep_successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
     chosen = [episode for episode in episodes if episode.success]
     if not chosen:
-        raise DatasetError("there are no successful episodes to train on")
+        raise DatasetError(
+            "there are no successful episodes to train on: record better ones, or say which are good, such as 25%"
+        )
     return chosen
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
 
@@ -23,7 +24,15 @@ GROUPS = (LENGTH, OBJECTIVE, CRITIC, BATCHES)
 """As ``oreo-agents train --help`` shows them."""
 
 Need = Literal[
-    "reference", "regularised", "critic", "soft", "judges_actions", "implicit", "observes", "imitates"
+    "reference",
+    "regularised",
+    "critic",
+    "soft",
+    "judges_actions",
+    "implicit",
+    "observes",
+    "imitates",
+    "prefers",
 ]
 """Properties of :class:`oreo_agents.training.methods.Objective`."""
 
@@ -36,6 +45,24 @@ class Range:
     fits: Callable[[float], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """The texts that an option may be."""
+
+    words: str
+    fits: Callable[[str], bool]
+
+
+def _names_good(text: str) -> bool:
+    """``success``, a number, or a share in percent."""
+    number = text.removesuffix("%")
+    try:
+        return text == "success" or (0 < float(number) <= 100 if text != number else isfinite(float(number)))
+    except ValueError:
+        return False
+
+
+GOOD = Spelling("success, a return such as 5, or a share such as 25%", _names_good)
 ABOVE_0 = Range("above 0", lambda x: x > 0)
 NONNEGATIVE = Range("0 or more", lambda x: x >= 0)
 SHARE = Range("between 0 and 1", lambda x: 0 <= x <= 1)
@@ -48,7 +75,7 @@ class Option:
     help: str
     group: str | None = None
     """One of :data:`GROUPS`; None: the command line does not have it from here."""
-    within: Range | None = None
+    within: Range | Spelling | None = None
     choices: Collection[str] = ()
     needs: Need | None = None
     """What a method must have to make use of it."""
@@ -85,7 +112,8 @@ class Option:
             raise ConfigurationError(
                 f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
             )
-        if self.within and not (isinstance(value, int | float) and self.within.fits(value)):
+        kind = str if isinstance(self.within, Spelling) else int | float
+        if self.within and not (isinstance(value, kind) and self.within.fits(value)):
             raise ConfigurationError(f"{self.name} is {value}, it must be {self.within.words}")
 
 
@@ -135,6 +163,48 @@ class OreoOptions:
             usual="the model's own",
         ),
     ] = None  # type: ignore[assignment]
+    good: Annotated[
+        str | None,
+        Option(
+            "which episodes are good: won ones (success), those of a return from X on (X), or the best share by return "
+            "(25%); rejection keeps these, dpo and kto prefer them, and sft then imitates them alone",
+            OBJECTIVE,
+            GOOD,
+            needs="prefers",
+            usual="success where it is defined, else 25%; sft imitates all",
+        ),
+    ] = None
+    return_low: Annotated[
+        float | None,
+        Option(
+            "the return that V reads as 0; with return_high",
+            CRITIC,
+            needs="critic",
+            unit="reward",
+            usual="that of the critic it starts from, else the lowest of the episodes where some lie outside 0 to 1",
+        ),
+    ] = None
+    return_high: Annotated[
+        float | None,
+        Option(
+            "the return that V reads as 1; with return_low",
+            CRITIC,
+            needs="critic",
+            unit="reward",
+            usual="likewise, the highest",
+        ),
+    ] = None
+    discount: Annotated[
+        float | None,
+        Option(
+            "what a reward counts for each turn before it; it is the rewards' alone, not the log-ratios'",
+            CRITIC,
+            SHARE,
+            needs="critic",
+            unit="a turn",
+            usual="that of the critic it starts from, else 1",
+        ),
+    ] = None
     thought_weight: Annotated[
         float,
         Option(

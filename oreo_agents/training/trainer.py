@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,13 +28,14 @@ from transformers import (
 from transformers.trainer_utils import EvalPrediction
 
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.language.chat import Chat
+from oreo_agents.language.chat import Chat, EncodedEpisode
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
 from oreo_agents.models.agent_folder import choose_prompt, load_critic, load_policy, load_tokenizer
 from oreo_agents.models.agreement import Probe
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import text_config, trunk_of
+from oreo_agents.models.return_scale import PLAIN, ReturnScale, measure_range
 from oreo_agents.models.start import FROM_SCRATCH, add_adapters
 from oreo_agents.training import metrics
 from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
@@ -127,10 +129,13 @@ class OreoTrainer(JudgedTrainer):
         self.prompt = self.chat.prompt
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
         self.sources = data.sources
+        before = critic.scale if critic and self.objective.critic else PLAIN
+        discount = before.discount if args.discount is None else args.discount
+        encoded = data.encode(self.chat, discount)
+        self.scale = _choose_scale(args, before, discount, encoded)
+        encoded = [self.scale.normalise(episode) for episode in encoded]
         self.items = items = (
-            ()
-            if train_dataset is None
-            else select_items(self.objective, data.encode(self.chat), args, text_config(policy))
+            () if train_dataset is None else select_items(self.objective, encoded, args, text_config(policy))
         )
         held_out: Any = HeldOut() if play and eval_dataset is None else eval_dataset
         if held_out is not None:
@@ -143,6 +148,8 @@ class OreoTrainer(JudgedTrainer):
             if network is not None:
                 prepare_attention(network, args.layout)
         critic = _choose_critic(policy, critic, args) if self.objective.critic else None
+        if critic is not None:
+            critic.scale = self.scale
         self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
         if self.reference:
             self.reference.model.to(args.device)  # type: ignore[arg-type]
@@ -180,7 +187,8 @@ class OreoTrainer(JudgedTrainer):
         """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
         if isinstance(dataset, HeldOut):
             return dataset
-        episodes = self._read(dataset, name).encode(self.chat)
+        encoded = self._read(dataset, name).encode(self.chat, self.scale.discount)
+        episodes = [self.scale.normalise(episode) for episode in encoded]
         return HeldOut(select_items(self.objective, episodes, self.args, self._readable, held_out=True))
 
     def get_train_dataloader(self) -> DataLoader:
@@ -465,6 +473,17 @@ def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoCon
     if kind == "lora":
         Critic.adapted(policy)  # says what is wrong where the policy is trained as a whole
     return critic
+
+
+def _choose_scale(
+    args: OreoConfig, before: ReturnScale, discount: float, episodes: Sequence[EncodedEpisode]
+) -> ReturnScale:
+    """The unit of the values: the one asked for, else that of the critic it starts from, else one that fits."""
+    if args.return_low is not None and args.return_high is not None:
+        return ReturnScale(args.return_low, args.return_high, discount)
+    if before.is_plain and (measured := measure_range(episodes)):
+        return ReturnScale(*measured, discount)
+    return replace(before, discount=discount)
 
 
 def _copy_frozen(critic: Critic) -> Critic:
