@@ -22,7 +22,7 @@ from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
 from oreo_agents.language.spelling import Context, Speller
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_agents.trajectory import Trajectory, Turn, sum_recorded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,6 +49,11 @@ class EncodedEpisode:
     """Where its sequences begin."""
     thoughts: list[int] = field(default_factory=list)
     """Which of the agent's tokens come before what names the action."""
+    recorded_logp: float | None = None
+    """Log-probability of all that the agent chose, as it was recorded when it was sampled (nats, temperature 1); None
+    where some of it was not."""
+    prompt_value: float | None = None
+    """What episodes after the same prompt come to, for methods that take V from them."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -245,7 +250,8 @@ class Chat:
                 "prompt, or train the one they came from"
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
-        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [])
+        recorded = sum_recorded(trajectory)
+        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [], recorded_logp=recorded)
         conversation, status = Conversation(self), None
         for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
             before = len(conversation.tokens)

@@ -1,6 +1,6 @@
 """Encoded episodes <-> rectangular micro-batches. Knows nothing about models or losses.
 
-What a trainer draws at random is an *item*: an episode, or a pair of them that must be seen together. A batch of
+What a trainer draws at random is an *item*: an episode, or several of them that must be seen together. A batch of
 items is cut into micro-batches of similar length, so padding is small, and every optimizer step still sees long
 failures and short successes together.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,26 +19,31 @@ from torch import Tensor
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.chat import EncodedEpisode
 
-Item = EncodedEpisode | tuple[EncodedEpisode, EncodedEpisode]
+Item = EncodedEpisode | tuple[EncodedEpisode, ...]
 MicroBatch = dict[str, Tensor]
-"""``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours.
-``start_mask`` (where sequences begin) and ``thought_mask`` are there where some episode has several, or thoughts."""
+"""``[B, T]`` columns of right-padded episodes; ``success`` and ``group`` (which item an episode is of), ``[B]``; the
+episodes of an item are neighbours. ``start_mask`` (where sequences begin) and ``thought_mask`` are there where some
+episode has several, or thoughts; ``recorded_logp`` and ``prompt_value``, ``[B]``, where every episode has them."""
+
+GROUP = 8
+"""Most episodes of a group."""
 
 
 def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
     """Sort a batch by length and cut it into right-padded micro-batches of at most so many tokens.
 
-    A pair is never torn apart, and an item longer than ``micro_batch_tokens`` is a micro-batch of its own.
+    An item is never torn apart, and one longer than ``micro_batch_tokens`` is a micro-batch of its own.
     """
-    groups: list[list[EncodedEpisode]] = [[]]
-    width = 0
+    parts: list[list[tuple[EncodedEpisode, ...]]] = [[]]
+    width = rows = 0
     for item in sorted(map(as_episodes, items), key=_measure_longest, reverse=True):
-        width = width if groups[-1] else _measure_longest(item)
-        if groups[-1] and (len(groups[-1]) + len(item)) * width > micro_batch_tokens:
-            groups.append([])
-            width = _measure_longest(item)
-        groups[-1].extend(item)
-    return [_pad_episodes(group, pad_id) for group in groups]
+        if parts[-1] and (rows + len(item)) * width > micro_batch_tokens:
+            parts.append([])
+        if not parts[-1]:
+            width, rows = _measure_longest(item), 0
+        parts[-1].append(item)
+        rows += len(item)
+    return [_pad_items(part, pad_id) for part in parts]
 
 
 def sort_places(places: Sequence[int], items: Sequence[Item]) -> list[int]:
@@ -46,7 +52,7 @@ def sort_places(places: Sequence[int], items: Sequence[Item]) -> list[int]:
 
 
 def as_episodes(item: Item) -> tuple[EncodedEpisode, ...]:
-    """The one or two episodes of an item."""
+    """The episodes of an item."""
     return item if isinstance(item, tuple) else (item,)
 
 
@@ -54,7 +60,8 @@ def _measure_longest(episodes: Sequence[EncodedEpisode]) -> int:
     return max(map(len, episodes))
 
 
-def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch:
+def _pad_items(items: Sequence[tuple[EncodedEpisode, ...]], pad_id: int) -> MicroBatch:
+    episodes = [episode for item in items for episode in item]
     width = _measure_longest(episodes)
 
     def column(name: str, fill: Any) -> Tensor:
@@ -68,7 +75,11 @@ def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch
         "end_mask": column("end_mask", False),
         "returns": column("returns", 0.0),
         "success": torch.tensor([episode.success for episode in episodes]),
+        "group": torch.tensor([i for i, item in enumerate(items) for _ in item]),
     }
+    for name in ("recorded_logp", "prompt_value"):
+        if None not in (known := [getattr(episode, name) for episode in episodes]):
+            batch[name] = torch.tensor(known, dtype=torch.float)
     if any(len(e.starts) > 1 for e in episodes):
         batch["start_mask"] = _mark_tokens([e.starts for e in episodes], width)
     if any(e.thoughts for e in episodes):
@@ -83,19 +94,19 @@ def _mark_tokens(positions: Sequence[Sequence[int]], width: int) -> Tensor:
     return mask
 
 
-def split_batches(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatch]:
+def split_batches(micros: list[MicroBatch], count: int) -> list[MicroBatch]:
     """Halve the largest micro-batches until there are ``count``; processes that train together need equally many.
 
     Args:
-        micros: at most ``count`` micro-batches with at least ``count * rows`` rows between them.
+        micros: at most ``count`` micro-batches with at least ``count`` items between them, which stay whole.
         count: how many are wanted.
-        rows: rows of an item, which stay together.
     """
     micros = list(micros)
     while len(micros) < count:
-        i = max(range(len(micros)), key=lambda i: len(micros[i]["input_ids"]))
+        i = max(range(len(micros)), key=lambda i: len(micros[i]["group"].unique()))
         micro = micros.pop(i)
-        half = len(micro["input_ids"]) // (2 * rows) * rows
+        items = micro["group"].unique()
+        half = int((micro["group"] < items[len(items) // 2]).sum())
         parts = ({k: v[:half] for k, v in micro.items()}, {k: v[half:] for k, v in micro.items()})
         micros[i:i] = [_trim_padding(part) for part in parts]
     return micros
@@ -123,6 +134,40 @@ def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item
         rng.shuffle(lost)
         pairs.extend(zip(won, lost, strict=False))
     return pairs
+
+
+def group_by_prompt(episodes: Sequence[EncodedEpisode]) -> list[list[EncodedEpisode]]:
+    """The episodes of each prompt, in the order in which prompts are first met."""
+    by_prompt: dict[tuple[int, ...], list[EncodedEpisode]] = defaultdict(list)
+    for episode in episodes:
+        by_prompt[cut_prompt(episode)].append(episode)
+    return list(by_prompt.values())
+
+
+def draw_groups(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item]:
+    """Groups of two to :data:`GROUP` episodes with the same prompt, as even as can be; drawn from ``seed``.
+
+    An episode that is alone with its prompt is left out.
+    """
+    rng = random.Random(seed)
+    groups: list[Item] = []
+    for alike in group_by_prompt(episodes):
+        rng.shuffle(alike)
+        count = -(-len(alike) // GROUP)
+        groups.extend(tuple(alike[i::count]) for i in range(count) if len(alike) > 1)
+    return groups
+
+
+def with_prompt_values(
+    episodes: Sequence[EncodedEpisode], value: Callable[[Tensor], Tensor]
+) -> list[EncodedEpisode]:
+    """Each episode with what ``value`` makes of the returns of all that have its prompt, sorted by prompt."""
+    return [
+        replace(episode, prompt_value=known)
+        for alike in group_by_prompt(episodes)
+        for known in [value(torch.tensor([one.returns[0] for one in alike])).item()]
+        for episode in alike
+    ]
 
 
 def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:

@@ -23,7 +23,16 @@ GROUPS = (LENGTH, OBJECTIVE, CRITIC, BATCHES)
 """As ``oreo-agents train --help`` shows them."""
 
 Need = Literal[
-    "reference", "regularised", "critic", "soft", "judges_actions", "implicit", "observes", "imitates"
+    "reference",
+    "tempered",
+    "regularised",
+    "critic",
+    "soft",
+    "judges_actions",
+    "implicit",
+    "observes",
+    "imitates",
+    "soft_mean",
 ]
 """Properties of :class:`oreo_agents.training.methods.Objective`."""
 
@@ -150,12 +159,24 @@ class OreoOptions:
             "weight of the log-ratio in the soft return (Eq. 3)",
             OBJECTIVE,
             ABOVE_0,
-            needs="reference",
+            needs="tempered",
             usual="the method's",
             card=True,
             unit="reward per nat",
         ),
     ] = None  # type: ignore[assignment]
+    value_beta: Annotated[
+        float,
+        Option(
+            "OAPL: temperature of V, the soft mean of the returns of a game; near 0 their maximum, large their mean",
+            OBJECTIVE,
+            ABOVE_0,
+            needs="soft_mean",
+            card=True,
+            unit="reward",
+            source="arXiv 2602.19362, beta_1",
+        ),
+    ] = 1.0
     alpha: Annotated[
         float,
         Option(

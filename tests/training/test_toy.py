@@ -17,7 +17,7 @@ HABIT = BEST * HARM**TURNS
 BETA = 0.03
 
 
-def learn(method, alpha=0.0, steps=400):
+def learn(method, alpha=0.0, steps=400, beta=BETA, value_beta=1.0):
     """Success of the learnt policy, sampled and greedy."""
     plays = torch.tensor(list(product((0, 1), repeat=TURNS)))
     habits = (1 - plays).sum(1)
@@ -31,6 +31,7 @@ def learn(method, alpha=0.0, steps=400):
     reference = torch.tensor([1 - GOOD, GOOD]).log().expand(2**TURNS - 1, 2)
     logits, values = reference.clone().requires_grad_(), torch.zeros(2**TURNS - 1, requires_grad=True)
     optimizer = torch.optim.Adam([logits, values], lr=0.05)
+    often = torch.arange(len(actions)).repeat_interleave((100 * weights).round().long().clamp(min=1))
     nothing = torch.zeros(len(actions), 1)
     due = torch.cat([torch.ones(len(actions), TURNS), nothing], 1).bool()
     acted = due.flip(1)
@@ -45,6 +46,15 @@ def learn(method, alpha=0.0, steps=400):
         kl = torch.cat([nothing, (logpi.exp() * (logpi - reference)).sum(1)[states]], 1)
         if method == "rejection":
             loss = losses.imitation_loss(pick(logpi), acted * (won * weights)[:, None])
+        elif method in ("topr", "tba", "oapl"):
+            recorded, total = pick(reference).sum(1)[often], returns[often]
+            if method == "topr":
+                loss = losses.tapered_loss(pick(logpi)[often], won[often].bool(), recorded)
+            elif method == "tba":
+                loss = losses.balance_loss(rho[often], total, torch.zeros_like(often), beta)
+            else:
+                value = losses.soft_mean(won[often], value_beta).expand(len(often))
+                loss = losses.optimal_advantage_loss(pick(logpi)[often], total, recorded, value, beta)
         else:
             policy = {"oreo": losses.token_policy_loss, "dro": losses.response_policy_loss}[method]
             start = due & (due.cumsum(1) == 1)
@@ -80,6 +90,27 @@ def test_at_the_papers_alpha_oreo_does_hardly_more_and_without_it_all_there_is()
 
 def test_one_error_an_episode_needs_no_regulariser_to_break_it():
     assert learn("dro")[1] == pytest.approx(BEST)
+
+
+def test_unlearning_losses_that_are_still_likely_breaks_it():
+    """TOPR knows only whole episodes, and what it is no longer likely to do is left as it is: it goes on sampling."""
+    sampled, greedy = learn("topr")
+    assert greedy == pytest.approx(BEST) and 0.75 < sampled < 0.9
+
+
+def test_the_mean_of_the_group_does_what_a_critic_of_the_prompt_does():
+    sampled, greedy = learn("tba")
+    assert greedy == pytest.approx(BEST) and sampled > 0.9
+
+
+def test_oapl_breaks_it_whole_where_its_two_temperatures_are_one():
+    """No policy is mu * exp((R - V) / beta_2) unless V is the soft mean at beta_2, too.
+
+    At the paper's beta_1 = 1 and beta_2 = 0.001 the least squares leave the habit of one turn.
+    """
+    papers, of_one = learn("oapl", beta=1e-3), learn("oapl", beta=BETA, value_beta=BETA)
+    assert papers[1] == pytest.approx(BEST * HARM) and papers[0] < 0.5
+    assert of_one[1] == pytest.approx(BEST) and of_one[0] > 0.9
 
 
 @pytest.mark.parametrize(("beta", "alpha"), [(0.03, 0.01), (0.03, 0.0), (0.1, 0.02)])
