@@ -132,16 +132,6 @@ class Trajectory:
         return tuple(reversed(out))
 
 
-def sum_recorded(trajectory: Trajectory) -> float | None:
-    """Log-probability of all that was said, as it was when it was sampled (nats); None where some was not recorded."""
-    total = 0.0
-    for turn in trajectory.turns:
-        if turn.logprobs is None or turn.token_ids is None or len(turn.logprobs) != len(turn.token_ids):
-            return None
-        total += sum(turn.logprobs)
-    return total
-
-
 def count_cut(trajectory: Trajectory) -> int:
     """Turns in which the reply was cut: it came to the limit on its tokens before its end of turn."""
     return len(trajectory.metadata.get("cut_turns", ()))

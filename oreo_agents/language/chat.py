@@ -22,7 +22,7 @@ from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
 from oreo_agents.language.spelling import Context, Speller
-from oreo_agents.trajectory import Trajectory, Turn, sum_recorded
+from oreo_agents.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,11 +49,13 @@ class EncodedEpisode:
     """Where its sequences begin."""
     thoughts: list[int] = field(default_factory=list)
     """Which of the agent's tokens come before what names the action."""
-    recorded_logp: float | None = None
-    """Log-probability of all that the agent chose, as it was recorded when it was sampled (nats, temperature 1); None
-    where some of it was not."""
+    recorded_logp: list[float] | None = None
+    """Log-probability of each token that the agent chose, as it was recorded when it was sampled (nats, temperature 1),
+    zero elsewhere; None where some of them was not."""
     prompt_value: float | None = None
     """What episodes after the same prompt come to, for methods that take V from them."""
+    group_advantages: list[float] | None = None
+    """Of each token that the agent chose, for methods that take advantages from episodes after the same prompt."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -250,8 +252,13 @@ class Chat:
                 "prompt, or train the one they came from"
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
-        recorded = sum_recorded(trajectory)
-        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [], recorded_logp=recorded)
+        sampled = all(
+            turn.token_ids and len(turn.logprobs or ()) == len(turn.token_ids) for turn in trajectory.turns
+        )
+        recorded: list[float] = []
+        episode = EncodedEpisode(
+            [], [], [], [], [], trajectory.success, [], recorded_logp=recorded if sampled else None
+        )
         conversation, status = Conversation(self), None
         for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
             before = len(conversation.tokens)
@@ -269,6 +276,7 @@ class Chat:
             episode.imitate_mask.extend([False] * n + [i not in noise] * m)
             episode.end_mask.extend([False] * (n + m - 1) + [True])
             episode.returns.extend([return_] * (n + m))
+            recorded.extend([0.0] * n + list(turn.logprobs or ()))
             status = turn.action_status
         return episode
 

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -23,10 +24,13 @@ Item = EncodedEpisode | tuple[EncodedEpisode, ...]
 MicroBatch = dict[str, Tensor]
 """``[B, T]`` columns of right-padded episodes; ``success`` and ``group`` (which item an episode is of), ``[B]``; the
 episodes of an item are neighbours. ``start_mask`` (where sequences begin) and ``thought_mask`` are there where some
-episode has several, or thoughts; ``recorded_logp`` and ``prompt_value``, ``[B]``, where every episode has them."""
+episode has several, or thoughts; ``recorded_logp``, ``group_advantages`` and, ``[B]``, ``prompt_value``, where every
+episode has them."""
 
 GROUP = 8
 """Most episodes of a group."""
+DISCOUNT = 0.95
+"""Of the returns that GiGPO compares turns by (arXiv 2505.10978); its episodes are compared without."""
 
 
 def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
@@ -77,9 +81,11 @@ def _pad_items(items: Sequence[tuple[EncodedEpisode, ...]], pad_id: int) -> Micr
         "success": torch.tensor([episode.success for episode in episodes]),
         "group": torch.tensor([i for i, item in enumerate(items) for _ in item]),
     }
-    for name in ("recorded_logp", "prompt_value"):
-        if None not in (known := [getattr(episode, name) for episode in episodes]):
-            batch[name] = torch.tensor(known, dtype=torch.float)
+    for name in ("recorded_logp", "group_advantages"):
+        if all(getattr(episode, name) is not None for episode in episodes):
+            batch[name] = column(name, 0.0)
+    if None not in (values := [episode.prompt_value for episode in episodes]):
+        batch["prompt_value"] = torch.tensor(values)
     if any(len(e.starts) > 1 for e in episodes):
         batch["start_mask"] = _mark_tokens([e.starts for e in episodes], width)
     if any(e.thoughts for e in episodes):
@@ -168,6 +174,58 @@ def with_prompt_values(
         for known in [value(torch.tensor([one.returns[0] for one in alike])).item()]
         for episode in alike
     ]
+
+
+def with_group_advantages(episodes: Sequence[EncodedEpisode]) -> list[EncodedEpisode]:
+    """Each episode with GiGPO's advantages (arXiv 2505.10978, its omega 1), sorted by prompt.
+
+    An episode's return is compared with those after the same prompt, the discounted return of each of its turns with
+    those of turns in the same state; both are centred and divided by the standard deviation. The same state is the same
+    history: what was read and said before, token for token.
+    """
+    return [one for alike in group_by_prompt(episodes) for one in _compare_episodes(alike)]
+
+
+def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[EncodedEpisode]:
+    of_episodes = _standardise([one.returns[0] for one in alike])
+    turns = [(i, begin, end) for i, one in enumerate(alike) for begin, end in list_actions(one)]
+    returns = [value for one in alike for value in _discount_rewards(one)]
+    states: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, (i, begin, _) in enumerate(turns):
+        states[tuple(alike[i].input_ids[:begin])].append(place)
+    columns = [[0.0] * len(one) for one in alike]
+    for places in states.values():
+        for place, advantage in zip(places, _standardise([returns[p] for p in places]), strict=True):
+            i, begin, end = turns[place]
+            columns[i][begin:end] = [of_episodes[i] + advantage] * (end - begin)
+    return [replace(one, group_advantages=column) for one, column in zip(alike, columns, strict=True)]
+
+
+def list_actions(episode: EncodedEpisode) -> list[tuple[int, int]]:
+    """Where each action begins and, exclusively, ends."""
+    ends = [i + 1 for i, end in enumerate(episode.end_mask) if end]
+    return [
+        (episode.action_mask.index(True, before), end)
+        for before, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+
+
+def _discount_rewards(episode: EncodedEpisode) -> list[float]:
+    """The discounted return of each action."""
+    to_go = [episode.returns[begin] for begin, _ in list_actions(episode)]
+    total, out = 0.0, []
+    for now, later in reversed(list(zip(to_go, [*to_go[1:], 0.0], strict=True))):
+        total = now - later + DISCOUNT * total
+        out.append(total)
+    return out[::-1]
+
+
+def _standardise(values: Sequence[float]) -> list[float]:
+    """Centred and divided by the standard deviation; zeros where all are the same."""
+    if len(set(values)) < 2:
+        return [0.0] * len(values)
+    centre, spread = mean(values), stdev(values)
+    return [(value - centre) / spread for value in values]
 
 
 def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:

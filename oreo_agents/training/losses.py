@@ -304,10 +304,10 @@ def tapered_loss(logp: Tensor, success: Tensor, recorded_logp: Tensor) -> Tensor
     Args:
         logp: ``[B, T]`` log-probabilities of the action tokens, zero elsewhere.
         success: ``[B]`` bool.
-        recorded_logp: ``[B]``, log mu of whole episodes.
+        recorded_logp: ``[B, T]``, log mu of the action tokens, zero elsewhere.
     """
     own = logp.sum(1)
-    taper = (own - recorded_logp).detach().clamp(max=0).exp()
+    taper = (own - recorded_logp.sum(1)).detach().clamp(max=0).exp()
     return -torch.where(success, own, -taper * own).mean()
 
 
@@ -334,12 +334,12 @@ def optimal_advantage_loss(
 
     Args:
         logp: ``[B, T]`` log-probabilities of the action tokens, zero elsewhere.
-        recorded_logp: ``[B]``, log mu of whole episodes.
+        recorded_logp: ``[B, T]``, log mu of the action tokens, zero elsewhere.
         prompt_value: ``[B]``, V of the prompt, see :func:`soft_mean`.
         beta: the paper's beta_2.
     """
     advantage = returns[:, 0] - prompt_value
-    return ((beta * (logp.sum(1) - recorded_logp) - advantage) ** 2).mean()
+    return ((beta * (logp - recorded_logp).sum(1) - advantage) ** 2).mean()
 
 
 def soft_mean(returns: Tensor, beta: float) -> Tensor:
@@ -350,6 +350,22 @@ def soft_mean(returns: Tensor, beta: float) -> Tensor:
         beta: near 0 it is the maximum, large the mean.
     """
     return beta * ((returns / beta).logsumexp(0) - math.log(len(returns)))
+
+
+def clipped_loss(
+    logp: Tensor, group_advantages: Tensor, recorded_logp: Tensor, action_mask: Tensor, clip: float = 0.2
+) -> Tensor:
+    """PPO's clipped objective at every action token (arXiv 1707.06347, Eq. 7), as GiGPO has it (arXiv 2505.10978).
+
+    Args:
+        logp: ``[B, T]`` log-probabilities of the action tokens.
+        group_advantages: ``[B, T]``, see :func:`oreo_agents.training.batches.with_group_advantages`.
+        recorded_logp: ``[B, T]``, log mu of the same tokens; mu is who played.
+        clip: how far the ratio may go from 1 and still carry gradient; both papers' value.
+    """
+    ratio = (logp - recorded_logp).exp()
+    bounded = ratio.clamp(1 - clip, 1 + clip)
+    return -masked_mean(torch.minimum(ratio * group_advantages, bounded * group_advantages), action_mask)
 
 
 def iql_value_loss(

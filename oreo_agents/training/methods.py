@@ -10,7 +10,7 @@ from typing import Literal
 
 Value = Literal["soft", "expectile"]
 States = Literal["tokens", "turns", "start"]
-Items = Literal["episodes", "successes", "pairs", "mismatches", "sampled", "groups", "valued"]
+Items = Literal["episodes", "successes", "pairs", "mismatches", "sampled", "groups", "valued", "compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Objective:
     """What is drawn at random: episodes, successful ones, pairs of a won and a lost one of the same game, episodes each
     with one that follows another's prompt (for KTO's reference point only), episodes whose log-probabilities were
     recorded when they were sampled, groups of episodes after the same prompt, or episodes with recorded
-    log-probabilities that each know what the others after their prompt came to."""
+    log-probabilities that each know what the others after their prompt came to (valued), or how much better every turn
+    was than theirs (compared)."""
     regularised: bool = False
     """alpha * L_reg is added to the policy's loss."""
     beta: float = 0.03
@@ -49,7 +50,7 @@ class Objective:
     @property
     def tempered(self) -> bool:
         """beta weighs something."""
-        return self.reference and self.policy_loss != "tapered_loss"
+        return self.reference and self.policy_loss not in ("tapered_loss", "clipped_loss")
 
     @property
     def soft_mean(self) -> bool:
@@ -144,6 +145,12 @@ METHODS: dict[str, Objective] = {
         "optimal_advantage_loss",
         items="valued",
         beta=1e-3,
+    ),
+    "gigpo": Objective(
+        "offline GiGPO (arXiv 2505.10978): advantages among episodes of a game and among turns after the same history",
+        "clipped_loss",
+        items="compared",
+        regularised=True,
     ),
 }
 """``OreoConfig.method``; ``oreo`` and ``oreo-token`` are the same."""

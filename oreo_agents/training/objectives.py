@@ -20,6 +20,7 @@ from oreo_agents.training.batches import (
     draw_groups,
     group_by_prompt,
     preference_pairs,
+    with_group_advantages,
     with_mismatches,
     with_prompt_values,
 )
@@ -261,13 +262,22 @@ def _group_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> S
 
 
 def _add_prompt_values(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    _require_difference(episodes, config)
+    return with_prompt_values(episodes, lambda returns: losses.soft_mean(returns, config.value_beta))
+
+
+def _add_advantages(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    _require_difference(episodes, config)
+    return with_group_advantages(episodes)
+
+
+def _require_difference(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> None:
     _require_recorded(episodes, config)
     if all(len({one.returns[0] for one in alike}) == 1 for alike in group_by_prompt(episodes)):
         raise DatasetError(
             f"no game came out differently: {config.method} compares episodes of the same game; record more of each "
             "(--per-game)"
         )
-    return with_prompt_values(episodes, lambda returns: losses.soft_mean(returns, config.value_beta))
 
 
 ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], OreoConfig], Sequence[Item]]] = {
@@ -278,4 +288,5 @@ ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], OreoConfig], Sequence[Ite
     "sampled": _require_recorded,
     "groups": _group_episodes,
     "valued": _add_prompt_values,
+    "compared": _add_advantages,
 }

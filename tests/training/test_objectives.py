@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 from dataclasses import replace
+from statistics import stdev
 
 import pytest
 import torch
@@ -316,9 +317,8 @@ def two_games(chat):
 
 def recorded(episodes):
     """The episodes as who played them had sampled them: some far likelier than they are now, some less likely."""
-    return [
-        replace(one, recorded_logp=logp) for one, logp in zip(episodes, (-30, -2, -300, -100), strict=True)
-    ]
+    per_token = zip(episodes, (-1.0, -0.1, -9.0, -4.0), strict=True)
+    return [replace(one, recorded_logp=[logp * x for x in one.action_mask]) for one, logp in per_token]
 
 
 @pytest.mark.parametrize("tokens", [1, 100_000])
@@ -331,7 +331,7 @@ def test_topr_by_plain_loops(make, episodes, tokens):
     expected, terms, ratios = [], [], []
     trainer.trained.zero_grad()
     for one, logp in zip(episodes, own, strict=True):
-        ratio = math.exp(logp - one.recorded_logp)
+        ratio = math.exp(logp - sum(one.recorded_logp))
         ratios += [] if one.success else [ratio]
         weight = -1.0 if one.success else min(1.0, ratio)
         expected.append(weight * logp)
@@ -366,11 +366,43 @@ def test_oapl_by_plain_loops(make, two_games, tokens):
     values = [0.5 * math.log(mean([math.exp(r / 0.5) for r in rewards[:3]]))] * 3 + [rewards[3]]
     expected = mean(
         [
-            (BETA * (logp - one.recorded_logp) - (r - v)) ** 2
+            (BETA * (logp - sum(one.recorded_logp)) - (r - v)) ** 2
             for one, logp, r, v in zip(episodes, own, rewards, values, strict=True)
         ]
     )
     assert step(trainer, tokens)[0] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_offline_gigpo_by_plain_loops(make, chat, tokens):
+    """Two advantages: among the episodes of a game, and among turns with the same words before them."""
+    plays = [episode(), episode(WINNING[:4], won=False), episode((*WINNING[:2], *LOSING), won=False), OTHER]
+    data = recorded([chat.encode(one) for one in plays])
+    trainer = make("gigpo", data=data, alpha=0.0)
+    returns, histories = {}, {}
+    for i, one in enumerate(plays):
+        for t, turn in enumerate(one.turns):
+            before = tuple((other.observation, other.action) for other in one.turns[:t])
+            histories[i, t] = (*before, turn.observation)
+            returns[i, t] = sum(0.95 ** (k - t) * one.turns[k].reward for k in range(t, len(one.turns)))
+
+    def standardised(own, all_of_them):
+        spread = stdev(all_of_them) if len(all_of_them) > 1 else 0
+        return (own - mean(all_of_them)) / spread if spread else 0.0
+
+    surrogate = []
+    for i, (one, (logp, *_)) in enumerate(zip(data, columns(trainer, data, None), strict=True)):
+        macro = standardised(float(one.success), [1.0, 0.0, 0.0]) if i < 3 else 0.0
+        terms = []
+        for t, (start, end) in enumerate(turns_of(one)):
+            alike = [returns[place] for place, history in histories.items() if history == histories[i, t]]
+            advantage = macro + standardised(returns[i, t], alike)
+            for p in range(start, end + 1):
+                ratio = math.exp(logp[p] - one.recorded_logp[p])
+                terms.append(min(ratio * advantage, max(0.8, min(1.2, ratio)) * advantage))
+        surrogate.append(mean(terms))
+    assert step(trainer, tokens)[0] == pytest.approx(-mean(surrogate), rel=1e-3)
+    assert sum(history == histories[0, 2] for history in histories.values()) == 3, "three meet in one state"
 
 
 def test_the_soft_mean_lies_between_the_mean_and_the_maximum():
@@ -388,8 +420,9 @@ def test_what_a_method_needs_of_episodes_is_said(make, two_games):
         make("oapl")
     with pytest.raises(DatasetError, match="no game was played twice"):
         make("tba", data=alone)
-    with pytest.raises(DatasetError, match="no game came out differently"):
-        make("oapl", data=[replace(one, recorded_logp=-9.0) for one in alone])
+    for method in ("oapl", "gigpo"):
+        with pytest.raises(DatasetError, match="no game came out differently"):
+            make(method, data=[replace(one, recorded_logp=[-1.0] * len(one)) for one in alone])
 
 
 def test_iql_by_plain_loops(make, episodes):

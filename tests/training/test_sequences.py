@@ -33,7 +33,10 @@ def apart(chat, monkeypatch):
     monkeypatch.setattr(chat, "appends", False)
     apart = [chat.encode(episode) for episode in EPISODES]
     for encoded in (together, apart):
-        encoded[:] = [replace(one, recorded_logp=-9.0 - i) for i, one in enumerate(encoded)]
+        encoded[:] = [
+            replace(one, recorded_logp=[-0.1 * i * x for x in one.action_mask])
+            for i, one in enumerate(encoded)
+        ]
     assert [len(one.starts) for one in together] == [1, 1, 1]
     assert [len(one.starts) for one in apart] == [len(episode.turns) for episode in EPISODES]
     return together, apart

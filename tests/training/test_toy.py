@@ -9,12 +9,27 @@ from itertools import product
 import pytest
 import torch
 
+from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.training import losses
+from oreo_agents.training.batches import with_group_advantages
 
 TURNS, GOOD, HARM, BEST = 4, 0.2, 0.5, 0.95
 DEMONSTRATOR = BEST * (GOOD + (1 - GOOD) * HARM) ** TURNS
 HABIT = BEST * HARM**TURNS
 BETA = 0.03
+
+
+def compare_plays(actions, won, often):
+    """GiGPO's advantages of each different episode, where each is played as often as that, ``[32, 1 + TURNS]``."""
+    acted = [False] + [True] * TURNS
+    plays = [
+        EncodedEpisode(
+            [9, *actions[i].tolist()], acted, acted, acted, [won[i].item()] * (1 + TURNS), bool(won[i])
+        )
+        for i in often.tolist()
+    ]
+    found = {(*one.input_ids, one.success): one.group_advantages for one in with_group_advantages(plays)}
+    return torch.tensor([found[9, *play.tolist(), bool(end)] for play, end in zip(actions, won, strict=True)])
 
 
 def learn(method, alpha=0.0, steps=400, beta=BETA, value_beta=1.0):
@@ -37,6 +52,9 @@ def learn(method, alpha=0.0, steps=400, beta=BETA, value_beta=1.0):
     acted = due.flip(1)
     returns = won[:, None] * due
 
+    if method == "gigpo":
+        advantages = compare_plays(actions, won, often)
+
     def pick(table):
         return torch.cat([nothing, table[states].gather(2, actions[..., None])[..., 0]], 1)
 
@@ -46,10 +64,13 @@ def learn(method, alpha=0.0, steps=400, beta=BETA, value_beta=1.0):
         kl = torch.cat([nothing, (logpi.exp() * (logpi - reference)).sum(1)[states]], 1)
         if method == "rejection":
             loss = losses.imitation_loss(pick(logpi), acted * (won * weights)[:, None])
-        elif method in ("topr", "tba", "oapl"):
-            recorded, total = pick(reference).sum(1)[often], returns[often]
+        elif method in ("topr", "tba", "oapl", "gigpo"):
+            recorded, total = pick(reference)[often], returns[often]
             if method == "topr":
                 loss = losses.tapered_loss(pick(logpi)[often], won[often].bool(), recorded)
+            elif method == "gigpo":
+                loss = losses.clipped_loss(pick(logpi)[often], advantages[often], recorded, acted[often])
+                loss = loss + alpha * losses.masked_mean(kl[often], acted[often])
             elif method == "tba":
                 loss = losses.balance_loss(rho[often], total, torch.zeros_like(often), beta)
             else:
@@ -101,6 +122,14 @@ def test_unlearning_losses_that_are_still_likely_breaks_it():
 def test_the_mean_of_the_group_does_what_a_critic_of_the_prompt_does():
     sampled, greedy = learn("tba")
     assert greedy == pytest.approx(BEST) and sampled > 0.9
+
+
+def test_a_clipped_ratio_allows_one_step_of_a_fifth():
+    """GiGPO is made to play anew after each: on recorded episodes it stops at 1.2 times what who played did."""
+    better = GOOD * 1.2
+    sampled, greedy = learn("gigpo", steps=200)
+    assert greedy == pytest.approx(HABIT)
+    assert DEMONSTRATOR < sampled < BEST * (better + (1 - better) * HARM) ** TURNS + 0.005
 
 
 def test_oapl_breaks_it_whole_where_its_two_temperatures_are_one():

@@ -357,7 +357,12 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         "value_beta": 0.1,
     }
     game = [chat.encode(episode(steps, won, game="g")) for steps, won in ((WINNING, True), (LOSING, False))]
-    game = [replace(one, recorded_logp=-20.0, thoughts=[one.action_mask.index(True)]) for one in game]
+    game = [
+        replace(
+            one, recorded_logp=[-0.5 * x for x in one.action_mask], thoughts=[one.action_mask.index(True)]
+        )
+        for one in game
+    ]
     start = moved(policy)
 
     def trained(**options):
