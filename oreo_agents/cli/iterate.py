@@ -13,6 +13,7 @@ from oreo_agents.cli.options import (
     add_wording,
     mark_resumable,
     parse_positive,
+    parse_temperature,
 )
 from oreo_agents.printable import make_printable
 from oreo_agents.training.methods import METHODS
@@ -31,6 +32,12 @@ def add_iterate(commands: Commands) -> None:
     )
     parser.add_argument("--rollouts", type=parse_positive, metavar="N", help="episodes a round")
     parser.add_argument("--keep-data", action="store_true", help="train on the episodes of all rounds so far")
+    parser.add_argument(
+        "--temperature",
+        type=parse_temperature,
+        metavar="T",
+        help="at which rounds are played; default: as for demo",
+    )
     add_demonstrated(parser)
     parser.add_argument("--games", metavar="PATH", help="as for demo")
     add_wording(parser)
@@ -60,6 +67,7 @@ def run_iterate(args: argparse.Namespace) -> None:
         args.iterations,
         keep_data=args.keep_data,
         rollouts=args.rollouts,
+        temperature=args.temperature,
         max_steps=args.max_steps,
     )
     plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN)

@@ -35,6 +35,7 @@ def iterate_suite(
     *,
     keep_data: bool = False,
     rollouts: int | None = None,
+    temperature: float | None = None,
     max_steps: int | None = None,
 ) -> Suite:
     """The games and amounts of a suite for rounds of one method from a policy that is there.
@@ -46,6 +47,7 @@ def iterate_suite(
         iterations: how often.
         keep_data: train on the episodes of all rounds so far, not of the newest alone.
         rollouts: episodes a round; default: the suite's.
+        temperature: at which the rounds are played; default: the suite's.
         max_steps: of an episode; default: the suite's.
 
     Raises:
@@ -53,6 +55,11 @@ def iterate_suite(
     """
     from oreo_agents.agents.oreo import SHIPPED
 
+    amount = suite.rollouts
+    if rollouts:
+        amount = replace(amount, episodes=rollouts)
+    if temperature is not None:
+        amount = replace(amount, temperature=temperature)
     made = replace(
         suite,
         name="iterate",
@@ -67,7 +74,7 @@ def iterate_suite(
             ks=(1,), temperature=suite.search.temperature, logprob_weight=suite.search.logprob_weight
         ),
         step_limits=(max_steps,) if max_steps else suite.step_limits,
-        rollouts=replace(suite.rollouts, episodes=rollouts) if rollouts else suite.rollouts,
+        rollouts=amount,
     )
     check_suite(made)
     return made

@@ -25,6 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
+CLIP = 0.2
+"""How far a ratio may go from 1 in PPO's objective and still carry gradient; its paper's value, and GiGPO's."""
+
 
 def masked_mean(x: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over the masked positions of each episode, then over episodes: every episode weighs the same.
@@ -353,7 +356,7 @@ def soft_mean(returns: Tensor, beta: float) -> Tensor:
 
 
 def clipped_loss(
-    logp: Tensor, group_advantages: Tensor, recorded_logp: Tensor, action_mask: Tensor, clip: float = 0.2
+    logp: Tensor, group_advantages: Tensor, recorded_logp: Tensor, action_mask: Tensor
 ) -> Tensor:
     """PPO's clipped objective at every action token (arXiv 1707.06347, Eq. 7), as GiGPO has it (arXiv 2505.10978).
 
@@ -361,10 +364,9 @@ def clipped_loss(
         logp: ``[B, T]`` log-probabilities of the action tokens.
         group_advantages: ``[B, T]``, see :func:`oreo_agents.training.batches.with_group_advantages`.
         recorded_logp: ``[B, T]``, log mu of the same tokens; mu is who played.
-        clip: how far the ratio may go from 1 and still carry gradient; both papers' value.
     """
     ratio = (logp - recorded_logp).exp()
-    bounded = ratio.clamp(1 - clip, 1 + clip)
+    bounded = ratio.clamp(1 - CLIP, 1 + CLIP)
     return -masked_mean(torch.minimum(ratio * group_advantages, bounded * group_advantages), action_mask)
 
 
