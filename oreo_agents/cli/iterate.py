@@ -51,6 +51,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     """Run the rounds, or go on with them."""
     from rich.console import Console
 
+    from oreo_agents.evaluation.statistics import qualify_intervals
     from oreo_agents.experiments import demo, iterate
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.run import require_done, run_plan
@@ -75,7 +76,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
     require_done(run_plan(plan, args.output, report=report))
     runs = iterate.number_runs(plan, args.output)
-    title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}"
+    title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}: {qualify_intervals(1)}"
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
     console.print(make_printable(f"The newest policy: {args.output / newest}"), highlight=False, markup=False)
