@@ -178,15 +178,13 @@ def _read_messages(messages: Any) -> list[tuple[str, Sequence[str] | None]]:
 
 def _join_parts(content: Any) -> str | None:
     """A message's text, also where it comes in parts, as newer clients send it; None where it is none."""
-    parts = (
-        [part.get("text") for part in content if isinstance(part, dict)]
-        if isinstance(content, list)
-        else [content]
-    )
+    parts: list[Any] = [content]
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
     return "".join(parts) if all(isinstance(part, str) for part in parts) else None
 
 
-def _require_commands(told: Mapping[str, Any]) -> list[str] | None:
+def _require_commands(told: Mapping[str, Any]) -> Sequence[str] | None:
     commands = told.get(COMMANDS)
     if commands is not None and not (
         isinstance(commands, list) and all(isinstance(one, str) for one in commands)

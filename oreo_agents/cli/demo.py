@@ -39,6 +39,7 @@ def run_demo(args: argparse.Namespace) -> None:
     from oreo_envs.catalog import describe
     from rich.console import Console
 
+    from oreo_agents.evaluation.statistics import qualify_intervals
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan
@@ -62,7 +63,7 @@ def run_demo(args: argparse.Namespace) -> None:
     demo.keep_episodes(plan, output)
     results = [run.result for run in runs]
     draw_success(results, output / "results.png")
-    title = f"{runs[0].setting.test}, {results[0].n} games, seed {args.seed}"
+    title = f"{runs[0].setting.test}, {results[0].n} games, seed {args.seed}: {qualify_intervals(1)}"
     Console().print(SuccessTable(results, title, demo.list_rules(found.runs)))
     tell_next(
         f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "

@@ -13,6 +13,7 @@ from oreo_agents.cli.options import (
     add_wording,
     mark_resumable,
     parse_positive,
+    parse_temperature,
     tell_next,
 )
 from oreo_agents.cli.train import add_training_options, given_options
@@ -35,6 +36,12 @@ def add_iterate(commands: Commands) -> None:
     )
     parser.add_argument("--rollouts", type=parse_positive, metavar="N", help="episodes a round")
     parser.add_argument("--keep-data", action="store_true", help="train on the episodes of all rounds so far")
+    parser.add_argument(
+        "--temperature",
+        type=parse_temperature,
+        metavar="T",
+        help="at which rounds are played; default: as for demo",
+    )
     add_demonstrated(parser)
     parser.add_argument("--games", metavar="PATH", help="as for demo")
     add_wording(parser)
@@ -49,6 +56,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     """Run the rounds, or go on with them."""
     from rich.console import Console
 
+    from oreo_agents.evaluation.statistics import qualify_intervals
     from oreo_agents.experiments import demo, iterate
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.run import require_done, run_plan
@@ -65,6 +73,7 @@ def run_iterate(args: argparse.Namespace) -> None:
         args.iterations,
         keep_data=args.keep_data,
         rollouts=args.rollouts,
+        temperature=args.temperature,
         max_steps=args.max_steps,
         options=given_options(args),
     )
@@ -73,7 +82,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
     require_done(run_plan(plan, args.output, report=report))
     runs = iterate.number_runs(plan, args.output)
-    title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}"
+    title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}: {qualify_intervals(1)}"
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
     tell_next(

@@ -97,6 +97,18 @@ def mean_interval(n: int, mean: float, spread: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def qualify_intervals(seeds: int) -> str:
+    """What intervals over games and so many trainings leave out, in words; empty where nothing is to be said."""
+    if seeds == 1:
+        return "intervals are over games alone and leave out how another training would come out"
+    if seeds < RANKING:
+        return f"too few to rank methods, which takes {RANKING}"
+    return ""
+
+
+RANKING = 5
+"""Trainings of each method that a ranking takes: with fewer, t-intervals are wider than most differences."""
+
 _T_QUANTILES = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),

@@ -41,6 +41,7 @@ def iterate_suite(
     *,
     keep_data: bool = False,
     rollouts: int | None = None,
+    temperature: float | None = None,
     max_steps: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Suite:
@@ -54,6 +55,7 @@ def iterate_suite(
         iterations: how often.
         keep_data: train on the episodes of all rounds so far, not of the newest alone.
         rollouts: episodes a round; default: the suite's.
+        temperature: at which the rounds are played; default: the suite's.
         max_steps: of an episode; default: the suite's.
         options: fields of :class:`oreo_agents.OreoConfig` for every round.
 
@@ -64,6 +66,11 @@ def iterate_suite(
     OPTIONS["method"].check(method)
     if idle := sorted(OPTIONS[name].flag for name in unused_options(method) & given.keys()):
         raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
+    amount = suite.rollouts
+    if rollouts:
+        amount = replace(amount, episodes=rollouts)
+    if temperature is not None:
+        amount = replace(amount, temperature=temperature)
     made = replace(
         _suit_model(suite, model, given.get("prompt")),
         name="iterate",
@@ -78,7 +85,7 @@ def iterate_suite(
             ks=(1,), temperature=suite.search.temperature, logprob_weight=suite.search.logprob_weight
         ),
         step_limits=(max_steps,) if max_steps else suite.step_limits,
-        rollouts=replace(suite.rollouts, episodes=rollouts) if rollouts else suite.rollouts,
+        rollouts=amount,
     )
     if given:
         made = replace(made, training=_lay_over(known_as(made.training), given))

@@ -130,19 +130,21 @@ class Plan:
         """What the policy of the round before has played for an iterated method's i-th."""
         if i == 1:
             return self.rollouts(seed)
-        return self._rollouts(f"seed-{seed}/{name}/rollouts-{i}", seed, i, self.policy(name, seed, i - 1))
+        before, temperature = self.policy(name, seed, i - 1), self.suite.methods[name].temperature
+        return self._rollouts(f"seed-{seed}/{name}/rollouts-{i}", seed, i, before, temperature)
 
-    def _rollouts(self, name: str, seed: int, i: int, policy: Stage) -> Stage:
+    def _rollouts(
+        self, name: str, seed: int, i: int, policy: Stage, temperature: float | None = None
+    ) -> Stage:
         if name in self._made:
             return self._made[name]
         amount, train = self.suite.rollouts, self.arenas.train
+        temperature = amount.temperature if temperature is None else temperature
         plays = self._plays(amount.episodes, amount.per_game, seed + 1000 * i)
         if amount.games:
             train = draw_games(train, amount.games, plays.seed)
-        done = partial(
-            steps.roll_out_policy, train, plays, amount.patience, amount.temperature, views=self.views
-        )
-        inputs = [train.made_from, asdict(plays), amount.patience, amount.temperature, amount.games]
+        done = partial(steps.roll_out_policy, train, plays, amount.patience, temperature, views=self.views)
+        inputs = [train.made_from, asdict(plays), amount.patience, temperature, amount.games]
         self._made[name] = Stage(name, inputs, done, (policy,))
         return self._made[name]
 

@@ -19,6 +19,7 @@ from oreo_agents.evaluation.comparison import (
     average_runs,
     compare_rows,
 )
+from oreo_agents.evaluation.statistics import qualify_intervals
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Report, Stage, Stages, ignore_events, order_stages
 from oreo_agents.experiments.verdicts import read_runs
@@ -57,6 +58,7 @@ class SuiteResult:
             "data": _describe_games(self.plan, self.runs),
             "skipped": dict(self.plan.arenas.skipped),
             "failed": dict(self.failed),
+            "intervals": qualify_intervals(len(suite.seeds)),
             "sweep": dict(self.sweep),
             "table": [row.to_json() for row in self.table],
             "differences": [one.to_json() for one in self.differences],

@@ -106,6 +106,8 @@ class Method:
     """Of ``iterate``; the first is the method itself."""
     keep_data: bool = False
     """Of ``iterate``: a round learns from the rollouts of all rounds so far, not from the newest alone."""
+    temperature: float | None = None
+    """Of ``iterate``: at which its later rounds are played; None: that of the rollouts, from which the first learns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,10 @@ def _check_methods(suite: Suite) -> None:
                 raise ConfigurationError(
                     f"{where}: {method.of} cannot be repeated; name a method that is trained"
                 )
-        elif method.of or method.keep_data:
-            raise ConfigurationError(f'{where}: of and keep_data belong to method = "iterate"')
+            if method.temperature is not None and not method.temperature > 0:
+                raise ConfigurationError(f"{where}: temperature is {method.temperature}, it must be above 0")
+        elif method.of or method.keep_data or method.temperature is not None:
+            raise ConfigurationError(f'{where}: of, keep_data and temperature belong to method = "iterate"')
 
 
 def _check_search(suite: Suite) -> None:

@@ -377,7 +377,7 @@ def _read_logprobs(told: dict[str, Any], n: int, protocol: Protocol) -> tuple[fl
     if protocol == "chat":
         content = logprobs.get("content")
         rows = content if isinstance(content, list) else []
-        found = [row.get("logprob") if isinstance(row, dict) else None for row in rows]
+        found: Any = [row.get("logprob") if isinstance(row, dict) else None for row in rows]
     else:
         found = logprobs.get("token_logprobs")
     if not isinstance(found, list) or len(found) < n:

@@ -52,6 +52,13 @@ class EncodedEpisode:
     """Which of the agent's tokens come before what names the action."""
     return_: float | None = None
     """Of the whole episode, as the environment gave it; None: what ``returns`` begin with."""
+    recorded_logp: list[float] | None = None
+    """Log-probability of each token that the agent chose, as it was recorded when it was sampled (nats, temperature 1),
+    zero elsewhere; None where some of them was not."""
+    prompt_value: float | None = None
+    """What episodes after the same prompt come to, for methods that take V from them."""
+    group_advantages: list[float] | None = None
+    """Of each token that the agent chose, for methods that take advantages from episodes after the same prompt."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -285,7 +292,21 @@ class Chat:
                 "prompt, or train the one they came from"
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
-        episode = EncodedEpisode([], [], [], [], [], trajectory.success, [], return_=trajectory.return_)
+        sampled = all(
+            turn.token_ids and len(turn.logprobs or ()) == len(turn.token_ids) for turn in trajectory.turns
+        )
+        recorded: list[float] = []
+        episode = EncodedEpisode(
+            [],
+            [],
+            [],
+            [],
+            [],
+            trajectory.success,
+            [],
+            return_=trajectory.return_,
+            recorded_logp=recorded if sampled else None,
+        )
         conversation, status = Conversation(self), None
         for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
             before = len(conversation.tokens)
@@ -303,6 +324,7 @@ class Chat:
             episode.imitate_mask.extend([False] * n + [i not in noise] * m)
             episode.end_mask.extend([False] * (n + m - 1) + [True])
             episode.returns.extend([return_] * (n + m))
+            recorded.extend([0.0] * n + list(turn.logprobs or ()))
             status = turn.action_status
         return episode
 

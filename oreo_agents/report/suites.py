@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oreo_agents.evaluation.comparison import BASELINES, Comparison, Row, Setting
+from oreo_agents.evaluation.statistics import qualify_intervals
 from oreo_agents.experiments.run import SuiteResult
 from oreo_agents.experiments.suite import SCRIPTED
 from oreo_agents.printable import make_printable
@@ -26,7 +27,7 @@ def show_tables(found: SuiteResult, console: Console) -> None:
     scripted = {name for name, method in suite.methods.items() if method.method in SCRIPTED}
     for test, rows in _pick_tables(found, limit):
         games = len(arenas.tests[test].indices)
-        trained = f"{seeds} seeds" if seeds > 1 else "1 seed: intervals are over games, not over trainings"
+        trained = ": ".join(filter(None, (count_seeds(seeds), qualify_intervals(seeds))))
         title = f"{suite.name}: {test}, {games} games, {limit} steps, {trained}"
         rules = {row.method: row.setting.selection.rule for row in rows if row.setting.policy not in scripted}
         console.print(SuccessTable(rows, title, rules))
@@ -35,6 +36,11 @@ def show_tables(found: SuiteResult, console: Console) -> None:
     causes = {name: why for name, why in found.failed.items() if not why.startswith("needs ")}
     for name, reason in {**arenas.skipped, **causes}.items():
         console.print(make_printable(f"not done: {name}: {reason}"), highlight=False, markup=False)
+
+
+def count_seeds(seeds: int) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{seeds} seed{'' if seeds == 1 else 's'}"
 
 
 def _pick_tables(found: SuiteResult, limit: int) -> Iterator[tuple[str, list[Row]]]:
@@ -81,17 +87,27 @@ def _difference_table(differences: Sequence[Comparison], test: str, limit: int) 
         policy, other = one.policies
         own = NOT_REPEATING if one.selections[1].no_repeat else OWN
         column = own if policy == other else other
-        if one.measure == "return":
-            mean, low, high = one.difference
-            cells.setdefault(one.a, {})[column] = f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]"
-        else:
-            mean, low, high = (100 * points for points in one.difference)
-            cells.setdefault(one.a, {})[column] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        cells.setdefault(one.a, {})[column] = _describe_difference(one)
     columns = [c for c in (*BASELINES, OWN, NOT_REPEATING) if any(c in found for found in cells.values())]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("Difference in return" if _compares_returns(differences) else "Difference in points")
+    what = "return" if _compares_returns(differences) else "points"
+    table.add_column(f"Difference in {what}, bootstrap (t over seeds)")
     for column in columns:
         table.add_column(f"to {column}", justify="right", no_wrap=True)
     for row, found in cells.items():
         table.add_row(Text(row), *(found.get(column, "") for column in columns))
     return table
+
+
+def _describe_difference(one: Comparison) -> str:
+    """``+2.2 [-1.3, +5.6] (-4.0, +8.4)``: the bootstrap's interval, and with several seeds Student's.
+
+    In points of success, or in the unit of the returns where those are compared.
+    """
+    scale, form = (1, "+.3g") if one.measure == "return" else (100, "+.1f")
+    mean, low, high = (format(scale * x, form) for x in one.difference)
+    said = f"{mean} [{low}, {high}]"
+    if one.t_interval95 is None:
+        return said
+    low, high = (format(scale * x, form) for x in one.t_interval95)
+    return f"{said} ({low}, {high})"

@@ -1,6 +1,6 @@
 """Encoded episodes <-> rectangular micro-batches. Knows nothing about models or losses.
 
-What a trainer draws at random is an *item*: an episode, or a pair of them that must be seen together. A batch of
+What a trainer draws at random is an *item*: an episode, or several of them that must be seen together. A batch of
 items is cut into micro-batches of similar length, so padding is small, and every optimizer step still sees long
 failures and short successes together.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -18,26 +20,34 @@ from torch import Tensor
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.chat import EncodedEpisode
 
-Item = EncodedEpisode | tuple[EncodedEpisode, EncodedEpisode]
+Item = EncodedEpisode | tuple[EncodedEpisode, ...]
 MicroBatch = dict[str, Tensor]
-"""``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours.
-``start_mask`` (where sequences begin) and ``thought_mask`` are there where some episode has several, or thoughts."""
+"""``[B, T]`` columns of right-padded episodes; ``success`` and ``group`` (which item an episode is of), ``[B]``; the
+episodes of an item are neighbours. ``start_mask`` (where sequences begin) and ``thought_mask`` are there where some
+episode has several, or thoughts; ``recorded_logp``, ``group_advantages`` and, ``[B]``, ``prompt_value``, where every
+episode has them."""
+
+GROUP = 8
+"""Most episodes of a group."""
+DISCOUNT = 0.95
+"""Of the returns that GiGPO compares turns by (arXiv 2505.10978); its episodes are compared without."""
 
 
 def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
     """Sort a batch by length and cut it into right-padded micro-batches of at most so many tokens.
 
-    A pair is never torn apart, and an item longer than ``micro_batch_tokens`` is a micro-batch of its own.
+    An item is never torn apart, and one longer than ``micro_batch_tokens`` is a micro-batch of its own.
     """
-    groups: list[list[EncodedEpisode]] = [[]]
-    width = 0
+    parts: list[list[tuple[EncodedEpisode, ...]]] = [[]]
+    width = rows = 0
     for item in sorted(map(as_episodes, items), key=_measure_longest, reverse=True):
-        width = width if groups[-1] else _measure_longest(item)
-        if groups[-1] and (len(groups[-1]) + len(item)) * width > micro_batch_tokens:
-            groups.append([])
-            width = _measure_longest(item)
-        groups[-1].extend(item)
-    return [_pad_episodes(group, pad_id) for group in groups]
+        if parts[-1] and (rows + len(item)) * width > micro_batch_tokens:
+            parts.append([])
+        if not parts[-1]:
+            width, rows = _measure_longest(item), 0
+        parts[-1].append(item)
+        rows += len(item)
+    return [_pad_items(part, pad_id) for part in parts]
 
 
 def sort_places(places: Sequence[int], items: Sequence[Item]) -> list[int]:
@@ -46,7 +56,7 @@ def sort_places(places: Sequence[int], items: Sequence[Item]) -> list[int]:
 
 
 def as_episodes(item: Item) -> tuple[EncodedEpisode, ...]:
-    """The one or two episodes of an item."""
+    """The episodes of an item."""
     return item if isinstance(item, tuple) else (item,)
 
 
@@ -54,7 +64,8 @@ def _measure_longest(episodes: Sequence[EncodedEpisode]) -> int:
     return max(map(len, episodes))
 
 
-def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch:
+def _pad_items(items: Sequence[tuple[EncodedEpisode, ...]], pad_id: int) -> MicroBatch:
+    episodes = [episode for item in items for episode in item]
     width = _measure_longest(episodes)
 
     def column(name: str, fill: Any) -> Tensor:
@@ -68,7 +79,13 @@ def _pad_episodes(episodes: Sequence[EncodedEpisode], pad_id: int) -> MicroBatch
         "end_mask": column("end_mask", False),
         "returns": column("returns", 0.0),
         "success": torch.tensor([episode.success for episode in episodes]),
+        "group": torch.tensor([i for i, item in enumerate(items) for _ in item]),
     }
+    for name in ("recorded_logp", "group_advantages"):
+        if all(getattr(episode, name) is not None for episode in episodes):
+            batch[name] = column(name, 0.0)
+    if None not in (values := [episode.prompt_value for episode in episodes]):
+        batch["prompt_value"] = torch.tensor(values)
     if any(len(e.starts) > 1 for e in episodes):
         batch["start_mask"] = _mark_tokens([e.starts for e in episodes], width)
     if any(e.thoughts for e in episodes):
@@ -83,19 +100,19 @@ def _mark_tokens(positions: Sequence[Sequence[int]], width: int) -> Tensor:
     return mask
 
 
-def split_batches(micros: list[MicroBatch], count: int, rows: int = 1) -> list[MicroBatch]:
+def split_batches(micros: list[MicroBatch], count: int) -> list[MicroBatch]:
     """Halve the largest micro-batches until there are ``count``; processes that train together need equally many.
 
     Args:
-        micros: at most ``count`` micro-batches with at least ``count * rows`` rows between them.
+        micros: at most ``count`` micro-batches with at least ``count`` items between them, which stay whole.
         count: how many are wanted.
-        rows: rows of an item, which stay together.
     """
     micros = list(micros)
     while len(micros) < count:
-        i = max(range(len(micros)), key=lambda i: len(micros[i]["input_ids"]))
+        i = max(range(len(micros)), key=lambda i: len(micros[i]["group"].unique()))
         micro = micros.pop(i)
-        half = len(micro["input_ids"]) // (2 * rows) * rows
+        items = micro["group"].unique()
+        half = int((micro["group"] < items[len(items) // 2]).sum())
         parts = ({k: v[:half] for k, v in micro.items()}, {k: v[half:] for k, v in micro.items()})
         micros[i:i] = [_trim_padding(part) for part in parts]
     return micros
@@ -125,6 +142,92 @@ def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item
     return pairs
 
 
+def group_by_prompt(episodes: Sequence[EncodedEpisode]) -> list[list[EncodedEpisode]]:
+    """The episodes of each prompt, in the order in which prompts are first met."""
+    by_prompt: dict[tuple[int, ...], list[EncodedEpisode]] = defaultdict(list)
+    for episode in episodes:
+        by_prompt[cut_prompt(episode)].append(episode)
+    return list(by_prompt.values())
+
+
+def draw_groups(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item]:
+    """Groups of two to :data:`GROUP` episodes with the same prompt, as even as can be; drawn from ``seed``.
+
+    An episode that is alone with its prompt is left out.
+    """
+    rng = random.Random(seed)
+    groups: list[Item] = []
+    for alike in group_by_prompt(episodes):
+        rng.shuffle(alike)
+        count = -(-len(alike) // GROUP)
+        groups.extend(tuple(alike[i::count]) for i in range(count) if len(alike) > 1)
+    return groups
+
+
+def with_prompt_values(
+    episodes: Sequence[EncodedEpisode], value: Callable[[Tensor], Tensor]
+) -> list[EncodedEpisode]:
+    """Each episode with what ``value`` makes of the returns of all that have its prompt, sorted by prompt."""
+    return [
+        replace(episode, prompt_value=known)
+        for alike in group_by_prompt(episodes)
+        for known in [value(torch.tensor([one.returns[0] for one in alike])).item()]
+        for episode in alike
+    ]
+
+
+def with_group_advantages(episodes: Sequence[EncodedEpisode]) -> list[EncodedEpisode]:
+    """Each episode with GiGPO's advantages (arXiv 2505.10978, its omega 1), sorted by prompt.
+
+    An episode's return is compared with those after the same prompt, the discounted return of each of its turns with
+    those of turns in the same state; both are centred and divided by the standard deviation. The same state is the same
+    history: what was read and said before, token for token.
+    """
+    return [one for alike in group_by_prompt(episodes) for one in _compare_episodes(alike)]
+
+
+def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[EncodedEpisode]:
+    of_episodes = _standardise([one.returns[0] for one in alike])
+    turns = [(i, begin, end) for i, one in enumerate(alike) for begin, end in list_actions(one)]
+    returns = [value for one in alike for value in _discount_rewards(one)]
+    states: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, (i, begin, _) in enumerate(turns):
+        states[tuple(alike[i].input_ids[:begin])].append(place)
+    columns = [[0.0] * len(one) for one in alike]
+    for places in states.values():
+        for place, advantage in zip(places, _standardise([returns[p] for p in places]), strict=True):
+            i, begin, end = turns[place]
+            columns[i][begin:end] = [of_episodes[i] + advantage] * (end - begin)
+    return [replace(one, group_advantages=column) for one, column in zip(alike, columns, strict=True)]
+
+
+def list_actions(episode: EncodedEpisode) -> list[tuple[int, int]]:
+    """Where each action begins and, exclusively, ends."""
+    ends = [i + 1 for i, end in enumerate(episode.end_mask) if end]
+    return [
+        (episode.action_mask.index(True, before), end)
+        for before, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+
+
+def _discount_rewards(episode: EncodedEpisode) -> list[float]:
+    """The discounted return of each action."""
+    to_go = [episode.returns[begin] for begin, _ in list_actions(episode)]
+    total, out = 0.0, []
+    for now, later in reversed(list(zip(to_go, [*to_go[1:], 0.0], strict=True))):
+        total = now - later + DISCOUNT * total
+        out.append(total)
+    return out[::-1]
+
+
+def _standardise(values: Sequence[float]) -> list[float]:
+    """Centred and divided by the standard deviation; zeros where all are the same."""
+    if len(set(values)) < 2:
+        return [0.0] * len(values)
+    centre, spread = mean(values), stdev(values)
+    return [(value - centre) / spread for value in values]
+
+
 def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:
     """Each episode with what followed another's prompt put after its own (for KTO's reference point).
 
@@ -147,4 +250,5 @@ def _after_prompt_of(one: EncodedEpisode, other: EncodedEpisode) -> EncodedEpiso
         return getattr(one, name)[:head] + getattr(other, name)[tail:]
 
     columns = ("input_ids", "action_mask", "imitate_mask", "end_mask", "returns")
-    return EncodedEpisode(**{name: joined(name) for name in columns}, success=other.success)
+    joint: dict[str, Any] = {name: joined(name) for name in columns}
+    return EncodedEpisode(**joint, success=other.success)

@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, Predictio
 
 from oreo_agents.models.critic import Critic
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import Item, MicroBatch, collate_items, sort_places
+from oreo_agents.training.batches import Item, MicroBatch, as_episodes, collate_items, sort_places
 from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.trajectory import Trajectory
 
@@ -180,8 +180,8 @@ class JudgedTrainer(AgentTrainer):
             (micros,) = self._with_reference_point([micros], everyones=False)
         of_row = (
             place
-            for place in places
-            for _ in range(1 if "reference_point" in micros[0] else self.objective.rows)
+            for place, item in zip(places, items, strict=True)
+            for _ in range(1 if "reference_point" in micros[0] else len(as_episodes(item)))
         )
         rows = []
         for micro in micros:

@@ -19,9 +19,14 @@ Arguments that several functions share:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
+
+CLIP = 0.2
+"""How far a ratio may go from 1 in PPO's objective and still carry gradient; its paper's value, and GiGPO's."""
 
 
 def masked_mean(x: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -291,6 +296,78 @@ def kto_reference_point(ratios: Tensor) -> Tensor:
         ratios: ``[B]``, summed over the mismatched episodes' action tokens.
     """
     return ratios.detach().mean().clamp(min=0)
+
+
+def tapered_loss(logp: Tensor, success: Tensor, recorded_logp: Tensor) -> Tensor:
+    """TOPR (arXiv 2503.14286, Sec. 3): reward 1 for a won episode, -1 for a lost one, its ratio clipped to [0, 1].
+
+    Its gradient is that of -log pi of won episodes, and of min(1, pi / mu) * log pi of lost ones: what the policy no
+    longer does is not pushed down further. mu is who played.
+
+    Args:
+        logp: ``[B, T]`` log-probabilities of the action tokens, zero elsewhere.
+        success: ``[B]`` bool.
+        recorded_logp: ``[B, T]``, log mu of the action tokens, zero elsewhere.
+    """
+    own = logp.sum(1)
+    taper = (own - recorded_logp.sum(1)).detach().clamp(max=0).exp()
+    return -torch.where(success, own, -taper * own).mean()
+
+
+def balance_loss(rho: Tensor, returns: Tensor, group: Tensor, beta: float) -> Tensor:
+    """Trajectory balance with the group's estimate of the partition function (TBA, arXiv 2503.18929; VarGrad).
+
+    (V - R + beta * rho)^2 of whole episodes, V the mean of R - beta * rho in an episode's group, without gradient: beta
+    squared times the paper's (log Z + log pi - log pi_ref - R / beta)^2, with V = beta * log Z.
+
+    Args:
+        group: ``[B]``, which episodes are of the same group.
+    """
+    ratio, total = rho.sum(1), returns[:, 0]
+    soft = (total - beta * ratio).detach()
+    _, place, size = group.unique(return_inverse=True, return_counts=True)
+    value = soft.new_zeros(len(size)).index_add(0, place, soft) / size
+    return ((value[place] - total + beta * ratio) ** 2).mean()
+
+
+def optimal_advantage_loss(
+    logp: Tensor, returns: Tensor, recorded_logp: Tensor, prompt_value: Tensor, beta: float
+) -> Tensor:
+    """OAPL (arXiv 2602.19362, Eq. 3): (beta * (log pi - log mu) - (R - V))^2 of whole episodes; mu is who played.
+
+    Args:
+        logp: ``[B, T]`` log-probabilities of the action tokens, zero elsewhere.
+        recorded_logp: ``[B, T]``, log mu of the action tokens, zero elsewhere.
+        prompt_value: ``[B]``, V of the prompt, see :func:`soft_mean`.
+        beta: the paper's beta_2.
+    """
+    advantage = returns[:, 0] - prompt_value
+    return ((beta * (logp - recorded_logp).sum(1) - advantage) ** 2).mean()
+
+
+def soft_mean(returns: Tensor, beta: float) -> Tensor:
+    """beta * log mean exp(R / beta), a scalar: V of a prompt from its episodes (OAPL, Eq. 2), beta the paper's beta_1.
+
+    Args:
+        returns: ``[N]``, of whole episodes.
+        beta: near 0 it is the maximum, large the mean.
+    """
+    return beta * ((returns / beta).logsumexp(0) - math.log(len(returns)))
+
+
+def clipped_loss(
+    logp: Tensor, group_advantages: Tensor, recorded_logp: Tensor, action_mask: Tensor
+) -> Tensor:
+    """PPO's clipped objective at every action token (arXiv 1707.06347, Eq. 7), as GiGPO has it (arXiv 2505.10978).
+
+    Args:
+        logp: ``[B, T]`` log-probabilities of the action tokens.
+        group_advantages: ``[B, T]``, see :func:`oreo_agents.training.batches.with_group_advantages`.
+        recorded_logp: ``[B, T]``, log mu of the same tokens; mu is who played.
+    """
+    ratio = (logp - recorded_logp).exp()
+    bounded = ratio.clamp(1 - CLIP, 1 + CLIP)
+    return -masked_mean(torch.minimum(ratio * group_advantages, bounded * group_advantages), action_mask)
 
 
 def iql_value_loss(

@@ -10,7 +10,7 @@ from typing import Literal
 
 Value = Literal["soft", "expectile"]
 States = Literal["tokens", "turns", "start"]
-Items = Literal["episodes", "successes", "pairs", "mismatches"]
+Items = Literal["episodes", "successes", "pairs", "mismatches", "sampled", "groups", "valued", "compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,11 @@ class Objective:
     """Where it is trained: before every action token and after every action, before and after every action, or before
     the first action alone."""
     items: Items = "episodes"
-    """What is drawn at random: episodes, good ones, pairs of a good one and another of the same game, or episodes
-    each with one that follows another's prompt (for KTO's reference point only). Which are good is an option."""
+    """What is drawn at random: episodes, good ones, pairs of a good one and another of the same game, episodes each
+    with one that follows another's prompt (for KTO's reference point only), episodes whose log-probabilities were
+    recorded when they were sampled, groups of episodes after the same prompt, or episodes with recorded
+    log-probabilities that each know what the others after their prompt came to (valued), or how much better every turn
+    was than theirs (compared). Which are good is an option."""
     regularised: bool = False
     """alpha * L_reg is added to the policy's loss."""
     beta: float = 0.03
@@ -48,6 +51,16 @@ class Objective:
     def prefers(self) -> bool:
         """It imitates or prefers good episodes, and learns from no return."""
         return self.imitates or self.items in ("pairs", "mismatches")
+
+    @property
+    def tempered(self) -> bool:
+        """beta weighs something."""
+        return self.reference and self.policy_loss not in ("tapered_loss", "clipped_loss")
+
+    @property
+    def soft_mean(self) -> bool:
+        """V of a prompt is a soft mean of what its episodes came to."""
+        return self.items == "valued"
 
     @property
     def contrasts(self) -> bool:
@@ -122,5 +135,27 @@ METHODS: dict[str, Objective] = {
         "DPO (arXiv 2305.18290) on pairs of episodes of the same game", "dpo_loss", items="pairs", beta=0.1
     ),
     "kto": Objective("KTO (arXiv 2402.01306)", "kto_loss", items="mismatches", beta=0.1),
+    "topr": Objective(
+        "TOPR (arXiv 2503.14286): wins imitated, losses unlearnt as long as they are likely",
+        "tapered_loss",
+        items="sampled",
+    ),
+    "tba": Objective(
+        "trajectory balance (TBA, arXiv 2503.18929): one error an episode, V the mean of its group",
+        "balance_loss",
+        items="groups",
+    ),
+    "oapl": Objective(
+        "OAPL (arXiv 2602.19362): one error an episode, V the soft mean of what its prompt came to",
+        "optimal_advantage_loss",
+        items="valued",
+        beta=1e-3,
+    ),
+    "gigpo": Objective(
+        "offline GiGPO (arXiv 2505.10978): advantages among episodes of a game and among turns after the same history",
+        "clipped_loss",
+        items="compared",
+        regularised=True,
+    ),
 }
 """``OreoConfig.method``; ``oreo`` and ``oreo-token`` are the same."""

@@ -15,7 +15,17 @@ from torch.nn.functional import pad
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.training import losses
-from oreo_agents.training.batches import Item, MicroBatch, as_episodes, preference_pairs, with_mismatches
+from oreo_agents.training.batches import (
+    Item,
+    MicroBatch,
+    as_episodes,
+    draw_groups,
+    group_by_prompt,
+    preference_pairs,
+    with_group_advantages,
+    with_mismatches,
+    with_prompt_values,
+)
 from oreo_agents.training.methods import Items, Objective, States
 
 if TYPE_CHECKING:
@@ -169,15 +179,14 @@ def select_items(
     _check_episodes(episodes, config, model.vocab_size)
     episodes = mark_good(episodes, config.good)
     if config.good and objective.imitates:
-        episodes = _keep_successful(episodes, 0)  # type: ignore[assignment]
+        episodes = _keep_successful(episodes, config)  # type: ignore[assignment]
     if objective.contrasts and not held_out and len({episode.success for episode in episodes}) < 2:
         kind = "failed" if episodes[0].success else "successful"
         raise DatasetError(
             f"there are no {kind} episodes: {config.method} learns from the difference; "
             "record rollouts of the policy itself"
         )
-    seed = config.seed if config.data_seed is None else config.data_seed
-    items = ITEMS[objective.items](episodes, seed)
+    items = ITEMS[objective.items](episodes, config)
     longest = max(episode.longest for item in items for episode in as_episodes(item))
     if longest > config.max_length:
         raise DatasetError(
@@ -251,11 +260,15 @@ def _check_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig, voca
             )
 
 
-def _keep_all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _find_seed(config: OreoConfig) -> int:
+    return config.seed if config.data_seed is None else config.data_seed
+
+
+def _keep_all(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
     return episodes
 
 
-def _keep_successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _keep_successful(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
     chosen = [episode for episode in episodes if episode.success]
     if not chosen:
         raise DatasetError(
@@ -264,8 +277,8 @@ def _keep_successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[
     return chosen
 
 
-def _pair_episodes(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
-    pairs = preference_pairs(episodes, seed)
+def _pair_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    pairs = preference_pairs(episodes, _find_seed(config))
     if not pairs:
         raise DatasetError(
             "no game was both won and lost: preference pairs need several episodes of a game; record more"
@@ -273,13 +286,57 @@ def _pair_episodes(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[It
     return pairs
 
 
-def _add_mismatches(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _add_mismatches(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
     return with_mismatches(episodes)
 
 
-ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], int], Sequence[Item]]] = {
+def _require_recorded(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    lacking = sum(episode.recorded_logp is None for episode in episodes)
+    if lacking:
+        raise DatasetError(
+            f"{lacking} of {len(episodes)} episodes have turns without recorded log-probabilities, with which "
+            f"{config.method} compares the policy: record rollouts of a language model, without noise, or choose "
+            "another method"
+        )
+    return episodes
+
+
+def _group_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    groups = draw_groups(episodes, _find_seed(config))
+    if not groups:
+        raise DatasetError(
+            f"no game was played twice: {config.method} compares episodes of the same game; record more of each "
+            "(--per-game)"
+        )
+    return groups
+
+
+def _add_prompt_values(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    _require_difference(episodes, config)
+    return with_prompt_values(episodes, lambda returns: losses.soft_mean(returns, config.value_beta))
+
+
+def _add_advantages(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+    _require_difference(episodes, config)
+    return with_group_advantages(episodes)
+
+
+def _require_difference(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> None:
+    _require_recorded(episodes, config)
+    if all(len({one.returns[0] for one in alike}) == 1 for alike in group_by_prompt(episodes)):
+        raise DatasetError(
+            f"no game came out differently: {config.method} compares episodes of the same game; record more of each "
+            "(--per-game)"
+        )
+
+
+ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], OreoConfig], Sequence[Item]]] = {
     "episodes": _keep_all,
     "successes": _keep_successful,
     "pairs": _pair_episodes,
     "mismatches": _add_mismatches,
+    "sampled": _require_recorded,
+    "groups": _group_episodes,
+    "valued": _add_prompt_values,
+    "compared": _add_advantages,
 }

@@ -25,6 +25,7 @@ GROUPS = (LENGTH, OBJECTIVE, CRITIC, BATCHES)
 
 Need = Literal[
     "reference",
+    "tempered",
     "regularised",
     "critic",
     "soft",
@@ -33,6 +34,7 @@ Need = Literal[
     "observes",
     "imitates",
     "prefers",
+    "soft_mean",
 ]
 """Properties of :class:`oreo_agents.training.methods.Objective`."""
 
@@ -113,7 +115,8 @@ class Option:
                 f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
             )
         kind = str if isinstance(self.within, Spelling) else int | float
-        if self.within and not (isinstance(value, kind) and self.within.fits(value)):
+        fits: Callable[[Any], bool] | None = self.within.fits if self.within else None
+        if self.within and fits and not (isinstance(value, kind) and fits(value)):
             raise ConfigurationError(f"{self.name} is {value}, it must be {self.within.words}")
 
 
@@ -220,12 +223,24 @@ class OreoOptions:
             "weight of the log-ratio in the soft return (Eq. 3)",
             OBJECTIVE,
             ABOVE_0,
-            needs="reference",
+            needs="tempered",
             usual="the method's",
             card=True,
             unit="reward per nat",
         ),
     ] = None  # type: ignore[assignment]
+    value_beta: Annotated[
+        float,
+        Option(
+            "OAPL: temperature of V, the soft mean of the returns of a game; near 0 their maximum, large their mean",
+            OBJECTIVE,
+            ABOVE_0,
+            needs="soft_mean",
+            card=True,
+            unit="reward",
+            source="arXiv 2602.19362, beta_1",
+        ),
+    ] = 1.0
     alpha: Annotated[
         float,
         Option(

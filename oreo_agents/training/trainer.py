@@ -278,7 +278,7 @@ class OreoTrainer(JudgedTrainer):
         if self.accelerator.num_processes == 1:
             return micros
         count = torch.tensor([len(micros)], device=self.args.device)
-        return split_batches(micros, int(self.accelerator.gather(count).max()), self.objective.rows)  # type: ignore
+        return split_batches(micros, int(self.accelerator.gather(count).max()))  # type: ignore
 
     def _refuse_nan(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from oreo_agents.evaluation.statistics import paired_difference, t_interval, wilson_interval
+from oreo_agents.evaluation.statistics import (
+    paired_difference,
+    qualify_intervals,
+    t_interval,
+    wilson_interval,
+)
 
 
 # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.
@@ -80,6 +85,21 @@ def test_the_t_interval_is_students():
     """His own data (1908): hours of sleep gained by ten patients; R's t.test gives this."""
     gained = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
     assert t_interval(gained) == pytest.approx((-0.5297804, 2.0297804), abs=5e-4)
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (9, 2.2622)])
+def test_the_t_interval_has_the_published_quantiles(degrees, quantile):
+    """Abramowitz and Stegun (1964), table 26.10; values of which the standard error is 1."""
+    half = (degrees * (degrees + 1) / 2) ** 0.5
+    low, high = t_interval([-half, half, *[0.0] * (degrees - 1)])
+    assert (low, high) == pytest.approx((-quantile, quantile), abs=6e-4)
+    assert t_interval([0.5]) is None
+
+
+def test_what_few_trainings_leave_out_is_said():
+    assert "leave out how another training" in qualify_intervals(1)
+    assert [bool(qualify_intervals(seeds)) for seeds in (2, 4, 5, 9)] == [True, True, False, False]
+    assert "which takes 5" in qualify_intervals(3)
 
 
 def test_the_t_interval_covers_trainings_as_often_as_it_says():

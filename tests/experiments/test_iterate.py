@@ -12,6 +12,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.demo import shape_suite
 from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_runs, plan_rounds
+from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import require_done, run_plan
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.models.agent_folder import load_critic
@@ -71,6 +72,21 @@ def test_a_round_may_learn_from_all_rounds_so_far():
         newest = plan_of(iterations=2, keep_data=keep).agent("iterated", 0)
         names = [need.name.rpartition("/")[2] for need in newest.needs]
         assert names == ["oreo", *data]
+
+
+def test_rounds_are_played_at_the_temperature_that_was_asked_for():
+    """The loop plays all of its rounds at it; in a suite, whose first rollouts are everybody's, the later ones."""
+    plan = plan_of(iterations=2, temperature=0.7)
+    assert all("0.7" in map(str, _rollouts_of(plan, i).inputs) for i in (1, 2))
+    suite = load_suite("alfworld-small")
+    later = replace(suite.methods["iterative-rejection"], temperature=0.9)
+    suite = replace(plan.suite, methods={**plan.suite.methods, "iterated": replace(later, of="oreo")})
+    mixed = [_rollouts_of(Plan(suite, plan.arenas), i).inputs for i in (1, 2)]
+    assert [one[3] for one in mixed] == [0.7, 0.9]
+
+
+def _rollouts_of(plan, i):
+    return plan._round("iterated", 0, i)
 
 
 def test_many_rounds_are_planned_at_once():

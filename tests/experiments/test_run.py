@@ -120,7 +120,8 @@ def test_tables_and_plots_of_a_result(suite, finished, tmp_path, capsys):
     found = run_plan(Plan(suite, find_arenas(suite, output)), output)
     show_tables(found, Console(width=160))
     said = capsys.readouterr().out
-    assert "smoke: unseen, 3 games, 20 steps, 1 seed" in said and "to its policy alone" in said
+    assert "smoke: unseen, 3 games, 20 steps, 1 seed: intervals are over games alone" in said
+    assert "to its policy alone" in said
     draw_plots(found, tmp_path / "smoke.json")
     drawn = {path.name for path in (tmp_path / "smoke").iterdir()}
     assert drawn == {f"unseen-{kind}.png" for kind in ("success", "budget", "rounds", "calibration")}

@@ -111,7 +111,12 @@ def test_a_method_has_the_common_options_and_its_own():
             r"nobody called 'guide'; choose one of demonstrator, expert",
         ),
         ({"demonstrations": {"agent": "demonstrator"}}, "OREO-ALFWorld has no demonstrator; take expert"),
-        ({"methods": {"oreo": {"keep_data": True}}}, "of and keep_data belong to"),
+        ({"methods": {"oreo": {"temperature": 1.0}}}, "of, keep_data and temperature belong to"),
+        (
+            {"methods": {"oreo": {}, "again": {"method": "iterate", "of": "oreo", "temperature": 0.0}}},
+            "temperature is 0.0, it must be above 0",
+        ),
+        ({"methods": {"oreo": {"keep_data": True}}}, "of, keep_data and temperature belong to"),
         (
             {"environment": "OREO-GSM8K", "train": {"first": 9}, "dev": {"split": "test", "rooms": []}},
             "first: some of the games",

@@ -3,13 +3,17 @@
 import copy
 import itertools
 import math
+from dataclasses import replace
+from statistics import stdev
 
 import pytest
 import torch
 from learning import LOSING, OPENING, WINNING, episode
 
+from oreo_agents.errors import DatasetError
 from oreo_agents.training.batches import collate_items, preference_pairs, with_mismatches
 from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.losses import soft_mean
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.trainer import OreoTrainer
 
@@ -47,12 +51,10 @@ def moved(policy):
 def make(tmp_path, tokenizer, reference, moved, episodes):
     """A trainer whose policy has left its reference."""
 
-    def make(method, start=reference, now=moved, **options):
+    def make(method, start=reference, now=moved, data=episodes, **options):
         start = copy.deepcopy(start)
         options = {"beta": BETA, "output_dir": str(tmp_path / "run"), "use_cpu": True, **options}
-        trainer = OreoTrainer(
-            start, OreoConfig(method=method, **options), episodes, processing_class=tokenizer
-        )
+        trainer = OreoTrainer(start, OreoConfig(method=method, **options), data, processing_class=tokenizer)
         trainer.policy.load_state_dict(now.state_dict())
         return trainer
 
@@ -302,6 +304,125 @@ def test_the_critic_foresees_observations_by_plain_loops(make, episodes, kind, t
     assert trainer.critic.backbone.norm.weight.grad.abs().sum() > 0
     moved = [name for name in gradients if not torch.allclose(gradients[name], plain_gradients[name])]
     assert bool(moved) == (kind == "shared"), "a critic of its own leaves the policy alone"
+
+
+OTHER = episode(WINNING[2:5], won=False, opening=OPENING.replace("a clean mug", "a mug"))
+"""Alone with its prompt, which the others share."""
+
+
+@pytest.fixture
+def two_games(chat):
+    return [chat.encode(one) for one in (*EPISODES[:3], OTHER)]
+
+
+def recorded(episodes):
+    """The episodes as who played them had sampled them: some far likelier than they are now, some less likely."""
+    per_token = zip(episodes, (-1.0, -0.1, -9.0, -4.0), strict=True)
+    return [replace(one, recorded_logp=[logp * x for x in one.action_mask]) for one, logp in per_token]
+
+
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_topr_by_plain_loops(make, episodes, tokens):
+    """Its gradient: -grad log pi of won episodes, min(1, pi / mu) * grad log pi of lost ones, whatever R's size."""
+    episodes = recorded(episodes)
+    trainer = make("topr", data=episodes)
+    own = [sum(logp.values()) for logp, *_ in columns(trainer, episodes, None)]
+    loss, gradients = step(trainer, tokens)
+    expected, terms, ratios = [], [], []
+    trainer.trained.zero_grad()
+    for one, logp in zip(episodes, own, strict=True):
+        ratio = math.exp(logp - sum(one.recorded_logp))
+        ratios += [] if one.success else [ratio]
+        weight = -1.0 if one.success else min(1.0, ratio)
+        expected.append(weight * logp)
+        ids = torch.tensor([one.input_ids])
+        full = trainer.policy(input_ids=ids).logits[0].log_softmax(-1)
+        terms.append(weight * sum(full[p - 1, ids[0, p]] for p in range(1, len(one)) if one.action_mask[p]))
+    (sum(terms) / len(terms)).backward()
+    assert min(ratios) < 0.5 and max(ratios) > 1, "one loss is tapered, one is not"
+    assert loss == pytest.approx(mean(expected), rel=1e-3)
+    for name, parameter in trainer.policy.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_trajectory_balance_by_plain_loops(make, two_games, tokens):
+    """Of a group: log Z, the mean of R / beta - rho, and the squared distances from it; times beta squared."""
+    trainer = make("tba", data=two_games)
+    ratios = [sum(rho.values()) for _, rho, *_ in columns(trainer, two_games, None)]
+    excess = [float(one.success) / BETA - ratio for one, ratio in zip(two_games, ratios, strict=True)][:3]
+    log_z = mean(excess)
+    expected = mean([(BETA * (log_z - x)) ** 2 for x in excess])
+    assert step(trainer, tokens)[0] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_oapl_by_plain_loops(make, two_games, tokens):
+    """V of a prompt is beta_1 * log of the mean of exp(R / beta_1) over all that was recorded of it."""
+    episodes = recorded(two_games)
+    trainer = make("oapl", data=episodes, value_beta=0.5)
+    own = [sum(logp.values()) for logp, *_ in columns(trainer, episodes, None)]
+    rewards = [float(one.success) for one in episodes]
+    values = [0.5 * math.log(mean([math.exp(r / 0.5) for r in rewards[:3]]))] * 3 + [rewards[3]]
+    expected = mean(
+        [
+            (BETA * (logp - sum(one.recorded_logp)) - (r - v)) ** 2
+            for one, logp, r, v in zip(episodes, own, rewards, values, strict=True)
+        ]
+    )
+    assert step(trainer, tokens)[0] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_offline_gigpo_by_plain_loops(make, chat, tokens):
+    """Two advantages: among the episodes of a game, and among turns with the same words before them."""
+    plays = [episode(), episode(WINNING[:4], won=False), episode((*WINNING[:2], *LOSING), won=False), OTHER]
+    data = recorded([chat.encode(one) for one in plays])
+    trainer = make("gigpo", data=data, alpha=0.0)
+    returns, histories = {}, {}
+    for i, one in enumerate(plays):
+        for t, turn in enumerate(one.turns):
+            before = tuple((other.observation, other.action) for other in one.turns[:t])
+            histories[i, t] = (*before, turn.observation)
+            returns[i, t] = sum(0.95 ** (k - t) * one.turns[k].reward for k in range(t, len(one.turns)))
+
+    def standardised(own, all_of_them):
+        spread = stdev(all_of_them) if len(all_of_them) > 1 else 0
+        return (own - mean(all_of_them)) / spread if spread else 0.0
+
+    surrogate = []
+    for i, (one, (logp, *_)) in enumerate(zip(data, columns(trainer, data, None), strict=True)):
+        macro = standardised(float(one.success), [1.0, 0.0, 0.0]) if i < 3 else 0.0
+        terms = []
+        for t, (start, end) in enumerate(turns_of(one)):
+            alike = [returns[place] for place, history in histories.items() if history == histories[i, t]]
+            advantage = macro + standardised(returns[i, t], alike)
+            for p in range(start, end + 1):
+                ratio = math.exp(logp[p] - one.recorded_logp[p])
+                terms.append(min(ratio * advantage, max(0.8, min(1.2, ratio)) * advantage))
+        surrogate.append(mean(terms))
+    assert step(trainer, tokens)[0] == pytest.approx(-mean(surrogate), rel=1e-3)
+    assert sum(history == histories[0, 2] for history in histories.values()) == 3, "three meet in one state"
+
+
+def test_the_soft_mean_lies_between_the_mean_and_the_maximum():
+    returns = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    assert soft_mean(returns, 1e-3).item() == pytest.approx(1.0, abs=2e-3)
+    assert soft_mean(returns, 1e3).item() == pytest.approx(0.25, abs=1e-3)
+    assert soft_mean(returns, 1.0).item() == pytest.approx(math.log((3 + math.e) / 4))
+
+
+def test_what_a_method_needs_of_episodes_is_said(make, two_games):
+    alone = [two_games[0], two_games[3]]
+    with pytest.raises(DatasetError, match=r"4 of 4 episodes.*record rollouts of a language model"):
+        make("topr")
+    with pytest.raises(DatasetError, match="4 of 4 episodes"):
+        make("oapl")
+    with pytest.raises(DatasetError, match="no game was played twice"):
+        make("tba", data=alone)
+    for method in ("oapl", "gigpo"):
+        with pytest.raises(DatasetError, match="no game came out differently"):
+            make(method, data=[replace(one, recorded_logp=[-1.0] * len(one)) for one in alone])
 
 
 def test_iql_by_plain_loops(make, episodes):

@@ -1,5 +1,7 @@
 """An episode of several sequences: the same losses and gradients as of one, where both say the same."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from learning import EPISODES, random_decoder
@@ -30,6 +32,11 @@ def apart(chat, monkeypatch):
     monkeypatch.setattr(chat_module, "_count_common", lambda before, reading: 0)
     monkeypatch.setattr(chat, "appends", False)
     apart = [chat.encode(episode) for episode in EPISODES]
+    for encoded in (together, apart):
+        encoded[:] = [
+            replace(one, recorded_logp=[-0.1 * i * x for x in one.action_mask])
+            for i, one in enumerate(encoded)
+        ]
     assert [len(one.starts) for one in together] == [1, 1, 1]
     assert [len(one.starts) for one in apart] == [len(episode.turns) for episode in EPISODES]
     return together, apart

@@ -9,7 +9,9 @@ from itertools import product
 import pytest
 import torch
 
+from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.training import losses
+from oreo_agents.training.batches import with_group_advantages
 
 TURNS, GOOD, HARM, BEST = 4, 0.2, 0.5, 0.95
 DEMONSTRATOR = BEST * (GOOD + (1 - GOOD) * HARM) ** TURNS
@@ -17,7 +19,20 @@ HABIT = BEST * HARM**TURNS
 BETA = 0.03
 
 
-def learn(method, alpha=0.0, steps=400):
+def compare_plays(actions, won, often):
+    """GiGPO's advantages of each different episode, where each is played as often as that, ``[32, 1 + TURNS]``."""
+    acted = [False] + [True] * TURNS
+    plays = [
+        EncodedEpisode(
+            [9, *actions[i].tolist()], acted, acted, acted, [won[i].item()] * (1 + TURNS), bool(won[i])
+        )
+        for i in often.tolist()
+    ]
+    found = {(*one.input_ids, one.success): one.group_advantages for one in with_group_advantages(plays)}
+    return torch.tensor([found[9, *play.tolist(), bool(end)] for play, end in zip(actions, won, strict=True)])
+
+
+def learn(method, alpha=0.0, steps=400, beta=BETA, value_beta=1.0):
     """Success of the learnt policy, sampled and greedy."""
     plays = torch.tensor(list(product((0, 1), repeat=TURNS)))
     habits = (1 - plays).sum(1)
@@ -31,10 +46,14 @@ def learn(method, alpha=0.0, steps=400):
     reference = torch.tensor([1 - GOOD, GOOD]).log().expand(2**TURNS - 1, 2)
     logits, values = reference.clone().requires_grad_(), torch.zeros(2**TURNS - 1, requires_grad=True)
     optimizer = torch.optim.Adam([logits, values], lr=0.05)
+    often = torch.arange(len(actions)).repeat_interleave((100 * weights).round().long().clamp(min=1))
     nothing = torch.zeros(len(actions), 1)
     due = torch.cat([torch.ones(len(actions), TURNS), nothing], 1).bool()
     acted = due.flip(1)
     returns = won[:, None] * due
+
+    if method == "gigpo":
+        advantages = compare_plays(actions, won, often)
 
     def pick(table):
         return torch.cat([nothing, table[states].gather(2, actions[..., None])[..., 0]], 1)
@@ -45,6 +64,18 @@ def learn(method, alpha=0.0, steps=400):
         kl = torch.cat([nothing, (logpi.exp() * (logpi - reference)).sum(1)[states]], 1)
         if method == "rejection":
             loss = losses.imitation_loss(pick(logpi), acted * (won * weights)[:, None])
+        elif method in ("topr", "tba", "oapl", "gigpo"):
+            recorded, total = pick(reference)[often], returns[often]
+            if method == "topr":
+                loss = losses.tapered_loss(pick(logpi)[often], won[often].bool(), recorded)
+            elif method == "gigpo":
+                loss = losses.clipped_loss(pick(logpi)[often], advantages[often], recorded, acted[often])
+                loss = loss + alpha * losses.masked_mean(kl[often], acted[often])
+            elif method == "tba":
+                loss = losses.balance_loss(rho[often], total, torch.zeros_like(often), beta)
+            else:
+                value = losses.soft_mean(won[often], value_beta).expand(len(often))
+                loss = losses.optimal_advantage_loss(pick(logpi)[often], total, recorded, value, beta)
         else:
             policy = {"oreo": losses.token_policy_loss, "dro": losses.response_policy_loss}[method]
             start = due & (due.cumsum(1) == 1)
@@ -80,6 +111,35 @@ def test_at_the_papers_alpha_oreo_does_hardly_more_and_without_it_all_there_is()
 
 def test_one_error_an_episode_needs_no_regulariser_to_break_it():
     assert learn("dro")[1] == pytest.approx(BEST)
+
+
+def test_unlearning_losses_that_are_still_likely_breaks_it():
+    """TOPR knows only whole episodes, and what it is no longer likely to do is left as it is: it goes on sampling."""
+    sampled, greedy = learn("topr")
+    assert greedy == pytest.approx(BEST) and 0.75 < sampled < 0.9
+
+
+def test_the_mean_of_the_group_does_what_a_critic_of_the_prompt_does():
+    sampled, greedy = learn("tba")
+    assert greedy == pytest.approx(BEST) and sampled > 0.9
+
+
+def test_a_clipped_ratio_allows_one_step_of_a_fifth():
+    """GiGPO is made to play anew after each: on recorded episodes it stops at 1.2 times what who played did."""
+    better = GOOD * 1.2
+    sampled, greedy = learn("gigpo", steps=200)
+    assert greedy == pytest.approx(HABIT)
+    assert DEMONSTRATOR < sampled < BEST * (better + (1 - better) * HARM) ** TURNS + 0.005
+
+
+def test_oapl_breaks_it_whole_where_its_two_temperatures_are_one():
+    """No policy is mu * exp((R - V) / beta_2) unless V is the soft mean at beta_2, too.
+
+    At the paper's beta_1 = 1 and beta_2 = 0.001 the least squares leave the habit of one turn.
+    """
+    papers, of_one = learn("oapl", beta=1e-3), learn("oapl", beta=BETA, value_beta=BETA)
+    assert papers[1] == pytest.approx(BEST * HARM) and papers[0] < 0.5
+    assert of_one[1] == pytest.approx(BEST) and of_one[0] > 0.9
 
 
 @pytest.mark.parametrize(("beta", "alpha"), [(0.03, 0.01), (0.03, 0.0), (0.1, 0.02)])

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -353,10 +354,15 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         "log_ratio_clip": 1e-3,
         "expectile": 0.9,
         "thought_weight": 0.5,
+        "value_beta": 0.1,
     }
     game = [chat.encode(episode(steps, won, game="g")) for steps, won in ((WINNING, True), (LOSING, False))]
-    for one in game:
-        one.thoughts.append(one.action_mask.index(True))
+    game = [
+        replace(
+            one, recorded_logp=[-0.5 * x for x in one.action_mask], thoughts=[one.action_mask.index(True)]
+        )
+        for one in game
+    ]
     start = moved(policy)
 
     def trained(**options):
