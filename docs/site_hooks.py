@@ -11,7 +11,7 @@ PAGES = {
     "changelog.md": "CHANGELOG.md",
     "security.md": "SECURITY.md",
 }
-LINK = re.compile(r"(?<=\]\()([^)#\s]+)(?=[)#])")
+LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_files(files, config):
@@ -26,19 +26,26 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Point links out of the folder at what stands for it."""
-    return LINK.sub(lambda link: _find_page(Path("docs") / link[1]) or link[1], markdown)
+    return _point_links(markdown, ROOT / "docs") if page.file.src_uri not in PAGES else markdown
 
 
 def _read_page(source):
-    text = (ROOT / source).read_text(encoding="utf-8")
-    return LINK.sub(lambda link: _find_page((ROOT / source).parent / link[1]) or link[1], text)
+    return _point_links((ROOT / source).read_text(encoding="utf-8"), (ROOT / source).parent)
 
 
-def _find_page(path):
-    """The page that stands for a file of the repository; None where none does."""
-    inside = (ROOT / path).resolve()
-    for page, source in PAGES.items():
-        if inside == ROOT / source:
-            return page
-    docs = ROOT / "docs"
-    return str(inside.relative_to(docs)) if inside.is_relative_to(docs) and inside.is_file() else None
+def _point_links(text, folder):
+    return LINK.sub(lambda link: _point_link(link, folder), text)
+
+
+def _point_link(link, folder):
+    """The link to the page that stands for a file of the repository; the file's name where none does."""
+    inside = (folder / link["target"]).resolve()
+    name = str(inside.relative_to(ROOT)) if inside.is_relative_to(ROOT) and inside.exists() else ""
+    pages = {source: page for page, source in PAGES.items()}
+    if name.startswith("docs/"):
+        pages[name] = name.removeprefix("docs/")
+    elif name.endswith(".png"):
+        pages[name] = name.removeprefix("benchmarks/")
+    if name in pages:
+        return f"[{link['text']}]({pages[name]}{link['anchor'] or ''})"
+    return f"{link['text']} (`{name}`)" if name else link[0]

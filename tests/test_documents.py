@@ -22,7 +22,7 @@ BLOCK = re.compile(
 )
 RUN = ("bash", "python")
 READ = ("toml", "diff")
-SHORTER = {"-n": "3", "--eval-every": "1", "--k": "2", "--jobs": "1"}
+SHORTER = {"-n": "6", "--eval-every": "1", "--k": "2", "--jobs": "1"}
 
 
 def list_blocks(page):
@@ -39,7 +39,7 @@ def shorten(words):
         words += ["--steps", "2"] if "--epochs" not in words else []
         words += ["--batch-size", "2"] if "--batch-size" not in words else []
     if words[0] in ("record", "eval", "play") and "--max-steps" not in words:
-        words += ["--max-steps", "12"]
+        words += ["--max-steps", "6"]
     return words
 
 
