@@ -1,4 +1,12 @@
+import gc
+
 import pytest
+
+
+def pytest_collection_finish(session):
+    """Leave what the imports made out of later garbage collections: Trainer makes a full one after every training."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
