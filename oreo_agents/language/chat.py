@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import DatasetError
+from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
@@ -28,36 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _KNOWN_TEXTS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedEpisode:
-    """A trajectory as token ids with, per token, whose it is and what it may teach."""
-
-    input_ids: list[int]
-    """Of all its sequences, one after the other."""
-    action_mask: list[bool]
-    """The token was chosen by the agent (thought and end of turn included)."""
-    imitate_mask: list[bool]
-    """Of those, the ones worth imitating: not the noise a recorder put in on purpose."""
-    end_mask: list[bool]
-    """The last token of an action: here the critic is read after it."""
-    returns: list[float]
-    """Rewards still to come after this token."""
-    success: bool
-    starts: list[int] = field(default_factory=lambda: [0])
-    """Where its sequences begin."""
-    thoughts: list[int] = field(default_factory=list)
-    """Which of the agent's tokens come before what names the action."""
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def longest(self) -> int:
-        """Tokens of its longest sequence."""
-        ends = [*self.starts[1:], len(self)]
-        return max((end - start for start, end in zip(self.starts, ends, strict=True)), default=0)
 
 
 @dataclass(slots=True)
@@ -211,9 +182,12 @@ class Chat:
         if self._frames.call:
             before, after = self._frames.call
             return [*before, *self._ids(json.dumps(action, ensure_ascii=False)[1:-1]), *after, self.end_id]
+        return [*self._ids(self._write_reply(action, said), self._said), self.end_id]
+
+    def _write_reply(self, action: str, said: str | None) -> str:
         if said is None or self.prompt.form != "any":
-            said = write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
-        return [*self._ids(said, self._said), self.end_id]
+            return write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
+        return said
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a reply that a server gave as text, without an end of turn."""
@@ -231,6 +205,30 @@ class Chat:
     def action_text(self, ids: Sequence[int], commands: Sequence[str] | None = None) -> str:
         """What sampled ``ids`` come to, on one line; see :meth:`understand`."""
         return self.understand(ids, commands).action
+
+    def encode_many(self, trajectories: Sequence[Trajectory]) -> list[EncodedEpisode]:
+        """:meth:`encode` of each; what they say is tokenized in batches first.
+
+        Raises:
+            DatasetError: as in :meth:`encode`.
+        """
+        turns = [turn for one in trajectories for turn in one.turns]
+        message, spelt = self.prompt.message, self._frames.spelt
+        self._learn_texts(
+            {spelt(message(turn.observation, turn.admissible_commands, False)) for turn in turns}, self._later
+        )
+        if not self._frames.call:
+            replies = {self._write_reply(turn.action, turn.said) for turn in turns if turn.token_ids is None}
+            self._learn_texts(replies, self._said)
+        return [self.encode(one) for one in trajectories]
+
+    def _learn_texts(self, texts: set[str], context: Context | None) -> None:
+        """Keep the ids of texts that are about to be asked for."""
+        new = [text for text in texts if (text, context) not in self._known]
+        if len(self._known) + len(new) > _KNOWN_TEXTS:
+            self._known.clear()
+        ids = self._speller.spell_many(new, context)
+        self._known |= {(text, context): one for text, one in zip(new, ids, strict=True)}
 
     def encode(self, trajectory: Trajectory) -> EncodedEpisode:
         """Token ids, masks and returns of a recorded episode.

@@ -10,18 +10,68 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, gather_episodes
 
 Item = EncodedEpisode | tuple[EncodedEpisode, EncodedEpisode]
 MicroBatch = dict[str, Tensor]
 """``[B, T]`` columns of right-padded episodes, and ``success``, ``[B]``; the episodes of a pair are neighbours.
 ``start_mask`` (where sequences begin) and ``thought_mask`` are there where some episode has several, or thoughts."""
+
+
+class Items(Sequence[Item]):
+    """What is drawn at random, as places in encoded episodes; an item is made when it is indexed.
+
+    Args:
+        episodes: what items are made of.
+        places: ``[N]``, an episode each, or ``[N, 2]``, a pair each.
+        mismatched: the second of a pair is what followed its prompt, put after the prompt of the first.
+    """
+
+    def __init__(self, episodes: EncodedEpisodes, places: np.ndarray, mismatched: bool = False) -> None:
+        self.episodes, self.places, self.mismatched = episodes, places, mismatched
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Items: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Items:
+        """An item for an integer, a view for a slice."""
+        if isinstance(index, slice):
+            return Items(self.episodes, self.places[index], self.mismatched)
+        if self.places.ndim == 1:
+            return self.episodes[self.places[index]]
+        one, other = (self.episodes[place] for place in self.places[index])
+        return one, _after_prompt_of(one, other) if self.mismatched else other
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence in any of them."""
+        facts = self.episodes.facts[self.places]
+        if not self.mismatched:
+            return int(facts["longest"].max(initial=0))
+        mixed = facts[:, 0]["prompt"] + facts[:, 1]["tokens"] - facts[:, 1]["prompt"]
+        return int(max(facts[:, 0]["longest"].max(initial=0), mixed.max(initial=0)))
+
+    def list_digests(self) -> list[bytes]:
+        """:attr:`EncodedEpisode.digest` of every episode in them, in order."""
+        if self.mismatched:
+            return [episode.digest for item in self for episode in as_episodes(item)]
+        return self.episodes[self.places.ravel()].digests
+
+
+NO_ITEMS = Items(gather_episodes(()), np.empty(0, np.int64))
 
 
 def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
@@ -111,33 +161,34 @@ def cut_prompt(episode: EncodedEpisode) -> tuple[int, ...]:
     return tuple(episode.input_ids[: episode.action_mask.index(True)])
 
 
-def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item]:
+def preference_pairs(episodes: EncodedEpisodes, seed: int) -> Items:
     """Pairs (successful, failed) with the same prompt, each episode used at most once; drawn from ``seed``."""
-    by_prompt: dict[tuple[int, ...], tuple[list, list]] = defaultdict(lambda: ([], []))
-    for episode in episodes:
-        by_prompt[cut_prompt(episode)][not episode.success].append(episode)
+    by_prompt: dict[bytes, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    facts = episodes.facts
+    for place, (prompt, success) in enumerate(zip(facts["prompt_digest"], facts["success"], strict=True)):
+        by_prompt[prompt.tobytes()][not success].append(place)
     rng = random.Random(seed)
-    pairs: list[Item] = []
+    pairs: list[tuple[int, int]] = []
     for won, lost in by_prompt.values():
         rng.shuffle(won)
         rng.shuffle(lost)
         pairs.extend(zip(won, lost, strict=False))
-    return pairs
+    return Items(episodes, np.array(pairs, np.int64).reshape(-1, 2))
 
 
-def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:
+def with_mismatches(episodes: EncodedEpisodes) -> Items:
     """Each episode with what followed another's prompt put after its own (for KTO's reference point).
 
     Raises:
         DatasetError: an episode of several sequences, which has its prompt in each.
     """
-    if any(len(episode.starts) > 1 for episode in episodes):
+    if (episodes.facts["sequences"] > 1).any():
         raise DatasetError(
             "kto puts each episode after another's prompt, and with this prompt or chat template an episode is several "
             "sequences: choose another method, or a prompt that shows earlier turns as they were"
         )
-    others = [*episodes[1:], *episodes[:1]]
-    return [(one, _after_prompt_of(one, other)) for one, other in zip(episodes, others, strict=True)]
+    places = np.arange(len(episodes))
+    return Items(episodes, np.stack([places, np.roll(places, -1)], 1), mismatched=True)
 
 
 def _after_prompt_of(one: EncodedEpisode, other: EncodedEpisode) -> EncodedEpisode:

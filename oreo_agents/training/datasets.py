@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.importers import OUTCOMES, parse_records
-from oreo_agents.dataset.reader import TrajectoryDataset
+from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import Chat, EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.trajectory import Trajectory
 
 MESSAGES = ("messages", "conversations")
@@ -39,17 +39,6 @@ class Data:
 
     episodes: Sequence[Trajectory | EncodedEpisode]
     sources: tuple[Source, ...] = ()
-
-    def encode(self, chat: Chat) -> list[EncodedEpisode]:
-        """The episodes as token ids; those that are encoded already stay as they are.
-
-        Raises:
-            DatasetError: an episode was sampled with another tokenizer or prompt.
-        """
-        episodes = list(self.episodes)
-        if all(isinstance(one, EncodedEpisode) for one in episodes):
-            return cast(list[EncodedEpisode], episodes)
-        return [one if isinstance(one, EncodedEpisode) else chat.encode(one) for one in episodes]
 
 
 def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) -> Data:
@@ -87,9 +76,9 @@ def _read_several(given: list[Any], name: str, outcomes: bool) -> Data:
     kinds = {type(one).__name__ for one in given}
     if all(isinstance(one, str | os.PathLike) for one in given) and given:
         parts = [read_data(one, name) for one in given]
+        found = concatenate_datasets(*(cast(TrajectoryDataset, part.episodes) for part in parts))
         return Data(
-            [episode for part in parts for episode in part.episodes],  # type: ignore[arg-type]
-            tuple(source for part in parts for source in part.sources),
+            cast(Sequence[Trajectory], found), tuple(source for part in parts for source in part.sources)
         )
     if all(isinstance(one, Mapping) for one in given) and given:
         for one in given:

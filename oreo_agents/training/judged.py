@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, Predictio
 
 from oreo_agents.models.critic import Critic
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import Item, MicroBatch, collate_items, sort_places
+from oreo_agents.training.batches import NO_ITEMS, Item, Items, MicroBatch, collate_items, sort_places
 from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.trajectory import Trajectory
 
@@ -43,8 +43,11 @@ class _Prediction(NamedTuple):
     success: bool
 
 
-class HeldOut(list):
+class HeldOut(Items):
     """What an objective draws from episodes that are not trained on."""
+
+    def __init__(self, items: Items = NO_ITEMS) -> None:
+        super().__init__(items.episodes, items.places, items.mismatched)
 
 
 class JudgedTrainer(AgentTrainer):

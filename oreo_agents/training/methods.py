@@ -10,7 +10,7 @@ from typing import Literal
 
 Value = Literal["soft", "expectile"]
 States = Literal["tokens", "turns", "start"]
-Items = Literal["episodes", "successes", "pairs", "mismatches"]
+ItemKind = Literal["episodes", "successes", "pairs", "mismatches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Objective:
     states: States = "tokens"
     """Where it is trained: before every action token and after every action, before and after every action, or before
     the first action alone."""
-    items: Items = "episodes"
+    items: ItemKind = "episodes"
     """What is drawn at random: episodes, successful ones, pairs of a won and a lost one of the same game, or episodes
     each with one that follows another's prompt (for KTO's reference point only)."""
     regularised: bool = False

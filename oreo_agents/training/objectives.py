@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.training import losses
-from oreo_agents.training.batches import Item, MicroBatch, as_episodes, preference_pairs, with_mismatches
-from oreo_agents.training.methods import Items, Objective, States
+from oreo_agents.training.batches import Items, MicroBatch, preference_pairs, with_mismatches
+from oreo_agents.training.methods import ItemKind, Objective, States
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -150,84 +151,84 @@ def _weigh_importance(out: Columns, config: OreoConfig) -> Tensor | None:
 
 def select_items(
     objective: Objective,
-    episodes: Sequence[EncodedEpisode],
+    episodes: EncodedEpisodes,
     config: OreoConfig,
     model: PretrainedConfig,
     held_out: bool = False,
-) -> Sequence[Item]:
+) -> Items:
     """What is drawn at random while an objective is trained, or judged on ``held_out`` episodes.
 
     Raises:
         DatasetError: there are no episodes, or none of the kind that it needs; or one that ``config`` or the model do
             not allow.
     """
-    episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
-    if not episodes:
+    episodes = episodes[episodes.facts["acts"]]  # the others teach nothing
+    if not len(episodes):
         raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
     _check_episodes(episodes, config, model.vocab_size)
-    if objective.contrasts and not held_out and len({episode.success for episode in episodes}) < 2:
-        kind = "failed" if episodes[0].success else "successful"
+    won = episodes.facts["success"]
+    if objective.contrasts and not held_out and (won.all() or not won.any()):
+        kind = "failed" if won[0] else "successful"
         raise DatasetError(
             f"there are no {kind} episodes: {config.method} learns from the difference; "
             "record rollouts of the policy itself"
         )
     seed = config.seed if config.data_seed is None else config.data_seed
     items = ITEMS[objective.items](episodes, seed)
-    longest = max(episode.longest for item in items for episode in as_episodes(item))
-    if longest > config.max_length:
+    if items.longest > config.max_length:
         raise DatasetError(
-            f"an episode has {longest} tokens, max_length is {config.max_length}: raise max_length "
+            f"an episode has {items.longest} tokens, max_length is {config.max_length}: raise max_length "
             "(a cut episode would be trained with a reward it did not earn)"
         )
-    readable = getattr(model, "max_position_embeddings", None) or longest
-    if longest > readable:
+    readable = getattr(model, "max_position_embeddings", None) or items.longest
+    if items.longest > readable:
         raise DatasetError(
-            f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
+            f"an episode has {items.longest} tokens, the model reads {readable}: record shorter ones"
         )
     return items
 
 
-def _check_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
+def _check_episodes(episodes: EncodedEpisodes, config: OreoConfig, vocabulary: int) -> None:
     """Refuse what would train nonsense without an error."""
-    for episode in episodes:
-        odd = [x for x in set(episode.returns) if not abs(x) <= config.max_return]  # NaN too
-        if odd:
-            raise DatasetError(
-                f"an episode has a reward to go of {odd[0]}, outside [-{config.max_return}, {config.max_return}]: "
-                "scale the rewards or raise max_return"
-            )
-        if max(episode.input_ids) >= vocabulary:
-            raise DatasetError(
-                f"an episode has token {max(episode.input_ids)}, the model knows {vocabulary}: its ids come from "
-                "another tokenizer"
-            )
+    facts, most = episodes.facts, config.max_return
+    odd = ~((abs(facts["lowest"]) <= most) & (abs(facts["highest"]) <= most))  # NaN too
+    if odd.any():
+        lowest, highest = facts[["lowest", "highest"]][odd.argmax()]
+        raise DatasetError(
+            f"an episode has a reward to go of {highest if abs(lowest) <= most else lowest}, "
+            f"outside [-{most}, {most}]: scale the rewards or raise max_return"
+        )
+    if (largest := int(facts["largest"].max())) >= vocabulary:
+        raise DatasetError(
+            f"an episode has token {largest}, the model knows {vocabulary}: its ids come from another tokenizer"
+        )
 
 
-def _keep_all(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
-    return episodes
+def _keep_all(episodes: EncodedEpisodes, seed: int) -> Items:
+    return Items(episodes, np.arange(len(episodes)))
 
 
-def _keep_successful(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
-    chosen = [episode for episode in episodes if episode.success]
-    if not chosen:
+def _keep_successful(episodes: EncodedEpisodes, seed: int) -> Items:
+    chosen = np.flatnonzero(episodes.facts["success"])
+    if not len(chosen):
         raise DatasetError("there are no successful episodes to train on")
-    return chosen
+    return Items(episodes, chosen)
 
 
-def _pair_episodes(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _pair_episodes(episodes: EncodedEpisodes, seed: int) -> Items:
     pairs = preference_pairs(episodes, seed)
-    if not pairs:
+    if not len(pairs):
         raise DatasetError(
             "no game was both won and lost: preference pairs need several episodes of a game; record more"
         )
     return pairs
 
 
-def _add_mismatches(episodes: Sequence[EncodedEpisode], seed: int) -> Sequence[Item]:
+def _add_mismatches(episodes: EncodedEpisodes, seed: int) -> Items:
     return with_mismatches(episodes)
 
 
-ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], int], Sequence[Item]]] = {
+ITEMS: dict[ItemKind, Callable[[EncodedEpisodes, int], Items]] = {
     "episodes": _keep_all,
     "successes": _keep_successful,
     "pairs": _pair_episodes,

@@ -28,6 +28,7 @@ from transformers.trainer_utils import EvalPrediction
 
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
 from oreo_agents.language.chat import Chat
+from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
 from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, read_prompt
@@ -36,9 +37,10 @@ from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.models.start import FROM_SCRATCH, add_adapters
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
+from oreo_agents.training.batches import NO_ITEMS, MicroBatch, collate_items, split_batches
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import REMEDY, Data, read_data
+from oreo_agents.training.encoding import encode_episodes
 from oreo_agents.training.forward import PolicyAndCritic, read_values
 from oreo_agents.training.judged import HeldOut, JudgedTrainer, Play
 from oreo_agents.training.layouts import prepare_attention
@@ -125,12 +127,13 @@ class OreoTrainer(JudgedTrainer):
         self.tokenizer, self._readable = tokenizer, text_config(policy)
         self.chat = Chat(tokenizer, _find_prompt(model, args.prompt if prompt is None else prompt))
         self.prompt = self.chat.prompt
+        self._told_of_encoding = [one.on_encode for one in callbacks or () if hasattr(one, "on_encode")]
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
         self.sources = data.sources
         self.items = items = (
-            ()
+            NO_ITEMS
             if train_dataset is None
-            else select_items(self.objective, data.encode(self.chat), args, text_config(policy))
+            else select_items(self.objective, self._encode(data), args, text_config(policy))
         )
         held_out: Any = HeldOut() if play and eval_dataset is None else eval_dataset
         if held_out is not None:
@@ -180,12 +183,21 @@ class OreoTrainer(JudgedTrainer):
         """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
         if isinstance(dataset, HeldOut):
             return dataset
-        episodes = self._read(dataset, name).encode(self.chat)
+        episodes = self._encode(self._read(dataset, name))
         return HeldOut(select_items(self.objective, episodes, self.args, self._readable, held_out=True))
+
+    def _encode(self, data: Data) -> EncodedEpisodes:
+        """Callbacks that have ``on_encode(done, total)`` are told how far it is."""
+
+        def follow(done: int, total: int) -> None:
+            for tell in self._told_of_encoding:
+                tell(done, total)
+
+        return encode_episodes(data.episodes, self.chat, follow)
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's, where there is something to train on."""
-        if not self.items:
+        if not len(self.items):
             raise DatasetError("there are no episodes to train on: give OreoTrainer a train_dataset")
         return super().get_train_dataloader()
 
