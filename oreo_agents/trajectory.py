@@ -147,11 +147,15 @@ class Trajectory:
         logprobs = [logprob for turn in self.turns for logprob in turn.logprobs or ()]
         return -sum(logprobs) / len(logprobs) if logprobs else None
 
-    def returns_to_go(self) -> tuple[float, ...]:
-        """R_t, the sum of rewards from each turn to the end (OREO Eq. 7)."""
+    def returns_to_go(self, discount: float = 1.0) -> tuple[float, ...]:
+        """R_t, the sum of rewards from each turn to the end (OREO Eq. 7).
+
+        Args:
+            discount: a reward of turn t counts this to the power of t, from the beginning of the episode.
+        """
         total, out = 0.0, []
-        for reward in reversed(self.rewards):
-            total += reward
+        for t, reward in reversed([*enumerate(self.rewards)]):
+            total += reward * discount**t
             out.append(total)
         return tuple(reversed(out))
 

@@ -45,7 +45,7 @@ def test_policy_critic_and_card_are_uploaded(pushed, chat):
         "agent.json",
         "README.md",
     } < files.keys()
-    digest = data_hash(chat.encode(episode) for episode in EPISODES)
+    digest = data_hash(chat.encode(episode).digest for episode in EPISODES)
     assert f"| data_sha256 | {digest} |" in files["README.md"].decode()
     assert json.loads(files["agent.json"])["steps"] == 2
     assert b"hf_not_a_secret" not in b"".join(files.values())

@@ -28,7 +28,7 @@ from oreo_envs.files import write_json
 from torch.nn.functional import pad
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
 from oreo_agents.training.config import OreoConfig

@@ -208,7 +208,7 @@ def in_use(folder: Path) -> bool:
 
 @contextmanager
 def lock_folder(
-    folder: PathLike, name: str = LOCK, remedy: str = "choose another --output"
+    folder: PathLike, name: str = LOCK, remedy: str = "choose another --output", wait: bool = False
 ) -> Iterator[None]:
     """Be the only one at work in ``folder``, among processes and within this one; it is made if needed.
 
@@ -218,6 +218,7 @@ def lock_folder(
         folder: what is written to.
         name: the lock's file in it.
         remedy: what else to do than to wait, for the error.
+        wait: until whoever is at work has ended, instead of raising.
 
     Raises:
         ConfigurationError: somebody else is at work there.
@@ -226,7 +227,7 @@ def lock_folder(
     from filelock import FileLock, Timeout  # takes longer to import than all of this package's values
 
     Path(folder).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(folder) / name, timeout=0, thread_local=False)
+    lock = FileLock(Path(folder) / name, timeout=-1 if wait else 0, thread_local=False)
     try:
         lock.acquire()
     except Timeout as error:

@@ -27,7 +27,7 @@ from typing import Any
 STARTUP_SECONDS = 600.0
 MEMORY_BYTES = 4 << 30
 PATIENCE = 5
-_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.workers import serve_calls; serve_calls({fd})"
+_MAIN = "import sys; sys.path[:] = {path!r}; from oreo_envs.workers import serve_calls; serve_calls({fd}, {memory})"
 
 
 def count_cores() -> int:
@@ -94,15 +94,19 @@ class WorkerPool:
 
 
 class Worker:
-    """One process and the pipe to it. Calls may be sent ahead; they are carried out, and answered, in order."""
+    """One process and the pipe to it. Calls may be sent ahead; they are carried out, and answered, in order.
 
-    def __init__(self) -> None:
+    Args:
+        memory: bytes of address space that it may take; None: any.
+    """
+
+    def __init__(self, memory: int | None = MEMORY_BYTES) -> None:
         self._pipe, theirs = Pipe()
         self._sent: deque[tuple[str, float]] = deque()
         self.begun = False
         """Whether the process has begun with the oldest call that is not answered."""
         with theirs:
-            code = _MAIN.format(path=sys.path, fd=theirs.fileno())
+            code = _MAIN.format(path=sys.path, fd=theirs.fileno(), memory=memory)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 pass_fds=[theirs.fileno()],
@@ -165,9 +169,10 @@ class Worker:
         return self._pipe.recv()
 
 
-def serve_calls(fd: int) -> None:
+def serve_calls(fd: int, memory: int | None) -> None:
     """Answer calls until the pipe closes: the whole life of a worker process."""
-    _limit_memory()
+    if memory is not None:
+        _limit_memory(memory)
     for timer in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(timer, signal.SIG_DFL)  # ends the process, even inside one long C call
     with suppress(EOFError, OSError), Connection(fd) as pipe:
@@ -190,9 +195,9 @@ def _set_timers(cpu_seconds: float, seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _limit_memory() -> None:
+def _limit_memory(most: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    soft = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 

@@ -5,6 +5,7 @@ Nothing is loaded until asked for: a view is an array of row numbers over memory
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 SHARD_EPISODES = 4096
 """Episodes per shard of a saved view."""
+
+READ_EPISODES = 32
+"""Episodes that iterating reads at once."""
 
 Condition = Any
 """What a column must be: a value, one of several, or a function from the column to a boolean array."""
@@ -147,11 +151,12 @@ class TrajectoryDataset:
     ) -> Trajectory | TrajectoryDataset:
         """An episode for an integer, a view for a slice, an array of indices or a boolean mask."""
         if isinstance(index, (int, np.integer)):
-            return from_row(self._row(int(self._rows[index])))
+            return from_row(next(self._read_rows(self._rows[np.array([index])])))
         return self._view(self._rows[index])
 
     def __iter__(self) -> Iterator[Trajectory]:
-        return (self[index] for index in range(len(self)))
+        for start in range(0, len(self), READ_EPISODES):
+            yield from map(from_row, self._read_rows(self._rows[start : start + READ_EPISODES]))
 
     def __repr__(self) -> str:
         return f"TrajectoryDataset({len(self)} episodes, {len(set(self.games))} games)"
@@ -205,7 +210,21 @@ class TrajectoryDataset:
         """Who played each episode, str [len(self)]."""
         return self.column("agent")
 
+    def identify(self) -> str:
+        """SHA-256 of which episodes these are, and in which order, without reading them."""
+        digest = hashlib.sha256(self._rows.astype(np.int64).tobytes())
+        for shard in self._shards:
+            digest.update(shard.identify().encode())
+        return digest.hexdigest()
+
     # ---------------------------------------------------------------- selecting
+
+    def sort_stored(self) -> tuple[TrajectoryDataset, np.ndarray]:
+        """A view in the order in which the episodes lie, which reads fastest, and where in it each of these is."""
+        order = np.argsort(self._rows, kind="stable")
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        return self[order], places
 
     def filter(
         self, predicate: Callable[[Trajectory], bool] | None = None, **conditions: Condition
@@ -370,9 +389,12 @@ class TrajectoryDataset:
     def _view(self, rows: np.ndarray) -> TrajectoryDataset:
         return TrajectoryDataset(self._shards, rows, self.metas)
 
-    def _row(self, row: int) -> dict[str, Any]:
-        number = int(np.searchsorted(self._first_rows, row, side="right")) - 1
-        return self._shards[number].row(row - int(self._first_rows[number]))
+    def _read_rows(self, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+        """Those that lie one after the other are read together."""
+        numbers = np.searchsorted(self._first_rows, rows, side="right") - 1
+        cuts = np.flatnonzero((np.diff(rows) != 1) | (np.diff(numbers) != 0)) + 1
+        for run, number in zip(np.split(rows, cuts), numbers[[0, *cuts]], strict=True):
+            yield from self._shards[number].list_rows(int(run[0] - self._first_rows[number]), len(run))
 
     def _tables(self) -> Iterator[pa.Table]:
         """The rows of this view in order, as tables of at most ``SHARD_EPISODES``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -166,6 +167,27 @@ def _make_trajectory(row: Mapping[str, Any]) -> Trajectory:
         metadata=json.loads(row["metadata"]),
         outcome=name_outcome(row["success"], sum(row["rewards"])),
     )
+
+
+def to_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """What ``table.to_pylist()`` gives, in a fraction of its time."""
+    columns = [_list_values(column.combine_chunks()) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _list_values(values: pa.Array) -> list[Any]:
+    kind, count = values.type, len(values)
+    if values.null_count == count:
+        return [None] * count
+    if pa.types.is_list(kind):
+        offsets = values.offsets.to_numpy()
+        inner = _list_values(values.values.slice(offsets[0], offsets[-1] - offsets[0]))
+        lists: list[Any] = [inner[a:b] for a, b in pairwise((offsets - offsets[0]).tolist())]
+        known = values.is_valid().to_numpy(zero_copy_only=False).tolist() if values.null_count else None
+        return [one if there else None for one, there in zip(lists, known, strict=True)] if known else lists
+    if pa.types.is_string(kind) or (pa.types.is_primitive(kind) and not values.null_count):
+        return values.to_numpy(zero_copy_only=False).tolist()
+    return values.to_pylist()
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:

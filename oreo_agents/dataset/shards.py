@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import stat
 import warnings
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 from oreo_envs.files import hash_file
 
 from oreo_agents.dataset.meta import ShardInfo
-from oreo_agents.dataset.schema import FIRST_SCHEMA, SCHEMA, upgrade_table
+from oreo_agents.dataset.schema import FIRST_SCHEMA, SCHEMA, to_rows, upgrade_table
 from oreo_agents.errors import DatasetError
 
 
@@ -35,12 +37,19 @@ class JournalShard:
         """All episodes, or some columns of them."""
         return self.rows if columns is None else self.rows.select(columns)
 
+    def identify(self) -> str:
+        """What tells its content from others'."""
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, self.rows.schema) as stream:
+            stream.write_table(self.rows)
+        return hashlib.sha256(sink.getbuffer()).hexdigest()
+
     def check(self) -> None:
         """Nothing to check: every line was parsed."""
 
-    def row(self, index: int) -> dict[str, Any]:
-        """One episode."""
-        return self.rows.slice(index, 1).to_pylist()[0]
+    def list_rows(self, first: int, count: int) -> list[dict[str, Any]]:
+        """So many episodes."""
+        return to_rows(self.rows.slice(first, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,10 @@ class ParquetShard:
             raise _make_error(self.path, f"{table.num_rows} episodes of {self.episodes}")
         return table
 
+    def identify(self) -> str:
+        """What tells its content from others': of a file that was replaced by hand, the time, too."""
+        return f"{self.sha256} {self.stamp}"
+
     def _read(self, columns: list[str] | None) -> pa.Table:
         table = _open_file(self).read(columns=columns)
         return upgrade_table(table) if columns is None else table
@@ -68,13 +81,16 @@ class ParquetShard:
         if hash_file(Path(self.path)) != self.sha256:
             raise _make_error(self.path, "its bytes are not those that were written")
 
-    def row(self, index: int) -> dict[str, Any]:
-        """One episode; reads its row group."""
-        group = index // _group_size(self)
-        rows = _row_group(self, group).slice(index - group * _group_size(self), 1).to_pylist()
-        if not rows:
-            raise _make_error(self.path, f"episode {index} is not in it")
-        return rows[0]
+    def list_rows(self, first: int, count: int) -> list[dict[str, Any]]:
+        """So many episodes; reads their row groups."""
+        size, rows = _group_size(self), list[dict[str, Any]]()
+        while len(rows) < count:
+            group, place = divmod(first + len(rows), size)
+            found = to_rows(_row_group(self, group).slice(place, count - len(rows)))
+            if not found:
+                raise _make_error(self.path, f"episode {first + len(rows)} is not in it")
+            rows += found
+        return rows
 
 
 Shard = JournalShard | ParquetShard

@@ -10,7 +10,7 @@ from oreo_agents.language.prompt import Prompt
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from oreo_agents.language.chat import EncodedEpisode
+    from oreo_agents.language.encoded import EncodedEpisode
     from oreo_agents.models.critic import Critic
 
 Kind = Literal["read", "thought", "action"]

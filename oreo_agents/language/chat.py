@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
@@ -28,46 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _KNOWN_TEXTS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedEpisode:
-    """A trajectory as token ids with, per token, whose it is and what it may teach."""
-
-    input_ids: list[int]
-    """Of all its sequences, one after the other."""
-    action_mask: list[bool]
-    """The token was chosen by the agent (thought and end of turn included)."""
-    imitate_mask: list[bool]
-    """Of those, the ones worth imitating: not the noise a recorder put in on purpose."""
-    end_mask: list[bool]
-    """The last token of an action: here the critic is read after it."""
-    returns: list[float]
-    """Rewards still to come after this token."""
-    success: bool | None
-    """Whether it was won; None where nobody says."""
-    starts: list[int] = field(default_factory=lambda: [0])
-    """Where its sequences begin."""
-    thoughts: list[int] = field(default_factory=list)
-    """Which of the agent's tokens come before what names the action."""
-    return_: float | None = None
-    """Of the whole episode, as the environment gave it; None: what ``returns`` begin with."""
-    recorded_logp: list[float] | None = None
-    """Log-probability of each token that the agent chose, as it was recorded when it was sampled (nats, temperature 1),
-    zero elsewhere; None where some of them was not."""
-    prompt_value: float | None = None
-    """What episodes after the same prompt come to, for methods that take V from them."""
-    group_advantages: list[float] | None = None
-    """Of each token that the agent chose, for methods that take advantages from episodes after the same prompt."""
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def longest(self) -> int:
-        """Tokens of its longest sequence."""
-        ends = [*self.starts[1:], len(self)]
-        return max((end - start for start, end in zip(self.starts, ends, strict=True)), default=0)
 
 
 @dataclass(slots=True)
@@ -258,9 +219,12 @@ class Chat:
         if self._frames.call:
             before, after = self._frames.call
             return [*before, *self._ids(json.dumps(action, ensure_ascii=False)[1:-1]), *after, self.end_id]
+        return [*self._ids(self._write_reply(action, said), self._said), self.end_id]
+
+    def _write_reply(self, action: str, said: str | None) -> str:
         if said is None or self.prompt.form != "any":
-            said = write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
-        return [*self._ids(said, self._said), self.end_id]
+            return write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
+        return said
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a reply that a server gave as text, without an end of turn."""
@@ -279,8 +243,36 @@ class Chat:
         """What sampled ``ids`` come to, on one line; see :meth:`understand`."""
         return self.understand(ids, commands).action
 
-    def encode(self, trajectory: Trajectory) -> EncodedEpisode:
+    def encode_many(self, trajectories: Sequence[Trajectory], discount: float = 1.0) -> list[EncodedEpisode]:
+        """:meth:`encode` of each; what they say is tokenized in batches first.
+
+        Raises:
+            DatasetError: as in :meth:`encode`.
+        """
+        turns = [turn for one in trajectories for turn in one.turns]
+        message, spelt = self.prompt.message, self._frames.spelt
+        self._learn_texts(
+            {spelt(message(turn.observation, turn.admissible_commands, False)) for turn in turns}, self._later
+        )
+        if not self._frames.call:
+            replies = {self._write_reply(turn.action, turn.said) for turn in turns if turn.token_ids is None}
+            self._learn_texts(replies, self._said)
+        return [self.encode(one, discount) for one in trajectories]
+
+    def _learn_texts(self, texts: set[str], context: Context | None) -> None:
+        """Keep the ids of texts that are about to be asked for."""
+        new = [text for text in texts if (text, context) not in self._known]
+        if len(self._known) + len(new) > _KNOWN_TEXTS:
+            self._known.clear()
+        ids = self._speller.spell_many(new, context)
+        self._known |= {(text, context): one for text, one in zip(new, ids, strict=True)}
+
+    def encode(self, trajectory: Trajectory, discount: float = 1.0) -> EncodedEpisode:
         """Token ids, masks and returns of a recorded episode.
+
+        Args:
+            trajectory: as it was recorded.
+            discount: what later rewards count, see :meth:`Trajectory.returns_to_go`.
 
         Raises:
             DatasetError: the episode was sampled with another tokenizer or prompt, or lacks what the prompt shows.
@@ -306,9 +298,11 @@ class Chat:
             [],
             return_=trajectory.return_,
             recorded_logp=recorded if sampled else None,
+            text_only="text_only" in trajectory.metadata,
         )
         conversation, status = Conversation(self), None
-        for i, (turn, return_) in enumerate(zip(trajectory.turns, trajectory.returns_to_go(), strict=True)):
+        returns = trajectory.returns_to_go(discount)
+        for i, (turn, return_) in enumerate(zip(trajectory.turns, returns, strict=True)):
             before = len(conversation.tokens)
             kept = conversation.read(turn.observation, self._require_commands(trajectory, turn), status)
             if i == 0 or kept < before:

@@ -6,6 +6,7 @@ a space before every text that they are given, and let a space before a word bec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,14 @@ class Speller:
         if context.before:
             return self._cut(context.before, written)
         return self._plain(written) if self._adds_after_control else self._cut("\n", written)
+
+    def spell_many(self, texts: Sequence[str], context: Context | None = None) -> list[list[int]]:
+        """:meth:`spell` of each; in one batch, which is several times faster, where no text needs its neighbours."""
+        if not texts or not self.tokenizer.is_fast or (self.adds_spaces and context is not None):
+            return [self.spell(text, context) for text in texts]
+        self._plain("")  # leaves the backend as it is to be: nothing padded or cut, control tokens as text
+        backend = self.tokenizer.backend_tokenizer
+        return [one.ids for one in backend.encode_batch_fast([*texts], add_special_tokens=False)]
 
     def spell_piece(self, text: str, follows: bool) -> list[int]:
         """Ids of what a template writes, control tokens included.

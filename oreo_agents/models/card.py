@@ -8,7 +8,6 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from oreo_agents.language.chat import EncodedEpisode
 from oreo_agents.models.recipe import TrainingRecipe
 
 TEXT = """
@@ -108,17 +107,6 @@ def _flatten_card(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             yield name, str(value)
 
 
-def data_hash(episodes: Iterable[EncodedEpisode]) -> str:
-    """SHA-256 of what was trained on: ids, masks and returns of every episode, whatever their order."""
-    digests = sorted(hashlib.sha256(repr(_list_columns(episode)).encode()).digest() for episode in episodes)
-    return hashlib.sha256(b"".join(digests)).hexdigest()
-
-
-def _list_columns(episode: EncodedEpisode) -> tuple[list, ...]:
-    columns = episode.input_ids, episode.action_mask, episode.imitate_mask, episode.returns
-    several = len(episode.starts) > 1
-    return (
-        *columns,
-        *([episode.starts] if several else []),
-        *([episode.thoughts] if episode.thoughts else []),
-    )
+def data_hash(digests: Iterable[bytes]) -> str:
+    """SHA-256 of what was trained on, from the digests of its episodes, whatever their order."""
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()

@@ -5,13 +5,12 @@ Knows nothing about networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
-from oreo_agents.language.chat import EncodedEpisode
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.language.encoded import EncodedEpisodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +31,11 @@ class ReturnScale:
         """Whether returns are read as they are."""
         return self == PLAIN
 
-    def discount_rewards(self, trajectory: Trajectory) -> Trajectory:
-        """The episode with the rewards that count."""
-        if self.discount == 1:
-            return trajectory
-        turns = [
-            replace(turn, reward=turn.reward * self.discount**t) for t, turn in enumerate(trajectory.turns)
-        ]
-        return replace(trajectory, turns=tuple(turns))
-
-    def normalise(self, episode: EncodedEpisode) -> EncodedEpisode:
-        """The episode with its returns in the unit of the values."""
+    def normalise(self, episodes: EncodedEpisodes) -> EncodedEpisodes:
+        """The episodes with their returns to go in the unit of the values."""
         if (self.low, self.high) == (0.0, 1.0):
-            return episode
-        span = self.high - self.low
-        return replace(episode, returns=[(return_ - self.low) / span for return_ in episode.returns])
+            return episodes
+        return episodes.map_returns(lambda returns: (returns - self.low) / (self.high - self.low))
 
     def reward(self, reward: float, turn: int, ended: bool) -> float:
         """What a reward is in the unit of the values; the end of an episode has its share of the constant."""
@@ -83,10 +72,12 @@ class ReturnScale:
 PLAIN = ReturnScale()
 
 
-def measure_range(episodes: Iterable[EncodedEpisode]) -> tuple[float, float] | None:
+def measure_range(episodes: EncodedEpisodes) -> tuple[float, float] | None:
     """The smallest and the largest reward to go; None where all lie between 0 and 1, or some is no number."""
-    returns = {return_ for episode in episodes for return_ in episode.returns}
-    if not returns or not all(map(isfinite, returns)):
+    facts = episodes.facts[episodes.facts["tokens"] > 0]
+    if not len(facts):
         return None
-    low, high = min(returns), max(returns)
+    low, high = float(facts["lowest"].min()), float(facts["highest"].max())
+    if not (isfinite(low) and isfinite(high)):
+        return None
     return None if (low >= 0 and high <= 1) or low == high else (low, high)

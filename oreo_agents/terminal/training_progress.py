@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
+from rich.progress import TaskID
 from rich.text import Text
 from transformers import TrainerCallback
 
@@ -29,6 +30,19 @@ class TrainingProgress(TrainerCallback):
         self.step = 0
         self.speed, self.evaluated = 0.0, ""
         self.bar = progress_bar(self._lines)
+        self.encoding: TaskID | None = None
+
+    def on_encode(self, done: int, total: int) -> None:
+        """Show how many episodes have become tokens, where that takes more than a moment."""
+        if self.encoding is None and done < total:
+            self.encoding = self.bar.add_task("encoding", total=total)
+            self.bar.start()
+            self._tell(f"encoding {total} episodes")
+        if self.encoding is not None:
+            self.bar.update(self.encoding, completed=done)
+            if done == total:
+                self.bar.remove_task(self.encoding)
+                self.encoding = None
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Open the bar."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, gather_episodes
 
 Item = EncodedEpisode | tuple[EncodedEpisode, ...]
 MicroBatch = dict[str, Tensor]
@@ -31,6 +32,76 @@ GROUP = 8
 """Most episodes of a group."""
 DISCOUNT = 0.95
 """Of the returns that GiGPO compares turns by (arXiv 2505.10978); its episodes are compared without."""
+
+
+@dataclass(frozen=True, eq=False)
+class Items(Sequence[Item]):
+    """What is drawn at random, as places in encoded episodes; an item is made when it is indexed."""
+
+    episodes: EncodedEpisodes
+    """What items are made of."""
+    places: np.ndarray
+    """``[N]``, an episode each, or ``[N, W]``, up to W each; -1 stands for none."""
+    mismatched: bool = False
+    """The second of a pair is what followed its prompt, put after the prompt of the first."""
+    prompt_values: Sequence[float] | None = None
+    """:attr:`EncodedEpisode.prompt_value` of each."""
+    advantages: Sequence[Sequence[float]] | None = None
+    """Of each episode's actions; their tokens get them as :attr:`EncodedEpisode.group_advantages`."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Items: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Items:
+        """An item for an integer, a view for a slice."""
+        places = self.places[index]
+        if isinstance(index, slice):
+            values, advantages = self.prompt_values, self.advantages
+            return replace(
+                self,
+                places=places,
+                prompt_values=values and values[index],
+                advantages=advantages and advantages[index],
+            )
+        if self.places.ndim > 1:
+            first, *others = (self.episodes[place] for place in places[places >= 0])
+            return first, *(_after_prompt_of(first, one) if self.mismatched else one for one in others)
+        episode = self.episodes[int(places)]
+        if self.prompt_values is not None:
+            episode = replace(episode, prompt_value=self.prompt_values[index])
+        if self.advantages is not None:
+            episode = replace(episode, group_advantages=_spread_actions(episode, self.advantages[index]))
+        return episode
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence in any of them."""
+        facts = self.episodes.facts
+        if not self.mismatched:
+            return int(facts["longest"][self._drawn].max(initial=0))
+        one, other = facts[self.places].T
+        mixed = one["prompt"] + other["tokens"] - other["prompt"]
+        return int(max(one["longest"].max(initial=0), mixed.max(initial=0)))
+
+    def list_digests(self) -> list[bytes]:
+        """:attr:`EncodedEpisode.digest` of every episode in them, in order."""
+        if self.mismatched:
+            return [episode.digest for item in self for episode in as_episodes(item)]
+        return self.episodes[self._drawn].digests
+
+    @property
+    def _drawn(self) -> np.ndarray:
+        """The places of all episodes in them, in order."""
+        return self.places[self.places >= 0]
+
+
+NO_ITEMS = Items(gather_episodes(()), np.empty(0, np.int64))
 
 
 def collate_items(items: Sequence[Item], pad_id: int, micro_batch_tokens: int) -> list[MicroBatch]:
@@ -128,77 +199,92 @@ def cut_prompt(episode: EncodedEpisode) -> tuple[int, ...]:
     return tuple(episode.input_ids[: episode.action_mask.index(True)])
 
 
-def preference_pairs(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item]:
-    """Pairs (successful, failed) with the same prompt, each episode used at most once; drawn from ``seed``."""
-    by_prompt: dict[tuple[int, ...], tuple[list, list]] = defaultdict(lambda: ([], []))
-    for episode in episodes:
-        by_prompt[cut_prompt(episode)][not episode.success].append(episode)
-    rng = random.Random(seed)
-    pairs: list[Item] = []
-    for won, lost in by_prompt.values():
-        rng.shuffle(won)
-        rng.shuffle(lost)
-        pairs.extend(zip(won, lost, strict=False))
-    return pairs
-
-
-def group_by_prompt(episodes: Sequence[EncodedEpisode]) -> list[list[EncodedEpisode]]:
-    """The episodes of each prompt, in the order in which prompts are first met."""
-    by_prompt: dict[tuple[int, ...], list[EncodedEpisode]] = defaultdict(list)
-    for episode in episodes:
-        by_prompt[cut_prompt(episode)].append(episode)
+def group_by_prompt(episodes: EncodedEpisodes) -> list[list[int]]:
+    """The places of the episodes of each prompt, in the order in which prompts are first met."""
+    by_prompt: dict[bytes, list[int]] = defaultdict(list)
+    for place, prompt in enumerate(episodes.facts["prompt_digest"]):
+        by_prompt[prompt.tobytes()].append(place)
     return list(by_prompt.values())
 
 
-def draw_groups(episodes: Sequence[EncodedEpisode], seed: int) -> list[Item]:
+def preference_pairs(episodes: EncodedEpisodes, seed: int) -> Items:
+    """Pairs (successful, failed) with the same prompt, each episode used at most once; drawn from ``seed``."""
+    rng = random.Random(seed)
+    successful = (episodes.facts["success"] == 1).tolist()
+    pairs: list[tuple[int, int]] = []
+    for alike in group_by_prompt(episodes):
+        won = [place for place in alike if successful[place]]
+        lost = [place for place in alike if not successful[place]]
+        rng.shuffle(won)
+        rng.shuffle(lost)
+        pairs.extend(zip(won, lost, strict=False))
+    return Items(episodes, np.array(pairs, np.int64).reshape(-1, 2))
+
+
+def draw_groups(episodes: EncodedEpisodes, seed: int) -> Items:
     """Groups of two to :data:`GROUP` episodes with the same prompt, as even as can be; drawn from ``seed``.
 
     An episode that is alone with its prompt is left out.
     """
     rng = random.Random(seed)
-    groups: list[Item] = []
+    groups: list[list[int]] = []
     for alike in group_by_prompt(episodes):
         rng.shuffle(alike)
         count = -(-len(alike) // GROUP)
-        groups.extend(tuple(alike[i::count]) for i in range(count) if len(alike) > 1)
-    return groups
+        groups.extend(alike[i::count] for i in range(count) if len(alike) > 1)
+    filled = [group + [-1] * (GROUP - len(group)) for group in groups]
+    return Items(episodes, np.array(filled, np.int64).reshape(-1, GROUP))
 
 
-def with_prompt_values(
-    episodes: Sequence[EncodedEpisode], value: Callable[[Tensor], Tensor]
-) -> list[EncodedEpisode]:
+def with_prompt_values(episodes: EncodedEpisodes, value: Callable[[Tensor], Tensor]) -> Items:
     """Each episode with what ``value`` makes of the returns of all that have its prompt, sorted by prompt."""
-    return [
-        replace(episode, prompt_value=known)
-        for alike in group_by_prompt(episodes)
-        for known in [value(torch.tensor([one.returns[0] for one in alike])).item()]
-        for episode in alike
+    groups, first = group_by_prompt(episodes), episodes.facts["first"]
+    values = [
+        known
+        for alike in groups
+        for known in [value(torch.tensor(first[alike].tolist())).item()] * len(alike)
     ]
+    return Items(episodes, _chain_places(groups), prompt_values=values)
 
 
-def with_group_advantages(episodes: Sequence[EncodedEpisode]) -> list[EncodedEpisode]:
+def with_group_advantages(episodes: EncodedEpisodes) -> Items:
     """Each episode with GiGPO's advantages (arXiv 2505.10978, its omega 1), sorted by prompt.
 
     An episode's return is compared with those after the same prompt, the discounted return of each of its turns with
     those of turns in the same state; both are centred and divided by the standard deviation. The same state is the same
     history: what was read and said before, token for token.
     """
-    return [one for alike in group_by_prompt(episodes) for one in _compare_episodes(alike)]
+    groups = group_by_prompt(episodes)
+    advantages = [one for alike in groups for one in _compare_episodes([*episodes[alike]])]
+    return Items(episodes, _chain_places(groups), advantages=advantages)
 
 
-def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[EncodedEpisode]:
+def _chain_places(groups: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array([place for group in groups for place in group], np.int64)
+
+
+def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[list[float]]:
+    """The advantage of each action of each episode."""
     of_episodes = _standardise([one.returns[0] for one in alike])
-    turns = [(i, begin, end) for i, one in enumerate(alike) for begin, end in list_actions(one)]
-    returns = [value for one in alike for value in _discount_rewards(one)]
-    states: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for place, (i, begin, _) in enumerate(turns):
-        states[tuple(alike[i].input_ids[:begin])].append(place)
-    columns = [[0.0] * len(one) for one in alike]
-    for places in states.values():
-        for place, advantage in zip(places, _standardise([returns[p] for p in places]), strict=True):
-            i, begin, end = turns[place]
-            columns[i][begin:end] = [of_episodes[i] + advantage] * (end - begin)
-    return [replace(one, group_advantages=column) for one, column in zip(alike, columns, strict=True)]
+    returns = [_discount_rewards(one) for one in alike]
+    states: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+    for i, one in enumerate(alike):
+        for turn, (begin, _) in enumerate(list_actions(one)):
+            states[tuple(one.input_ids[:begin])].append((i, turn))
+    advantages = [[0.0] * len(of_turns) for of_turns in returns]
+    for turns in states.values():
+        compared = _standardise([returns[i][turn] for i, turn in turns])
+        for (i, turn), advantage in zip(turns, compared, strict=True):
+            advantages[i][turn] = of_episodes[i] + advantage
+    return advantages
+
+
+def _spread_actions(episode: EncodedEpisode, values: Sequence[float]) -> list[float]:
+    """For each token of an action the value of that action, elsewhere zero."""
+    column = [0.0] * len(episode)
+    for (begin, end), value in zip(list_actions(episode), values, strict=True):
+        column[begin:end] = [value] * (end - begin)
+    return column
 
 
 def list_actions(episode: EncodedEpisode) -> list[tuple[int, int]]:
@@ -228,19 +314,19 @@ def _standardise(values: Sequence[float]) -> list[float]:
     return [(value - centre) / spread for value in values]
 
 
-def with_mismatches(episodes: Sequence[EncodedEpisode]) -> list[Item]:
+def with_mismatches(episodes: EncodedEpisodes) -> Items:
     """Each episode with what followed another's prompt put after its own (for KTO's reference point).
 
     Raises:
         DatasetError: an episode of several sequences, which has its prompt in each.
     """
-    if any(len(episode.starts) > 1 for episode in episodes):
+    if (episodes.facts["sequences"] > 1).any():
         raise DatasetError(
             "kto puts each episode after another's prompt, and with this prompt or chat template an episode is several "
             "sequences: choose another method, or a prompt that shows earlier turns as they were"
         )
-    others = [*episodes[1:], *episodes[:1]]
-    return [(one, _after_prompt_of(one, other)) for one, other in zip(episodes, others, strict=True)]
+    places = np.arange(len(episodes))
+    return Items(episodes, np.stack([places, np.roll(places, -1)], 1), mismatched=True)
 
 
 def _after_prompt_of(one: EncodedEpisode, other: EncodedEpisode) -> EncodedEpisode:

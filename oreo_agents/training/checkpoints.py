@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +30,7 @@ from oreo_agents.models.model_files import (
     weights_below,
     without_bars,
 )
-from oreo_agents.training.batches import Item, as_episodes
+from oreo_agents.training.batches import Items
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import Source
 from oreo_agents.training.forward import PolicyAndCritic
@@ -54,7 +53,7 @@ class AgentTrainer(Trainer):
     trained: PolicyAndCritic
     tokenizer: PreTrainedTokenizerBase
     objective: Objective
-    items: Sequence[Item]
+    items: Items
     """What is trained on."""
     target_critic: Critic | None
     """The average of past critics, with ``target_decay``."""
@@ -231,7 +230,7 @@ class AgentTrainer(Trainer):
             policy, critic = self.finish_models()
         options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
         options["critic"] = self.critic and self.critic.kind(self.policy)
-        data = data_hash(episode for item in self.items for episode in as_episodes(item))
+        data = data_hash(self.items.list_digests())
         done = {"method": self.args.method, "objective": self.objective.summary}
         card = {**done, **card, "options": options, "data_sha256": data}
         card |= parameter_counts(self.trained)

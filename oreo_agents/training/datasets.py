@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.importers import OUTCOMES, parse_records
-from oreo_agents.dataset.reader import TrajectoryDataset
+from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import Chat, EncodedEpisode
-from oreo_agents.models.return_scale import ReturnScale
+from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.trajectory import Trajectory
 
 MESSAGES = ("messages", "conversations")
@@ -41,41 +39,6 @@ class Data:
 
     episodes: Sequence[Trajectory | EncodedEpisode]
     sources: tuple[Source, ...] = ()
-
-    def encode(self, chat: Chat, discount: float = 1.0) -> list[EncodedEpisode]:
-        """The episodes as token ids; those that are encoded already stay as they are.
-
-        A warning says how many are not what a model has sampled, but the text of it.
-
-        Args:
-            chat: of the model.
-            discount: what later rewards count, see :class:`oreo_agents.models.return_scale.ReturnScale`.
-
-        Raises:
-            DatasetError: an episode was sampled with another tokenizer or prompt, or one that is encoded already is to
-                be discounted.
-        """
-        episodes = list(self.episodes)
-        if discount != 1 and any(isinstance(one, EncodedEpisode) for one in episodes):
-            raise DatasetError("episodes that are encoded already cannot be discounted: give trajectories")
-        if all(isinstance(one, EncodedEpisode) for one in episodes):
-            return cast(list[EncodedEpisode], episodes)
-        played = [one for one in episodes if isinstance(one, Trajectory)]
-        if spelt := sum("text_only" in one.metadata for one in played):
-            warnings.warn(
-                f"{spelt} of {len(played)} episodes were played through a server that gave no token ids: they are "
-                "trained on as text, which may be spelt with other tokens than were sampled",
-                stacklevel=2,
-            )
-        scale = ReturnScale(discount=discount)
-        return [
-            one if isinstance(one, EncodedEpisode) else _encode_discounted(chat, one, scale)
-            for one in episodes
-        ]
-
-
-def _encode_discounted(chat: Chat, trajectory: Trajectory, scale: ReturnScale) -> EncodedEpisode:
-    return replace(chat.encode(scale.discount_rewards(trajectory)), return_=trajectory.return_)
 
 
 def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) -> Data:
@@ -113,9 +76,9 @@ def _read_several(given: list[Any], name: str, outcomes: bool) -> Data:
     kinds = {type(one).__name__ for one in given}
     if all(isinstance(one, str | os.PathLike) for one in given) and given:
         parts = [read_data(one, name) for one in given]
+        found = concatenate_datasets(*(cast(TrajectoryDataset, part.episodes) for part in parts))
         return Data(
-            [episode for part in parts for episode in part.episodes],  # type: ignore[arg-type]
-            tuple(source for part in parts for source in part.sources),
+            cast(Sequence[Trajectory], found), tuple(source for part in parts for source in part.sources)
         )
     if all(isinstance(one, Mapping) for one in given) and given:
         for one in given:

@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, Predictio
 
 from oreo_agents.models.critic import Critic
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import Item, MicroBatch, as_episodes, collate_items, sort_places
+from oreo_agents.training.batches import Item, Items, MicroBatch, as_episodes, collate_items, sort_places
 from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.trajectory import Trajectory
 
@@ -43,10 +43,6 @@ class _Prediction(NamedTuple):
     success: bool
 
 
-class HeldOut(list):
-    """What an objective draws from episodes that are not trained on."""
-
-
 class JudgedTrainer(AgentTrainer):
     """A Trainer of policy and critic, seen from its evaluation; how they are trained is :class:`OreoTrainer`'s."""
 
@@ -55,7 +51,7 @@ class JudgedTrainer(AgentTrainer):
     _meters: metrics.Meters
     _step_kl: list[tuple[float, float]]
 
-    def hold_out(self, dataset: Any, name: str = "eval_dataset") -> HeldOut:
+    def hold_out(self, dataset: Any, name: str = "eval_dataset") -> Items:
         """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
         raise NotImplementedError
 

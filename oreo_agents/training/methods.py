@@ -10,7 +10,7 @@ from typing import Literal
 
 Value = Literal["soft", "expectile"]
 States = Literal["tokens", "turns", "start"]
-Items = Literal["episodes", "successes", "pairs", "mismatches", "sampled", "groups", "valued", "compared"]
+ItemKind = Literal["episodes", "successes", "pairs", "mismatches", "sampled", "groups", "valued", "compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Objective:
     states: States = "tokens"
     """Where it is trained: before every action token and after every action, before and after every action, or before
     the first action alone."""
-    items: Items = "episodes"
+    items: ItemKind = "episodes"
     """What is drawn at random: episodes, good ones, pairs of a good one and another of the same game, episodes each
     with one that follows another's prompt (for KTO's reference point only), episodes whose log-probabilities were
     recorded when they were sampled, groups of episodes after the same prompt, or episodes with recorded

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from inspect import signature
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.training import losses
 from oreo_agents.training.batches import (
-    Item,
+    Items,
     MicroBatch,
-    as_episodes,
     draw_groups,
     group_by_prompt,
     preference_pairs,
@@ -26,7 +25,7 @@ from oreo_agents.training.batches import (
     with_mismatches,
     with_prompt_values,
 )
-from oreo_agents.training.methods import Items, Objective, States
+from oreo_agents.training.methods import ItemKind, Objective, States
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -162,46 +161,46 @@ def _weigh_importance(out: Columns, config: OreoConfig) -> Tensor | None:
 
 def select_items(
     objective: Objective,
-    episodes: Sequence[EncodedEpisode],
+    episodes: EncodedEpisodes,
     config: OreoConfig,
     model: PretrainedConfig,
     held_out: bool = False,
-) -> Sequence[Item]:
+) -> Items:
     """What is drawn at random while an objective is trained, or judged on ``held_out`` episodes.
 
     Raises:
         DatasetError: there are no episodes, or none of the kind that it needs; or one that ``config`` or the model do
             not allow.
     """
-    episodes = [episode for episode in episodes if any(episode.action_mask)]  # the others teach nothing
-    if not episodes:
+    episodes = episodes[episodes.facts["acts"]]  # the others teach nothing
+    if not len(episodes):
         raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
     _check_episodes(episodes, config, model.vocab_size)
     episodes = mark_good(episodes, config.good)
     if config.good and objective.imitates:
-        episodes = _keep_successful(episodes, config)  # type: ignore[assignment]
-    if objective.contrasts and not held_out and len({episode.success for episode in episodes}) < 2:
-        kind = "failed" if episodes[0].success else "successful"
+        episodes = episodes[_find_good(episodes)]
+    good = episodes.facts["success"] == 1
+    if objective.contrasts and not held_out and (good.all() or not good.any()):
+        kind = "failed" if good[0] else "successful"
         raise DatasetError(
             f"there are no {kind} episodes: {config.method} learns from the difference; "
             "record rollouts of the policy itself"
         )
     items = ITEMS[objective.items](episodes, config)
-    longest = max(episode.longest for item in items for episode in as_episodes(item))
-    if longest > config.max_length:
+    if items.longest > config.max_length:
         raise DatasetError(
-            f"an episode has {longest} tokens, max_length is {config.max_length}: raise max_length "
+            f"an episode has {items.longest} tokens, max_length is {config.max_length}: raise max_length "
             "(a cut episode would be trained with a reward it did not earn)"
         )
-    readable = getattr(model, "max_position_embeddings", None) or longest
-    if longest > readable:
+    readable = getattr(model, "max_position_embeddings", None) or items.longest
+    if items.longest > readable:
         raise DatasetError(
-            f"an episode has {longest} tokens, the model reads {readable}: record shorter ones"
+            f"an episode has {items.longest} tokens, the model reads {readable}: record shorter ones"
         )
     return items
 
 
-def mark_good(episodes: Sequence[EncodedEpisode], rule: str | None = None) -> list[EncodedEpisode]:
+def mark_good(episodes: EncodedEpisodes, rule: str | None = None) -> EncodedEpisodes:
     """The episodes with what counts as success in training.
 
     Args:
@@ -213,26 +212,20 @@ def mark_good(episodes: Sequence[EncodedEpisode], rule: str | None = None) -> li
     Raises:
         DatasetError: ``success`` is asked for, and some episodes do not say.
     """
-    defined = all(episode.success is not None for episode in episodes)
+    defined = (episodes.facts["success"] >= 0).all()
     if rule in (None, "success") and defined:
-        return list(episodes)
+        return episodes
     if rule == "success":
         raise DatasetError(
             "some episodes do not say whether they were won: good must be a return, or a share such as 25%"
         )
-    rule, returns = rule or BEST, [_return_of(episode) for episode in episodes]
-    least = _find_least(returns, float(rule[:-1]) / 100) if rule.endswith("%") else float(rule)
-    return [
-        replace(episode, success=return_ >= least) for episode, return_ in zip(episodes, returns, strict=True)
-    ]
+    rule, returns = rule or BEST, episodes.facts["return"]
+    least = _find_least(returns.tolist(), float(rule[:-1]) / 100) if rule.endswith("%") else float(rule)
+    return episodes.with_success(returns >= least)
 
 
 BEST = "25%"
 """The episodes that are good where nobody says what winning is, by their returns."""
-
-
-def _return_of(episode: EncodedEpisode) -> float:
-    return episode.returns[0] if episode.return_ is None else episode.return_
 
 
 def _find_least(returns: Sequence[float], share: float) -> float:
@@ -244,66 +237,70 @@ def _find_least(returns: Sequence[float], share: float) -> float:
     return better[-1] if cut and better else ordered[count - 1]
 
 
-def _check_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig, vocabulary: int) -> None:
+def _check_episodes(episodes: EncodedEpisodes, config: OreoConfig, vocabulary: int) -> None:
     """Refuse what would train nonsense without an error."""
-    for episode in episodes:
-        odd = [x for x in set(episode.returns) if not abs(x) <= config.max_return]  # NaN too
-        if odd:
-            raise DatasetError(
-                f"an episode has a reward to go of {odd[0]}, outside [-{config.max_return}, {config.max_return}]: "
-                "scale the rewards or raise max_return"
-            )
-        if max(episode.input_ids) >= vocabulary:
-            raise DatasetError(
-                f"an episode has token {max(episode.input_ids)}, the model knows {vocabulary}: its ids come from "
-                "another tokenizer"
-            )
+    facts, most = episodes.facts, config.max_return
+    odd = ~((abs(facts["lowest"]) <= most) & (abs(facts["highest"]) <= most))  # NaN too
+    if odd.any():
+        lowest, highest = facts[["lowest", "highest"]][odd.argmax()]
+        raise DatasetError(
+            f"an episode has a reward to go of {highest if abs(lowest) <= most else lowest}, "
+            f"outside [-{most}, {most}]: scale the rewards or raise max_return"
+        )
+    if (largest := int(facts["largest"].max())) >= vocabulary:
+        raise DatasetError(
+            f"an episode has token {largest}, the model knows {vocabulary}: its ids come from another tokenizer"
+        )
 
 
 def _find_seed(config: OreoConfig) -> int:
     return config.seed if config.data_seed is None else config.data_seed
 
 
-def _keep_all(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
-    return episodes
+def _keep_all(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
+    return Items(episodes, np.arange(len(episodes)))
 
 
-def _keep_successful(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
-    chosen = [episode for episode in episodes if episode.success]
-    if not chosen:
+def _keep_successful(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
+    return Items(episodes, _find_good(episodes))
+
+
+def _find_good(episodes: EncodedEpisodes) -> np.ndarray:
+    good = np.flatnonzero(episodes.facts["success"] == 1)
+    if not len(good):
         raise DatasetError(
             "there are no successful episodes to train on: record better ones, or say which are good, such as 25%"
         )
-    return chosen
+    return good
 
 
-def _pair_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+def _pair_episodes(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
     pairs = preference_pairs(episodes, _find_seed(config))
-    if not pairs:
+    if not len(pairs):
         raise DatasetError(
             "no game was both won and lost: preference pairs need several episodes of a game; record more"
         )
     return pairs
 
 
-def _add_mismatches(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+def _add_mismatches(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
     return with_mismatches(episodes)
 
 
-def _require_recorded(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
-    lacking = sum(episode.recorded_logp is None for episode in episodes)
+def _require_recorded(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
+    lacking = int((episodes.facts["logp"] < 0).sum())
     if lacking:
         raise DatasetError(
             f"{lacking} of {len(episodes)} episodes have turns without recorded log-probabilities, with which "
             f"{config.method} compares the policy: record rollouts of a language model, without noise, or choose "
             "another method"
         )
-    return episodes
+    return _keep_all(episodes, config)
 
 
-def _group_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+def _group_episodes(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
     groups = draw_groups(episodes, _find_seed(config))
-    if not groups:
+    if not len(groups):
         raise DatasetError(
             f"no game was played twice: {config.method} compares episodes of the same game; record more of each "
             "(--per-game)"
@@ -311,26 +308,27 @@ def _group_episodes(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> S
     return groups
 
 
-def _add_prompt_values(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+def _add_prompt_values(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
     _require_difference(episodes, config)
     return with_prompt_values(episodes, lambda returns: losses.soft_mean(returns, config.value_beta))
 
 
-def _add_advantages(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> Sequence[Item]:
+def _add_advantages(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
     _require_difference(episodes, config)
     return with_group_advantages(episodes)
 
 
-def _require_difference(episodes: Sequence[EncodedEpisode], config: OreoConfig) -> None:
+def _require_difference(episodes: EncodedEpisodes, config: OreoConfig) -> None:
     _require_recorded(episodes, config)
-    if all(len({one.returns[0] for one in alike}) == 1 for alike in group_by_prompt(episodes)):
+    first = episodes.facts["first"]
+    if all((first[alike] == first[alike[0]]).all() for alike in group_by_prompt(episodes)):
         raise DatasetError(
             f"no game came out differently: {config.method} compares episodes of the same game; record more of each "
             "(--per-game)"
         )
 
 
-ITEMS: dict[Items, Callable[[Sequence[EncodedEpisode], OreoConfig], Sequence[Item]]] = {
+ITEMS: dict[ItemKind, Callable[[EncodedEpisodes, OreoConfig], Items]] = {
     "episodes": _keep_all,
     "successes": _keep_successful,
     "pairs": _pair_episodes,

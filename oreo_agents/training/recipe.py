@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from oreo_agents.models.model_files import find_shipped, identify_model, may_be_
 from oreo_agents.models.recipe import TrainingRecipe, read_recipe
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.provenance import collect_provenance
-from oreo_agents.training.batches import Item, as_episodes
+from oreo_agents.training.batches import Items
 from oreo_agents.training.datasets import Source
 from oreo_agents.training.options import OPTIONS
 
@@ -53,21 +53,21 @@ def describe_base(model: Any, config: OreoConfig) -> Base:
 def make_recipe(
     args: OreoConfig,
     base: Base,
-    items: Iterable[Item],
+    items: Items,
     sources: Sequence[Source],
     log: Sequence[Mapping[str, Any]],
     **done: Any,
 ) -> TrainingRecipe:
     """The recipe of an agent; ``done`` are further fields, what came of the training."""
     origin = collect_provenance()
-    episodes = [episode for item in items for episode in as_episodes(item)]
+    digests = items.list_digests()
     return TrainingRecipe(
         method=args.method,
         config=list_settings(args),
         base_model=asdict(base),
         data={
-            "episodes": len(episodes),
-            "sha256": data_hash(episodes),
+            "episodes": len(digests),
+            "sha256": data_hash(digests),
             "sources": [asdict(source) for source in sources],
         },
         device=str(args.device),

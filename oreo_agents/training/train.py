@@ -78,9 +78,7 @@ def train(
     from transformers import PrinterCallback
 
     from oreo_agents.models.agent_folder import agent_folder, choose_prompt, load_critic
-    from oreo_agents.models.card import data_hash
     from oreo_agents.models.model_files import identify_model
-    from oreo_agents.training.batches import as_episodes
     from oreo_agents.training.callbacks import KeepBest
     from oreo_agents.training.trainer import OreoTrainer
 
@@ -112,7 +110,7 @@ def train(
             trainer.add_callback(KeepBest(trainer, patience))
         checkpoint = None
         if save_every:
-            in_order = [data_hash([one]) for item in trainer.items for one in as_episodes(item)]
+            in_order = [digest.hex() for digest in trainer.items.list_digests()]
             checkpoint = _last_checkpoint(config, [options, lora, identify_model(model), in_order])
         trainer.train(resume_from_checkpoint=checkpoint)
         count = len(data.episodes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,8 @@ from transformers import (
 from transformers.trainer_utils import EvalPrediction
 
 from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
-from oreo_agents.language.chat import Chat, EncodedEpisode
+from oreo_agents.language.chat import Chat
+from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
 from oreo_agents.models.agent_folder import choose_prompt, load_critic, load_policy, load_tokenizer
@@ -38,11 +39,12 @@ from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.models.return_scale import PLAIN, ReturnScale, measure_range
 from oreo_agents.models.start import FROM_SCRATCH, add_adapters
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import MicroBatch, collate_items, split_batches
+from oreo_agents.training.batches import NO_ITEMS, Items, MicroBatch, collate_items, split_batches
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import REMEDY, Data, read_data
+from oreo_agents.training.encoding import encode_episodes
 from oreo_agents.training.forward import PolicyAndCritic, read_values
-from oreo_agents.training.judged import HeldOut, JudgedTrainer, Play
+from oreo_agents.training.judged import JudgedTrainer, Play
 from oreo_agents.training.layouts import prepare_attention
 from oreo_agents.training.losses import effective_temperature, kto_reference_point, masked_mean, sampled_kl
 from oreo_agents.training.methods import METHODS
@@ -127,17 +129,19 @@ class OreoTrainer(JudgedTrainer):
         self.tokenizer, self._readable = tokenizer, text_config(policy)
         self.chat = Chat(tokenizer, choose_prompt(model, args.prompt if prompt is None else prompt))
         self.prompt = self.chat.prompt
+        self._told_of_encoding = [one.on_encode for one in callbacks or () if hasattr(one, "on_encode")]
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
         self.sources = data.sources
         before = critic.scale if critic and self.objective.critic else PLAIN
         discount = before.discount if args.discount is None else args.discount
-        encoded = data.encode(self.chat, discount)
+        encoded = self._encode(data, discount)
         self.scale = _choose_scale(args, before, discount, encoded)
-        encoded = [self.scale.normalise(episode) for episode in encoded]
         self.items = items = (
-            () if train_dataset is None else select_items(self.objective, encoded, args, text_config(policy))
+            NO_ITEMS
+            if train_dataset is None
+            else select_items(self.objective, self.scale.normalise(encoded), args, text_config(policy))
         )
-        held_out: Any = HeldOut() if play and eval_dataset is None else eval_dataset
+        held_out: Any = NO_ITEMS if play and eval_dataset is None else eval_dataset
         if held_out is not None:
             held_out = self._hold_out_all(held_out)
         probe = Probe(policy)
@@ -183,17 +187,25 @@ class OreoTrainer(JudgedTrainer):
         """Episodes; who only imitates them need not know how they ended."""
         return read_data(dataset, name, self.objective.reference or self.objective.items == "successes")
 
-    def hold_out(self, dataset: Any, name: str = "eval_dataset") -> HeldOut:
+    def hold_out(self, dataset: Any, name: str = "eval_dataset") -> Items:
         """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
-        if isinstance(dataset, HeldOut):
+        if isinstance(dataset, Items):
             return dataset
-        encoded = self._read(dataset, name).encode(self.chat, self.scale.discount)
-        episodes = [self.scale.normalise(episode) for episode in encoded]
-        return HeldOut(select_items(self.objective, episodes, self.args, self._readable, held_out=True))
+        episodes = self.scale.normalise(self._encode(self._read(dataset, name), self.scale.discount))
+        return select_items(self.objective, episodes, self.args, self._readable, held_out=True)
+
+    def _encode(self, data: Data, discount: float) -> EncodedEpisodes:
+        """Callbacks that have ``on_encode(done, total)`` are told how far it is."""
+
+        def follow(done: int, total: int) -> None:
+            for tell in self._told_of_encoding:
+                tell(done, total)
+
+        return encode_episodes(data.episodes, self.chat, follow, discount)
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's, where there is something to train on."""
-        if not self.items:
+        if not len(self.items):
             raise DatasetError("there are no episodes to train on: give OreoTrainer a train_dataset")
         return super().get_train_dataloader()
 
@@ -476,7 +488,7 @@ def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoCon
 
 
 def _choose_scale(
-    args: OreoConfig, before: ReturnScale, discount: float, episodes: Sequence[EncodedEpisode]
+    args: OreoConfig, before: ReturnScale, discount: float, episodes: EncodedEpisodes
 ) -> ReturnScale:
     """The unit of the values: the one asked for, else that of the critic it starts from, else one that fits."""
     if args.return_low is not None and args.return_high is not None:

@@ -15,6 +15,7 @@ from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.models.card import data_hash
 from oreo_agents.models.model_files import identify_model
 from oreo_agents.training.datasets import read_data
+from oreo_agents.training.encoding import encode_episodes
 from oreo_agents.training.recipe import describe_base
 
 
@@ -41,7 +42,7 @@ def test_every_kind_is_the_same_episodes(folder, tokenizer, chat):
         rows,
         rows.to_list(),
     ):
-        assert read_data(given).encode(chat) == expected
+        assert [*encode_episodes(read_data(given).episodes, chat)] == expected
     (source,) = read_data(folder).sources
     assert (source.name, source.episodes, source.sha256) == ("episodes", 3, loaded.metas[0].content_hash)
 
@@ -143,5 +144,5 @@ def test_adapters_of_a_peft_configuration(tmp_path, policy, tokenizer, config):
 
 
 def test_the_hash_of_the_data_does_not_depend_on_the_kind(folder, chat, tokenizer):
-    one, other = read_data(folder).encode(chat), [chat.encode(episode) for episode in EPISODES]
-    assert data_hash(one) == data_hash(other)
+    found = encode_episodes(read_data(folder).episodes, chat)
+    assert data_hash(found.digests) == data_hash(chat.encode(episode).digest for episode in EPISODES)

@@ -11,6 +11,7 @@ import torch
 from learning import LOSING, OPENING, WINNING, episode
 
 from oreo_agents.errors import DatasetError
+from oreo_agents.language.encoded import gather_episodes
 from oreo_agents.training.batches import collate_items, preference_pairs, with_mismatches
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.losses import soft_mean
@@ -113,7 +114,7 @@ def test_dpo_is_trls(make, moved, reference, tokenizer, episodes, trl_options):
         train_dataset=dataset,
         processing_class=tokenizer,
     )
-    pairs = preference_pairs(episodes, seed=OreoConfig(output_dir="x").seed)
+    pairs = preference_pairs(gather_episodes(episodes), seed=OreoConfig(output_dir="x").seed)
     both = [torch.cat(columns) for columns in zip(stacked(pairs, 0), stacked(pairs, 1), strict=True)]
     inputs = dict(zip(("input_ids", "attention_mask", "completion_mask"), both, strict=True))
     assert len(pairs) == 2
@@ -134,7 +135,7 @@ def test_kto_is_trls(make, moved, reference, tokenizer, episodes, trl_options):
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    items = with_mismatches(episodes)
+    items = with_mismatches(gather_episodes(episodes))
     names = ("input_ids", "attention_mask", "completion_mask")
     inputs = dict(zip(names, stacked(items, 0), strict=True))
     inputs |= {f"KL_{name}": x for name, x in zip(names, stacked(items, 1), strict=True)}

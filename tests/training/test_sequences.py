@@ -9,6 +9,7 @@ from learning import EPISODES, random_decoder
 from oreo_agents import OreoConfig
 from oreo_agents.errors import DatasetError
 from oreo_agents.language import chat as chat_module
+from oreo_agents.language.encoded import gather_episodes
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
 from oreo_agents.training.batches import collate_items, split_batches
@@ -52,7 +53,7 @@ def losses(method, tokenizer, episodes, layout, shared=True, remember=False):
     for model in (trunk_of(policy), critic.backbone, trunk_of(reference)):
         prepare_attention(model, layout)
     both = PolicyAndCritic(policy, critic, 16, layout)
-    items = select_items(objective, episodes, config, policy.config)
+    items = select_items(objective, gather_episodes(episodes), config, policy.config)
     (micro,) = collate_items(items, 0, 10**9)
     known = Reference(reference, remember)
     for _ in range(1 + remember):
@@ -107,16 +108,16 @@ def test_the_longest_sequence_must_fit_not_the_sum(tokenizer, apart):
     policy.config.max_position_embeddings = episode.longest
     assert len(episode) > episode.longest
     config = OreoConfig(output_dir="unused", method="sft", use_cpu=True, max_length=episode.longest)
-    assert len(select_items(METHODS["sft"], [episode], config, policy.config)) == 1
+    assert len(select_items(METHODS["sft"], gather_episodes([episode]), config, policy.config)) == 1
     config.max_length -= 1
     with pytest.raises(DatasetError, match="max_length"):
-        select_items(METHODS["sft"], [episode], config, policy.config)
+        select_items(METHODS["sft"], gather_episodes([episode]), config, policy.config)
 
 
 def test_kto_is_refused(apart):
     config = OreoConfig(output_dir="unused", method="kto", use_cpu=True, max_length=10_000)
     with pytest.raises(DatasetError, match="several sequences"):
-        select_items(METHODS["kto"], apart[1], config, random_decoder("qwen3", 99).config)
+        select_items(METHODS["kto"], gather_episodes(apart[1]), config, random_decoder("qwen3", 99).config)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])

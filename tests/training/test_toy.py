@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 import torch
 
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode, gather_episodes
 from oreo_agents.training import losses
 from oreo_agents.training.batches import with_group_advantages
 
@@ -28,7 +28,8 @@ def compare_plays(actions, won, often):
         )
         for i in often.tolist()
     ]
-    found = {(*one.input_ids, one.success): one.group_advantages for one in with_group_advantages(plays)}
+    compared = with_group_advantages(gather_episodes(plays))
+    found = {(*one.input_ids, one.success): one.group_advantages for one in compared}
     return torch.tensor([found[9, *play.tolist(), bool(end)] for play, end in zip(actions, won, strict=True)])
 
 

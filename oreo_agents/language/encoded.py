@@ -1,0 +1,290 @@
+"""Encoded episodes: one as lists of tokens, many as flat columns, in memory or on disk.
+
+For each token the columns have an id and five bits, for each turn one return, for each episode what selecting,
+pairing and checking ask of it; so none of these reads a token. The agent's tokens have log-probabilities where those
+were recorded. Knows nothing about tokenizers or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from oreo_envs.files import read_json, write_json
+
+from oreo_agents.errors import DatasetError
+
+ACTION, IMITATE, END, THOUGHT, START = (1 << bit for bit in range(5))
+"""Of a token's marks."""
+
+FACTS = np.dtype(
+    [
+        ("begin", "i8"),  # of its tokens
+        ("tokens", "i8"),
+        ("run", "i8"),  # the first of its runs of equal returns
+        ("runs", "i8"),
+        ("longest", "i8"),  # tokens of its longest sequence
+        ("sequences", "i8"),
+        ("prompt", "i8"),  # tokens before the first action
+        ("largest", "i8"),  # token id
+        ("logp", "i8"),  # where those of its agent's tokens begin; -1: none
+        ("return", "f8"),  # of the whole episode, as the environment gave it
+        ("first", "f8"),  # return to go
+        ("lowest", "f8"),
+        ("highest", "f8"),
+        ("success", "i1"),  # -1: nobody says
+        ("acts", "?"),  # some token is the agent's
+        ("text_only", "?"),
+        ("prompt_digest", "V16"),
+        ("digest", "V32"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEpisode:
+    """A trajectory as token ids with, per token, whose it is and what it may teach."""
+
+    input_ids: list[int]
+    """Of all its sequences, one after the other."""
+    action_mask: list[bool]
+    """The token was chosen by the agent (thought and end of turn included)."""
+    imitate_mask: list[bool]
+    """Of those, the ones worth imitating: not the noise a recorder put in on purpose."""
+    end_mask: list[bool]
+    """The last token of an action: here the critic is read after it."""
+    returns: list[float]
+    """Rewards still to come after this token."""
+    success: bool | None
+    """Whether it was won; None where nobody says."""
+    starts: list[int] = field(default_factory=lambda: [0])
+    """Where its sequences begin."""
+    thoughts: list[int] = field(default_factory=list)
+    """Which of the agent's tokens come before what names the action."""
+    return_: float | None = None
+    """Of the whole episode, as the environment gave it; None: what ``returns`` begin with."""
+    recorded_logp: list[float] | None = None
+    """Log-probability of each token that the agent chose, as it was recorded when it was sampled (nats, temperature 1),
+    zero elsewhere; None where some of them was not."""
+    text_only: bool = False
+    """A server said what was sampled as text alone, which may be spelt with other tokens here."""
+    prompt_value: float | None = None
+    """What episodes after the same prompt come to, where an item of training says so; no column has it."""
+    group_advantages: list[float] | None = None
+    """Of each token that the agent chose, likewise."""
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence."""
+        return max((end - start for start, end in pairwise([*self.starts, len(self)])), default=0)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of what was recorded: ids, masks, log-probabilities, returns, success."""
+        return _pack_episode(self).facts["digest"].tobytes()
+
+
+class _Columns(NamedTuple):
+    """What :class:`EncodedEpisodes` is made of: ``ids`` and ``marks`` have an entry a token, the next two one a run of
+    equal returns, and ``logps`` one for each of the agent's tokens in episodes where they were recorded."""
+
+    ids: np.ndarray
+    marks: np.ndarray
+    returns: np.ndarray
+    lengths: np.ndarray
+    logps: np.ndarray
+    facts: np.ndarray
+
+
+_KINDS = (*map(np.dtype, ("u4", "u1", "f8", "u4", "f8")), FACTS)
+_ABOUT = "columns.json"
+
+
+class EncodedEpisodes(Sequence[EncodedEpisode]):
+    """Many encoded episodes as flat columns; one is made when indexed, a slice or an array of indices gives a view.
+
+    >>> said, end = [False, True, True], [False, False, True]
+    >>> episode = EncodedEpisode([5, 7, 2], said, said, end, [1.0] * 3, True)
+    >>> episodes = gather_episodes([episode, episode])
+    >>> episodes[1] == episode, len(episodes[[0]]), episodes.facts["tokens"].tolist()
+    (True, 1, [3, 3])
+    """
+
+    def __init__(self, columns: _Columns) -> None:
+        """Use :func:`gather_episodes` or :func:`open_columns` instead."""
+        self._columns = columns
+
+    @property
+    def facts(self) -> np.ndarray:
+        """A row of :data:`FACTS` for each episode."""
+        return self._columns.facts
+
+    @property
+    def digests(self) -> list[bytes]:
+        """:attr:`EncodedEpisode.digest` of each, as it was gathered."""
+        return [digest.tobytes() for digest in self.facts["digest"]]
+
+    def map_returns(self, change: Callable[[np.ndarray], np.ndarray]) -> EncodedEpisodes:
+        """The same episodes with other returns to go; what a higher return becomes must not be lower."""
+        facts = self.facts.copy()
+        for name in ("first", "lowest", "highest"):
+            facts[name] = change(facts[name])
+        return EncodedEpisodes(
+            self._columns._replace(returns=change(np.asarray(self._columns.returns)), facts=facts)
+        )
+
+    def with_success(self, success: np.ndarray) -> EncodedEpisodes:
+        """The same episodes, won where ``success`` (``[len(self)]``, bool) says so."""
+        facts = self.facts.copy()
+        facts["success"] = success
+        return EncodedEpisodes(self._columns._replace(facts=facts))
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    @overload
+    def __getitem__(self, index: int | np.integer) -> EncodedEpisode: ...
+
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | Sequence[int]) -> EncodedEpisodes: ...
+
+    def __getitem__(self, index: Any) -> EncodedEpisode | EncodedEpisodes:
+        """An episode for an integer, a view for a slice, an array of indices or a boolean mask."""
+        if isinstance(index, int | np.integer):
+            return self._unpack(self.facts[index])
+        return EncodedEpisodes(self._columns._replace(facts=self.facts[index]))
+
+    def _unpack(self, fact: Any) -> EncodedEpisode:
+        tokens = slice(fact["begin"], fact["begin"] + fact["tokens"])
+        runs = slice(fact["run"], fact["run"] + fact["runs"])
+        marks = np.asarray(self._columns.marks[tokens])
+        acted, logp = (marks & ACTION).astype(bool), None
+        if fact["logp"] >= 0:
+            logp = np.zeros(len(marks))
+            logp[acted] = self._columns.logps[fact["logp"] : fact["logp"] + acted.sum()]
+
+        def mask(bit: int) -> list[bool]:
+            return (marks & bit).astype(bool).tolist()
+
+        return EncodedEpisode(
+            self._columns.ids[tokens].tolist(),
+            acted.tolist(),
+            mask(IMITATE),
+            mask(END),
+            np.repeat(self._columns.returns[runs], self._columns.lengths[runs]).tolist(),
+            None if fact["success"] < 0 else bool(fact["success"]),
+            np.flatnonzero(marks & START).tolist(),
+            np.flatnonzero(marks & THOUGHT).tolist(),
+            float(fact["return"]),
+            None if logp is None else logp.tolist(),
+            bool(fact["text_only"]),
+        )
+
+
+def gather_episodes(episodes: Iterable[EncodedEpisode]) -> EncodedEpisodes:
+    """Episodes as columns in memory.
+
+    Raises:
+        DatasetError: a token id that no vocabulary has.
+    """
+    return join_columns(EncodedEpisodes(_pack_episode(episode)) for episode in episodes)
+
+
+def join_columns(parts: Iterable[EncodedEpisodes]) -> EncodedEpisodes:
+    """The episodes of all parts in one; each part has columns of its own, whole and in order."""
+    found = [*_place_parts(part._columns for part in parts)]
+    empty = [np.empty(0, kind) for kind in _KINDS]
+    return EncodedEpisodes(_Columns(*map(np.concatenate, zip(empty, *found, strict=True))))
+
+
+def write_columns(parts: Iterable[EncodedEpisodes], folder: Path) -> None:
+    """Write the episodes of all parts into a folder, one part after the other; see :func:`open_columns`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    counts = [0] * len(_KINDS)
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("wb")) for name in _Columns._fields]
+        for part in _place_parts(part._columns for part in parts):
+            for i, (column, file) in enumerate(zip(part, files, strict=True)):
+                file.write(column.tobytes())
+                counts[i] += len(column)
+    write_json(folder / _ABOUT, dict(zip(_Columns._fields, counts, strict=True)))
+
+
+def open_columns(folder: Path) -> EncodedEpisodes:
+    """The episodes that :func:`write_columns` wrote, memory-mapped.
+
+    Raises:
+        DatasetError: they are not whole.
+        OSError: there are none.
+    """
+    counts = read_json(folder / _ABOUT)
+    columns = []
+    for name, kind in zip(_Columns._fields, _KINDS, strict=True):
+        file = folder / name
+        if not isinstance(counts, dict) or file.stat().st_size != counts.get(name, -1) * kind.itemsize:
+            raise DatasetError(f"{file} is not as it was written: delete {folder}")
+        columns.append(np.memmap(file, kind, "r") if counts[name] else np.empty(0, kind))
+    return EncodedEpisodes(_Columns(*columns)._replace(facts=np.array(columns[-1])))
+
+
+def _place_parts(parts: Iterable[_Columns]) -> Iterator[_Columns]:
+    """The parts with the places that their tokens, runs and log-probabilities have when they are put together."""
+    tokens = runs = logps = 0
+    for part in parts:
+        facts = part.facts.copy()
+        facts["begin"] += tokens
+        facts["run"] += runs
+        facts["logp"][facts["logp"] >= 0] += logps
+        tokens, runs, logps = tokens + len(part.ids), runs + len(part.returns), logps + len(part.logps)
+        yield part._replace(facts=facts)
+
+
+def _pack_episode(episode: EncodedEpisode) -> _Columns:
+    ids = np.frombuffer(array("q", episode.input_ids), np.int64)
+    if len(ids) and not 0 <= ids.min() <= ids.max() < 1 << 32:
+        raise DatasetError(f"an episode has a token {ids.min()} or {ids.max()}: no vocabulary has it")
+    actions, imitated, ends = (
+        np.frombuffer(bytes(mask), np.uint8)
+        for mask in (episode.action_mask, episode.imitate_mask, episode.end_mask)
+    )
+    marks = actions * ACTION | imitated * IMITATE | ends * END
+    marks[episode.thoughts] |= THOUGHT
+    if len(ids):
+        marks[episode.starts] |= START
+    returns = np.frombuffer(array("d", episode.returns), np.float64)
+    bits = returns.view(np.int64)  # so that NaN is like NaN, and -0.0 unlike 0.0
+    edges = np.flatnonzero(np.concatenate([[True], bits[1:] != bits[:-1], [True]])[: len(bits) + 1])
+    known = episode.recorded_logp is not None
+    logps = np.array(episode.recorded_logp, np.float64)[actions.astype(bool)] if known else np.empty(0)
+    columns = ids.astype(np.uint32), marks, returns[edges[:-1]], np.diff(edges).astype(np.uint32), logps
+    prompt = int(actions.argmax()) if actions.any() else len(ids)
+    first = returns[0] if len(returns) else 0.0
+    success = -1 if episode.success is None else int(episode.success)
+    digest = hashlib.sha256(bytes([success & 0xFF]) + len(ids).to_bytes(8, "little"))
+    for column in columns:
+        digest.update(column.tobytes())
+    fact = (
+        *(0, len(ids), 0, len(edges) - 1, episode.longest, len(episode.starts), prompt),
+        int(ids.max(initial=-1)),
+        0 if known else -1,
+        *(first if episode.return_ is None else episode.return_, first),
+        returns.min() if len(returns) else 0.0,
+        returns.max() if len(returns) else 0.0,
+        *(success, bool(actions.any()), episode.text_only),
+        hashlib.blake2b(columns[0][:prompt].tobytes(), digest_size=16).digest(),
+        digest.digest(),
+    )
+    return _Columns(*columns, np.array([fact], FACTS))
