@@ -22,9 +22,14 @@ HELP = [
     "train",
     "iterate",
     "eval",
+    "export",
+    "serve",
     "bench",
     "dataset",
     "dataset info",
+    "dataset filter",
+    "dataset split",
+    "dataset sample",
     "dataset verify",
     "dataset merge",
     "dataset import",
@@ -112,6 +117,12 @@ dataset info nowhere
 dataset info damaged-dataset
 dataset verify cut-dataset --files-only
 dataset merge episodes episodes -o something
+dataset filter episodes --min-return 5 -o new
+dataset split won -o new newer
+dataset sample episodes -n 50 -o new
+export small -o something
+export expert -o new
+serve no/such/agent
 dataset import episodes.jsonl --format nothing -o new
 dataset import wrong.jsonl --format eto -o new
 dataset export episodes --format nothing -o new.jsonl

@@ -21,6 +21,8 @@ COMMANDS = [
     "train",
     "iterate",
     "eval",
+    "export",
+    "serve",
     "bench",
     "dataset",
     "doctor",
