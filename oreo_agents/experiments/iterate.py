@@ -88,13 +88,12 @@ def iterate_suite(
 
 def _suit_model(suite: Suite, model: str | Path, prompt: Any) -> Suite:
     """What the suite says of training and replies is for decoders of its size; others have ``train``'s defaults."""
-    parameters = count_parameters(model)
-    if parameters is not None and parameters <= SMALL:
-        return suite
     from oreo_agents.models.agent_folder import choose_prompt
 
-    length = choose_reply_length(choose_prompt(str(model), prompt), suite.environment)
-    return replace(suite, training={}, max_new_tokens=length)
+    told, parameters = choose_prompt(str(model), prompt), count_parameters(model)
+    if parameters is not None and parameters <= SMALL:
+        return replace(suite, max_new_tokens=told.reply_tokens or suite.max_new_tokens)
+    return replace(suite, training={}, max_new_tokens=choose_reply_length(told, suite.environment))
 
 
 def _lay_over(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
