@@ -99,10 +99,10 @@ def _check_packages() -> Iterator[Check]:
     for extra in own.metadata.get_all("Provides-Extra") or ():
         if extra not in FOR_DEVELOPERS:
             of_extra = [one for one in needed if one.marker and _is_of_extra(one.marker, extra)]
-            missing = [one for one in of_extra if _find_version(one.name) is None]
-            if missing:
-                mend = " ".join(f"'{one.name}{one.specifier}'" for one in missing)
-                names = ", ".join(one.name for one in missing)
+            lacking = [one for one in of_extra if _find_version(one.name) is None]
+            if lacking:
+                mend = " ".join(f"'{one.name}{one.specifier}'" for one in lacking)
+                names = ", ".join(one.name for one in lacking)
                 yield Check(f"[{extra}]", "note", f"without {names}", f"pip install {mend}")
             else:
                 yield Check(f"[{extra}]", "ok", ", ".join(one.name for one in of_extra))

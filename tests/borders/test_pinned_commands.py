@@ -104,6 +104,7 @@ train --data rollout --model new-tiny -o new
 iterate --model no/such/agent -o new
 iterate --model small --env OREO-GSM8K -o new
 iterate --model small --method sft --beta 0.1 -o new
+iterate --model new-tiny -o new
 demo --env OREO-GSM8K -o new
 bench --suite nothing
 bench --suite nothing.toml
