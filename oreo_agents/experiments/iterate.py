@@ -94,7 +94,7 @@ def _suit_model(suite: Suite, model: str | Path, prompt: Any) -> Suite:
 
     if str(model) in FROM_SCRATCH:
         raise ConfigurationError(
-            f"rounds go on from a policy that is there, and {model} is a new one: make it first, with oreo-agents train "
+            f"rounds go on from a policy that is there, and {model} is a new one: make it with oreo-agents train "
             f"--method sft --model {model}"
         )
     require_model(model)
