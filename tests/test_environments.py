@@ -5,7 +5,7 @@ import pytest
 from learning import ToyRoom
 from oreo_envs.catalog import require_from_file
 
-from oreo_agents.environments import environments, games_of, source_options
+from oreo_agents.environments import environments, games_of, judging_options, source_options
 from oreo_agents.errors import ConfigurationError
 
 
@@ -36,6 +36,37 @@ def test_environments_share_their_games_and_nothing_else(env_id, options):
 )
 def test_split_and_games_by_the_names_each_environment_has_for_them(env_id, split, games, expected):
     assert source_options(env_id, split, games) == expected
+
+
+def test_held_out_games_judge_where_nobody_says_which(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    assert judging_options("OREO-ALFWorld") == {"split": "generated_unseen"}
+    (tmp_path / "valid_seen").mkdir()
+    assert judging_options("OREO-ALFWorld") == {"split": "valid_seen"}
+    assert judging_options("OREO-ALFWorld", games="rooms") == {"games": "rooms"}
+    assert judging_options("OREO-ALFWorld", split="train") == {"split": "train"}
+    for env_id in (
+        "OREO-GSM8K",
+        "OREO-MATH",
+        "OREO-Reasoning",
+        "OREO-Habits",
+        "OREO-Puzzles",
+        "OREO-TextWorld",
+    ):
+        assert judging_options(env_id) == {"split": "test"}, env_id
+    assert judging_options("OREO-GSM8K", games="folder") == {"split": "test", "data": "folder"}
+    assert judging_options("their:Env-v0", games="x") == {"games": "x"}
+
+
+def test_which_games_nobody_chose_is_said_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    for _ in range(3):
+        gym.make("OREO-ALFWorld")
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("oreo_envs")]
+    assert said == f"OREO-ALFWorld: games are generated, {tmp_path} has none; split= or games= chooses others"
+    caplog.clear()
+    gym.make("OREO-ALFWorld", split="generated")
+    assert not caplog.records
 
 
 def test_a_wording_is_for_environments_that_have_several():

@@ -6,6 +6,7 @@ import inspect
 import shutil
 import subprocess
 import sys
+import tomllib
 import typing
 from collections import defaultdict
 from importlib import metadata
@@ -145,3 +146,16 @@ def test_type_checkers_know_the_options_of_an_agent_and_the_kind_of_an_episode()
     assert given == "Unpack[AgentOptions]"
     kinds = [one.__annotations__["return"] for one in typing.get_overloads(TrajectoryDataset.__getitem__)]
     assert kinds == ["Trajectory", "TrajectoryDataset"]
+
+
+def test_what_is_published_agrees_with_itself():
+    """The extra ``all`` has extras that exist, and who cites the project names its version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = extras["all"]
+    named = everything.removeprefix("oreo-agents[").removesuffix("]").split(",")
+    assert set(named) == set(extras) - {"all", "dev", "qlora"}, "qlora wants a GPU"
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert all(
+        (ROOT / file).is_file() for file in (project["readme"], *project["license-files"], "CONTRIBUTING.md")
+    )

@@ -159,7 +159,7 @@ def _read_messages(messages: Any) -> list[tuple[str, Sequence[str] | None]]:
     """The texts of a conversation, each with the admissible commands that it may name."""
     if not isinstance(messages, list) or not messages:
         raise ConfigurationError("messages is a list of what was read (user) and said (assistant): send one")
-    turns = []
+    turns = list[tuple[str, Sequence[str] | None]]()
     for i, message in enumerate(messages):
         told = message if isinstance(message, dict) else {}
         role, wanted = told.get("role"), ("user", "assistant")[i % 2]
@@ -178,10 +178,11 @@ def _read_messages(messages: Any) -> list[tuple[str, Sequence[str] | None]]:
 
 def _join_parts(content: Any) -> str | None:
     """A message's text, also where it comes in parts, as newer clients send it; None where it is none."""
-    parts: list[Any] = [content]
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-    return "".join(parts) if all(isinstance(part, str) for part in parts) else None
+        parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+        texts = [part for part in parts if isinstance(part, str)]
+        return "".join(texts) if len(texts) == len(parts) else None
+    return content if isinstance(content, str) else None
 
 
 def _require_commands(told: Mapping[str, Any]) -> Sequence[str] | None:

@@ -168,11 +168,10 @@ def run_dataset_filter(args: argparse.Namespace) -> None:
     if args.agent:
         conditions["agent"] = args.agent
     dataset = load_trajectories(args.path)
+    for column in ("task_type", "task"):
+        if (text := getattr(args, column)) is not None:
+            conditions[column] = lambda values, text=text: [text in str(value) for value in values]
     chosen = dataset.filter(**conditions)
-    for name in ("task_type", "task"):
-        if (text := getattr(args, name)) is not None:
-            named: dict[str, Any] = {name: lambda values, text=text: [text in str(value) for value in values]}
-            chosen = chosen.filter(**named)
     if args.min_surprise is not None or args.max_surprise is not None:
         chosen = chosen.filter(lambda one: _is_surprising(one, args.min_surprise, args.max_surprise))
     write_dataset(chosen, args.output)

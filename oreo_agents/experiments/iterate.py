@@ -26,6 +26,7 @@ from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Searc
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.models.model_files import count_parameters
+from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
 
 START, ITERATED = "start", "iterated"
@@ -60,7 +61,8 @@ def iterate_suite(
         options: fields of :class:`oreo_agents.OreoConfig` for every round.
 
     Raises:
-        ConfigurationError: the method cannot be repeated.
+        CheckpointError: there is no causal LM at ``model``.
+        ConfigurationError: the method cannot be repeated, or makes no use of an option.
     """
     given = known_as(dict(options or {}))
     OPTIONS["method"].check(method)
@@ -95,13 +97,18 @@ def iterate_suite(
 
 def _suit_model(suite: Suite, model: str | Path, prompt: Any) -> Suite:
     """What the suite says of training and replies is for decoders of its size; others have ``train``'s defaults."""
-    parameters = count_parameters(model)
-    if parameters is not None and parameters <= SMALL:
-        return suite
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_folder import choose_prompt, require_model
 
-    length = choose_reply_length(choose_prompt(str(model), prompt), suite.environment)
-    return replace(suite, training={}, max_new_tokens=length)
+    if str(model) in FROM_SCRATCH:
+        raise ConfigurationError(
+            f"rounds go on from a policy that is there, and {model} is a new one: make it with oreo-agents train "
+            f"--method sft --model {model}"
+        )
+    require_model(model)
+    told, parameters = choose_prompt(str(model), prompt), count_parameters(model)
+    if parameters is not None and parameters <= SMALL:
+        return replace(suite, max_new_tokens=told.reply_tokens or suite.max_new_tokens)
+    return replace(suite, training={}, max_new_tokens=choose_reply_length(told, suite.environment))
 
 
 def _lay_over(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

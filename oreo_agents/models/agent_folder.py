@@ -49,7 +49,7 @@ from oreo_agents.models.model_files import (
     weights_below,
     without_bars,
 )
-from oreo_agents.models.recipe import TrainingRecipe
+from oreo_agents.models.recipe import TrainingRecipe, read_recipe
 from oreo_agents.models.recognition import require_language_model
 from oreo_agents.models.return_scale import ReturnScale
 
@@ -230,7 +230,8 @@ def note_choice(path: Path, choice: Mapping[str, float]) -> None:
         return
     card = {**_read_card(path / AGENT), "choice": dict(choice)}
     write_file(path / AGENT, json.dumps(card, indent=2) + "\n")
-    write_file(path / "README.md", model_card(path.name, (path / "critic").is_dir(), card))
+    readme = model_card(path.name, (path / "critic").is_dir(), card, read_recipe(path))
+    write_file(path / "README.md", readme)
 
 
 @contextmanager

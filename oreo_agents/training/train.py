@@ -82,7 +82,10 @@ def train(
     from oreo_agents.training.callbacks import KeepBest
     from oreo_agents.training.trainer import OreoTrainer
 
-    output = agent_folder(output, overwrite)
+    interrupted = any(
+        Path(f"{Path(output).resolve()}.checkpoints").glob("checkpoint-*")
+    )  # it was allowed then
+    output = agent_folder(output, overwrite or interrupted)
     options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
     judging = {"eval_strategy": "steps", "eval_steps": eval_every} if eval_every else {}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}

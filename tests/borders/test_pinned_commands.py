@@ -22,9 +22,14 @@ HELP = [
     "train",
     "iterate",
     "eval",
+    "export",
+    "serve",
     "bench",
     "dataset",
     "dataset info",
+    "dataset filter",
+    "dataset split",
+    "dataset sample",
     "dataset verify",
     "dataset merge",
     "dataset import",
@@ -99,6 +104,7 @@ train --data rollout --model new-tiny -o new
 iterate --model no/such/agent -o new
 iterate --model small --env OREO-GSM8K -o new
 iterate --model small --method sft --beta 0.1 -o new
+iterate --model new-tiny -o new
 demo --env OREO-GSM8K -o new
 bench --suite nothing
 bench --suite nothing.toml
@@ -112,6 +118,12 @@ dataset info nowhere
 dataset info damaged-dataset
 dataset verify cut-dataset --files-only
 dataset merge episodes episodes -o something
+dataset filter episodes --min-return 5 -o new
+dataset split won -o new newer
+dataset sample episodes -n 50 -o new
+export small -o something
+export expert -o new
+serve no/such/agent
 dataset import episodes.jsonl --format nothing -o new
 dataset import wrong.jsonl --format eto -o new
 dataset export episodes --format nothing -o new.jsonl

@@ -213,7 +213,7 @@ def test_merging_keeps_all_episodes(recorded, tmp_path, episode, capsys):
         writer.append(episode("elsewhere"))
     paths = [str(recorded), str(tmp_path / "other")]
     assert main(["dataset", "merge", *paths, "-o", str(tmp_path / "merged")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'merged'}: 41 episodes of 2 datasets\n"
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'merged'}: 41 episodes of 2 datasets\nnext: ")
     assert len(load_trajectories(tmp_path / "merged")) == 41
     with pytest.raises(DatasetError, match="choose a new folder"):
         merge_datasets([recorded], tmp_path / "merged")

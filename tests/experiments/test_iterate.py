@@ -9,13 +9,15 @@ import pytest
 from oreo_agents import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments import iterate
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.demo import shape_suite
 from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_runs, plan_rounds
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import require_done, run_plan
 from oreo_agents.experiments.suite_file import load_suite
-from oreo_agents.models.agent_folder import load_critic
+from oreo_agents.language.prompt import Prompt
+from oreo_agents.models.agent_folder import load_critic, read_prompt
 from oreo_agents.models.model_files import SHIPPED
 
 
@@ -124,6 +126,29 @@ def test_a_folder_belongs_to_one_loop(first):
         run(first[0], name="whole-path-math")
 
 
+def test_defaults_follow_the_size_of_the_model_and_what_is_given_counts(monkeypatch):
+    suite = load_suite("whole-path")
+    small = iterate_suite(suite, "small")
+    assert (small.training, small.max_new_tokens) == (suite.training, suite.max_new_tokens)
+    given = {"max_steps": 7, "critic_learning_rate": 0.5}
+    of_small = iterate_suite(suite, "small", options=given).training
+    assert of_small["learning_rate"] == 1e-4 and of_small["critic_learning_rate"] == 0.5
+    assert of_small["max_steps"] == 7 and not {"epochs", "num_train_epochs"} & of_small.keys()
+    monkeypatch.setattr(iterate, "SMALL", 1_000_000)
+    large = iterate_suite(suite, "small")
+    assert (large.training, large.max_new_tokens) == ({}, 32), "as `train` does it, with ALFWorld's replies"
+    assert iterate_suite(suite, "small", options={"prompt": "alfworld-react"}).max_new_tokens > 32
+    assert iterate_suite(suite, "owner/name", options=given).training == given
+
+
+def test_the_prompt_that_is_asked_for_is_played_and_trained(tmp_path):
+    suite = shape_suite(load_suite("whole-path"), games=3)
+    plan = plan_rounds(iterate_suite(suite, "small", options={"prompt": "alfworld"}), find_arenas(suite))
+    plan.sft(0).work(tmp_path / "start")
+    assert read_prompt(tmp_path / "start") == Prompt.load("alfworld")
+    assert load_critic(tmp_path / "start") is not None
+
+
 def test_what_cannot_be_repeated_is_refused():
     with pytest.raises(ConfigurationError, match="sft cannot be repeated"):
         plan_of(method="sft")
@@ -141,4 +166,7 @@ def test_the_command_leaves_its_results(first, tmp_path, capsys):
     assert main([*command, "-o", str(tmp_path / "new")]) == 0
     results = json.loads((tmp_path / "new" / "results.json").read_text())
     assert [result["method"] for result in results] == ["start", "oreo 1"]
-    assert "new/seed-0/oreo" in capsys.readouterr().err.replace("\n", "")
+    out = capsys.readouterr().out
+    assert (
+        f"The newest policy: {tmp_path}/new/seed-0/oreo;" in out and "next: oreo-agents eval --agent" in out
+    )

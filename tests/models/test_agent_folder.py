@@ -13,7 +13,14 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.agent_folder import agent_folder, choose_prompt, load_critic, load_policy, save_agent
+from oreo_agents.models.agent_folder import (
+    agent_folder,
+    choose_prompt,
+    load_critic,
+    load_policy,
+    note_choice,
+    save_agent,
+)
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head
 from oreo_agents.models.model_files import count_parameters
@@ -265,3 +272,15 @@ def test_a_critic_that_was_measured_and_cannot_rank_is_doubted(saved, tmp_path):
         assert (folder / LOG).is_file()
     assert "explained variance -0.4" in explain_doubt(tmp_path / "bad")
     assert explain_doubt(tmp_path / "good") is None is explain_doubt(saved[0])
+
+
+def test_noting_how_to_choose_leaves_the_card_as_it_was(saved, tokenizer, tmp_path):
+    _, policy, critic = saved
+    base = {"name": "x", "sha256": None, "hub": None}
+    recipe = TrainingRecipe("oreo", {}, base, {"episodes": 1, "sha256": "", "sources": []}, 2, 1.0, "cpu")
+    save_agent(tmp_path / "made", policy, tokenizer, critic, recipe=recipe, method="oreo")
+    before = (tmp_path / "made" / "README.md").read_text()
+    note_choice(tmp_path / "made", {"temperature": 2.0, "logprob_weight": 0.03})
+    after = (tmp_path / "made" / "README.md").read_text()
+    assert "## How it was made" in before and set(before.splitlines()) <= set(after.splitlines())
+    assert "| temperature | 2.0 |" in after

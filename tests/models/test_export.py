@@ -11,6 +11,7 @@ import oreo_agents  # noqa: F401 (registers the ids)
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.cli import main
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.language.chat import Conversation
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.models.export import export_policy
@@ -65,9 +66,7 @@ def test_the_prompt_goes_along(tmp_path, template, prompt):
     policy = random_decoder("qwen3", len(tokenizer))
     policy.config.max_position_embeddings = 2048
     save_agent(tmp_path / "agent", policy, tokenizer, prompt=prompt)
-    if (
-        template is None
-    ):  # lines of text: their tokens would merge with what stands around them, or they would not
+    if template is None:  # lines: their tokens may merge with what stands around them
         try:
             export_policy(tmp_path / "agent", tmp_path / "out")
         except ConfigurationError as error:
@@ -77,15 +76,20 @@ def test_the_prompt_goes_along(tmp_path, template, prompt):
         assert export_policy(tmp_path / "agent", tmp_path / "out") == prompt
     agent = OreoAgent.from_pretrained(tmp_path / "agent", dtype="float32")
     told = AutoTokenizer.from_pretrained(tmp_path / "out")
-    messages = [{"role": "user", "content": "You see a mug 1."}]
-    read = [agent.chat.opening("You see a mug 1.")]
-    messages += [{"role": "assistant", "content": "take mug 1"}, {"role": "user", "content": "You take it."}]
-    read.append([*read[0], *agent.chat.action_ids("take mug 1"), *agent.chat.reply("You take it.")])
-    for n, expected in ((1, read[0]), (3, read[1])):
-        ids = told.apply_chat_template(messages[:n], add_generation_prompt=True, return_dict=False)
-        assert list(ids) == expected
+    conversation, messages = Conversation(agent.chat), []
+    for seen, said in (
+        ("You see a mug 1.", "take mug 1"),
+        ("You take it.", "go to desk 2"),
+        ("You are there.", ""),
+    ):
+        conversation.read(seen)
+        messages.append({"role": "user", "content": seen})
+        ids = told.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert list(ids) == conversation.tokens
+        conversation.say(agent.chat.action_ids(said), said)
+        messages.append({"role": "assistant", "content": said})
     if prompt is TOLD:
-        assert all(text in told.decode(read[0]) for text in (TOLD.system, TOLD.instructions, "go east"))
+        assert all(text in told.decode(ids) for text in (TOLD.system, TOLD.instructions, "go east"))
 
 
 def test_what_is_no_template_or_no_place_is_refused(tmp_path):

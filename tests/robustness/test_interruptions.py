@@ -14,10 +14,10 @@ CLOCKS = ("seconds", "seconds_per_episode", "seconds_per_decision", "interrupted
 COMMANDS = {
     "record": "record --agent expert --split generated --max-steps 12 -n 10 -o made",
     "record a model": "record --agent small --split generated --max-steps 5 -n 6 -o made",
-    "train": "train --method sft --data {material}/one --model {start} -o made --epochs 3 --batch-size 2 "
+    "train": "train --method sft --data {material}/one --model {start} -o made --overwrite --epochs 3 --batch-size 2 "
     "--save-every 3",
-    "train oreo": "train --method oreo --data {material}/two --model {start} -o made --epochs 4 --batch-size 2 "
-    "--save-every 2",
+    "train oreo": "train --method oreo --data {material}/two --model {start} -o made --overwrite --epochs 4 "
+    "--batch-size 2 --save-every 2",
     "eval": "eval --agent small --split generated_unseen -n 4 --max-steps 5 -o made.json",
     "merge": "dataset merge {material}/one {material}/two -o made",
     "export": "dataset export {material}/one -o made.jsonl",

@@ -71,7 +71,7 @@ def test_noise_is_marked_and_recovered_from(tmp_path):
 def test_a_recording_resumes_and_repeats_nothing(tmp_path):
     run(tmp_path / "parts", limit=5)
     summary = run(tmp_path / "parts", limit=12)
-    assert (summary.episodes, summary.already_there) == (7, 5)
+    assert (summary.episodes, summary.already_there) == (7, 5) and "; 5 were there before" in str(summary)
     assert run(tmp_path / "parts", limit=12).episodes == 0
     run(tmp_path / "whole", limit=12)
     assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))

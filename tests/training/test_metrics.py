@@ -50,6 +50,13 @@ def test_the_critic_s_numbers_by_hand():
     assert read["calibration_error"] == pytest.approx((0.5 + 0.1 + 0.12) / 3)
 
 
+def test_nothing_is_explained_where_returns_do_not_differ():
+    meters, batch = Meters(), {**BATCH, "returns": torch.ones(2, 3)}
+    record_critic(meters, batch, OUT, STATES, beta=0.0)
+    read = meters.read(alone)
+    assert "explained_variance" not in read and read["value_error"] > 0
+
+
 def test_values_that_err_on_both_sides_are_calibrated():
     """Half of those that look worth a half were won: calibrated, though every single value is wrong."""
     meters, batch = Meters(), {**BATCH, "returns": torch.tensor([[1.0] * 3, [0.0] * 3])}
