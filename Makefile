@@ -12,7 +12,7 @@ BENCH := $(BIN)/python benchmarks
 
 # Every table is a target of its own, bench-NAME, so that one that fails does not keep the others from being made.
 TABLES := train-speed rollout-speed smoke math-procedural textworld-cooking textworld-speed whole-path whole-path-math \
-    habits countdown jugs shortest_path sokoban
+    habits countdown jugs shortest_path sokoban four-turns
 MATH_TABLES := math-grading
 EPISODE_TABLES := import-replay
 GAME_TABLES := record-speed alfworld-speed alfworld-parity drop-in drop-in-parity whole-path-real small alfworld-small alfworld-generated
@@ -66,6 +66,8 @@ bench-alfworld-small bench-alfworld-generated bench-whole-path-real: bench-%:
 bench-small:
 	$(call need,ALFWORLD_DATA)
 	$(BENCH)/make_assets/train_small.py --agent small --games "$(ALFWORLD_DATA)"
+bench-four-turns:
+	$(BENCH)/correctness/four_turns.py
 bench-train-speed:
 	OMP_NUM_THREADS=1 $(BENCH)/speed/train.py
 bench-rollout-speed:
