@@ -9,10 +9,12 @@ from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_demonstrated,
+    add_endpoint,
     add_seed,
     add_wording,
     mark_resumable,
     parse_positive,
+    read_server,
 )
 from oreo_agents.printable import make_printable
 from oreo_agents.training.methods import METHODS
@@ -38,6 +40,7 @@ def add_iterate(commands: Commands) -> None:
     parser.add_argument("--max-steps", type=parse_positive, metavar="N", help="step limit of an episode")
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
     add_seed(parser)
+    add_endpoint(parser)
 
 
 def run_iterate(args: argparse.Namespace) -> None:
@@ -51,6 +54,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     console = Console(stderr=True)
+    server = read_server(args, args.model)
     suite, data = demo.choose_suite(args.env, args.games)
     suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, wording=args.wording)
     suite = iterate.iterate_suite(
@@ -62,7 +66,7 @@ def run_iterate(args: argparse.Namespace) -> None:
         rollouts=args.rollouts,
         max_steps=args.max_steps,
     )
-    plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN)
+    plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN, server=server)
     iterate.claim_folder(args.output, plan)
     report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
     require_done(run_plan(plan, args.output, report=report))

@@ -374,12 +374,9 @@ def _read_logprobs(told: dict[str, Any], n: int, protocol: Protocol) -> tuple[fl
     logprobs = told.get("logprobs")
     if not isinstance(logprobs, dict):
         return None
-    if protocol == "chat":
-        content = logprobs.get("content")
-        rows = content if isinstance(content, list) else []
-        found = [row.get("logprob") if isinstance(row, dict) else None for row in rows]
-    else:
-        found = logprobs.get("token_logprobs")
+    found = logprobs.get("content" if protocol == "chat" else "token_logprobs")
+    if isinstance(found, list) and protocol == "chat":
+        found = [row.get("logprob") if isinstance(row, dict) else None for row in found]
     if not isinstance(found, list) or len(found) < n:
         return None
     own = [float(x) if type(x) in (int, float) else math.nan for x in found[:n]]
