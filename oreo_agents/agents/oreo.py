@@ -52,6 +52,7 @@ from oreo_agents.models.agent_folder import (
 )
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, context_length, fast_bf16
+from oreo_agents.models.trust import trusting_code
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {
@@ -77,6 +78,7 @@ class AgentOptions(TypedDict, total=False):
     critic: Critic | str | Path | None
     device: str | torch.device
     dtype: str | torch.dtype | None
+    trust_remote_code: bool
 
 
 class OreoAgent:
@@ -180,8 +182,9 @@ class OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
-        ``device`` (default: the GPU if there is one) and ``dtype`` (default: as stored, or float32 where the machine
-        is slow in bfloat16). ``critic`` may also be the folder of another agent of the same tokenizer, which lends its
+        ``device`` (default: the GPU if there is one), ``dtype`` (default: as stored, or float32 where the machine
+        is slow in bfloat16) and ``trust_remote_code``, which lets code run that the model brings. ``critic`` may also
+        be the folder of another agent of the same tokenizer, which lends its
         own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with
         by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
         In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
@@ -191,8 +194,13 @@ class OreoAgent:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
         path = SHIPPED.get(str(path), path)
-        policy, tokenizer = load_policy(path)
         own: dict[str, Any] = {"name": _name_folder(path), **options}
+        with trusting_code(own.pop("trust_remote_code", False)):
+            return cls._load(path, own)
+
+    @classmethod
+    def _load(cls, path: str | Path, own: dict[str, Any]) -> OreoAgent:
+        policy, tokenizer = load_policy(path)
         critic = own.pop("critic", None)
         if not isinstance(critic, Critic):
             critic = load_critic(path, policy) if critic is None else _borrow_critic(critic, tokenizer)

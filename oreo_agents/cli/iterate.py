@@ -11,6 +11,7 @@ from oreo_agents.cli.options import (
     add_demonstrated,
     add_endpoint,
     add_seed,
+    add_trust,
     add_wording,
     mark_resumable,
     parse_positive,
@@ -41,6 +42,7 @@ def add_iterate(commands: Commands) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
     add_seed(parser)
     add_endpoint(parser)
+    add_trust(parser)
 
 
 def run_iterate(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from oreo_envs.catalog import DEFAULT_ID, describe
 from oreo_agents.agents.load import choose_reply_length, find_prompt
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
+from oreo_agents.models.trust import trusting_code
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
 from oreo_agents.trajectory import Trajectory
 
@@ -57,6 +58,7 @@ def train(
     lora: int | None = None,
     save_every: int | None = None,
     license: str | None = None,
+    trust_remote_code: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
     watch: Watch | None = None,
     **options: Any,
@@ -78,6 +80,7 @@ def train(
         lora: train adapters of this rank on every linear layer (PEFT).
         save_every: optimizer steps between checkpoints; the same call then goes on where it was interrupted.
         license: of the agent, an identifier of the Hub's such as ``apache-2.0``.
+        trust_remote_code: let code run that the model brings.
         callbacks: transformers'.
         watch: sees the episodes of the evaluations pass by.
         options: fields of :class:`oreo_agents.OreoConfig`, also by the names that suites and the command line have.
@@ -100,21 +103,22 @@ def train(
     if eval_games is not None and not isinstance(eval_games, EvalGames):
         eval_games = EvalGames(games=eval_games)
     prompt = find_prompt(os.fspath(model), options.get("prompt"))
-    return training.train(
-        method,
-        data,
-        os.fspath(model),
-        Path(output),
-        eval_dataset=eval_data,
-        play=make_player(eval_games, watch, prompt) if eval_games else None,
-        eval_every=eval_every,
-        patience=patience,
-        lora=lora,
-        save_every=save_every,
-        license=license,
-        callbacks=callbacks,
-        **options,
-    )
+    with trusting_code(trust_remote_code):
+        return training.train(
+            method,
+            data,
+            os.fspath(model),
+            Path(output),
+            eval_dataset=eval_data,
+            play=make_player(eval_games, watch, prompt) if eval_games else None,
+            eval_every=eval_every,
+            patience=patience,
+            lora=lora,
+            save_every=save_every,
+            license=license,
+            callbacks=callbacks,
+            **options,
+        )
 
 
 def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | None = None) -> Play:
