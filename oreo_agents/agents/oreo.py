@@ -57,6 +57,7 @@ from oreo_agents.models.decoder import best_device, context_length, fast_bf16
 from oreo_agents.models.model_files import local_folder
 from oreo_agents.models.recipe import explain_doubt
 from oreo_agents.models.return_scale import ReturnScale
+from oreo_agents.models.trust import trusting_code
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {
@@ -79,6 +80,7 @@ class AgentOptions(TypedDict, total=False):
     critic: Critic | str | Path | None
     device: str | torch.device
     dtype: str | torch.dtype | None
+    trust_remote_code: bool
 
 
 class OreoAgent:
@@ -182,8 +184,9 @@ class OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
-        ``device`` (default: the GPU if there is one) and ``dtype`` (default: as stored, or float32 where the machine
-        is slow in bfloat16). ``critic`` may also be the folder of another agent of the same tokenizer, which lends its
+        ``device`` (default: the GPU if there is one), ``dtype`` (default: as stored, or float32 where the machine
+        is slow in bfloat16) and ``trust_remote_code``, which lets code run that the model brings. ``critic`` may also
+        be the folder of another agent of the same tokenizer, which lends its
         own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with
         by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
         In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
@@ -192,11 +195,17 @@ class OreoAgent:
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
-        policy, tokenizer = load_policy(path)
         own: dict[str, Any] = {"name": _name_folder(path), **options}
-        critic = own.pop("critic", None)
-        if not isinstance(critic, Critic):
-            critic = load_critic(path, policy) if critic is None else _borrow_critic(critic, tokenizer)
+        with trusting_code(own.pop("trust_remote_code", False)):
+            return cls._load(path, own)
+
+    @classmethod
+    def _load(cls, path: str | Path, own: dict[str, Any]) -> OreoAgent:
+        policy, tokenizer = load_policy(path)
+        judge = own.pop("critic", None) or path
+        critic = judge if isinstance(judge, Critic) else None
+        if critic is None:
+            critic = load_critic(path, policy) if judge is path else _borrow_critic(judge, tokenizer)
         own = _take_choice(path, own) | {"prompt": choose_prompt(path, own.get("prompt"))}
         device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
@@ -204,7 +213,6 @@ class OreoAgent:
             if model is not None and (dtype or not fast_bf16()):
                 cast(nn.Module, model).to(dtype or torch.float32)
         agent = cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
-        judge = options.get("critic") or path
         if agent.selection.needs_critic and not isinstance(judge, Critic):
             _warn_of_critic(judge)
         return agent

@@ -9,11 +9,13 @@ from pathlib import Path
 from oreo_agents.cli.options import (
     Commands,
     add_command,
+    add_endpoint,
     add_named_environment,
     mark_resumable,
     parse_file,
     parse_positive,
     parse_seed,
+    read_server,
     tell_next,
 )
 from oreo_agents.printable import make_printable
@@ -45,6 +47,7 @@ def add_bench(commands: Commands) -> None:
     )
     parser.add_argument("--output", "-o", type=Path, metavar="DIR", help="default: runs/bench/SUITE")
     parser.add_argument("--results", type=parse_file, metavar="FILE", help="default: results/SUITE.json")
+    add_endpoint(parser)
 
 
 def run_bench(args: argparse.Namespace) -> int:
@@ -68,7 +71,9 @@ def run_bench(args: argparse.Namespace) -> int:
     given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
     suite = replace(suite, **{key: value for key, value in given.items() if value})
     check_suite(suite)
-    plan = Plan(suite, find_arenas(suite, args.data), args.methods or ())
+    plan = Plan(
+        suite, find_arenas(suite, args.data), args.methods or (), server=read_server(args, suite.model)
+    )
     for name, reason in plan.arenas.skipped.items():
         console.print(make_printable(f"test set {name} is skipped: {reason}"), highlight=False, markup=False)
     output = args.output or Path("runs/bench") / suite.name

@@ -20,6 +20,7 @@ from oreo_agents.cli.options import (
     add_endpoint,
     add_game_options,
     add_prompt,
+    add_trust,
     mark_resumable,
     open_endpoint,
     parse_file,
@@ -71,6 +72,7 @@ def add_eval(commands: Commands) -> None:
     )
     add_prompt(parser)
     add_action_length(parser)
+    add_trust(parser)
     parser.add_argument("--episodes", "-n", type=parse_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=parse_positive, default=64, metavar="N", help="games at once")
     parser.add_argument(

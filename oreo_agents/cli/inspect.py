@@ -11,6 +11,7 @@ from oreo_agents.cli.options import (
     add_command,
     add_game_options,
     add_prompt,
+    add_trust,
     parse_file,
     parse_positive,
     tell_next,
@@ -37,6 +38,7 @@ def add_inspect(commands: Commands) -> None:
         "--episode", type=parse_positive, default=1, metavar="N", help="which of them; default: the first"
     )
     add_prompt(parser)
+    add_trust(parser)
     parser.add_argument("--tokens", action="store_true", help="a row for each token: id, part, return, V")
     parser.add_argument("--html", type=parse_file, metavar="FILE", help="write a page instead")
     add_game_options(parser)

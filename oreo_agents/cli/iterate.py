@@ -9,11 +9,14 @@ from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_demonstrated,
+    add_endpoint,
     add_seed,
+    add_trust,
     add_wording,
     mark_resumable,
     parse_positive,
     parse_temperature,
+    read_server,
     tell_next,
 )
 from oreo_agents.cli.train import add_training_options, given_options
@@ -50,6 +53,8 @@ def add_iterate(commands: Commands) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
     add_seed(parser)
     add_training_options(parser)
+    add_endpoint(parser)
+    add_trust(parser)
 
 
 def run_iterate(args: argparse.Namespace) -> None:
@@ -64,6 +69,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     console = Console(stderr=True)
+    server = read_server(args, args.model)
     suite, data = demo.choose_suite(args.env, args.games)
     suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, wording=args.wording)
     suite = iterate.iterate_suite(
@@ -77,7 +83,7 @@ def run_iterate(args: argparse.Namespace) -> None:
         max_steps=args.max_steps,
         options=given_options(args),
     )
-    plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN)
+    plan = iterate.plan_rounds(suite, find_arenas(suite, data), views=SHOWN, server=server)
     iterate.claim_folder(args.output, plan)
     report = iterate.write_rounds(plan, args.output, print_stages(console, args.output))
     require_done(run_plan(plan, args.output, report=report))

@@ -56,6 +56,15 @@ def add_action_length(parser: Options) -> None:
     )
 
 
+def add_trust(parser: Options) -> None:
+    """``--trust-remote-code``; the program lets the command's models run their code where it is given."""
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code that a model brings, and its adapter's base; default: such models are refused",
+    )
+
+
 def add_prompt(parser: Options) -> None:
     """``--prompt``."""
     parser.add_argument(

@@ -15,6 +15,7 @@ from oreo_agents.cli.options import (
     add_game_options,
     add_prompt,
     add_selection,
+    add_trust,
     open_endpoint,
     parse_nonnegative,
     read_choice,
@@ -50,6 +51,7 @@ def add_play(commands: Commands) -> None:
     )
     add_selection(parser, "greedy")
     add_prompt(parser)
+    add_trust(parser)
     parser.add_argument(
         "--pause", type=parse_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
     )

@@ -34,6 +34,7 @@ from oreo_agents.cli.runs import add_runs
 from oreo_agents.cli.serve import add_serve
 from oreo_agents.cli.train import add_train
 from oreo_agents.errors import OreoError
+from oreo_agents.models.trust import trusting_code
 from oreo_agents.printable import make_printable
 
 
@@ -60,7 +61,8 @@ def _run_command(argv: Sequence[str] | None) -> int:
     args = argparse.Namespace(resumes=lambda args: False, words=list(sys.argv[1:] if argv is None else argv))
     try:
         build_parser().parse_args(argv, args)
-        return args.run(args) or 0
+        with trusting_code(getattr(args, "trust_remote_code", False)):
+            return args.run(args) or 0
     except OreoError as error:
         return _report_error(str(error))
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from oreo_agents.cli.options import (
     add_game_options,
     add_prompt,
     add_selection,
+    add_trust,
     mark_resumable,
     open_endpoint,
     parse_positive,
@@ -40,6 +41,7 @@ def add_record(commands: Commands) -> None:
     )
     add_prompt(parser)
     add_action_length(parser)
+    add_trust(parser)
     parser.add_argument(
         "--per-game", type=parse_positive, default=1, metavar="N", help="episodes of each game"
     )

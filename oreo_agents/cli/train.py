@@ -17,6 +17,7 @@ from oreo_agents.cli.options import (
     add_action_length,
     add_command,
     add_game_options,
+    add_trust,
     mark_resumable,
     parse_positive,
     tell_next,
@@ -60,6 +61,7 @@ def add_train(commands: Commands) -> None:
         metavar="N",
         help="steps between checkpoints; the same command then goes on where it was interrupted",
     )
+    add_trust(parser)
     add_training_options(parser)
     machine = parser.add_argument_group("the machine, transformers and the Hub")
     machine.add_argument(

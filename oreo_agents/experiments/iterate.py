@@ -25,6 +25,7 @@ from oreo_agents.experiments.steps import SILENT, Views
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
+from oreo_agents.inference.server import Server
 from oreo_agents.models.model_files import count_parameters
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
@@ -120,9 +121,9 @@ def _lay_over(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return {**kept, **given}
 
 
-def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT) -> Plan:
-    """The plan of such a suite: the start and every round are judged."""
-    return Plan(suite, arenas, (START, ITERATED), views)
+def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT, server: Server | None = None) -> Plan:
+    """The plan of such a suite: the start and every round are judged; a server that has the start plays it."""
+    return Plan(suite, arenas, (START, ITERATED), views, server)
 
 
 def number_runs(plan: Plan, output: Path) -> list[Run]:

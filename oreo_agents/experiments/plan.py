@@ -11,12 +11,14 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 from oreo_agents.agents.selection import Select, Selection
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments import steps
 from oreo_agents.experiments.arenas import Arena, Arenas, draw_games
 from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
 from oreo_agents.experiments.verdicts import Verdict
+from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import as_prompt
 from oreo_agents.models.model_files import identify_model
 from oreo_agents.models.start import FROM_SCRATCH
@@ -31,12 +33,26 @@ class Plan:
         arenas: its games.
         methods: only these rows of the table; none: all.
         views: let stages show how far they are; for one at a time.
+        server: has the suite's model, and plays wherever that is played as it is; policies that are trained play here.
+
+    Raises:
+        ConfigurationError: there is a server, and no policy of the suite is its model.
     """
 
     def __init__(
-        self, suite: Suite, arenas: Arenas, methods: Sequence[str] = (), views: Views = SILENT
+        self,
+        suite: Suite,
+        arenas: Arenas,
+        methods: Sequence[str] = (),
+        views: Views = SILENT,
+        server: Server | None = None,
     ) -> None:
-        self.suite, self.arenas = suite, arenas
+        if server and suite.demonstrations.episodes != 0:
+            raise ConfigurationError(
+                f"suite {suite.name} imitates first, so that no policy of it is the model that the server has: leave "
+                "--endpoint out, or say episodes = 0 under [demonstrations]"
+            )
+        self.suite, self.arenas, self.server = suite, arenas, server
         self.methods, self.views = methods or tuple(suite.methods), views
         self.model = MODELS.get(suite.model, suite.model)
         self.identity = self.model if self.model in FROM_SCRATCH else identify_model(self.model)
@@ -144,7 +160,9 @@ class Plan:
         if amount.games:
             train = draw_games(train, amount.games, plays.seed)
         done = partial(steps.roll_out_policy, train, plays, amount.patience, temperature, views=self.views)
-        inputs = [train.made_from, asdict(plays), amount.patience, temperature, amount.games]
+        inputs: list[Any] = [train.made_from, asdict(plays), amount.patience, temperature, amount.games]
+        if self.server and policy.name == self.sft(seed).name:
+            done, inputs = partial(done, server=self.server), [*inputs, self.server.model]
         self._made[name] = Stage(name, inputs, done, (policy,))
         return self._made[name]
 
@@ -250,8 +268,18 @@ class Plan:
     ) -> Stage:
         """An agent on a set of games, with another agent's critic where one is lent."""
         needs = (agent,) if critic is None else (agent, critic)
-        done = partial(steps.judge_agent, arena, trial, views=self.views)
-        return Stage(name, [arena.made_from, asdict(trial)], done, needs)
+        done, inputs = (
+            partial(steps.judge_agent, arena, trial, views=self.views),
+            [arena.made_from, asdict(trial)],
+        )
+        how = trial.selection
+        if (
+            self.server
+            and agent.name == self.sft(trial.seed).name
+            and not (how.needs_critic or how.needs_weights)
+        ):
+            done, inputs = partial(done, server=self.server), [*inputs, self.server.model]
+        return Stage(name, inputs, done, needs)
 
     def selection(self, select: str, k: int = 1, *, no_repeat: bool = False) -> Selection:
         """A way to choose among k candidates, drawn and judged as the suite says; ``sample`` is always at 1."""

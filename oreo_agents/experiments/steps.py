@@ -6,7 +6,9 @@ interrupted and continued give the agent that they would have given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -24,6 +26,7 @@ from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise_episodes
 from oreo_agents.experiments.arenas import Arena
 from oreo_agents.experiments.verdicts import Judgement
+from oreo_agents.inference.server import Server
 from oreo_agents.rollout.loop import Watch, look_away
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
@@ -32,6 +35,8 @@ from oreo_agents.trajectory import Trajectory, name_outcome
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+
+    from oreo_agents.agents.oreo import OreoAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,22 +166,30 @@ def roll_out_policy(
     policy: Path,
     *,
     views: Views = SILENT,
+    server: Server | None = None,
 ) -> None:
-    """A policy's own sampled episodes, on training games."""
-    from oreo_agents.agents.oreo import OreoAgent
-
-    agent = OreoAgent.from_pretrained(
-        policy, select="sample", temperature=temperature, max_new_tokens=plays.max_new_tokens, name="policy"
-    )
-    options = {**plays.options(len(arena.indices)), "slots": plays.slots, "patience": patience}
-    record(agent, path, arena.env_id, watch=views.watch, **options, **arena.options)
+    """A policy's own sampled episodes, on training games; ``server`` has it, too, if there is one."""
+    sampling = {"select": "sample", "temperature": temperature, "max_new_tokens": plays.max_new_tokens}
+    with _load_agent(policy, server, name="policy", **sampling) as agent:
+        options = {**plays.options(len(arena.indices)), "slots": plays.slots, "patience": patience}
+        record(agent, path, arena.env_id, watch=views.watch, **options, **arena.options)
 
 
 def judge_agent(
-    arena: Arena, trial: Trial, path: Path, agent: Path, critic: Path | None = None, *, views: Views = SILENT
+    arena: Arena,
+    trial: Trial,
+    path: Path,
+    agent: Path,
+    critic: Path | None = None,
+    *,
+    views: Views = SILENT,
+    server: Server | None = None,
 ) -> None:
     """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
-    _judge_agent(arena, trial, path, _load_agent(trial, agent, critic), views)
+    options: dict[str, Any] = {**asdict(trial.selection), "name": trial.label}
+    options |= {} if server else {"critic": critic, "dtype": "float32"}
+    with _load_agent(agent, server, **options) as player:
+        _judge_agent(arena, trial, path, player, views)
 
 
 def judge_scripted(arena: Arena, trial: Trial, name: str, path: Path, *, views: Views = SILENT) -> None:
@@ -258,11 +271,19 @@ def read_episodes(data: Sequence[Path]) -> list[Trajectory]:
     return sorted(episodes, key=lambda episode: (episode.seed or 0, episode.game))
 
 
-def _load_agent(trial: Trial, path: Path, critic: Path | None) -> Agent:
+@contextmanager
+def _load_agent(path: Path, server: Server | None, **options: Any) -> Iterator[OreoAgent]:
+    """The agent in a folder, whose policy a server has, too, if there is one; what that was asked for is told."""
     from oreo_agents.agents.oreo import OreoAgent
 
-    options = {**asdict(trial.selection), "name": trial.label}
-    return OreoAgent.from_pretrained(path, critic=critic, dtype="float32", **options)
+    if server is None:
+        yield OreoAgent.from_pretrained(path, **options)
+        return
+    from oreo_agents.inference.endpoint import Endpoint
+
+    endpoint = Endpoint.from_server(server)
+    yield OreoAgent.from_endpoint(endpoint, path, **options)
+    print(endpoint.describe_use(), file=sys.stderr)
 
 
 def _judge_agent(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:

@@ -13,6 +13,7 @@ from oreo_envs.catalog import DEFAULT_ID
 from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
+from oreo_agents.models.trust import trusting_code
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
 from oreo_agents.trajectory import Trajectory
 
@@ -61,6 +62,7 @@ def train(
     save_every: int | None = None,
     license: str | None = None,
     overwrite: bool = False,
+    trust_remote_code: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
     watch: Watch | None = None,
     **options: Any,
@@ -84,6 +86,7 @@ def train(
         save_every: optimizer steps between checkpoints; the same call then goes on where it was interrupted.
         license: of the agent, an identifier of the Hub's such as ``apache-2.0``.
         overwrite: replace an agent that is in ``output``, when training has ended.
+        trust_remote_code: let code run that the model brings.
         callbacks: transformers'.
         watch: sees the episodes of the evaluations pass by.
         options: fields of :class:`oreo_agents.OreoConfig`, also by the names that suites and the command line have.
@@ -107,22 +110,23 @@ def train(
     if eval_games is not None and not isinstance(eval_games, EvalGames):
         eval_games = EvalGames(games=eval_games)
     prompt = choose_prompt(os.fspath(model), options.get("prompt"))
-    return training.train(
-        method,
-        data,
-        os.fspath(model),
-        Path(output),
-        eval_dataset=eval_data,
-        play=make_player(eval_games, watch, prompt) if eval_games else None,
-        eval_every=eval_every,
-        patience=patience,
-        lora=lora,
-        save_every=save_every,
-        license=license,
-        overwrite=overwrite,
-        callbacks=callbacks,
-        **options,
-    )
+    with trusting_code(trust_remote_code):
+        return training.train(
+            method,
+            data,
+            os.fspath(model),
+            Path(output),
+            eval_dataset=eval_data,
+            play=make_player(eval_games, watch, prompt) if eval_games else None,
+            eval_every=eval_every,
+            patience=patience,
+            lora=lora,
+            save_every=save_every,
+            license=license,
+            overwrite=overwrite,
+            callbacks=callbacks,
+            **options,
+        )
 
 
 def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | None = None) -> Play:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oreo_agents.errors import EngineError
-from oreo_agents.inference.exchange import Answer, Exchange, Unusable
+from oreo_agents.inference.exchange import Answer, BoundedExchange, Unusable
 from oreo_agents.inference.server import Protocol, Server
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
@@ -36,7 +36,7 @@ class ContextFull(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class ServedReply:
     """One reply."""
 
     text: str
@@ -83,7 +83,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Manner:
     """How a server wants to be asked."""
 
     protocol: Protocol = "completions"
@@ -131,8 +131,8 @@ class Endpoint:
         self.retries, self.backoff = retries, backoff
         self.use = Use()
         self._reserved = 0
-        self._exchange = Exchange(url, api_key, timeout, parallel)
-        self._way, self._settled = _Way(protocol or "completions"), False
+        self._exchange = BoundedExchange(url, api_key, timeout, parallel)
+        self._way, self._settled = _Manner(protocol or "completions"), False
 
     @classmethod
     def from_server(cls, server: Server) -> Endpoint:
@@ -158,17 +158,17 @@ class Endpoint:
         """Whether a text has the key in it."""
         return self._exchange.tells_key(text)
 
-    def ask(self, questions: Sequence[Question]) -> list[list[Completion] | ContextFull | EngineError]:
+    def ask(self, questions: Sequence[Question]) -> list[list[ServedReply] | ContextFull | EngineError]:
         """The replies to each question, or why there are none."""
 
-        async def ask_all() -> list[list[Completion] | ContextFull | EngineError]:
+        async def ask_all() -> list[list[ServedReply] | ContextFull | EngineError]:
             return await asyncio.gather(*map(self._reply, questions))
 
         return self._exchange.run(ask_all())
 
     # ------------------------------------------------------------------------------------- one question
 
-    async def _reply(self, question: Question) -> list[Completion] | ContextFull | EngineError:
+    async def _reply(self, question: Question) -> list[ServedReply] | ContextFull | EngineError:
         try:
             found = await self._request(question)
             missing = question.n - len(found)
@@ -182,7 +182,7 @@ class Endpoint:
         except (EngineError, ContextFull) as error:
             return error
 
-    async def _request(self, question: Question) -> list[Completion]:
+    async def _request(self, question: Question) -> list[ServedReply]:
         """As many replies as one request gives, asked for in the way that the server wants."""
         way, refusal = self._way, None
         while True:
@@ -200,7 +200,7 @@ class Endpoint:
                     self._way, self._settled = replace(way, ids=bool(way.ids)), True
                 return replies[:n]
 
-    def _change_way(self, way: _Way, answer: Answer, n: int) -> _Way | None:
+    def _change_way(self, way: _Manner, answer: Answer, n: int) -> _Manner | None:
         """Another way to ask what was refused; None: there is none. Nothing changes once a request has gone well, but
         for the number of replies."""
         told = self._exchange.quote(answer)
@@ -215,7 +215,9 @@ class Endpoint:
                 return replace(way, limit="max_completion_tokens")
         return replace(way, together=False) if answer.status in (400, 422) and n > 1 else None
 
-    async def _insist(self, question: Question, way: _Way, n: int) -> tuple[Answer, list[Completion] | None]:
+    async def _insist(
+        self, question: Question, way: _Manner, n: int
+    ) -> tuple[Answer, list[ServedReply] | None]:
         """An answer, and the replies in it; None: it is a refusal."""
         reason, wait = "", 0.0
         for attempt in range(self.retries + 1):
@@ -234,7 +236,7 @@ class Endpoint:
                 reason, wait = str(error), 0.0
         raise self._exchange.refuse(f"gave no completion in {self.retries + 1} attempts ({reason})")
 
-    async def _post(self, question: Question, way: _Way, n: int) -> Answer:
+    async def _post(self, question: Question, way: _Manner, n: int) -> Answer:
         """Ask, and count what that costs; the ceiling is never gone beyond."""
         most = len(question.ids) + n * question.max_tokens
         spent = self.use.read + self.use.written + self._reserved
@@ -261,7 +263,7 @@ class Endpoint:
         self.use.read += _as_count(usage.get("prompt_tokens"), len(question.ids))
         self.use.written += _as_count(usage.get("completion_tokens"), n * question.max_tokens)
 
-    def _write_body(self, question: Question, way: _Way, n: int) -> dict[str, Any]:
+    def _write_body(self, question: Question, way: _Manner, n: int) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.model, way.limit: question.max_tokens}
         body["temperature"] = question.temperature
         if question.temperature:
@@ -285,7 +287,7 @@ class Endpoint:
     def _gives_ids(self, answer: Answer) -> bool:
         return all(isinstance(choice.get("token_ids"), list) for choice in _list_choices(answer))
 
-    def _read_replies(self, answer: Answer, question: Question, way: _Way) -> list[Completion]:
+    def _read_replies(self, answer: Answer, question: Question, way: _Manner) -> list[ServedReply]:
         told = _read_object(answer)
         replies = []
         for choice in _list_choices(answer):
@@ -297,7 +299,7 @@ class Endpoint:
             replies.append(reply)
         return replies
 
-    def _explain(self, answer: Answer, way: _Way) -> EngineError:
+    def _explain(self, answer: Answer, way: _Manner) -> EngineError:
         """A refusal, with its remedy where one is known."""
         told, hint = self._exchange.quote(answer), ""
         if answer.status in (404, 405):
@@ -333,7 +335,7 @@ def _list_choices(answer: Answer) -> list[dict[str, Any]]:
     return choices
 
 
-def _read_choice(choice: dict[str, Any], question: Question, way: _Way) -> Completion:
+def _read_choice(choice: dict[str, Any], question: Question, way: _Manner) -> ServedReply:
     """The text of a reply, as long as its tokens may be."""
     ended = choice.get("finish_reason") != "length"
     if way.protocol == "chat":
@@ -349,12 +351,12 @@ def _read_choice(choice: dict[str, Any], question: Question, way: _Way) -> Compl
         raise Unusable("its answer is no completion: it has no text")
     text = text.encode(errors="replace").decode()
     if question.end_text.strip() and question.end_text in text:  # a server that shows control tokens
-        return Completion(text.partition(question.end_text)[0], True)
+        return ServedReply(text.partition(question.end_text)[0], True)
     most = _LONGEST_TOKEN * question.max_tokens
-    return Completion(text[:most], ended and len(text) <= most)
+    return ServedReply(text[:most], ended and len(text) <= most)
 
 
-def _add_ids(reply: Completion, told: dict[str, Any], question: Question, way: _Way) -> Completion:
+def _add_ids(reply: ServedReply, told: dict[str, Any], question: Question, way: _Manner) -> ServedReply:
     """The same with its ids, where they are what was sampled after what was asked about."""
     ids, read, end = told.get("token_ids"), told.get("prompt_token_ids"), question.end_id
     if not isinstance(ids, list) or not all(type(one) is int and 0 <= one < 2**31 for one in ids):
@@ -374,12 +376,9 @@ def _read_logprobs(told: dict[str, Any], n: int, protocol: Protocol) -> tuple[fl
     logprobs = told.get("logprobs")
     if not isinstance(logprobs, dict):
         return None
-    if protocol == "chat":
-        content = logprobs.get("content")
-        rows = content if isinstance(content, list) else []
-        found: Any = [row.get("logprob") if isinstance(row, dict) else None for row in rows]
-    else:
-        found = logprobs.get("token_logprobs")
+    found = logprobs.get("content" if protocol == "chat" else "token_logprobs")
+    if isinstance(found, list) and protocol == "chat":
+        found = [row.get("logprob") if isinstance(row, dict) else None for row in found]
     if not isinstance(found, list) or len(found) < n:
         return None
     own = [float(x) if type(x) in (int, float) else math.nan for x in found[:n]]

@@ -55,7 +55,7 @@ class Unusable(Exception):
     """No answer within the bounds, or none that can be used; another attempt may get one."""
 
 
-class Exchange:
+class BoundedExchange:
     """Posts JSON to one server, many requests at a time.
 
     A request has ``timeout`` seconds from its beginning to the last byte of its answer, however slowly that drips. An

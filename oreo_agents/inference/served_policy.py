@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oreo_agents.errors import EngineError
-from oreo_agents.inference.endpoint import Completion, ContextFull, Endpoint, Question
+from oreo_agents.inference.endpoint import ContextFull, Endpoint, Question, ServedReply
 from oreo_agents.inference.generation import SlotTexts, list_proposals
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.language.chat import Chat
@@ -68,7 +68,7 @@ class ServedPolicy(SlotTexts):
                 first = int(distinct[row][0] * 2**31)
                 questions.append(self._question(slot, len(distinct[row]), temperature, first))
                 places.append((row, []))
-        known: list[list[Completion | None]] = [[None] * len(row) for row in seeds]
+        known: list[list[ServedReply | None]] = [[None] * len(row) for row in seeds]
         errors, full = dict[int, str](), dict[int, str]()
         for (row, greedy), answer in zip(places, self.endpoint.ask(questions), strict=True):
             if isinstance(answer, ContextFull):
@@ -99,7 +99,7 @@ class ServedPolicy(SlotTexts):
         )
 
     def _list_replies(
-        self, replies: Sequence[Sequence[Completion | None]], errors: dict[int, str], full: dict[int, str]
+        self, replies: Sequence[Sequence[ServedReply | None]], errors: dict[int, str], full: dict[int, str]
     ) -> Proposals:
         nothing = [self.chat.end_id], [torch.nan]
         listed, spelt = [], set[int]()
@@ -116,7 +116,7 @@ class ServedPolicy(SlotTexts):
             listed.append(read)
         return list_proposals(listed, self.device, errors=errors, full=full, spelt=spelt)
 
-    def _read_reply(self, reply: Completion) -> tuple[list[int], list[float]]:
+    def _read_reply(self, reply: ServedReply) -> tuple[list[int], list[float]]:
         """Ids and log-probabilities of a reply; where only its text is known, the ids that spell it."""
         if reply.ids is not None:
             return list(reply.ids), list(reply.logprobs or [torch.nan] * len(reply.ids))

@@ -13,6 +13,7 @@ from oreo_envs.files import hash_file
 from safetensors import SafetensorError, safe_open
 
 from oreo_agents.errors import CheckpointError, OreoError
+from oreo_agents.models.trust import is_trusted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +135,7 @@ def _say_why(error: Exception) -> str:
 
 def load_model(auto_class: Any, path: str | Path) -> Any:
     """The model that one of transformers' auto classes makes of a folder or a Hub name: weights from safetensors alone,
-    no code but transformers' own.
+    no code but transformers' own, unless the model's is trusted (trust.py).
 
     Raises:
         CheckpointError: nothing usable is there, or weights are missing, left over or of other shapes.
@@ -143,7 +144,7 @@ def load_model(auto_class: Any, path: str | Path) -> Any:
         model, told = auto_class.from_pretrained(
             path,
             config=_load_config(path),
-            trust_remote_code=False,
+            trust_remote_code=is_trusted(),
             use_safetensors=True,
             output_loading_info=True,
         )
@@ -178,7 +179,7 @@ def _load_config(path: str | Path) -> Any:
         raise CheckpointError(
             f"{path} has adapters beside its model ({ADAPTER}): merge them first with PEFT's merge_and_unload"
         )
-    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=is_trusted())
     layers, most = getattr(config, "num_hidden_layers", None), _count_tensors(folder)
     if most is not None and (not isinstance(layers, int) or layers > most):
         raise CheckpointError(
@@ -198,7 +199,7 @@ def _count_tensors(folder: Path) -> int | None:
 
 
 def load_pretrained_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or a Hub name, without code of its own.
+    """The tokenizer of a folder or a Hub name, without code of its own unless that is trusted.
 
     Raises:
         CheckpointError: nothing usable is there.
@@ -206,7 +207,7 @@ def load_pretrained_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     with as_checkpoint_error(path):
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=is_trusted())
 
 
 @contextmanager

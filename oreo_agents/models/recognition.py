@@ -11,6 +11,7 @@ from oreo_envs.files import read_json
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.model_files import ADAPTER
+from oreo_agents.models.trust import is_trusted
 
 SERVE = "serve it (vLLM, SGLang, llama.cpp) and play it with --endpoint"
 
@@ -146,7 +147,7 @@ def _refuse_model(path: Path, files: list[str]) -> str | None:
         return (
             f"is quantised ({method}), and its weights cannot be trained: pass the original model, or {SERVE}"
         )
-    if kind not in _known_types():
+    if kind not in _known_types() and not (config.get("auto_map") and is_trusted()):
         return _refuse_unknown(config, kind, files)
     return _refuse_weights(files)
 
@@ -155,8 +156,8 @@ def _refuse_unknown(config: dict[str, Any], kind: str, files: Iterable[str]) -> 
     if config.get("auto_map"):
         code = ", ".join(name for name in files if name.endswith(".py")) or "on the Hub"
         return (
-            f"has code of its own ({code}), which is never run here (trust_remote_code): choose a model that "
-            "transformers has, or serve it with an engine that runs it and play it with --endpoint"
+            f"has code of its own ({code}), which is not run unless you say so: read it, and say --trust-remote-code "
+            "(trust_remote_code=True), choose a model that transformers has, or serve it and play it with --endpoint"
         )
     from importlib.metadata import version
 

@@ -71,12 +71,7 @@ class EpisodeBuilder:
     def end(
         self, terminated: bool, truncated: bool, env_id: str, agent: str, tokenizer: str | None
     ) -> Trajectory:
-        """The finished episode; neither terminated nor truncated when it was abandoned.
-
-        One whose replies are known as text alone has no ids, and so no tokenizer behind them.
-        """
-        if self._turns and all(turn.token_ids is None for turn in self._turns):
-            tokenizer = None
+        """The finished episode; neither terminated nor truncated when it was abandoned."""
         return_ = sum(turn.reward for turn in self._turns)
         success = self._won
         if success is None and self.success_return is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -87,9 +88,11 @@ class _Running:
     def trajectory(self, agent: Agent) -> Trajectory:
         spec = self.env.unwrapped.spec
         env_id = spec.id if spec else ""
-        return self.episode.end(
+        ended = self.episode.end(
             self.terminated, self.truncated, env_id, agent.name, agent.tokenizer_fingerprint
         )
+        spelt = "text_only" in ended.metadata and all(turn.token_ids is None for turn in ended.turns)
+        return replace(ended, tokenizer=None) if spelt else ended
 
 
 def rollout(

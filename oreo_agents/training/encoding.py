@@ -16,7 +16,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from oreo_envs.files import (
     cache_root,
@@ -153,7 +153,9 @@ def _encode_on_all_cores(
     parts = [episodes[start : start + PART] for start in range(0, len(episodes), PART)]
     count = min(count_cores(), len(parts))
     if count == 1:
-        yield from _encode_parts(episodes, chat, follow, discount)
+        yield from _encode_parts(
+            cast("Sequence[Trajectory | EncodedEpisode]", episodes), chat, follow, discount
+        )
         return
     workers = [Worker(memory=None) for _ in range(count)]
     try:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from model_server import serving
 
 from oreo_agents import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
@@ -15,9 +16,11 @@ from oreo_agents.experiments.demo import shape_suite
 from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_runs, plan_rounds
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import require_done, run_plan
+from oreo_agents.experiments.stages import Stages
 from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.agent_folder import load_critic, read_prompt
+from oreo_agents.models.agent_folder import load_critic, load_policy, read_prompt
 from oreo_agents.models.model_files import SHIPPED
 
 
@@ -170,3 +173,20 @@ def test_the_command_leaves_its_results(first, tmp_path, capsys):
     assert (
         f"The newest policy: {tmp_path}/new/seed-0/oreo;" in out and "next: oreo-agents eval --agent" in out
     )
+
+
+def test_a_server_plays_the_start_and_nothing_that_is_trained(tmp_path):
+    """Its token ids are kept, so that the round learns from them as from episodes played here."""
+    suite = shape_suite(load_suite("whole-path"), games=1)
+    suite = iterate_suite(suite, SHIPPED["small"], "oreo", 2, rollouts=2, max_steps=3)
+    policy, tokenizer = load_policy(SHIPPED["small"])
+    with serving(policy.float(), tokenizer) as served:
+        plan = plan_rounds(suite, find_arenas(suite), server=Server(served.url, "small"))
+        stages = Stages(tmp_path)
+        (start, *others) = (verdict.stage for verdict in plan.verdicts)
+        rollouts = load_trajectories(stages.run(plan.rollouts(0)))
+        assert len(served.bodies) >= 6 and start.work.keywords["server"] == plan.server
+    assert all(turn.token_ids and turn.logprobs for episode in rollouts for turn in episode.turns)
+    assert [stage.work.keywords.get("server") for stage in others] == [None] * len(others)
+    with pytest.raises(ConfigurationError, match=r"imitates first.*leave --endpoint out"):
+        Plan(load_suite("smoke"), find_arenas(suite), server=plan.server)

@@ -19,7 +19,7 @@ from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.errors import CheckpointError, ConfigurationError, EngineError
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
-from oreo_agents.inference.endpoint import Completion, Endpoint, Question
+from oreo_agents.inference.endpoint import Endpoint, Question, ServedReply
 from oreo_agents.inference.server import Server
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.language.prompt import Prompt
@@ -108,7 +108,7 @@ def complete(endpoint, n=1, **more):
 )
 def test_trouble_that_passes_is_retried(serve, trouble):
     server, url = serve(lambda body, attempt: trouble if attempt < 3 else completion("look"))
-    assert complete(endpoint(url)) == [Completion("look", True)]
+    assert complete(endpoint(url)) == [ServedReply("look", True)]
     assert len(server.bodies) == 3
 
 
@@ -161,7 +161,7 @@ def test_a_server_says_how_long_to_wait(serve, waits):
     _, url = serve(
         lambda body, attempt: (429, "", ("Retry-After", wait)) if (wait := next(said)) else completion("look")
     )
-    assert complete(endpoint(url, backoff=0.25, timeout=10.0)) == [Completion("look", True)]
+    assert complete(endpoint(url, backoff=0.25, timeout=10.0)) == [ServedReply("look", True)]
     assert waits == [7.0, 0.5, 1.0]
     _, url = serve(lambda body, attempt: (429, "a day's work", ("Retry-After", "86400")))
     with pytest.raises(EngineError, match=r"left alone for 86400 s .*a day's work"):
@@ -201,7 +201,7 @@ def test_thoughts_that_a_server_gives_apart_are_part_of_the_reply(serve):
     assert reply.text == "<think>\nWhere is it?\n</think>\n\nlook"
     _, url = serve(lambda body, _: chat_completion(None, "length", **told))
     (reply,) = complete(endpoint(url, protocol="chat"))
-    assert reply == Completion("<think>\nWhere is it?\n</think>\n\n", False)
+    assert reply == ServedReply("<think>\nWhere is it?\n</think>\n\n", False)
 
 
 def test_what_a_server_does_not_know_is_left_out(serve):
@@ -215,10 +215,10 @@ def test_what_a_server_does_not_know_is_left_out(serve):
 
     server, url = serve(strict)
     remote = endpoint(url, protocol="chat")
-    assert complete(remote, n=3, temperature=1.0, seed=4) == [Completion("look", True)] * 3
+    assert complete(remote, n=3, temperature=1.0, seed=4) == [ServedReply("look", True)] * 3
     asked = [body.get("seed") for body in server.bodies]
     before = len(asked)
-    assert complete(remote) == [Completion("look", True)]
+    assert complete(remote) == [ServedReply("look", True)]
     assert len(server.bodies) == before + 1 and asked[-3:] == [4, 5, 6]
 
 

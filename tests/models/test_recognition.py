@@ -4,7 +4,9 @@ import json
 
 import pytest
 import torch
+from learning import EPISODES, OPENING
 
+from oreo_agents import OreoAgent, train
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.agent_folder import load_policy
 from oreo_agents.models.decoder import small_decoder
@@ -102,3 +104,45 @@ def test_an_adapter_whose_base_is_away_says_which(adapter):
     (path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="lora is an adapter for /nowhere/base"):
         load_policy(path)
+
+
+@pytest.fixture
+def coded(tmp_path, tokenizer):
+    """A model that brings its code, which leaves a mark where it runs."""
+    small_decoder(tokenizer, hidden_size=64, layers=1).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    kind = config["model_type"].title()
+    config |= {
+        "model_type": "odd",
+        "auto_map": {"AutoConfig": "conf.Conf", "AutoModelForCausalLM": "mod.Mod"},
+    }
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    mark = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    (tmp_path / "model/conf.py").write_text(
+        f"{mark}from transformers import {kind}Config\nclass Conf({kind}Config):\n    model_type = 'odd'\n"
+    )
+    (tmp_path / "model/mod.py").write_text(
+        f"from transformers import {kind}ForCausalLM\nfrom .conf import Conf\n"
+        f"class Mod({kind}ForCausalLM):\n    config_class = Conf\n"
+    )
+    return tmp_path / "model"
+
+
+def test_a_models_own_code_runs_where_that_is_said_and_nowhere_else(coded, monkeypatch, tmp_path):
+    """It is played, trained, saved and played again; without a word it is refused, and nobody is asked."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    options = {"max_steps": 1, "use_cpu": True, "bf16": False}
+    for load in (
+        OreoAgent.from_pretrained,
+        lambda path: train(EPISODES, path, tmp_path / "new", "sft", **options),
+    ):
+        with pytest.raises(CheckpointError, match=r"code of its own .*--trust-remote-code"):
+            load(coded)
+    assert not (tmp_path / "ran").exists()
+    agent = OreoAgent.from_pretrained(coded, trust_remote_code=True)
+    assert agent.act(OPENING).action is not None and (tmp_path / "ran").exists()
+    train(EPISODES, coded, tmp_path / "new", "sft", trust_remote_code=True, **options)
+    with pytest.raises(CheckpointError, match="code of its own"):
+        OreoAgent.from_pretrained(tmp_path / "new")
+    assert OreoAgent.from_pretrained(tmp_path / "new", trust_remote_code=True).act(OPENING).generated_tokens
