@@ -147,6 +147,10 @@ def _refuse_model(path: Path, files: list[str]) -> str | None:
         return (
             f"is quantised ({method}), and its weights cannot be trained: pass the original model, or {SERVE}"
         )
+    if "num_hidden_layers" not in config and isinstance(config.get("text_config"), dict):
+        return (
+            f"is a model of more than text ({name}): save its language model alone as a causal LM, or {SERVE}"
+        )
     if kind not in _known_types() and not (config.get("auto_map") and is_trusted()):
         return _refuse_unknown(config, kind, files)
     return _refuse_weights(files)

@@ -23,6 +23,12 @@ CONFIGS = {
     "reward model": {**LLAMA, "architectures": ["LlamaForSequenceClassification"]},
     "quantised .awq.": {**LLAMA, "quantization_config": {"quant_method": "awq", "bits": 4}},
     "code of its own .*trust_remote_code": {"model_type": "openlm", "auto_map": {"AutoConfig": "c.C"}},
+    "more than text .Gemma3ForConditionalGeneration.": {
+        "model_type": "gemma3",
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "text_config": {"model_type": "gemma3_text", "num_hidden_layers": 26},
+        "vision_config": {},
+    },
     "type 'llama9', which transformers": {"model_type": "llama9", "architectures": ["Llama9ForCausalLM"]},
     "no weights": LLAMA,
 }
