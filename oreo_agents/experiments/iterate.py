@@ -12,17 +12,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.catalog import describe
 from oreo_envs.files import lock_folder, read_json, write_json
 
+from oreo_agents.environments import find_step_limit
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run
 from oreo_agents.experiments.arenas import Arenas
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Event, Report, Stage
 from oreo_agents.experiments.steps import SILENT, Views
-from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Rollouts, Search, Suite
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
+
+JUDGED, ROLLOUTS = 100, 500
+"""Episodes that judge, and those of a round, in an environment that no suite knows."""
 
 START, ITERATED = "start", "iterated"
 
@@ -71,6 +76,31 @@ def iterate_suite(
     )
     check_suite(made)
     return made
+
+
+def adapt_suite(suite: Suite, env_id: str, source: str | None = None) -> Suite:
+    """The rates of a suite for another environment, whose ``train`` episodes are learnt from and whose ``test`` judge.
+
+    Args:
+        suite: of whatever environment.
+        env_id: an environment without a demo, such as one of somebody else's, ``module:Id``.
+        source: where its games are, or which.
+
+    Raises:
+        ConfigurationError: there is no such environment.
+    """
+    entry = describe(env_id)
+    options = {} if source is None else {entry.games_argument: source}
+    return replace(
+        suite,
+        environment=env_id,
+        train=GameSet("train", options=options),
+        dev=None,
+        tests={"test": GameSet("test", limit=JUDGED, options=options)},
+        step_limits=(find_step_limit(env_id),),
+        max_new_tokens=entry.max_new_tokens,
+        rollouts=Rollouts(episodes=ROLLOUTS),
+    )
 
 
 def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT) -> Plan:
