@@ -37,3 +37,24 @@ def test_your_language_model(model, tmp_path, monkeypatch):
     (prompt,) = re.findall(r"```toml\n(.*?)```", text, re.S)
     (tmp_path / "mine.toml").write_text(prompt)
     assert Prompt.load(tmp_path / "mine.toml").form == "think"
+
+
+def test_your_environment(tmp_path, monkeypatch, capsys):
+    """With a few steps and episodes in the place of hundreds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (DOCS / "your-environment.md").read_text()
+    module, check = re.findall(r"```python\n(.*?)```", text, re.S)
+    (commands,) = re.findall(r"```bash\n(.*?)```", text, re.S)
+    assert len([line for line in f"{module}{check}{commands}".splitlines() if line.strip()]) <= 60
+    (tmp_path / "lift.py").write_text(module)
+    exec(compile(check, "check", "exec"), {})
+    assert "info has no won" in capsys.readouterr().out
+    fewer = {r"-n \d+": "-n 12", r"--steps \d+": "--steps 2", r"--rollouts \d+ --episodes \d+": "--rollouts 6 --episodes 2"}
+    for line in commands.splitlines():
+        for pattern, few in fewer.items():
+            line = re.sub(pattern, few, line)
+        program, *words = shlex.split(line)
+        assert program == "oreo-agents" and main(words) == 0, line
+    (rounds,) = (tmp_path / "runs").glob("rounds/results.json")
+    assert "mean_return" in rounds.read_text()

@@ -13,7 +13,9 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 
-def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str], seed: int = 7) -> None:
+def check_text_env(
+    make: Callable[[], gym.Env[str, str]], actions: Sequence[str], seed: int = 7, after_end: bool = True
+) -> None:
     """Check an environment against the contract of text environments.
 
     Texts in and out; rewards that are finite numbers; equal seeds and actions give equal episodes; infos keep their
@@ -24,6 +26,7 @@ def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str]
         make: makes a new environment, with its own step limit, as ``gym.make`` does.
         actions: commands to try, in this order, until they or the episode end.
         seed: what to reset with.
+        after_end: whether a step after the end has to raise, which Gymnasium leaves open.
 
     Raises:
         AssertionError: saying what does not hold, and why it matters.
@@ -39,12 +42,12 @@ def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str]
             "a step before the first reset() must raise gymnasium.error.ResetNeeded, or a program that forgets the "
             "reset goes on in an episode that nobody began: gym.make(...) sees to it"
         )
-    episode = _play_actions(env, actions, seed)
-    assert episode == _play_actions(env, actions, seed), (
+    episode = _play_actions(env, actions, seed, after_end)
+    assert episode == _play_actions(env, actions, seed, after_end), (
         "a second episode with the same seed and actions differs: an episode is its seed, and nothing recorded could be "
         "verified or played again; draw from self.np_random alone, after super().reset(seed=seed)"
     )
-    assert episode == _play_actions(make(), actions, seed), (
+    assert episode == _play_actions(make(), actions, seed, after_end), (
         "a new environment with the same seed and actions differs: episodes are played in many copies at once; keep "
         "nothing outside the object, and do not depend on the order of sets or on hash()"
     )
@@ -58,7 +61,7 @@ def _check_gymnasium(env: gym.Env[str, str]) -> None:
     env.close()
 
 
-def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int) -> list[Any]:
+def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int, after_end: bool) -> list[Any]:
     observation, info = env.reset(seed=seed)
     assert isinstance(observation, str), (
         f"reset() observed a {type(observation).__name__}, not a str: a language model reads text; put it into words"
@@ -76,7 +79,7 @@ def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int) -> 
             f"step() lost the info {sorted(keys - set(info))}: what an agent was told once it is shown in every turn"
         )
         episode.append(outcome)
-        if terminated:
+        if terminated and after_end:
             _check_over(env, action)
         if terminated or truncated:
             break
