@@ -56,7 +56,9 @@ def test_without_its_module_the_files_alone_are_checked(runs, capsys, monkeypatc
     monkeypatch.delitem(gym.registry, name)
     assert main(["dataset", "verify", str(folder / "random")]) == 3
     said = capsys.readouterr().out
-    assert "every file as it was written" in said and f"nothing was replayed: the episodes are of {env}" in said
+    assert (
+        "every file as it was written" in said and f"nothing was replayed: the episodes are of {env}" in said
+    )
     assert f"--env {env}" in said
     assert main(["replay", str(folder / "random"), "--verify"]) == 2
 
@@ -163,9 +165,12 @@ def test_what_is_missed_is_said():
     assert "max_episode_steps" in list_missing(gym.make("Echo-v0"))[-1]
     assert not any("won" in line.split(":")[0] for line in list_missing(gym.make("Goal-v0")))
 
-    class Forgetful(text_environments.Lift):
-        def reset(self, *, seed=None, options=None):
-            return super().reset(seed=None)
+    class Counting(text_environments.Lift):
+        steps = 0
+
+        def step(self, action):
+            Counting.steps += 1
+            return f"Step {Counting.steps}.", *super().step(action)[1:]
 
     with pytest.raises(AssertionError, match="an episode is its seed"):
-        check_text_env(lambda: gym.wrappers.OrderEnforcing(Forgetful()), ["up", "up", "open"], after_end=False)
+        check_text_env(lambda: gym.wrappers.OrderEnforcing(Counting()), ["up", "up", "open"], after_end=False)

@@ -74,7 +74,9 @@ def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int, aft
         assert isinstance(observation, str), (
             f"step() observed a {type(observation).__name__}, not a str: a language model reads text; put it into words"
         )
-        assert isfinite(reward), f"the reward {reward!r} is no finite number: nothing could be learnt from its return"
+        assert isfinite(reward), (
+            f"the reward {reward!r} is no finite number: nothing could be learnt from its return"
+        )
         assert keys <= set(info), (
             f"step() lost the info {sorted(keys - set(info))}: what an agent was told once it is shown in every turn"
         )
@@ -115,7 +117,9 @@ def list_missing(env: gym.Env[str, str], seed: int = 7) -> list[str]:
         seed: what to reset with.
     """
     _, info = env.reset(seed=seed)
-    told = set(info) | ({"won"} if "success" in info or (env.spec and env.spec.reward_threshold is not None) else set())
+    told = set(info) | (
+        {"won"} if "success" in info or (env.spec and env.spec.reward_threshold is not None) else set()
+    )
     found = [f"info has no {key}: {why}" for key, why in MISSED.items() if key not in told]
     if env.spec is None or env.spec.max_episode_steps is None:
         found.append("it is registered without max_episode_steps: episodes end after 50 steps")

@@ -68,8 +68,12 @@ class Result:
     """In the order played."""
     won: tuple[bool, ...] | None
     """For each of the games, for paired comparisons; None where winning is not defined."""
-    returns: tuple[float, ...]
-    """Of each of the games, undiscounted."""
+    returns: tuple[float, ...] = ()
+    """Of each of the games, undiscounted; where they are not given, 1 for each that was won."""
+
+    def __post_init__(self) -> None:
+        if not self.returns:
+            object.__setattr__(self, "returns", tuple(map(float, self.won or ())))
 
     @property
     def n(self) -> int:
@@ -141,12 +145,11 @@ class Result:
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Result:
         """What :meth:`to_json` has written, also before returns were; what else is there is ignored."""
-        written = {"returns": [float(won) for won in written.get("won") or ()], **written}
         known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
         known["by_task_type"] = {kind: Count(**count) for kind, count in known["by_task_type"].items()}
         if "cost_per_episode" in known:
             known["cost_per_episode"] = Cost(**known["cost_per_episode"])
-        known |= {name: tuple(known[name]) for name in ("games", "returns")}
+        known |= {name: tuple(known[name]) for name in ("games", "returns") if name in known}
         return cls(**{**known, "won": known["won"] and tuple(known["won"])})
 
 

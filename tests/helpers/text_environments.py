@@ -6,7 +6,9 @@ from typing import ClassVar
 import gymnasium as gym
 from gymnasium.spaces import Text
 
-LETTERS = Text(200, min_length=1, charset=" abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.'-")
+LETTERS = Text(
+    200, min_length=1, charset=" abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.'-"
+)
 
 
 class Lift(gym.Env):
@@ -18,7 +20,9 @@ class Lift(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.floor, self.waiting = 0, int(self.np_random.integers(1, 3))
-        return f"You are on floor 0. Somebody waits on floor {self.waiting}.", {"admissible_commands": self.commands}
+        return f"You are on floor 0. Somebody waits on floor {self.waiting}.", {
+            "admissible_commands": self.commands
+        }
 
     def step(self, action):
         info = {"admissible_commands": self.commands}
