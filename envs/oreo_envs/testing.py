@@ -44,8 +44,8 @@ def check_text_env(
         )
     episode = _play_actions(env, actions, seed, after_end)
     assert episode == _play_actions(env, actions, seed, after_end), (
-        "a second episode with the same seed and actions differs: an episode is its seed, and nothing recorded could be "
-        "verified or played again; draw from self.np_random alone, after super().reset(seed=seed)"
+        "a second episode with the same seed and actions differs: an episode is its seed, and nothing recorded could "
+        "be verified or played again; draw from self.np_random alone, after super().reset(seed=seed)"
     )
     assert episode == _play_actions(make(), actions, seed, after_end), (
         "a new environment with the same seed and actions differs: episodes are played in many copies at once; keep "
@@ -99,8 +99,8 @@ def _check_over(env: gym.Env[str, str], action: str) -> None:
 
 
 MISSED = {
-    "admissible_commands": "without it constrained choosing and prompts that list commands are not to be had, and random "
-    "players draw from the action space",
+    "admissible_commands": "without it constrained choosing and prompts that list commands are not to be had, and "
+    "random players draw from the action space",
     "won": "without it (or success, or a reward_threshold of the registration) returns are reported, not success rates",
     "action_status": "without it a command counts as failed if the observation stays as it was",
     "task": "without it tables and replays name an episode by its game",
