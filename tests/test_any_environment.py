@@ -166,11 +166,11 @@ def test_what_is_missed_is_said():
     assert not any("won" in line.split(":")[0] for line in list_missing(gym.make("Goal-v0")))
 
     class Counting(text_environments.Lift):
-        steps = 0
+        opened = 0
 
         def step(self, action):
-            Counting.steps += 1
-            return f"Step {Counting.steps}.", *super().step(action)[1:]
+            Counting.opened += action == "open"
+            return f"Opened {Counting.opened} times.", *super().step(action)[1:]
 
     with pytest.raises(AssertionError, match="an episode is its seed"):
         check_text_env(lambda: gym.wrappers.OrderEnforcing(Counting()), ["up", "up", "open"], after_end=False)
