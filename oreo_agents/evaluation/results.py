@@ -88,7 +88,7 @@ class Result:
     @property
     def success_rate(self) -> float | None:
         """Share of episodes won."""
-        return None if self.won is None else sum(self.won) / self.n
+        return None if self.won is None else sum(self.won) / max(self.n, 1)
 
     @property
     def mean_return(self) -> float:
