@@ -1,4 +1,7 @@
-"""GEM's text games: oreo-agents record --env gem_env:GEM-v0 --games game:Hangman-v0-easy --agent random -n 50 -o runs/gem"""
+"""GEM's text games (pip install gem-llm).
+
+oreo-agents record --env gem_env:GEM-v0 --games game:Hangman-v0-easy --agent random -n 50 -o runs/hangman
+"""
 
 import gem
 import gymnasium as gym

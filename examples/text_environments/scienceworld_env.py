@@ -1,4 +1,7 @@
-"""ScienceWorld (needs Java): oreo-agents record --env scienceworld_env:ScienceWorld-v0 --games boil --agent random -n 20 -o runs/boil"""
+"""ScienceWorld's tasks, a variation a seed (pip install scienceworld; it needs Java).
+
+oreo-agents record --env scienceworld_env:ScienceWorld-v0 --games boil --agent random -n 20 -o runs/boil
+"""
 
 import gymnasium as gym
 from oreo_envs.spaces import Text

@@ -1,4 +1,7 @@
-"""TextArena's games for one: oreo-agents record --env textarena_env:TextArena-v0 --games Wordle-v0 -n 50 -o runs/wordle"""
+"""TextArena's games for one player (pip install textarena).
+
+oreo-agents record --env textarena_env:TextArena-v0 --games Wordle-v0 --agent random -n 50 -o runs/wordle
+"""
 
 import gymnasium as gym
 import textarena
