@@ -16,7 +16,8 @@ from oreo_agents.cli import main
 from oreo_agents.language.prompt import Prompt
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+ENVIRONMENT = ROOT / "docs/your-environment.md"  # has a test of its own: its first block is a module
+PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ENVIRONMENT}))
 BLOCK = re.compile(
     r"(?P<not_run><!-- not run: .+? -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```", re.M | re.S
 )
@@ -94,6 +95,29 @@ def test_every_block_is_run_or_says_why_not(page, model, tmp_path, monkeypatch):
             tomllib.loads(block["code"])
         else:
             check_diff(block["code"])
+
+
+def test_your_environment(tmp_path, monkeypatch, capsys):
+    """Where few steps and episodes leave nothing to learn from, with others."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    module, check, commands = (block["code"] for block in list_blocks(ENVIRONMENT))
+    assert len([line for line in f"{module}{check}{commands}".splitlines() if line.strip()]) <= 60
+    (tmp_path / "lift.py").write_text(module)
+    exec(compile(check, "check", "exec"), {})
+    assert "info has no won" in capsys.readouterr().out
+    fewer = {r"-n \d+": "-n 12", r"--steps \d+": "--steps 2", r"--rollouts \d+": "--rollouts 6"}
+    fewer |= {r"--episodes \d+": "--episodes 2", r"--data runs/rollouts": "--data runs/random"}
+    fewer["--iterations 2"] = (
+        "--iterations 1 --method rejection"  # a policy that knows nothing plays all alike
+    )
+    for line in commands.splitlines():
+        for pattern, few in fewer.items():
+            line = re.sub(pattern, few, line)
+        program, *words = shlex.split(line)
+        assert program == "oreo-agents" and main(words) == 0, line
+    (rounds,) = (tmp_path / "runs").glob("rounds/results.json")
+    assert "mean_return" in rounds.read_text()
 
 
 def test_the_shown_prompt_is_one(tmp_path):

@@ -83,3 +83,27 @@ def test_an_example_works_as_written(folder, name):
 def test_a_wrong_use_ends_with_one_sentence_that_says_what_to_do(folder, name, words, said):
     done = run(name, words, folder)
     assert done.returncode and said in done.stderr.strip().splitlines()[-1], done.stderr
+
+
+ADAPTERS = {"gem": "gem_env:GEM-v0", "textarena": "textarena_env:TextArena-v0"}
+"""By the package that has to be there; ScienceWorld's starts a Java machine for each episode, and is tried by hand."""
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "examples" / "text_environments").glob("*.py")), ids=lambda p: p.stem
+)
+def test_an_adapter_is_fifteen_lines(file):
+    lines = [line for line in file.read_text().partition("class ")[2].splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+@pytest.mark.parametrize("package", ADAPTERS)
+def test_environments_of_others_are_recorded_and_verified(package, tmp_path, monkeypatch):
+    from oreo_agents.cli import main
+
+    pytest.importorskip(package, reason=f"pip install {package}, to try its adapter")
+    monkeypatch.syspath_prepend(ROOT / "examples" / "text_environments")
+    words = ["--env", ADAPTERS[package]]
+    path = str(tmp_path / "episodes")
+    assert main(["record", *words, "--agent", "random", "-n", "3", "--max-steps", "5", "-o", path]) == 0
+    assert main(["dataset", "verify", path, *words]) == 0

@@ -5,6 +5,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import gymnasium as gym
@@ -12,20 +13,23 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 
-def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str], seed: int = 7) -> None:
+def check_text_env(
+    make: Callable[[], gym.Env[str, str]], actions: Sequence[str], seed: int = 7, after_end: bool = True
+) -> None:
     """Check an environment against the contract of text environments.
 
-    Texts in and out; rewards of 1.0 or 0.0, and an end with every win; equal seeds and actions give equal
-    episodes; infos keep their keys; a step before the first reset, or after a terminal one, raises; Gymnasium's
-    own checker is content without a warning.
+    Texts in and out; rewards that are finite numbers; equal seeds and actions give equal episodes; infos keep their
+    keys; a step before the first reset, or after a terminal one, raises; Gymnasium's own checker is content without a
+    warning. What need not hold but is missed where it is not there is said by :func:`list_missing`.
 
     Args:
-        make: makes a new environment.
+        make: makes a new environment, with its own step limit, as ``gym.make`` does.
         actions: commands to try, in this order, until they or the episode end.
         seed: what to reset with.
+        after_end: whether a step after the end has to raise, which Gymnasium leaves open.
 
     Raises:
-        AssertionError: saying what does not hold.
+        AssertionError: saying what does not hold, and why it matters.
     """
     _check_gymnasium(make())
     env = make()
@@ -34,13 +38,18 @@ def check_text_env(make: Callable[[], gym.Env[str, str]], actions: Sequence[str]
     except ResetNeeded:
         pass
     else:
-        raise AssertionError("a step before the first reset() must raise gymnasium.error.ResetNeeded")
-    episode = _play_actions(env, actions, seed)
-    assert episode == _play_actions(env, actions, seed), (
-        "a second episode with the same seed and actions differs"
+        raise AssertionError(
+            "a step before the first reset() must raise gymnasium.error.ResetNeeded, or a program that forgets the "
+            "reset goes on in an episode that nobody began: gym.make(...) sees to it"
+        )
+    episode = _play_actions(env, actions, seed, after_end)
+    assert episode == _play_actions(env, actions, seed, after_end), (
+        "a second episode with the same seed and actions differs: an episode is its seed, and nothing recorded could "
+        "be verified or played again; draw from self.np_random alone, after super().reset(seed=seed)"
     )
-    assert episode == _play_actions(make(), actions, seed), (
-        "a new environment with the same seed and actions differs"
+    assert episode == _play_actions(make(), actions, seed, after_end), (
+        "a new environment with the same seed and actions differs: episodes are played in many copies at once; keep "
+        "nothing outside the object, and do not depend on the order of sets or on hash()"
     )
     env.close()
 
@@ -52,20 +61,27 @@ def _check_gymnasium(env: gym.Env[str, str]) -> None:
     env.close()
 
 
-def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int) -> list[Any]:
+def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int, after_end: bool) -> list[Any]:
     observation, info = env.reset(seed=seed)
-    assert isinstance(observation, str), f"reset() observed a {type(observation).__name__}, not a str"
+    assert isinstance(observation, str), (
+        f"reset() observed a {type(observation).__name__}, not a str: a language model reads text; put it into words"
+    )
     keys = set(info)
     episode: list[Any] = [(observation, info)]
     for action in actions:
         outcome = env.step(action)
         observation, reward, terminated, truncated, info = outcome
-        assert isinstance(observation, str), f"step() observed a {type(observation).__name__}, not a str"
-        assert reward in (0.0, 1.0), f"the reward {reward!r} is neither 0.0 nor 1.0"
-        assert reward == 0.0 or terminated, "a reward of 1.0 must come with the end of the episode"
-        assert keys <= set(info), f"step() lost the info {sorted(keys - set(info))}"
+        assert isinstance(observation, str), (
+            f"step() observed a {type(observation).__name__}, not a str: a language model reads text; put it into words"
+        )
+        assert isfinite(reward), (
+            f"the reward {reward!r} is no finite number: nothing could be learnt from its return"
+        )
+        assert keys <= set(info), (
+            f"step() lost the info {sorted(keys - set(info))}: what an agent was told once it is shown in every turn"
+        )
         episode.append(outcome)
-        if terminated:
+        if terminated and after_end:
             _check_over(env, action)
         if terminated or truncated:
             break
@@ -77,4 +93,34 @@ def _check_over(env: gym.Env[str, str], action: str) -> None:
         env.step(action)
     except ResetNeeded:
         return
-    raise AssertionError("a step after the end must raise gymnasium.error.ResetNeeded")
+    raise AssertionError(
+        "a step after the end must raise gymnasium.error.ResetNeeded, or the rewards of a game that is over are counted"
+    )
+
+
+MISSED = {
+    "admissible_commands": "without it constrained choosing and prompts that list commands are not to be had, and "
+    "random players draw from the action space",
+    "won": "without it (or success, or a reward_threshold of the registration) returns are reported, not success rates",
+    "action_status": "without it a command counts as failed if the observation stays as it was",
+    "task": "without it tables and replays name an episode by its game",
+    "expert_plan": "without it there is no expert to imitate",
+}
+"""Keys of ``info`` that agents make use of, and what it means that one is not there."""
+
+
+def list_missing(env: gym.Env[str, str], seed: int = 7) -> list[str]:
+    """What an environment could say and does not, a sentence each with why it matters; it works without.
+
+    Args:
+        env: a text environment, as ``gym.make`` makes it.
+        seed: what to reset with.
+    """
+    _, info = env.reset(seed=seed)
+    told = set(info) | (
+        {"won"} if "success" in info or (env.spec and env.spec.reward_threshold is not None) else set()
+    )
+    found = [f"info has no {key}: {why}" for key, why in MISSED.items() if key not in told]
+    if env.spec is None or env.spec.max_episode_steps is None:
+        found.append("it is registered without max_episode_steps: episodes end after 50 steps")
+    return found

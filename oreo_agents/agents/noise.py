@@ -115,6 +115,8 @@ class Noise:
 
     def _swap_names(self, n: int) -> list[str]:
         """Commands of this episode, any verb as likely as another, with one name exchanged for another."""
+        if not self._offered:
+            return []
         by_verb: dict[str, list[str]] = {}
         for command in sorted(self._offered):
             by_verb.setdefault(command.partition(" ")[0], []).append(command)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from oreo_envs.catalog import DEFAULT_ID, describe
+
 from oreo_agents.cli.options import (
     Commands,
     add_command,
-    add_demonstrated,
     add_endpoint,
     add_seed,
+    add_success_return,
     add_trust,
     add_wording,
     mark_resumable,
+    parse_environment,
     parse_positive,
     parse_temperature,
     read_server,
@@ -45,9 +48,16 @@ def add_iterate(commands: Commands) -> None:
         metavar="T",
         help="at which rounds are played; default: as for demo",
     )
-    add_demonstrated(parser)
+    parser.add_argument(
+        "--env",
+        type=parse_environment,
+        default=DEFAULT_ID,
+        metavar="ID",
+        help="or module:Id, any text environment that a module registers with Gymnasium; default: %(default)s",
+    )
     parser.add_argument("--games", metavar="PATH", help="as for demo")
     add_wording(parser)
+    add_success_return(parser)
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")
     parser.add_argument("--max-steps", type=parse_positive, metavar="N", help="step limit of an episode")
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder of the run")
@@ -65,13 +75,19 @@ def run_iterate(args: argparse.Namespace) -> None:
     from oreo_agents.experiments import demo, iterate
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.run import require_done, run_plan
+    from oreo_agents.experiments.suite_file import load_suite
     from oreo_agents.report.tables import SuccessTable
     from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
     console = Console(stderr=True)
     server = read_server(args, args.model)
-    suite, data = demo.choose_suite(args.env, args.games)
-    suite = demo.shape_suite(suite, seed=args.seed, games=args.episodes, wording=args.wording)
+    if describe(args.env).demo:
+        suite, data = demo.choose_suite(args.env, args.games)
+    else:
+        suite, data = iterate.adapt_suite(load_suite("whole-path"), args.env, args.games), None
+    suite = demo.shape_suite(
+        suite, seed=args.seed, games=args.episodes, wording=args.wording, success_return=args.success_return
+    )
     suite = iterate.iterate_suite(
         suite,
         args.model,

@@ -274,7 +274,7 @@ def _average_group(group: Sequence[Run]) -> Row:
         seeds=tuple(run.seed for run in group),
         n=n,
         successes=successes if measure == "success" else None,
-        mean_return=sum(sum(one.returns) for one in results) / n,
+        mean_return=sum(sum(one.list_returns()) for one in results) / n,
         per_seed=tuple(one.score for one in results),
         t_interval95=t_interval([one.score for one in results]),
         interval95=(over_all.low, over_all.high) if len(group) > 1 else results[0].interval95,
@@ -313,7 +313,7 @@ def _choose_measure(runs: Sequence[Run]) -> Measure:
 
 def _collect_outcomes(group: Sequence[Run], measure: Measure) -> np.ndarray:
     """1 where a game was won, or the returns, ``[seeds, games]``."""
-    outcomes = [run.result.won if measure == "success" else run.result.returns for run in group]
+    outcomes = [run.result.won if measure == "success" else run.result.list_returns() for run in group]
     return np.array(outcomes, dtype=float)
 
 

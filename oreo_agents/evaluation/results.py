@@ -68,13 +68,17 @@ class Result:
     """In the order played."""
     won: tuple[bool, ...] | None
     """For each of the games, for paired comparisons; None where winning is not defined."""
-    returns: tuple[float, ...]
-    """Of each of the games, undiscounted."""
+    returns: tuple[float, ...] | None = None
+    """Of each of the games, undiscounted; None: 1 for those that were won, 0 for the others."""
+
+    def list_returns(self) -> tuple[float, ...]:
+        """Of each of the games."""
+        return tuple(map(float, self.won or ())) if self.returns is None else self.returns
 
     @property
     def n(self) -> int:
         """Episodes."""
-        return len(self.returns)
+        return len(self.list_returns())
 
     @property
     def successes(self) -> int | None:
@@ -84,17 +88,17 @@ class Result:
     @property
     def success_rate(self) -> float | None:
         """Share of episodes won."""
-        return None if self.won is None else sum(self.won) / self.n
+        return None if self.won is None else sum(self.won) / max(self.n, 1)
 
     @property
     def mean_return(self) -> float:
         """Mean return."""
-        return sum(self.returns) / self.n
+        return sum(self.list_returns()) / max(self.n, 1)
 
     @property
     def return_interval95(self) -> tuple[float, float] | None:
         """Student's, of the mean return; None of a single episode."""
-        return t_interval(self.returns)
+        return t_interval(self.list_returns())
 
     @property
     def score(self) -> float:
@@ -129,7 +133,7 @@ class Result:
         }
         interval = self.return_interval95
         of_returns = {
-            "returns": list(self.returns),
+            "returns": list(self.list_returns()),
             "mean_return": self.mean_return,
             "return_ci95": interval and list(interval),
         }
@@ -141,13 +145,13 @@ class Result:
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Result:
         """What :meth:`to_json` has written, also before returns were; what else is there is ignored."""
-        written = {"returns": [float(won) for won in written.get("won") or ()], **written}
         known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
         known["by_task_type"] = {kind: Count(**count) for kind, count in known["by_task_type"].items()}
         if "cost_per_episode" in known:
             known["cost_per_episode"] = Cost(**known["cost_per_episode"])
-        known |= {name: tuple(known[name]) for name in ("games", "returns")}
-        return cls(**{**known, "won": known["won"] and tuple(known["won"])})
+        won = known["won"] = None if known["won"] is None else tuple(known["won"])
+        known |= {"games": tuple(known["games"]), "returns": _keep_returns(won, known.get("returns"))}
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +208,15 @@ def summarise_episodes(trajectories: Sequence[Trajectory], method: str) -> Resul
         ended_early=dict(Counter(t.metadata["ended"] for t in played if "ended" in t.metadata)),
         errors={trajectory.game: trajectory.metadata["ended"] for trajectory in failed},
         games=tuple(trajectory.game for trajectory in played),
-        won=_list_won(played),
-        returns=tuple(trajectory.return_ for trajectory in played),
+        won=(won := _list_won(played)),
+        returns=_keep_returns(won, [trajectory.return_ for trajectory in played]),
     )
+
+
+def _keep_returns(won: Sequence[bool] | None, returns: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Returns that say more than who has won."""
+    same = won is not None and (returns is None or list(map(float, won)) == list(returns))
+    return None if same or returns is None else tuple(returns)
 
 
 def _list_won(trajectories: Sequence[Trajectory]) -> tuple[bool, ...] | None:

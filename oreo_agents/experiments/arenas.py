@@ -15,6 +15,7 @@ from oreo_agents.environments import environments, games_of, identify_play
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import GameSet, Suite
 from oreo_agents.rollout.destination import dialect_of
+from oreo_agents.rollout.schedule import UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -122,5 +123,9 @@ def _find_arena(
 
 def _choose_indices(name: str, total: int, limit: int | None) -> Sequence[int]:
     if limit is None or limit >= total:
+        if total > UNLIMITED and name not in ("train", "generated"):
+            raise ConfigurationError(
+                f"[test.{name}]: there are {total:,} games: say how many with limit or first"
+            )
         return range(total)
     return sorted(random.Random(name).sample(range(total), limit))

@@ -63,14 +63,16 @@ def shape_suite(
     games: int | None = None,
     from_scratch: bool = False,
     wording: str | None = None,
+    success_return: float | None = None,
 ) -> Suite:
     """The suite with one seed and, where asked for, so many games to be judged on, a new decoder, or all its games in
-    a wording.
+    a wording or won from a return on.
 
     Raises:
         ConfigurationError: its games do not come in that wording, or it is no honest test so.
     """
     worded = source_options(suite.environment, wording=wording)
+    worded |= {} if success_return is None else {"success_return": success_return}
     suite = replace(
         suite,
         train=_add_options(suite.train, worded),

@@ -13,22 +13,27 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from oreo_envs.catalog import describe
 from oreo_envs.files import lock_folder, read_json, write_json
 
 from oreo_agents.agents.load import choose_reply_length
+from oreo_agents.environments import find_step_limit
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run
 from oreo_agents.experiments.arenas import Arenas
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Event, Report, Stage
 from oreo_agents.experiments.steps import SILENT, Views
-from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Search, Suite
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Rollouts, Search, Suite
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.inference.server import Server
 from oreo_agents.models.model_files import count_parameters
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
+
+JUDGED, ROLLOUTS = 100, 500
+"""Episodes that judge, and those of a round, in an environment that no suite knows."""
 
 START, ITERATED = "start", "iterated"
 SMALL = 20_000_000
@@ -119,6 +124,31 @@ def _lay_over(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
         name: x for name, x in usual.items() if name not in OPTIONS or OPTIONS[name].either not in excluded
     }
     return {**kept, **given}
+
+
+def adapt_suite(suite: Suite, env_id: str, source: str | None = None) -> Suite:
+    """The rates of a suite for another environment, whose ``train`` episodes are learnt from and whose ``test`` judge.
+
+    Args:
+        suite: of whatever environment.
+        env_id: an environment without a demo, such as one of somebody else's, ``module:Id``.
+        source: where its games are, or which.
+
+    Raises:
+        ConfigurationError: there is no such environment.
+    """
+    entry = describe(env_id)
+    options = {} if source is None else {entry.games_argument: source}
+    return replace(
+        suite,
+        environment=env_id,
+        train=GameSet("train", options=options),
+        dev=None,
+        tests={"test": GameSet("test", limit=JUDGED, options=options)},
+        step_limits=(find_step_limit(env_id),),
+        max_new_tokens=entry.max_new_tokens,
+        rollouts=Rollouts(episodes=ROLLOUTS),
+    )
 
 
 def plan_rounds(suite: Suite, arenas: Arenas, views: Views = SILENT, server: Server | None = None) -> Plan:

@@ -122,9 +122,9 @@ def _shorten_run(run: Run) -> dict[str, Any]:
     won = run.result.won
     if won is None:
         return written
-    kept = {} if all(one in (0.0, 1.0) for one in run.result.returns) else {"returns": written["returns"]}
-    del written["returns"]  # they say what ``won`` says
-    return {**written, "won": "".join(str(int(one)) for one in won), **kept}
+    if run.result.returns is None:
+        del written["returns"]  # they say what ``won`` says
+    return {**written, "won": "".join(str(int(one)) for one in won)}
 
 
 def _describe_games(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:

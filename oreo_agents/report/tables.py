@@ -115,7 +115,7 @@ def _fill_cells(result: Outcome) -> dict[str, str]:
     }
     if defined:
         cells["Success"] = _format_percent(result.successes, result.n)
-    if not defined or result.mean_return != result.success_rate:
+    if not defined or (result.n and result.mean_return != result.success_rate):
         cells["Return"] = f"{result.mean_return:.4g}"
     if isinstance(result, Row) and result.t_interval95 is not None:
         cells["95 % t"] = _format_interval(result.t_interval95, defined)

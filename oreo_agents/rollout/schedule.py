@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 
 import numpy as np
 
@@ -22,6 +23,8 @@ UNLIMITED = 100_000
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """All games in a random order that depends on ``seed`` alone, each once before any comes again.
+
+    Of games without end, as many are played as the limit allows, each ``episodes_per_game`` times.
 
     Raises:
         ConfigurationError: a number is out of range.
@@ -67,6 +70,8 @@ class Schedule:
         ]  # of up to a million games
         if not len(order):
             raise ConfigurationError(f"shard {index}/{count} is empty: there are {len(games)} games")
+        if self.limit is not None and len(games) > UNLIMITED:  # else no game would ever come again
+            order = order[: ceil(self.limit / self.episodes_per_game)]
         episodes = (
             self._assignment(games[game], repeat)
             for repeat in range(self.episodes_per_game)

@@ -64,6 +64,12 @@ def _names_good(text: str) -> bool:
         return False
 
 
+def _fits(within: Range | Spelling, value: Any) -> bool:
+    if isinstance(within, Spelling):
+        return isinstance(value, str) and within.fits(value)
+    return isinstance(value, int | float) and within.fits(value)
+
+
 GOOD = Spelling("success, a return such as 5, or a share such as 25%", _names_good)
 ABOVE_0 = Range("above 0", lambda x: x > 0)
 NONNEGATIVE = Range("0 or more", lambda x: x >= 0)
@@ -114,9 +120,7 @@ class Option:
             raise ConfigurationError(
                 f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
             )
-        kind = str if isinstance(self.within, Spelling) else int | float
-        fits: Callable[[Any], bool] | None = self.within.fits if self.within else None
-        if self.within and fits and not (isinstance(value, kind) and fits(value)):
+        if self.within and not _fits(self.within, value):
             raise ConfigurationError(f"{self.name} is {value}, it must be {self.within.words}")
 
 

@@ -11,6 +11,7 @@ import pytest
 from oreo_envs.catalog import (
     CATALOG,
     DEFAULT_ID,
+    FOREIGN_SPLITS,
     HASHED,
     Entry,
     add_environment,
@@ -66,7 +67,7 @@ def test_what_is_named_in_words_is_there():
     assert [entry.suffix for entry in map(describe, ("OREO-ALFWorld", "OREO-MATH"))] == ["", "-OREO-MATH"]
     assert describe("") is describe("OREO-ALFWorld")  # imported episodes name no environment
     real = ("train", "valid_train", "valid_seen", "valid_unseen")
-    assert list_splits() == (*real, "generated", "generated_unseen", "test", "unseen", "dev")
+    assert list_splits() == (*real, "generated", "generated_unseen", "test", "unseen", "dev", "all")
     assert list_wordings() == ("move", "put")
 
 
@@ -109,13 +110,14 @@ class Counting(gym.Env):
 def test_an_id_of_ones_own_has_the_defaults_and_works():
     gym.register("Counting-v0", Counting)
     try:
-        assert describe("theirs:Counting-v0") == Entry("Counting-v0") == describe("Counting-v0")
+        assert describe("theirs:Counting-v0").foreign and describe("Counting-v0").splits == FOREIGN_SPLITS
         make_env = environments("Counting-v0", 2, start=7)
         env = make_env()
         assert env.reset()[0] == "7"
         assert [env.step("on")[3] for _ in range(2)] == [False, True]
+        assert games_of(env).names[7] == "seed 7"
         with pytest.raises(ConfigurationError, match="Counting-v0 has no list of games"):
-            games_of(env)
+            games_of(gym.make("Counting-v0"))
         assert source_options("Counting-v0", None, "place") == {"games": "place"}
         assert follows_plan("expert", "Counting-v0")
     finally:

@@ -90,8 +90,13 @@ class ToyRoom(gym.Env):
     def __init__(self, diary=None):
         self.diary = [] if diary is None else diary
 
-    def _info(self, status=None):
-        info = {"game": self.games[self.game], "task": "find it", "task_type": f"kind-{self.game % 2}"}
+    def _info(self, status=None, won=False):
+        info = {
+            "game": self.games[self.game],
+            "task": "find it",
+            "task_type": f"kind-{self.game % 2}",
+            "won": won,
+        }
         return info if status is None else {**info, "action_status": status}
 
     def reset(self, *, seed=None, options=None):
@@ -107,7 +112,7 @@ class ToyRoom(gym.Env):
         if action not in {"go to desk 1", "go to desk 2", "go to desk 3"}:
             return "Nothing happens.", 0.0, False, False, self._info("unparsable")
         won = int(action[-1]) == self.game % 3 + 1
-        return f"On the {action[6:]}, you see nothing.", float(won), won, False, self._info("ok")
+        return f"On the {action[6:]}, you see nothing.", float(won), won, False, self._info("ok", won)
 
     def clone_state(self):
         return self.game

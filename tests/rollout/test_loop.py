@@ -51,8 +51,11 @@ def test_a_turn_keeps_what_could_have_been_done():
     """Of commands that the environment lists, as the recorder keeps them; of marks that the agent makes, too."""
 
     class Listing(ToyRoom):
-        def _info(self, status=None):
-            return {**super()._info(status), "admissible_commands": [f"go to desk {self.game}", str(status)]}
+        def _info(self, status=None, won=False):
+            return {
+                **super()._info(status, won),
+                "admissible_commands": [f"go to desk {self.game}", str(status)],
+            }
 
     class Slipping(Visitor):
         def act_many(self, slots, observations, infos):

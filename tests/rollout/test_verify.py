@@ -204,8 +204,8 @@ def test_an_environment_that_nobody_registered_is_named(tmp_path, episode, capsy
 
     with TrajectoryWriter(tmp_path / "d", env_spec={"id": "Corridor", "kwargs": {"length": 3}}) as writer:
         writer.append(episode())
-    assert verify_command(tmp_path / "d") == 2
-    assert re.search(r"cannot be played again.*'Corridor'.*--files-only", capsys.readouterr().err)
+    assert verify_command(tmp_path / "d") == 3
+    assert re.search(r"nothing was replayed.*of Corridor.*--env MODULE:Corridor", capsys.readouterr().out)
     assert verify_command(tmp_path / "d", "--files-only") == 0
 
 

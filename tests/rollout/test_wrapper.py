@@ -49,6 +49,7 @@ class Corridor(gym.Env):
             "admissible_commands": ["forward", f"wait {self.length}"],
             "action_status": status,
             "game": f"corridor/{self.length}",
+            "won": self.length == 0,
         }
 
 

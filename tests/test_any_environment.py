@@ -1,0 +1,176 @@
+"""Somebody else's text environments go the whole way by the command line, with no line written for them."""
+
+import json
+from random import Random
+
+import gymnasium as gym
+import pytest
+import text_environments  # registers them
+
+from oreo_agents.agents.agent import Assignment
+from oreo_agents.agents.noise import Noise
+from oreo_agents.agents.scripted import ScriptedAgent
+from oreo_agents.cli import main
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.environments import environments, games_of
+from oreo_agents.rollout.loop import rollout
+
+LIFT, ECHO = "text_environments:Lift-v0", "text_environments:Echo-v0"
+TINY = ["--device", "cpu", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="module", params=[LIFT, ECHO], ids=["lift", "echo"])
+def runs(request, tmp_path_factory):
+    """Episodes of random players, and an agent that imitates the best of them."""
+    folder = tmp_path_factory.mktemp("runs")
+    record = ["record", "--env", request.param, "--agent", "random", "-n", "32", "--per-game", "4"]
+    assert main([*record, "-o", str(folder / "random")]) == 0
+    train = ["train", "--method", "sft", "--good", "50%", "--model", "tiny", "--steps", "2", *TINY]
+    assert main([*train, "--data", str(folder / "random"), "-o", str(folder / "sft")]) == 0
+    return request.param, folder
+
+
+@pytest.mark.parametrize("method", ["oreo", "rejection"])
+def test_it_is_trained_on(runs, method):
+    _, folder = runs
+    train = ["train", "--method", method, "--model", str(folder / "sft"), "--steps", "2", *TINY]
+    assert main([*train, "--data", str(folder / "random"), "-o", str(folder / method)]) == 0
+
+
+def test_recordings_are_verified_replayed_and_reported(runs, capsys):
+    env, folder = runs
+    data = str(folder / "random")
+    assert main(["dataset", "verify", data, "--env", env]) == 0
+    assert "32 of 32 episodes" in capsys.readouterr().out
+    assert main(["replay", data, "--episode", "1", "--verify", "--env", env]) == 0
+    assert "happened again exactly" in capsys.readouterr().out
+    assert main(["report", data, "-o", str(folder / "report.html")]) == 0
+    page = (folder / "report.html").read_text()
+    assert ("<h2>Return</h2>" in page) == (env == LIFT)
+    assert len(set(load_trajectories(data).games)) == 8  # four times each
+
+
+def test_without_its_module_the_files_alone_are_checked(runs, capsys, monkeypatch):
+    env, folder = runs
+    name = env.partition(":")[2]
+    monkeypatch.delitem(gym.registry, name)
+    assert main(["dataset", "verify", str(folder / "random")]) == 3
+    said = capsys.readouterr().out
+    assert (
+        "every file as it was written" in said and f"nothing was replayed: the episodes are of {env}" in said
+    )
+    assert f"--env {env}" in said
+    assert main(["replay", str(folder / "random"), "--verify"]) == 2
+
+
+def test_it_is_judged_where_nobody_learnt(runs, capsys):
+    env, folder = runs
+    judge = ["eval", "--env", env, "--agent", str(folder / "sft"), "-n", "3", "--max-new-tokens", "4"]
+    assert main([*judge, "-o", str(folder / "results.json")]) == 0
+    assert "judged on seeds 2,000,000 to 2,999,999" in capsys.readouterr().out
+    (result,) = json.loads((folder / "results.json").read_text())
+    assert len(result["returns"]) == 3 and result["mean_return"] == pytest.approx(sum(result["returns"]) / 3)
+    assert result["max_steps"] == (6 if env == LIFT else 50) and len(result["return_ci95"]) == 2
+    defined = [result[key] is not None for key in ("successes", "success_rate", "wilson95", "won")]
+    assert defined == [env == ECHO] * 4
+    learnt = {int(game.removeprefix("seed ")) for game in load_trajectories(folder / "random").games}
+    judged = {int(game.removeprefix("seed ")) for game in result["games"]}
+    assert max(learnt) < 1_000_000 and min(judged) >= 2_000_000
+
+
+def test_rounds_of_it(runs, capsys):
+    env, folder = runs
+    amounts = ["--iterations", "1", "--rollouts", "8", "--episodes", "2", "--method", "rejection"]
+    words = ["iterate", "--env", env, "--model", str(folder / "sft"), *amounts, "-o", str(folder / "rounds")]
+    if env == ECHO:  # rejection keeps what was won, and a policy that knows nothing wins little
+        words += ["--max-steps", "3"]
+    code = main(words)
+    said = capsys.readouterr()
+    assert code == 0 or "no successful episodes" in said.err
+    if code == 0:
+        found = json.loads((folder / "rounds" / "results.json").read_text())
+        assert [one["round"] for one in found] == [0, 1] and len(found[0]["returns"]) == 2
+
+
+def test_a_list_of_games_is_kept_apart():
+    splits = {
+        split: list(games_of(environments("text_environments:Spell-v0", split=split)()).names)
+        for split in ("train", "dev", "test", "all")
+    }
+    assert splits["test"] == ["word 4", "word 9"] and splits["dev"] == ["word 3"]
+    assert sorted([*splits["train"], *splits["dev"], *splits["test"]]) == splits["all"]
+    env = environments("text_environments:Spell-v0", split="test")()
+    assert env.reset(options={"game": 1})[0] == "Say j."
+    assert env.reset(options={"game": "word 4"})[1]["game"] == "word 4"
+
+
+def test_the_return_that_the_registration_names_is_success():
+    make = environments("text_environments:Goal-v0")
+    won = {}
+    for game in range(40):
+        (episode,) = rollout(make, [Assignment(game, game)], ScriptedAgent("random", LIFT))
+        won[episode.success] = episode
+    assert won[True].return_ >= 15 and won[False].return_ < 15
+    asked = environments(LIFT, success_return=-4.0)
+    (episode,) = rollout(asked, [Assignment(won[False].game, won[False].seed)], ScriptedAgent("random", LIFT))
+    assert episode.success == (episode.return_ >= -4.0)
+
+
+@pytest.mark.parametrize("name", [LIFT, ECHO])
+def test_actions_are_tried_without_being_played(name):
+    """By copies where it can be copied, by playing again where not: the episode is as it would have been."""
+    make = environments(name, branches=True)
+    env, plain = make(), make()
+    (observation, info), _ = env.reset(options={"game": "seed 5"}), plain.reset(options={"game": "seed 5"})
+    first, second = ("up", "open") if name == LIFT else (observation[4], observation[5])
+    tried = info["branch"].step(first)
+    assert tried.step(second).ended and tried.step(second).turns == 2
+    for action in (first, second):
+        assert env.step(action)[:4] == plain.step(action)[:4]
+
+
+def test_a_person_goes_back(capsys, monkeypatch):
+    lines = iter(["b", "undo", "quit"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(lines))
+    assert main(["play", "--env", ECHO, "--seed", "3"]) == 0
+    assert "Taken back." in capsys.readouterr().out
+
+
+def test_noise_without_commands_is_any_action(tmp_path):
+    told = {"action_space": text_environments.Echo.action_space}
+    noise = Noise(0.5, Random(0))
+    said = [noise.disturb("hello", told) for _ in range(40)]
+    assert set(said) == {"hello", "a", "b"}
+    assert main(["record", "--env", ECHO, "--agent", "expert", "-n", "1", "-o", str(tmp_path / "a")]) == 2
+
+
+def test_an_unknown_module_is_one_sentence(capsys):
+    with pytest.raises(SystemExit):
+        main(["record", "--env", "no_such_module:Lift-v0", "-o", "x"])
+    assert "no_such_module" in capsys.readouterr().err
+    assert main(["record", "--env", "text_environments:Nothing-v0", "-o", "x"]) == 2
+    assert "there is no environment 'text_environments:Nothing-v0'" in capsys.readouterr().err
+
+
+def test_what_is_missed_is_said():
+    from oreo_envs.testing import check_text_env, list_missing
+
+    check_text_env(lambda: gym.make("Lift-v0"), ["up", "open"], after_end=False)
+    assert [line.split(":")[0] for line in list_missing(gym.make("Lift-v0"))] == [
+        "info has no won",
+        "info has no action_status",
+        "info has no task",
+        "info has no expert_plan",
+    ]
+    assert "max_episode_steps" in list_missing(gym.make("Echo-v0"))[-1]
+    assert not any("won" in line.split(":")[0] for line in list_missing(gym.make("Goal-v0")))
+
+    class Counting(text_environments.Lift):
+        opened = 0
+
+        def step(self, action):
+            Counting.opened += action == "open"
+            return f"Opened {Counting.opened} times.", *super().step(action)[1:]
+
+    with pytest.raises(AssertionError, match="an episode is its seed"):
+        check_text_env(lambda: gym.wrappers.OrderEnforcing(Counting()), ["up", "up", "open"], after_end=False)
