@@ -85,7 +85,10 @@ def encode_episodes(
 
 
 def _encode_parts(
-    episodes: Sequence[Trajectory | EncodedEpisode], chat: Chat, follow: Follow, discount: float
+    episodes: Sequence[Trajectory | EncodedEpisode] | TrajectoryDataset,
+    chat: Chat,
+    follow: Follow,
+    discount: float,
 ) -> Iterator[EncodedEpisodes]:
     """In this process."""
     for start in range(0, len(episodes), PART):

@@ -17,6 +17,7 @@ from oreo_agents.language.encoded import EncodedEpisode, gather_episodes, join_c
 from oreo_agents.language.learnt_tokenizer import learn_tokenizer
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.decoder import small_decoder
+from oreo_agents.models.return_scale import ReturnScale, measure_range
 from oreo_agents.models.start import texts_of
 from oreo_agents.training import encoding
 from oreo_agents.training.batches import GROUP, _after_prompt_of, as_episodes, cut_prompt, list_actions
@@ -24,7 +25,7 @@ from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.encoding import encode_episodes
 from oreo_agents.training.losses import soft_mean
 from oreo_agents.training.methods import METHODS
-from oreo_agents.training.objectives import ITEMS
+from oreo_agents.training.objectives import ITEMS, mark_good
 from oreo_agents.training.trainer import OreoTrainer
 
 RECORDED = [*EPISODES, episode(WINNING), episode(LOSING, won=False), episode(WINNING[2:], opening=OPENING)]
@@ -264,3 +265,22 @@ def test_losses_and_weights_are_those_of_lists(folder, tokenizer, chat, kept, me
     now = train(folder)
     assert now[0] == before[0] and any("loss" in line for line in now[0])
     assert all(torch.equal(before[1][name], weights) for name, weights in now[1].items())
+
+
+def test_who_is_good_where_nobody_says_what_winning_is(chat):
+    """By the returns that the environment gave, whatever the unit of the values."""
+    lists = [
+        dataclasses.replace(one, success=None, returns=[x] * len(one), return_=x)
+        for x in (-4.0, 2.0, 9.0, 2.0)
+        for one in [chat.encode(EPISODES[1])]
+    ]
+    columns = gather_episodes([*lists, chat.encode(EPISODES[0])])
+    assert measure_range(columns) == (-4.0, 9.0)
+    scaled = ReturnScale(-4.0, 9.0).normalise(columns)
+    assert [one.returns[0] for one in scaled] == [(x + 4) / 13 for x in (-4.0, 2.0, 9.0, 2.0, 1.0)]
+    best = [False, False, True, False, False]
+    for rule, good in (("2", [False, True, True, True, False]), ("40%", best), (None, best)):
+        assert [one.success for one in mark_good(scaled, rule)] == good
+    with pytest.raises(DatasetError, match="do not say whether they were won"):
+        mark_good(columns, "success")
+    assert [one.success for one in columns] == [None] * 4 + [True]
