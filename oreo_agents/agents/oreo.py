@@ -50,7 +50,7 @@ from oreo_agents.models.agent_folder import (
     save_agent,
 )
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import best_device, context_length, fast_bf16
+from oreo_agents.models.decoder import best_device, context_length
 from oreo_agents.trajectory import Action
 
 _PROPOSING: dict[str, type[Propose]] = {
@@ -179,8 +179,8 @@ class OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
-        ``device`` (default: the GPU if there is one) and ``dtype`` (default: as stored, or float32 where the machine
-        is slow in bfloat16). ``critic`` may also be the folder of another agent of the same tokenizer, which lends its
+        ``device`` (default: the GPU if there is one) and ``dtype`` (default: bfloat16 on a GPU, float32 elsewhere, in
+        whichever precision the weights are stored). ``critic`` may also be the folder of another agent of the same tokenizer, which lends its
         own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with
         by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
         In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
@@ -198,9 +198,11 @@ class OreoAgent:
         own = _take_prompt(path, _take_choice(path, own))
         device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        if dtype is None:
+            dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         for model in (policy, critic and critic.backbone):
-            if model is not None and (dtype or not fast_bf16()):
-                cast(nn.Module, model).to(dtype or torch.float32)
+            if model is not None:
+                cast(nn.Module, model).to(dtype)
         return cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -138,13 +138,14 @@ class OreoTrainer(JudgedTrainer):
         held_out: Any = HeldOut() if play and eval_dataset is None else eval_dataset
         if held_out is not None:
             held_out = self._hold_out_all(held_out)
+        longest = max(one.longest for one in (items, *_list_held_out(held_out)))
         probe = Probe(policy)
         probe.require(probe.generate, "played")
         if has_adapters(policy):
             require_adapters_alone(policy, trunk_of(policy))
         for network in (trunk_of(policy), critic.backbone if critic else None):
             if network is not None:
-                prepare_attention(network, args.layout)
+                prepare_attention(network, args.layout, longest)
         critic = _choose_critic(policy, critic, args) if self.objective.critic else None
         self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
         if self.reference:
@@ -467,6 +468,13 @@ def _find_prompt(model: Any, asked: Prompt | str | os.PathLike[str] | None) -> P
     if asked is None and isinstance(model, str | os.PathLike):
         return read_prompt(Path(model))
     return as_prompt(cast(Any, asked))
+
+
+def _list_held_out(held_out: Any) -> Sequence[HeldOut]:
+    """Those of an evaluation, where there are any."""
+    if held_out is None:
+        return []
+    return [*held_out.values()] if isinstance(held_out, dict) else [held_out]
 
 
 def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
