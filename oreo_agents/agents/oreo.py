@@ -180,9 +180,9 @@ class OreoAgent:
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
         ``device`` (default: the GPU if there is one) and ``dtype`` (default: bfloat16 on a GPU, float32 elsewhere, in
-        whichever precision the weights are stored). ``critic`` may also be the folder of another agent of the same tokenizer, which lends its
-        own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with
-        by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
+        whichever precision the weights are stored). ``critic`` may also be the folder of another agent of the same
+        tokenizer, which lends its own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that
+        the agent was judged with by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
         In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
         differently.
 

@@ -86,8 +86,9 @@ def add_eval(commands: Commands) -> None:
 def run_eval(args: argparse.Namespace) -> int:
     """Evaluate an agent; 1 where games could not be played.
 
-    The result file holds nothing that depends on the clock, and models compute in float32 unless asked otherwise, so that a run
-    that was killed and resumed ends with the file of one that was not; seconds are in the file and the episodes beside it.
+    The result file holds nothing that depends on the clock, and models compute in float32 unless asked otherwise, so
+    that a run that was killed and resumed ends with the file of one that was not; seconds are in the file and the
+    episodes beside it.
     """
     from rich.console import Console
 

@@ -145,8 +145,9 @@ def count_memory(shape: Shape, work: Workload) -> dict[str, int]:
 def count_activations(shape: Shape, work: Workload) -> int:
     """Bytes that one token's pass over the trunk keeps for the way back.
 
-    A layer keeps the residual stream before both norms, what the norms give, queries, keys and values before and after
-    their rotation, what attention gives, and four vectors of the inner size; in float32 all of them, else the stream.
+    A layer keeps the residual stream before both norms and divided by them, what the norms give, queries, keys and
+    values before and after their rotation, what attention gives, and four vectors of the inner size; in float32 all of
+    them, else the stream.
     """
     size = 2 if work.bf16 else 4
     if work.checkpointing:
@@ -156,6 +157,30 @@ def count_activations(shape: Shape, work: Workload) -> int:
     return shape.layers * (4 * stream * 2 + size * (2 * shape.hidden + mixed + 4 * shape.inner))
 
 
+def estimate_seconds(shape: Shape, work: Workload, tokens: int, peak: float) -> float:
+    """Of training on so many tokens, on a card of so many operations a second, at :data:`UTILISATION`."""
+    return tokens * count_flops(shape, work) / (UTILISATION * peak)
+
+
 def find_peak(device: str) -> float | None:
     """16-bit operations a second of a card by its name, where it is known."""
     return next((peak for name, peak in PEAKS.items() if name in device), None)
+
+
+def draw_table() -> str:
+    """Markdown: gigabytes and minutes for the sizes of :data:`SHAPES`, as docs/which-card.md has it."""
+    lines = [
+        "| policy | critic | weights, gradients, optimizer | activations | with checkpointing | total | least | H100 |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, shape in SHAPES.items():
+        kinds: tuple[Kind, ...] = ("separate", "shared", "lora")
+        for critic in kinds:
+            kept, short = (Workload(critic, checkpointing=again) for again in (False, True))
+            memory, least = count_memory(shape, kept), count_memory(shape, short)
+            state = memory["weights"] + memory["gradients"] + memory["optimizer"]
+            sizes = state, memory["activations"], least["activations"], memory["total"], least["total"]
+            minutes = estimate_seconds(shape, kept, 10_000_000, PEAKS["H100"]) / 60
+            cells = [name, critic, *(f"{size / 1e9:.1f}" for size in sizes), f"{minutes:.1f} min"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
