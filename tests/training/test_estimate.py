@@ -16,6 +16,7 @@ from oreo_agents.training.estimate import (
     count_activations,
     count_flops,
     count_memory,
+    draw_table,
 )
 
 SHAPE = Shape(100, 64, 160, 3, 4, 2, 16)
