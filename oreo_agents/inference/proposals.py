@@ -86,8 +86,8 @@ class Proposals:
     def path(self, lanes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Nodes ``[B, S]`` and number of tokens ``[B]`` of one candidate per slot, as they are known here."""
         steps = self.nodes.shape[1]
-        chosen = self._known[np.arange(len(lanes)), :, list(lanes)].astype(np.int64)
-        return chosen[:, steps : 2 * steps], chosen[:, -1]
+        chosen = self._known[np.arange(len(lanes)), :, list(lanes)]
+        return chosen[:, steps : 2 * steps].astype(np.int64), chosen[:, -1].astype(np.int64)
 
     def last_ids(self, lanes: Sequence[int]) -> list[int]:
         """The last token of one candidate per slot."""
