@@ -29,6 +29,7 @@ from torch.nn.functional import pad
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from oreo_agents.language.encoded import EncodedEpisode
+from oreo_agents.models.agent_folder import load_tokenizer
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.start import with_lora
 from oreo_agents.training.config import OreoConfig
@@ -42,6 +43,8 @@ OPENING, OBSERVATION, ACTION = 80, 21, 7
 """Tokens of ALFWorld's opening, of an answer, and of a command: a quarter of the tokens are actions."""
 MOST_STEPS = 30
 LORA_RANK = 8
+START = Path(__file__).parents[2] / "oreo_agents" / "assets" / "start"
+"""Has the tokenizer that the trainer wants; the episodes are tokens already."""
 LOSSES = ("value_loss", "policy_loss", "kl")
 BETA, ALPHA, RATE = 0.03, 0.01, 1e-3
 
@@ -166,10 +169,12 @@ def plain(args, policy, data):
 
 
 def plain_micro_batch(policy, reference, critic, rows, share):
-    width = max(map(len, rows))
+    width, device = max(map(len, rows)), next(policy.parameters()).device
 
     def left(name, fill):
-        return torch.tensor([[*[fill] * (width - len(row)), *getattr(row, name)] for row in rows])
+        return torch.tensor(
+            [[*[fill] * (width - len(row)), *getattr(row, name)] for row in rows], device=device
+        )
 
     ids, actions, ends, returns = (
         left("input_ids", 0),
@@ -177,7 +182,7 @@ def plain_micro_batch(policy, reference, critic, rows, share):
         left("end_mask", False),
         left("returns", 0.0),
     )
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
     states = ends | pad(actions[:, 1:], (0, 1))
 
@@ -215,12 +220,6 @@ def plain_micro_batch(policy, reference, critic, rows, share):
 # --- this project's side --------------------------------------------------------------------------------------
 
 
-class Tokenizer:
-    """All that the trainer asks of one."""
-
-    pad_token_id = 0
-
-
 class InOrder(OreoTrainer):
     """Takes the episodes in their order, as the plain side does."""
 
@@ -246,7 +245,7 @@ def ours(args, policy, data):
             logging_steps=1,
         )
         policy = with_lora(policy, LORA_RANK) if args.side == "lora" else policy
-        trainer = InOrder(policy, config, data, processing_class=Tokenizer())
+        trainer = InOrder(policy, config, data, processing_class=load_tokenizer(START))
         trainer.remove_callback(
             next(c for c in trainer.callback_handler.callbacks if "Printer" in type(c).__name__)
         )

@@ -53,7 +53,7 @@ from oreo_agents.models.agent_folder import (
     save_agent,
 )
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import best_device, context_length, fast_bf16
+from oreo_agents.models.decoder import best_device, context_length
 from oreo_agents.models.model_files import local_folder
 from oreo_agents.models.recipe import explain_doubt
 from oreo_agents.models.return_scale import ReturnScale
@@ -184,11 +184,11 @@ class OreoAgent:
         """Load an agent's folder (policy and, if present, critic), a plain Hugging Face causal LM, or ``small``.
 
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
-        ``device`` (default: the GPU if there is one), ``dtype`` (default: as stored, or float32 where the machine
-        is slow in bfloat16) and ``trust_remote_code``, which lets code run that the model brings. ``critic`` may also
-        be the folder of another agent of the same tokenizer, which lends its
-        own. ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with
-        by whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
+        ``device`` (default: the GPU if there is one), ``dtype`` (default: bfloat16 on a GPU, float32 elsewhere, in
+        whichever precision the weights are stored) and ``trust_remote_code``, which lets code run that the model
+        brings. ``critic`` may also be the folder of another agent of the same tokenizer, which lends its own.
+        ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with by
+        whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
         In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
         differently.
 
@@ -209,9 +209,11 @@ class OreoAgent:
         own = _take_choice(path, own) | {"prompt": choose_prompt(path, own.get("prompt"))}
         device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        if dtype is None:
+            dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         for model in (policy, critic and critic.backbone):
-            if model is not None and (dtype or not fast_bf16()):
-                cast(nn.Module, model).to(dtype or torch.float32)
+            if model is not None:
+                cast(nn.Module, model).to(dtype)
         agent = cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
         if agent.selection.needs_critic and not isinstance(judge, Critic):
             _warn_of_critic(judge)

@@ -114,11 +114,12 @@ class Propose:
         ]
         scores = self._score_proposals(slots, prompts, infos, proposals)
         actions = [[reply.action for reply in row] for row in replies]
-        lanes = self._best(proposals, scores.values, actions, failed)
+        judged = None if scores.values is None else scores.values.cpu()
+        lanes = self._best(proposals, judged, actions, failed)
         self.engine.keep(slots, proposals, lanes)
         if self.judge:
             self.judge.keep(slots, scores.read, lanes)
-        values = [[None] * self.k] * len(slots) if scores.values is None else scores.values.tolist()
+        values = [[None] * self.k] * len(slots) if judged is None else judged.tolist()
         widths = [self._width(commands) for commands in failed]
         listed = [row[:width] for row, width in zip(candidates, widths, strict=True)]
         rows = zip(listed, replies, values, lanes.tolist(), prompts, scores.tokens, strict=True)
@@ -250,4 +251,4 @@ def bar_candidates(scores: Tensor, repeated: Tensor) -> Tensor:
 
 def count_read_tokens(prompts: Prompts, candidates: Proposals) -> list[int]:
     """Tokens that a critic with a cache of its own reads, per slot."""
-    return [len(prompt) + n for prompt, n in zip(prompts, candidates.counts.sum(1).tolist(), strict=True)]
+    return [len(prompt) + n for prompt, n in zip(prompts, candidates.count_tokens(), strict=True)]

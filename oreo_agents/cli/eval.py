@@ -73,6 +73,11 @@ def add_eval(commands: Commands) -> None:
     add_prompt(parser)
     add_action_length(parser)
     add_trust(parser)
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="of the passes; default: float32, in which a game does not depend on those played beside it",
+    )
     parser.add_argument("--episodes", "-n", type=parse_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=parse_positive, default=64, metavar="N", help="games at once")
     parser.add_argument(
@@ -88,8 +93,9 @@ def add_eval(commands: Commands) -> None:
 def run_eval(args: argparse.Namespace) -> int:
     """Evaluate an agent; 1 where games could not be played.
 
-    The result file holds nothing that depends on the clock, and models compute in float32, so that a run that was
-    killed and resumed ends with the file of one that was not; seconds are in the file and the episodes beside it.
+    The result file holds nothing that depends on the clock, and models compute in float32 unless asked otherwise, so
+    that a run that was killed and resumed ends with the file of one that was not; seconds are in the file and the
+    episodes beside it.
     """
     from rich.console import Console
 
@@ -123,7 +129,7 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
     if args.agent not in SCRIPTED:
         return
     refuse_choice(args)
-    for option in ("select", "k", "critic", "endpoint", "endpoint_model", "prompt"):
+    for option in ("select", "k", "critic", "endpoint", "endpoint_model", "prompt", "dtype"):
         if getattr(args, option):
             raise ConfigurationError(
                 f"{args.agent} has no model and makes no use of --{option.replace('_', '-')}: leave it out"
@@ -168,8 +174,10 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
     known |= {"critic": identify_model(args.critic)} if args.critic else {}
     known |= {"seed": args.seed, "max_steps": max_steps, "games": games}
     known |= {} if args.success_return is None else {"success_return": args.success_return}
+    dtype = args.dtype or "float32"
+    known |= {"dtype": dtype} if dtype != "float32" else {}
     done: list[Evaluation] = []
-    of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": "float32"}
+    of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": dtype}
     for asked in _list_selections(args):
         agent = load_agent(args.agent, endpoint, **asked, **lent, **of_model)
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
@@ -189,7 +197,8 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
             )
-        done.append(Evaluation(result, selection, split, max_steps, args.wording))
+        precision = dtype if selection else None
+        done.append(Evaluation(result, selection, split, max_steps, args.wording, precision))
         if args.output:
             write_json(args.output, [_pick_figures(one, clock=False) for one in done])
             write_json(

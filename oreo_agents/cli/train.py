@@ -41,6 +41,9 @@ def add_train(commands: Commands) -> None:
     parser.add_argument(
         "--print-config", action="store_true", help="show all options as such a file, and end"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what the training would take of memory and time, and end"
+    )
     parser.add_argument("--method", choices=METHODS, default="oreo", help="default: %(default)s")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="episodes")
     parser.add_argument(
@@ -136,6 +139,10 @@ def run_train(args: argparse.Namespace) -> None:
     for path in (*args.data, *(args.eval_data or ())):
         load_trajectories(path)  # before torch is loaded
 
+    if args.dry_run:
+        _print_forecast(args, given)
+        return
+
     from oreo_agents.terminal.training_progress import TrainingProgress
 
     for line in _list_seeds(args):
@@ -207,6 +214,20 @@ def _list_seeds(args: argparse.Namespace) -> Iterator[str]:
         if told := describe_split(games_of(env)):
             yield f"judged on {told}"
         env.close()
+
+
+def _print_forecast(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
+    from oreo_agents.experiments.train import forecast_training
+    from oreo_agents.training.estimate import UTILISATION
+
+    found = forecast_training(args.data, args.model, args.method, args.lora, **{"seed": args.seed, **given})
+    print(f"{found.parameters / 1e6:,.1f} M parameters, {found.episodes} episodes, {found.tokens} tokens,")
+    print(f"the longest {found.longest}; {found.epochs:g} times each")
+    for name, size in found.memory.items():
+        print(f"{name:12} {size / 1e9:8.2f} GB")
+    print(f"{found.operations:.3g} floating-point operations; at {UTILISATION:.0%} of a card's peak:")
+    for card, seconds in found.seconds.items():
+        print(f"{card:12} {seconds / 60:8.1f} min")
 
 
 def _judges_in_games(args: argparse.Namespace) -> bool:

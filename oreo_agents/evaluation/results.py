@@ -165,11 +165,14 @@ class Evaluation:
     max_steps: int
     wording: str | None = None
     """In which the games were shown, where that was asked for."""
+    dtype: str | None = None
+    """Of the model's passes, where there is a model."""
 
     def to_json(self) -> dict[str, Any]:
         """The result and the settings, side by side."""
         where: dict[str, Any] = {"split": self.split, "max_steps": self.max_steps}
         where |= {"wording": self.wording} if self.wording else {}
+        where |= {"dtype": self.dtype} if self.dtype else {}
         chosen = self.selection.to_json() if self.selection else {}
         return {**self.result.to_json(), **chosen, **where}
 

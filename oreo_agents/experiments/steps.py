@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from oreo_envs.files import read_json, write_json
 
 from oreo_agents.agents.agent import Agent, options_for
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.selection import Selection
 from oreo_agents.dataset import load_trajectories
+from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets
 from oreo_agents.environments import environments
 from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.evaluate import evaluate
@@ -247,6 +249,7 @@ def _train(
     options: Mapping[str, Any],
     views: Views,
 ) -> None:
+    from oreo_agents.training.datasets import Data
     from oreo_agents.training.train import train
 
     episodes = read_episodes(data)[: fit.episodes]
@@ -255,7 +258,7 @@ def _train(
     every = ceil(updates / PARTS) if updates >= WORTH_SAVING else None
     train(
         fit.method,
-        episodes,
+        Data(cast(Sequence[Trajectory], episodes)),
         start,
         path,
         callbacks=callbacks,
@@ -265,10 +268,12 @@ def _train(
     )
 
 
-def read_episodes(data: Sequence[Path]) -> list[Trajectory]:
+def read_episodes(data: Sequence[Path]) -> TrajectoryDataset:
     """The episodes of some datasets in the order of their seeds, however they were written."""
-    episodes = [episode for folder in data for episode in load_trajectories(folder)]
-    return sorted(episodes, key=lambda episode: (episode.seed or 0, episode.game))
+    found = concatenate_datasets(*map(load_trajectories, data))
+    seeds, games = found.column("seed"), found.games
+    order = sorted(range(len(found)), key=lambda row: (seeds[row] or 0, games[row]))
+    return found[np.array(order, np.int64)]
 
 
 @contextmanager

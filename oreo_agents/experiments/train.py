@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oreo_envs.catalog import DEFAULT_ID
 
@@ -127,6 +127,94 @@ def train(
             callbacks=callbacks,
             **options,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a training would take."""
+
+    parameters: int
+    episodes: int
+    tokens: int
+    """Of the episodes, each once."""
+    longest: int
+    epochs: float
+    memory: Mapping[str, int]
+    """Bytes on one card, by what they are for; see :func:`oreo_agents.training.estimate.count_memory`."""
+    operations: float
+    """Floating-point ones, of a whole training."""
+    seconds: Mapping[str, float]
+    """By card, at the utilisation that :mod:`oreo_agents.training.estimate` assumes."""
+
+
+def forecast_training(
+    data: Any, model: str | os.PathLike[str], method: str = "oreo", lora: int | None = None, **options: Any
+) -> Forecast:
+    """What :func:`train` with the same arguments would take of memory and time; nothing is trained.
+
+    Raises:
+        DatasetError: as :func:`train`.
+        CheckpointError: as :func:`train`.
+    """
+    from oreo_agents.language.chat import Chat
+    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.decoder import text_config
+    from oreo_agents.models.return_scale import PLAIN
+    from oreo_agents.models.start import starting_model
+    from oreo_agents.training.config import OreoConfig
+    from oreo_agents.training.datasets import read_data
+    from oreo_agents.training.encoding import encode_episodes
+    from oreo_agents.training.estimate import (
+        PEAKS,
+        Shape,
+        Workload,
+        count_flops,
+        count_memory,
+        estimate_seconds,
+    )
+    from oreo_agents.training.methods import METHODS
+    from oreo_agents.training.objectives import select_items
+    from oreo_agents.training.train import machine_defaults
+    from oreo_agents.training.trainer import choose_scale
+
+    config = OreoConfig(
+        **{**machine_defaults(), "output_dir": "unused", "method": method, **known_as(options)}
+    )
+    episodes = read_data(data).episodes
+    policy, tokenizer = starting_model(os.fspath(model), cast(Sequence[Trajectory], episodes))
+    chat = Chat(tokenizer, choose_prompt(os.fspath(model), config.prompt))
+    objective, shape = METHODS[method], Shape.of(text_config(policy))
+    discount = PLAIN.discount if config.discount is None else config.discount
+    encoded = encode_episodes(episodes, chat, discount=discount)
+    scale = choose_scale(config, PLAIN, discount, encoded)
+    items = select_items(objective, scale.normalise(encoded), config, text_config(policy))
+    facts = items.episodes.facts[items.places.ravel()]
+    lengths = facts["tokens"].astype(float)
+    tokens = int(lengths.sum())
+    kind: Any = (config.critic or "separate") if objective.critic else "none"
+    work = Workload(
+        "lora" if lora else kind,
+        bool(objective.reference),
+        lora or 0,
+        config.micro_batch_tokens,
+        float((lengths**2).sum() / tokens),
+        head_chunk=config.head_chunk,
+        bf16=bool(config.bf16),
+        checkpointing=bool(config.gradient_checkpointing),
+    )
+    epochs = config.num_train_epochs
+    if config.max_steps > 0:
+        epochs = config.max_steps * config.train_batch_size / len(items)
+    return Forecast(
+        shape.parameters,
+        len(facts),
+        tokens,
+        items.longest,
+        epochs,
+        count_memory(shape, work),
+        count_flops(shape, work) * tokens * epochs,
+        {card: estimate_seconds(shape, work, round(tokens * epochs), peak) for card, peak in PEAKS.items()},
+    )
 
 
 def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | None = None) -> Play:

@@ -51,4 +51,4 @@ class CachedCritic:
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates, last token included."""
-        self.model.commit(slots, *proposals.path(lanes.to(self.model.device)))
+        self.model.commit(slots, *proposals.path(lanes.tolist()))

@@ -78,7 +78,7 @@ class CachedPolicy:
             for step in range(self.max_new_tokens):
                 logits = self.head(hidden).float()
                 first = lanes.tree.size
-                alive = lanes.advance(logits, uniforms[:, step].to(logits.device), temperature)
+                alive = lanes.advance(logits, uniforms[:, step], temperature)
                 if alive.shape[1] == 0 or step + 1 == self.max_new_tokens:
                     break
                 hidden = self.model.branch(slots, lanes.tree, first, alive)
@@ -120,16 +120,16 @@ class CachedPolicy:
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:
         """Commit the chosen candidates."""
-        path, counts = proposals.path(lanes.to(self.model.device))
+        chosen = lanes.tolist()
+        path, counts = proposals.path(chosen)
         if self.critic is not None:
             self.model.commit(slots, path, counts)
             for slot in slots:
                 self._unread[slot] = []
         else:
             self.model.commit(slots, path, counts - 1)
-            last = path.gather(1, counts[:, None] - 1)
-            for slot, unread in zip(slots, proposals.tree.ids.gather(1, last).tolist(), strict=True):
-                self._unread[slot] = unread
+            for slot, token in zip(slots, proposals.last_ids(chosen), strict=True):
+                self._unread[slot] = [token]
 
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> None:
         """Append tokens that were not sampled here."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oreo_agents.inference.tree import Tree, tree_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Proposals:
     """K candidates for each of B slots, at most S tokens long; what they begin with in common is stored once."""
 
@@ -31,16 +33,27 @@ class Proposals:
     spelt: Set[int] = field(default_factory=frozenset)
     """Rows of which only the texts are known: the ids spell them, and others may have been sampled."""
 
-    def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
-        """Token ids and their log-probabilities for each slot's candidates, in one transfer from the device."""
+    @cached_property
+    def _known(self) -> np.ndarray:
+        """Ids, nodes, log-probabilities and at last counts, ``[B, 3 S + 1, K]``, in one transfer from the device."""
         ids = self.tree.ids.gather(1, self.nodes.flatten(1)).view_as(self.nodes)
-        rows = zip(
-            *(x.transpose(1, 2).tolist() for x in (ids, self.logprobs)), self.counts.tolist(), strict=True
-        )
+        parts = ids, self.nodes, self.logprobs, self.counts[:, None]
+        return torch.cat([part.double() for part in parts], 1).cpu().numpy()  # exact for all of them
+
+    def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
+        """Token ids and their log-probabilities for each slot's candidates."""
+        steps = self.nodes.shape[1]
+        rows = self._known.transpose(0, 2, 1)
+        ids, counts = rows[..., :steps].astype(np.int64).tolist(), rows[..., -1].astype(np.int64).tolist()
+        logprobs = rows[..., 2 * steps : -1].tolist()
         return [
             [(tuple(ids[:n]), tuple(logprobs[:n])) for ids, logprobs, n in zip(*row, strict=True)]
-            for row in rows
+            for row in zip(ids, logprobs, counts, strict=True)
         ]
+
+    def count_tokens(self) -> list[int]:
+        """Tokens of each slot's candidates together."""
+        return self._known[:, -1].sum(1).astype(np.int64).tolist()
 
     def answered(self, answers: Sequence[Sequence[Sequence[int]]]) -> Proposals:
         """The candidates, each continued by the environment's answer to it; without log-probabilities.
@@ -74,8 +87,12 @@ class Proposals:
         """The node of each candidate's last token, ``[B, K]``."""
         return self.nodes.gather(1, self.counts[:, None] - 1)[:, 0]
 
-    def path(self, lanes: Tensor) -> tuple[Tensor, Tensor]:
-        """Nodes ``[B, S]`` and number of tokens ``[B]`` of one candidate per slot."""
-        index = lanes[:, None]
-        nodes = self.nodes.gather(2, index[:, None].expand(-1, self.nodes.shape[1], -1))[..., 0]
-        return nodes, self.counts.gather(1, index)[:, 0]
+    def path(self, lanes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes ``[B, S]`` and number of tokens ``[B]`` of one candidate per slot, as they are known here."""
+        steps = self.nodes.shape[1]
+        chosen = self._known[np.arange(len(lanes)), :, list(lanes)]
+        return chosen[:, steps : 2 * steps].astype(np.int64), chosen[:, -1].astype(np.int64)
+
+    def last_ids(self, lanes: Sequence[int]) -> list[int]:
+        """The last token of one candidate per slot."""
+        return [row[lane][0][-1] for row, lane in zip(self.listed(), lanes, strict=True)]

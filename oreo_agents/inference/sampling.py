@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,18 +23,25 @@ class _Lanes:
         self._nodes: list[Tensor] = []
         self._logprobs: list[Tensor] = []
 
-    def advance(self, logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    def advance(self, logits: Tensor, uniforms: Tensor, temperature: float) -> np.ndarray:
         """One more token on every lane that has not ended.
 
         Args:
             logits: ``[B, n, V]`` after each of the nodes the lanes stand on.
-            uniforms: ``[B, K]``, see :func:`pick_tokens`.
+            uniforms: ``[B, K]``, see :func:`pick_tokens`; not on the device.
             temperature: of the sampling.
 
         Returns:
-            Which of the new nodes are to be continued, ``[B, n]`` counted from the first.
+            Which of the new nodes are to be continued, ``[B, n]`` counted from the first; all that the device is asked
+            for.
         """
-        choices = pick_tokens(logits, uniforms[:, None, :].expand(-1, logits.shape[1], -1), temperature)
+        each = uniforms[:, None, :].expand(-1, logits.shape[1], -1)
+        greedy = bool(uniforms.isnan().all())
+        choices = (
+            _pick_likeliest(logits, self._place.shape[1])
+            if greedy
+            else _draw_tokens(logits, each.to(logits.device), temperature)
+        )
         token = choices.gather(1, self._place[:, None])[:, 0]
         logprobs = logits.log_softmax(-1).flatten(1)
         self._logprobs.append(logprobs.gather(1, self._place * logits.shape[-1] + token))
@@ -46,16 +54,16 @@ class _Lanes:
         self._node = torch.where(self._done, self._node, self.tree.size + place)
         self.tree = self.tree.grow(new[0, :, :width], new[1, :, :width])
         self._nodes.append(self._node)
-        widest = int(going.max())
+        widest = max(going)
         self._done, self._place = ended, place.clamp(max=max(widest - 1, 0))
-        return torch.arange(widest, device=going.device) < going[:, None]
+        return np.arange(widest) < np.array(going)[:, None]
 
     def proposals(self) -> Proposals:
         """The candidates as they are."""
         return Proposals(self.tree, torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1), self._counts)
 
 
-def _number_distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, Tensor]:
+def _number_distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, list[int]]:
     """Number the distinct keys of every row, those that go on before those that have ended.
 
     Args:
@@ -73,15 +81,23 @@ def _number_distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor,
     is_first = first == lanes
     going, ending = is_first & ~ended, is_first & ended
     number = torch.where(ended, going.sum(1, keepdim=True) + ending.cumsum(1), going.cumsum(1)) - 1
-    width = int(is_first.sum(1).max())
-    return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going.sum(1)
+    width, *going_on = torch.cat([is_first.sum(1).amax(0, keepdim=True), going.sum(1)]).tolist()
+    return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going_on
 
 
 def pick_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
     """Inverse-CDF sampling of K tokens per distribution, ``[..., V], [..., K] -> [..., K]``; NaN means argmax."""
-    best = logits.argmax(-1, keepdim=True).expand_as(uniforms)
     if uniforms.isnan().all():
-        return best
+        return _pick_likeliest(logits, uniforms.shape[-1])
+    return _draw_tokens(logits, uniforms, temperature)
+
+
+def _pick_likeliest(logits: Tensor, k: int) -> Tensor:
+    return logits.argmax(-1, keepdim=True).expand(*logits.shape[:-1], k)
+
+
+def _draw_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    best = _pick_likeliest(logits, uniforms.shape[-1])
     cdf = (logits / temperature).softmax(-1).cumsum(-1)
     sampled = torch.searchsorted(cdf, uniforms.nan_to_num() * cdf[..., -1:], right=True)
     return torch.where(uniforms.isnan(), best, sampled.clamp(max=logits.shape[-1] - 1))

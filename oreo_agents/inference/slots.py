@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -25,6 +26,8 @@ from oreo_agents.inference.tree import Tree
 from oreo_agents.models.decoder import attends_fully, text_config
 
 _ATTENTION = "oreo_slots"
+COLUMNS = 256
+"""To a multiple of this, the longest sequence is rounded up where sizes are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,58 +151,65 @@ class SlotModel:
         backbone: maps ids to hidden states (``AutoModel``, or a causal LM's ``base_model``).
         slots: how many sequences are kept at once.
         max_length: tokens a sequence may have; beyond it :meth:`extend` raises ConfigurationError.
+        bucketed: round the sizes of a pass up, so that there are a few dozen in all; None: on a card, where each new
+            size is planned anew. Without, a pass has no padding at all.
 
     Raises:
         ConfigurationError: the architecture keeps other state than keys and values of full attention.
     """
 
-    def __init__(self, backbone: PreTrainedModel, slots: int, max_length: int) -> None:
+    def __init__(
+        self, backbone: PreTrainedModel, slots: int, max_length: int, bucketed: bool | None = None
+    ) -> None:
         if not attends_fully(backbone):
             raise ConfigurationError(
                 f"{type(backbone).__name__} has layers of other kinds than full attention, which slots do not cache"
             )
         self.backbone, self.slots, self.max_length = backbone, slots, max_length
         self.device = next(backbone.parameters()).device
+        self.bucketed = self.device.type == "cuda" if bucketed is None else bucketed
         config = text_config(backbone)
         heads = config.num_attention_heads
         self._groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
-        self._layers = [_SlotLayer(slots) for _ in range(config.num_hidden_layers)]
+        rows = slots + self.bucketed  # the last one is where padding is written
+        self._layers = [_SlotLayer(rows) for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=self.device)
+        self.lengths = np.zeros(slots, np.int64)
+        """Tokens that each slot holds; known here, so that nobody has to ask the device."""
 
-    @torch.inference_mode()
     def clear(self, slots: Sequence[int]) -> None:
         """Forget the sequences in ``slots``."""
         self.lengths[list(slots)] = 0
 
-    @torch.inference_mode()
     def cut(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
         """Forget all but the first ``lengths[i]`` tokens of ``slots[i]``; shorter ones stay as they are."""
-        kept = torch.tensor(list(lengths), device=self.device)
-        self.lengths[list(slots)] = torch.minimum(self.lengths[list(slots)], kept)
+        self.lengths[list(slots)] = np.minimum(self.lengths[list(slots)], list(lengths))
 
     @torch.inference_mode()
     def extend(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> Tensor:
         """Append ``chunks[i]`` to ``slots[i]``; hidden states after each chunk's last token, ``[B, H]``."""
-        counts = torch.tensor([len(chunk) for chunk in chunks], device=self.device)
-        ids = torch.tensor([token for chunk in chunks for token in chunk], device=self.device)
+        counts = np.array([len(chunk) for chunk in chunks])
+        ids = np.array([token for chunk in chunks for token in chunk], np.int64)
         lengths = self.lengths[list(slots)]
-        if int((lengths + counts).max()) > self.max_length:
+        if (longest := (lengths + counts).max()) > self.max_length:
             raise ConfigurationError(
-                f"an episode has grown to {int((lengths + counts).max())} tokens, the model reads "
+                f"an episode has grown to {longest} tokens, the model reads "
                 f"{self.max_length}: lower the step limit"
             )
-        ends = counts.cumsum(0)
-        owner = torch.arange(len(slots), device=self.device).repeat_interleave(counts)
-        rank = torch.arange(len(ids), device=self.device) - (ends - counts)[owner]
-        columns = lengths[owner] + rank
-        mask = torch.arange(int(columns.max()) + 1, device=self.device) <= columns[:, None]
-        hidden = self._forward(slots, owner, rank, ids, columns, columns, mask)
+        ends = counts.cumsum()
+        owner = np.arange(len(slots)).repeat(counts)
+        rank = np.arange(len(ids)) - (ends - counts)[owner]
+        plan = self._plan(slots, owner, rank, lengths[owner] + rank)
+        (read,) = self._send(self._fill(ids, 0))
+        columns = plan.columns
+        mask = torch.arange(plan.width, device=self.device) <= columns[:, None]
+        hidden = self._forward(plan, read, columns, mask)
         self.lengths[list(slots)] += counts
-        return hidden[ends - 1]
+        (last,) = self._send(ends - 1)
+        return hidden[last]
 
     @torch.inference_mode()
-    def branch(self, slots: Sequence[int], tree: Tree, first: int, run: Tensor) -> Tensor:
+    def branch(self, slots: Sequence[int], tree: Tree, first: int, run: np.ndarray | Tensor) -> Tensor:
         """Run some nodes of the slots' trees, from node ``first`` on; nothing is committed.
 
         Args:
@@ -207,26 +217,28 @@ class SlotModel:
             tree: what continues each of them.
             first: a node.
             run: ``[B, n]`` whether to run each of the n nodes from ``first`` on; what these see was run before or
-                is among them.
+                is among them. Better not on the device, which would have to be asked.
 
         Returns:
             Hidden states ``[B, n, H]``, zero for nodes that were not run.
         """
-        owner, index = run.nonzero(as_tuple=True)
+        run = run.cpu().numpy() if isinstance(run, Tensor) else run
+        owner, index = run.nonzero()
         node, lengths = first + index, self.lengths[list(slots)][owner]
-        rank = (run.cumsum(1) - 1)[owner, index]
-        width = int((lengths + node).max()) + 1
-        offset = torch.arange(width, device=self.device) - lengths[:, None]  # [T, W], < 0 in the prefix
-        above = tree.sees(first)[owner, index].gather(1, offset.clamp(0, tree.size - 1))
+        plan = self._plan(slots, owner, (run.cumsum(1) - 1)[owner, index], lengths + node)
+        kept = self._fill(np.stack([owner, index, node, lengths]), np.array([0, 0, first, 1]))
+        place, at, nodes, start = self._send(*kept)
+        offset = torch.arange(plan.width, device=self.device) - start[:, None]  # [T, W], < 0 in the prefix
+        above = tree.sees(first)[place, at].gather(1, offset.clamp(0, tree.size - 1))
         mask = (offset < 0) | (above & (offset < tree.size))
-        ids, positions = tree.ids[owner, node], lengths + tree.depth[owner, node]
-        hidden = self._forward(slots, owner, rank, ids, lengths + node, positions, mask)
+        ids, positions = tree.ids[place, nodes].clamp(min=0), start + tree.depth[place, nodes]
+        hidden = self._forward(plan, ids, positions, mask)
         out = hidden.new_zeros(*run.shape, hidden.shape[-1])
-        out[owner, index] = hidden
+        out[place[: len(owner)], at[: len(owner)]] = hidden
         return out
 
     @torch.inference_mode()
-    def commit(self, slots: Sequence[int], path: Tensor, counts: Tensor) -> None:
+    def commit(self, slots: Sequence[int], path: np.ndarray, counts: np.ndarray) -> None:
         """Keep the first ``counts[i]`` of the nodes ``path[i]`` in ``slots[i]``, drop the others.
 
         Args:
@@ -234,46 +246,75 @@ class SlotModel:
             path: ``[B, S]`` nodes of the tree, each the parent of the next.
             counts: ``[B]`` how many of them to keep.
         """
-        rows = torch.as_tensor(list(slots), device=self.device)
-        kept = torch.arange(int(counts.max()), device=self.device) < counts[:, None]
-        owner, step = kept.nonzero(
-            as_tuple=True
-        )  # only what is kept: beyond it a long sequence has no columns
+        rows, path, counts = np.array(list(slots)), np.asarray(path), np.asarray(counts)
+        kept = np.arange(path.shape[1]) < counts[:, None]
+        owner, step = kept.nonzero()  # only what is kept: beyond it a long sequence has no columns
         node = path[owner, step]
         if (node != step).any():
-            slot, start = rows[owner], self.lengths[rows][owner]
+            start = self.lengths[rows][owner]
+            slot, to, of = self._send(rows[owner], start + step, start + node)
             for layer in self._layers:
                 for states in (layer.keys, layer.values):
-                    states[slot, :, start + step] = states[slot, :, start + node]
+                    states[slot, :, to] = states[slot, :, of]
         self.lengths[rows] += counts
 
-    def _forward(
-        self,
-        slots: Sequence[int],
-        owner: Tensor,
-        rank: Tensor,
-        ids: Tensor,
-        columns: Tensor,
-        positions: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Hidden states ``[T, H]`` of T tokens; ``mask`` is ``[T, W]``, see :class:`_Tokens` for the others."""
-        chosen = torch.as_tensor(list(slots), device=self.device)
+    def _plan(self, slots: Sequence[int], owner: np.ndarray, rank: np.ndarray, columns: np.ndarray) -> _Plan:
+        """Where the T tokens of a pass go; with buckets, T and the other sizes are rounded up."""
+        chosen = np.array(list(slots))
         # Idle slots that attend to anything cost less than copying the keys and values of the others.
-        everyone = 2 * len(slots) > self.slots
-        rows, owner = (None, chosen[owner]) if everyone else (chosen, owner)
-        batch, n = self.slots if rows is None else len(slots), int(rank.max()) + 1
-        padded = torch.zeros(batch, n, mask.shape[-1], dtype=self.backbone.dtype, device=self.device)
-        padded[owner, rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
+        everyone = self.bucketed or 2 * len(slots) > self.slots
+        rows = None if everyone else self._send(chosen)[0]
+        real, n, width = len(owner), int(rank.max()) + 1, int(columns.max()) + 1
+        if self.bucketed:
+            n, width = _round_up(n), -(-width // COLUMNS) * COLUMNS
+        owner = chosen[owner] if everyone else owner
+        places = self._fill(np.stack([owner, rank, columns]), np.array([self.slots, 0, 0]))
+        batch = self.slots + self.bucketed if everyone else len(slots)
+        where, rank_there, columns_there = self._send(*places)
+        return _Plan(rows, where, rank_there, columns_there, batch, n, width, real)
+
+    def _fill(self, values: np.ndarray, fill: int | np.ndarray) -> np.ndarray:
+        """``[..., T]`` with as many further entries as there is padding."""
+        missing = _round_up(values.shape[-1]) - values.shape[-1] if self.bucketed else 0
+        further = np.broadcast_to(np.asarray(fill)[..., None], (*values.shape[:-1], missing))
+        return np.concatenate([values, further], -1)
+
+    def _send(self, *arrays: np.ndarray) -> Sequence[Tensor]:
+        """Numbers of the same count to the device, in one transfer."""
+        return torch.tensor(np.stack(arrays), dtype=torch.long, device=self.device).unbind(0)
+
+    def _forward(self, plan: _Plan, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states ``[T, H]`` of T tokens, padding left out; ``mask`` is ``[T, W]``."""
+        shape = plan.batch, plan.n, plan.width
+        padded = torch.zeros(*shape, dtype=self.backbone.dtype, device=self.device)
+        padded[plan.owner, plan.rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
         padded = padded[:, None].repeat(1, 1, self._groups, 1)
-        with (
-            _attention_of(self.backbone, _ATTENTION),
-            _announce_tokens(_Tokens(rows, owner, rank, columns, padded, n)),
-        ):
-            return self.backbone(
+        tokens = _Tokens(plan.rows, plan.owner, plan.rank, plan.columns, padded, plan.n)
+        with _attention_of(self.backbone, _ATTENTION), _announce_tokens(tokens):
+            hidden = self.backbone(
                 input_ids=ids[None],
                 attention_mask=padded,  # four-dimensional: taken as it is
                 position_ids=positions[None],
                 past_key_values=self._cache,
                 use_cache=True,
             ).last_hidden_state[0]
+        return hidden[: plan.real]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the T tokens of a pass go, see :class:`_Tokens`; the first ``real`` of them are no padding."""
+
+    rows: Tensor | None
+    owner: Tensor
+    rank: Tensor
+    columns: Tensor
+    batch: int
+    n: int
+    width: int
+    real: int
+
+
+def _round_up(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()

@@ -92,16 +92,27 @@ def _packed_attention(module, query, key, value, attention_mask, scaling=None, c
 ALL_ATTENTION_FUNCTIONS.register(_PACKED_ATTENTION, _packed_attention)
 
 
-def prepare_attention(model: PreTrainedModel, layout: str) -> None:
+LONG = 400
+"""Tokens of an episode from which on fused attention is the faster one on a CPU. Measured on two cores, a 135M decoder,
+forward and backward: up to 256 tokens the plain one takes 10 to 18 % less time, at 512 it takes 1.2 times as much, at
+1,024 1.6 to 2.3 times, and memory that grows with the square."""
+
+
+def prepare_attention(model: PreTrainedModel, layout: str, longest: int = 0) -> None:
     """Choose the attention that suits the layout: flash attention packs by itself, others episode by episode.
+
+    Args:
+        model: a trunk, changed in place.
+        layout: a key of :data:`LAYOUTS`.
+        longest: tokens of the longest sequence that it will read; on a CPU it decides between plain and fused.
 
     Raises:
         ConfigurationError: the architecture has more than full attention, which cannot be packed this way.
     """
     implementation = str(model.config._attn_implementation)
     if layout != "packed":
-        if model.device.type == "cpu":
-            model.set_attn_implementation("eager")  # its backward pass is the faster one there
+        if model.device.type == "cpu" and longest <= LONG:
+            model.set_attn_implementation("eager")
         return
     if "flash" in implementation:
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +135,7 @@ class OreoTrainer(JudgedTrainer):
         before = critic.scale if critic and self.objective.critic else PLAIN
         discount = before.discount if args.discount is None else args.discount
         encoded = self._encode(data, discount)
-        self.scale = _choose_scale(args, before, discount, encoded)
+        self.scale = choose_scale(args, before, discount, encoded)
         self.items = items = (
             NO_ITEMS
             if train_dataset is None
@@ -144,13 +144,14 @@ class OreoTrainer(JudgedTrainer):
         held_out: Any = NO_ITEMS if play and eval_dataset is None else eval_dataset
         if held_out is not None:
             held_out = self._hold_out_all(held_out)
+        longest = max(one.longest for one in (items, *_list_held_out(held_out)))
         probe = Probe(policy)
         probe.require(probe.generate, "played")
         if has_adapters(policy):
             require_adapters_alone(policy, trunk_of(policy))
         for network in (trunk_of(policy), critic.backbone if critic else None):
             if network is not None:
-                prepare_attention(network, args.layout)
+                prepare_attention(network, args.layout, longest)
         critic = _choose_critic(policy, critic, args) if self.objective.critic else None
         if critic is not None:
             critic.scale = self.scale
@@ -475,6 +476,13 @@ def _load_networks(
     return model, tokenizer, critic
 
 
+def _list_held_out(held_out: Any) -> Sequence[Items]:
+    """Those of an evaluation, where there are any."""
+    if held_out is None:
+        return []
+    return [*held_out.values()] if isinstance(held_out, dict) else [held_out]
+
+
 def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoConfig) -> Critic:
     if critic is None:
         return NEW_CRITICS[args.critic or "separate"](policy)
@@ -487,7 +495,7 @@ def _choose_critic(policy: PreTrainedModel, critic: Critic | None, args: OreoCon
     return critic
 
 
-def _choose_scale(
+def choose_scale(
     args: OreoConfig, before: ReturnScale, discount: float, episodes: EncodedEpisodes
 ) -> ReturnScale:
     """The unit of the values: the one asked for, else that of the critic it starts from, else one that fits."""

@@ -14,8 +14,9 @@ from oreo_agents.dataset import (
     merge_datasets,
     reader,
 )
+from oreo_agents.dataset.schema import from_row, to_row, to_rows, to_table
 from oreo_agents.errors import DatasetError
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 
 def test_indexing(recorded):
@@ -272,3 +273,17 @@ def test_what_is_shown_is_short(recorded):
     assert repr(Trajectory((Turn("a room", "look", 1.0),), game="g", agent="me")) == (
         "Trajectory('g', won in 1 step, return 1, by 'me')"
     )
+
+
+def test_rows_are_those_that_arrow_gives():
+    turns = (
+        Turn(
+            "a", "b", 0.5, "ok", (1, 2), (-0.5, float("inf")), None, (Candidate("b", None, 1.0),), ("b", "c")
+        ),
+        Turn("", "d\x00", -0.0, None, None, None, 2.0, (), (), "d, I think"),
+    )
+    episodes = [Trajectory(turns, seed=None), Trajectory((), game="x"), Trajectory(turns[1:] * 3, seed=2**62)]
+    table = to_table([to_row(one) for one in episodes])
+    for part in (table, table.slice(1), table.slice(1, 1), table.slice(3)):
+        assert repr(to_rows(part)) == repr(part.to_pylist())
+    assert [from_row(row) for row in to_rows(table)] == episodes

@@ -251,3 +251,11 @@ def test_help_describes_every_own_option():
     assert all(f"    {name}: ``" in text for name in OPTIONS)
     assert "0.03 for oreo, oreo-token" in text and "0.1 for dpo, kto" in text, "the defaults of each method"
     assert "nats a token, above 0" in text and "(Eq. 8)" in text
+
+
+def test_a_forecast_trains_nothing(work, capsys):
+    words = ["train", "--dry-run", "--data", "episodes", "--model", "start", "--lora", "2", "-o", "nowhere"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert f"{len(EPISODES)} episodes" in said and "optimizer" in said and "H100" in said
+    assert not (work / "nowhere").exists()
