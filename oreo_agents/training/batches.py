@@ -332,7 +332,7 @@ def with_mismatches(episodes: EncodedEpisodes) -> Items:
 def _after_prompt_of(one: EncodedEpisode, other: EncodedEpisode) -> EncodedEpisode:
     head, tail = len(cut_prompt(one)), len(cut_prompt(other))
 
-    def joined(name: str) -> list:
+    def joined(name: str) -> Any:
         return getattr(one, name)[:head] + getattr(other, name)[tail:]
 
     columns = ("input_ids", "action_mask", "imitate_mask", "end_mask", "returns")
