@@ -108,7 +108,7 @@ def write_dataset(merged: TrajectoryDataset, output: str | os.PathLike[str]) -> 
     folder = Path(output)
     require_new(folder)
     if not len(merged):
-        raise DatasetError(f"{folder}: there are no episodes to write: no episode meets the conditions")
+        raise DatasetError(f"{folder}: no episode meets the conditions; drop one of them")
     with make_temporary_folder(folder / "merged") as complete:
         merged.save(complete)
         with lock_folder(folder, LOCK):

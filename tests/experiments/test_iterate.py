@@ -141,7 +141,7 @@ def test_defaults_follow_the_size_of_the_model_and_what_is_given_counts(monkeypa
     large = iterate_suite(suite, "small")
     assert (large.training, large.max_new_tokens) == ({}, 32), "as `train` does it, with ALFWorld's replies"
     assert iterate_suite(suite, "small", options={"prompt": "alfworld-react"}).max_new_tokens > 32
-    assert iterate_suite(suite, "owner/name", options=given).training == given
+    assert iterate_suite(suite, "small", options=given).training == given
 
 
 def test_the_prompt_that_is_asked_for_is_played_and_trained(tmp_path):
