@@ -45,10 +45,10 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
                 "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
             )
         objective = METHODS[self.method]
-        low, high = self.return_low, self.return_high
-        if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
+        low, high = self.return_range() or (0.0, 1.0)
+        if low >= high:
             raise ConfigurationError(
-                f"return_low is {low} and return_high {high}: give both, the first below the second"
+                f"return_low is {low:g} and return_high {high:g}: the first must be below the second"
             )
         if self.fp16 and objective.critic:
             raise ConfigurationError(
@@ -61,6 +61,12 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
         super().__post_init__()
+
+    def return_range(self) -> tuple[float, float] | None:
+        """The returns that V is to read as 0 and 1, if either was given."""
+        if self.return_low is None and self.return_high is None:
+            return None
+        return self.return_low or 0.0, 1.0 if self.return_high is None else self.return_high
 
 
 OreoConfig.__doc__ = f"""Options of :class:`oreo_agents.OreoTrainer`: all of transformers' TrainingArguments, and these.

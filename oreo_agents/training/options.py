@@ -64,7 +64,7 @@ def _names_good(text: str) -> bool:
         return False
 
 
-def _fits(within: Range | Spelling, value: Any) -> bool:
+def _fits_range(within: Range | Spelling, value: Any) -> bool:
     if isinstance(within, Spelling):
         return isinstance(value, str) and within.fits(value)
     return isinstance(value, int | float) and within.fits(value)
@@ -120,7 +120,7 @@ class Option:
             raise ConfigurationError(
                 f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
             )
-        if self.within and not _fits(self.within, value):
+        if self.within and not _fits_range(self.within, value):
             raise ConfigurationError(f"{self.name} is {value}, it must be {self.within.words}")
 
 
@@ -184,21 +184,22 @@ class OreoOptions:
     return_low: Annotated[
         float | None,
         Option(
-            "the return that V reads as 0; with return_high",
+            "the return that V reads as 0",
             CRITIC,
             needs="critic",
             unit="reward",
-            usual="that of the critic it starts from, else the lowest of the episodes where some lie outside 0 to 1",
+            usual="0 beside return_high; else that of the critic it starts from, else the lowest return to go of the "
+            "episodes where some lie outside 0 to 1",
         ),
     ] = None
     return_high: Annotated[
         float | None,
         Option(
-            "the return that V reads as 1; with return_low",
+            "the return that V reads as 1",
             CRITIC,
             needs="critic",
             unit="reward",
-            usual="likewise, the highest",
+            usual="1 beside return_low, else likewise the highest",
         ),
     ] = None
     discount: Annotated[

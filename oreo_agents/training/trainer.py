@@ -499,8 +499,8 @@ def choose_scale(
     args: OreoConfig, before: ReturnScale, discount: float, episodes: EncodedEpisodes
 ) -> ReturnScale:
     """The unit of the values: the one asked for, else that of the critic it starts from, else one that fits."""
-    if args.return_low is not None and args.return_high is not None:
-        return ReturnScale(args.return_low, args.return_high, discount)
+    if asked := args.return_range():
+        return ReturnScale(*asked, discount)
     if before.is_plain and (measured := measure_range(episodes)):
         return ReturnScale(*measured, discount)
     return replace(before, discount=discount)

@@ -46,7 +46,7 @@ def other_value(option):
     """A value of the option that is allowed and not its default."""
     if option.choices:
         return next(choice for choice in option.choices if choice != option.default)
-    return {bool: True, int: 3, float: 0.25, str: "alfworld"}[option.kind]
+    return {bool: True, int: 3, float: 0.25, str: "30%" if option.within else "alfworld"}[option.kind]
 
 
 def as_words(option, value):
@@ -103,7 +103,7 @@ def test_the_command_line_gives_what_the_config_takes(option, tmp_path):
 
 @pytest.mark.parametrize("option", BOUNDED, ids=lambda option: option.name)
 def test_what_cannot_be_is_refused_everywhere(option, tmp_path, capsys):
-    wrong = "nonsense" if option.choices else -3
+    wrong = "nonsense" if option.choices or option.kind is str else -3
     with pytest.raises(SystemExit):
         parsed(*as_words(option, wrong))
     assert option.flag in capsys.readouterr().err
@@ -124,7 +124,8 @@ def test_suites_know_every_option_by_both_names():
     check_suite(suite(training=training))
     for option in OPTIONS.values():
         name = option.alias or option.name
-        value = "linear" if option.kind is str and not option.choices else other_value(option)
+        named = option.kind is str and not (option.choices or option.within)
+        value = "linear" if named else other_value(option)
         assert suite(training={name: value}).training == {name: value}
         assert known_as({name: value}) == {option.name: value}
 
