@@ -79,7 +79,7 @@ def completion(text, reason="stop"):
 
 
 def endpoint(url, **options):
-    return Endpoint(url, "m", **{"timeout": 0.5, "retries": 3, "backoff": 0.001, **options})
+    return Endpoint(url, "m", **{"timeout": 1.0, "retries": 3, "backoff": 0.001, **options})
 
 
 def complete(endpoint, n=1, **more):
@@ -219,7 +219,7 @@ def test_what_a_server_does_not_know_is_left_out(serve):
     asked = [body.get("seed") for body in server.bodies]
     before = len(asked)
     assert complete(remote) == [ServedReply("look", True)]
-    assert len(server.bodies) == before + 1 and asked[-3:] == [4, 5, 6]
+    assert len(server.bodies) == before + 1 and sorted(asked[-3:]) == [4, 5, 6]
 
 
 def test_a_refused_option_that_is_needed_is_named(serve):
