@@ -68,7 +68,7 @@ def encode_episodes(
 
 
 def _encode_parts(
-    episodes: Sequence[Trajectory | EncodedEpisode], chat: Chat, follow: Follow
+    episodes: Sequence[Trajectory | EncodedEpisode] | TrajectoryDataset, chat: Chat, follow: Follow
 ) -> Iterator[EncodedEpisodes]:
     """In this process."""
     for start in range(0, len(episodes), PART):
@@ -141,10 +141,10 @@ def _encode_on_all_cores(
         for i, part in enumerate(parts[: 2 * count]):
             workers[i % count].send(f"{__name__}:encode_part", (part,), MOST_SECONDS)
         for worker in workers:
-            _receive(worker)
+            _receive_answer(worker)
         done = 0
         for i in range(len(parts)):
-            made = _receive(workers[i % count])
+            made = _receive_answer(workers[i % count])
             if i + 2 * count < len(parts):
                 workers[i % count].send(f"{__name__}:encode_part", (parts[i + 2 * count],), MOST_SECONDS)
             done += len(made)
@@ -155,7 +155,7 @@ def _encode_on_all_cores(
             worker.kill()
 
 
-def _receive(worker: Worker) -> Any:
+def _receive_answer(worker: Worker) -> Any:
     try:
         answer = worker.receive()
     except WorkerFailure as failure:
