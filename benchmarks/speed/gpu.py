@@ -348,7 +348,7 @@ def measure_decoding(args):
 
 def draw_prompts(slots):
     return torch.randint(
-        1, 1000, (TURNS, slots, PROMPT_TOKENS), generator=torch.Generator().manual_seed(0)
+        1, TINY.vocabulary, (TURNS, slots, PROMPT_TOKENS), generator=torch.Generator().manual_seed(0)
     ).tolist()
 
 

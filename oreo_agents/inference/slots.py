@@ -199,11 +199,11 @@ class SlotModel:
         ends = counts.cumsum()
         owner = np.arange(len(slots)).repeat(counts)
         rank = np.arange(len(ids)) - (ends - counts)[owner]
-        plan = self._plan(slots, owner, rank, lengths[owner] + rank)
+        places = self._place_tokens(slots, owner, rank, lengths[owner] + rank)
         (read,) = self._send(self._fill(ids, 0))
-        columns = plan.columns
-        mask = torch.arange(plan.width, device=self.device) <= columns[:, None]
-        hidden = self._forward(plan, read, columns, mask)
+        columns = places.columns
+        mask = torch.arange(places.width, device=self.device) <= columns[:, None]
+        hidden = self._forward(places, read, columns, mask)
         self.lengths[list(slots)] += counts
         (last,) = self._send(ends - 1)
         return hidden[last]
@@ -225,14 +225,14 @@ class SlotModel:
         run = run.cpu().numpy() if isinstance(run, Tensor) else run
         owner, index = run.nonzero()
         node, lengths = first + index, self.lengths[list(slots)][owner]
-        plan = self._plan(slots, owner, (run.cumsum(1) - 1)[owner, index], lengths + node)
+        places = self._place_tokens(slots, owner, (run.cumsum(1) - 1)[owner, index], lengths + node)
         kept = self._fill(np.stack([owner, index, node, lengths]), np.array([0, 0, first, 1]))
         place, at, nodes, start = self._send(*kept)
-        offset = torch.arange(plan.width, device=self.device) - start[:, None]  # [T, W], < 0 in the prefix
+        offset = torch.arange(places.width, device=self.device) - start[:, None]  # [T, W], < 0 in the prefix
         above = tree.sees(first)[place, at].gather(1, offset.clamp(0, tree.size - 1))
         mask = (offset < 0) | (above & (offset < tree.size))
         ids, positions = tree.ids[place, nodes].clamp(min=0), start + tree.depth[place, nodes]
-        hidden = self._forward(plan, ids, positions, mask)
+        hidden = self._forward(places, ids, positions, mask)
         out = hidden.new_zeros(*run.shape, hidden.shape[-1])
         out[place[: len(owner)], at[: len(owner)]] = hidden
         return out
@@ -258,7 +258,9 @@ class SlotModel:
                     states[slot, :, to] = states[slot, :, of]
         self.lengths[rows] += counts
 
-    def _plan(self, slots: Sequence[int], owner: np.ndarray, rank: np.ndarray, columns: np.ndarray) -> _Plan:
+    def _place_tokens(
+        self, slots: Sequence[int], owner: np.ndarray, rank: np.ndarray, columns: np.ndarray
+    ) -> _Places:
         """Where the T tokens of a pass go; with buckets, T and the other sizes are rounded up."""
         chosen = np.array(list(slots))
         # Idle slots that attend to anything cost less than copying the keys and values of the others.
@@ -268,10 +270,10 @@ class SlotModel:
         if self.bucketed:
             n, width = _round_up(n), -(-width // COLUMNS) * COLUMNS
         owner = chosen[owner] if everyone else owner
-        places = self._fill(np.stack([owner, rank, columns]), np.array([self.slots, 0, 0]))
+        padded = self._fill(np.stack([owner, rank, columns]), np.array([self.slots, 0, 0]))
         batch = self.slots + self.bucketed if everyone else len(slots)
-        where, rank_there, columns_there = self._send(*places)
-        return _Plan(rows, where, rank_there, columns_there, batch, n, width, real)
+        owners, ranks, at = self._send(*padded)
+        return _Places(rows, owners, ranks, at, batch, n, width, real)
 
     def _fill(self, values: np.ndarray, fill: int | np.ndarray) -> np.ndarray:
         """``[..., T]`` with as many further entries as there is padding."""
@@ -283,13 +285,13 @@ class SlotModel:
         """Numbers of the same count to the device, in one transfer."""
         return torch.tensor(np.stack(arrays), dtype=torch.long, device=self.device).unbind(0)
 
-    def _forward(self, plan: _Plan, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def _forward(self, places: _Places, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Hidden states ``[T, H]`` of T tokens, padding left out; ``mask`` is ``[T, W]``."""
-        shape = plan.batch, plan.n, plan.width
+        shape = places.batch, places.n, places.width
         padded = torch.zeros(*shape, dtype=self.backbone.dtype, device=self.device)
-        padded[plan.owner, plan.rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
+        padded[places.owner, places.rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
         padded = padded[:, None].repeat(1, 1, self._groups, 1)
-        tokens = _Tokens(plan.rows, plan.owner, plan.rank, plan.columns, padded, plan.n)
+        tokens = _Tokens(places.rows, places.owner, places.rank, places.columns, padded, places.n)
         with _attention_of(self.backbone, _ATTENTION), _announce_tokens(tokens):
             hidden = self.backbone(
                 input_ids=ids[None],
@@ -298,11 +300,11 @@ class SlotModel:
                 past_key_values=self._cache,
                 use_cache=True,
             ).last_hidden_state[0]
-        return hidden[: plan.real]
+        return hidden[: places.real]
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Places:
     """Where the T tokens of a pass go, see :class:`_Tokens`; the first ``real`` of them are no padding."""
 
     rows: Tensor | None

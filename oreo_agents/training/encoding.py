@@ -167,10 +167,10 @@ def _encode_on_all_cores(
         for i, part in enumerate(parts[: 2 * count]):
             workers[i % count].send(f"{__name__}:encode_part", (part, discount), MOST_SECONDS)
         for worker in workers:
-            _receive(worker)
+            _receive_answer(worker)
         done = 0
         for i in range(len(parts)):
-            made = _receive(workers[i % count])
+            made = _receive_answer(workers[i % count])
             if i + 2 * count < len(parts):
                 later = parts[i + 2 * count], discount
                 workers[i % count].send(f"{__name__}:encode_part", later, MOST_SECONDS)
@@ -182,7 +182,7 @@ def _encode_on_all_cores(
             worker.kill()
 
 
-def _receive(worker: Worker) -> Any:
+def _receive_answer(worker: Worker) -> Any:
     try:
         answer = worker.receive()
     except WorkerFailure as failure:
