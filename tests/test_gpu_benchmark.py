@@ -54,7 +54,9 @@ def test_games_are_played(gpu, tiny):
 
 def test_a_part_that_hangs_costs_itself_alone(gpu, monkeypatch, tmp_path):
     hanging = tmp_path / "hanging.py"
-    hanging.write_text("import sys, time\nif sys.argv[-1] == 'checks': time.sleep(60)\nprint('{\"found\": 1}')\n")
+    hanging.write_text(
+        "import sys, time\nif sys.argv[-1] == 'checks': time.sleep(60)\nprint('{\"found\": 1}')\n"
+    )
     monkeypatch.setattr(gpu, "__file__", str(hanging))
     monkeypatch.setattr(gpu, "LIMITS", {**dict.fromkeys(gpu.LIMITS, 60), "checks": 2})
     output = tmp_path / "found.json"
