@@ -172,12 +172,13 @@ def games_of(env: gym.Env[str, str]) -> Any:
     Raises:
         ConfigurationError: it has no list of them.
     """
-    if not env.has_wrapper_attr("games"):
+    games = env.get_wrapper_attr("games") if env.has_wrapper_attr("games") else None
+    if games is None:
         name = env.spec.id if env.spec else type(env.unwrapped).__name__
         raise ConfigurationError(
             f"{name} has no list of games to choose from: make it with oreo_agents.environments.environments"
         )
-    return env.get_wrapper_attr("games")
+    return games
 
 
 def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[Any]:

@@ -22,7 +22,7 @@ BLOCK = re.compile(
     r"(?P<not_run><!-- not run: .+? -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```", re.M | re.S
 )
 RUN = ("bash", "python")
-READ = ("toml", "diff")
+READ = ("toml", "diff", "text")
 SHORTER = {"-n": "6", "--eval-every": "1", "--k": "2", "--jobs": "1"}
 
 
@@ -79,7 +79,7 @@ def test_every_block_is_run_or_says_why_not(page, model, tmp_path, monkeypatch):
     blocks = [block for block in list_blocks(page) if not block["not_run"]]
     assert {block["language"] for block in blocks} <= {*RUN, *READ}
     if page.stem == "training":  # it begins with episodes that the reader has
-        assert main(["record", "--split", "generated", "-n", "8", "-o", "episodes"]) == 0
+        assert main(["record", "--split", "generated", "-n", "12", "-o", "episodes", "--max-steps", "6"]) == 0
     names = {"__name__": "__main__"}
     for block in blocks:
         if block["language"] == "bash":
@@ -93,7 +93,7 @@ def test_every_block_is_run_or_says_why_not(page, model, tmp_path, monkeypatch):
             exec(compile(code, f"{page.name}", "exec"), names)
         elif block["language"] == "toml":
             tomllib.loads(block["code"])
-        else:
+        elif block["language"] == "diff":
             check_diff(block["code"])
 
 

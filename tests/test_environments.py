@@ -55,7 +55,7 @@ def test_held_out_games_judge_where_nobody_says_which(tmp_path, monkeypatch):
     ):
         assert judging_options(env_id) == {"split": "test"}, env_id
     assert judging_options("OREO-GSM8K", games="folder") == {"split": "test", "data": "folder"}
-    assert judging_options("their:Env-v0", games="x") == {"games": "x"}
+    assert judging_options("their:Env-v0", games="x") == {"split": "test", "games": "x"}
 
 
 def test_which_games_nobody_chose_is_said_once(tmp_path, monkeypatch, caplog):
@@ -111,20 +111,8 @@ def test_patience_ends_an_episode_that_is_stuck():
 
 
 def test_patience_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="patience=0"):
+    with pytest.raises(ConfigurationError, match="patience=0"):
         environments(split="generated", patience=0)
-
-
-def test_an_environment_that_cannot_be_branched_is_refused_with_a_remedy():
-    class Blind(gym.Env):
-        observation_space = action_space = gym.spaces.Text(10)
-
-    gym.register("Blind-v0", Blind)
-    try:
-        with pytest.raises(ConfigurationError, match=r"Blind cannot be branched.*choose best_of_k"):
-            environments("Blind-v0", branches=True)
-    finally:
-        del gym.registry["Blind-v0"]
 
 
 @pytest.mark.parametrize(

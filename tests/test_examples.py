@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".sh"))
 RUN = {
     "trl_user.py": ["start", "episodes", "agent"],
-    "gymnasium_user.py": ["out"],
-    "minari_user.py": ["episodes", "agent"],
-    "notebook_user.py": ["episodes", "agent"],
+    "gymnasium_user.py": ["played"],
+    "minari_user.py": ["episodes", "from-minari"],
+    "notebook_user.py": ["episodes", "notebook"],
     "cluster_user.sh": ["start", "episodes", "out"],
 }
 WRONG = [

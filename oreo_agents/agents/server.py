@@ -95,10 +95,10 @@ class AgentServer:
             seed = body.get("seed") or 0
             decision = await run_in_threadpool(self.decide, body.get("messages"), body.get(COMMANDS), seed)  # type: ignore[arg-type]
         except OreoError as error:
-            return _refuse(str(error))
+            return _refuse_request(str(error))
         if decision.end:
             kind = "server_error" if decision.failed else "context_length_exceeded"
-            return _refuse(decision.end, 502 if decision.failed else 400, kind)
+            return _refuse_request(decision.end, 502 if decision.failed else 400, kind)
         answer = self._describe(decision)
         if body.get("stream"):
             return StreamingResponse(_stream(answer), media_type="text/event-stream")
@@ -194,7 +194,7 @@ def _require_commands(told: Mapping[str, Any]) -> Sequence[str] | None:
     return commands
 
 
-def _refuse(message: str, status: int = 400, kind: str = "invalid_request_error") -> Response:
+def _refuse_request(message: str, status: int = 400, kind: str = "invalid_request_error") -> Response:
     return JSONResponse({"error": {"message": message, "type": kind, "code": kind}}, status)
 
 

@@ -68,6 +68,8 @@ class Question:
     """Replies."""
     temperature: float = 0.0
     seed: int | None = None
+    ends_itself: bool = False
+    """The model's own end of text ends a turn, and no server has to be told to stop there."""
 
 
 @dataclass(slots=True)
@@ -273,7 +275,7 @@ class Endpoint:
             body["messages"] = question.messages()
         else:
             body["prompt"] = list(question.ids) if way.ids else question.text()
-            body |= {} if way.ids else {"stop": [question.end_text]}
+            body |= {} if way.ids or question.ends_itself else {"stop": [question.end_text]}
         if way.ids is not False:
             body["return_token_ids"] = True
         if way.ids:  # what such a server would take from the model's generation_config is said

@@ -96,6 +96,7 @@ class ServedPolicy(SlotTexts):
             n,
             temperature,
             seed,
+            self.chat.end_id == self.chat.tokenizer.eos_token_id,
         )
 
     def _list_replies(

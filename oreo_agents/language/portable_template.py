@@ -50,8 +50,9 @@ def _write_lines(tokenizer: Any, prompt: Prompt) -> str:
     mark, end = (ACT, tokenizer.eos_token) if learnt else ("\n>", "\n")
     return (
         _set_messages(prompt, prompt.system or "")
-        + f"{{{{- {_quote(tokenizer.bos_token or '')} -}}}}{{%- for message in messages -%}}"
-        + f"{{{{- message['content'] + ({_quote(end)} if message['role'] == 'assistant' else {_quote(mark)}) -}}}}"
+        + f"{{{{- {_as_literal(tokenizer.bos_token or '')} -}}}}{{%- for message in messages -%}}"
+        + f"{{{{- message['content'] + ({_as_literal(end)} if message['role'] == 'assistant' "
+        + f"else {_as_literal(mark)}) -}}}}"
         + "{%- endfor -%}"
     )
 
@@ -59,7 +60,7 @@ def _write_lines(tokenizer: Any, prompt: Prompt) -> str:
 def _wrap_template(tokenizer: Any, prompt: Prompt, preamble: str) -> str:
     """The tokenizer's own template, with the prompt's messages put before those that it is given."""
     told = {"date_string": Date.fromisoformat(prompt.date).strftime("%d %b %Y")}
-    options = "".join(f"{{%- set {name} = {_quote(value)} -%}}" for name, value in told.items())
+    options = "".join(f"{{%- set {name} = {_as_literal(value)} -%}}" for name, value in told.items())
     if prompt.thinking is not None:
         options += f"{{%- set enable_thinking = {str(prompt.thinking).lower()} -%}}"
     system = None if preamble else prompt.system
@@ -75,12 +76,14 @@ def _set_messages(prompt: Prompt, preamble: str, system: str | None = None) -> s
         head += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
     first = "messages[:1]"
     if before and not prompt.examples:
-        first = f"[{{'role': 'user', 'content': {_quote(before)} + '\\n\\n' + messages[0]['content']}}]"
-    listed = ", ".join(f"{{'role': {_quote(m['role'])}, 'content': {_quote(m['content'])}}}" for m in head)
+        first = f"[{{'role': 'user', 'content': {_as_literal(before)} + '\\n\\n' + messages[0]['content']}}]"
+    listed = ", ".join(
+        f"{{'role': {_as_literal(m['role'])}, 'content': {_as_literal(m['content'])}}}" for m in head
+    )
     return f"{{%- set messages = [{listed}] + {first} + messages[1:] -%}}" if head or before else ""
 
 
-def _quote(text: str) -> str:
+def _as_literal(text: str) -> str:
     """A text as Jinja writes it, which is as JSON does, but for braces that would open a block."""
     return json.dumps(text, ensure_ascii=False).replace("{", "\\u007b").replace("}", "\\u007d")
 

@@ -265,7 +265,7 @@ def _chain_places(groups: Sequence[Sequence[int]]) -> np.ndarray:
 
 def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[list[float]]:
     """The advantage of each action of each episode."""
-    of_episodes = _standardise([one.returns[0] for one in alike])
+    of_episodes = _standardise_values([one.returns[0] for one in alike])
     returns = [_discount_rewards(one) for one in alike]
     states: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for i, one in enumerate(alike):
@@ -273,7 +273,7 @@ def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[list[float]]:
             states[tuple(one.input_ids[:begin])].append((i, turn))
     advantages = [[0.0] * len(of_turns) for of_turns in returns]
     for turns in states.values():
-        compared = _standardise([returns[i][turn] for i, turn in turns])
+        compared = _standardise_values([returns[i][turn] for i, turn in turns])
         for (i, turn), advantage in zip(turns, compared, strict=True):
             advantages[i][turn] = of_episodes[i] + advantage
     return advantages
@@ -306,7 +306,7 @@ def _discount_rewards(episode: EncodedEpisode) -> list[float]:
     return out[::-1]
 
 
-def _standardise(values: Sequence[float]) -> list[float]:
+def _standardise_values(values: Sequence[float]) -> list[float]:
     """Centred and divided by the standard deviation; zeros where all are the same."""
     if len(set(values)) < 2:
         return [0.0] * len(values)

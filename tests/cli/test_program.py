@@ -256,9 +256,8 @@ def test_the_length_of_an_action_is_the_environments_unless_given(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OreoAgent, "from_pretrained", load)
-    (tmp_path / "agent").mkdir()
     with pytest.raises(Asked, match=f"^{length}$"):
-        cli.main([command, "--agent", "agent", *options.split()])
+        cli.main([command, "--agent", "small", *options.split()])
 
 
 def test_games_that_judge_a_training_are_shown_in_the_wording_asked_for():

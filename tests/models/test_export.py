@@ -93,7 +93,7 @@ def test_the_prompt_goes_along(tmp_path, template, prompt):
 
 
 def test_what_is_no_template_or_no_place_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="replies of the form tool are calls"):
+    with pytest.raises(ConfigurationError, match="the form tool needs a chat template"):
         export_policy("small", tmp_path / "out", Prompt(form="tool"))
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "x").touch()

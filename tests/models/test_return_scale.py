@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode, gather_episodes
 from oreo_agents.models.return_scale import PLAIN, ReturnScale, measure_range
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -14,31 +14,34 @@ def encoded(*returns):
     return EncodedEpisode([0] * n, [True] * n, [True] * n, [True] * n, list(returns), None)
 
 
+def columns(*episodes):
+    return gather_episodes(encoded(*returns) for returns in episodes)
+
+
 def test_the_range_is_that_of_all_rewards_to_go():
-    assert measure_range([encoded(20.0, 10.0), encoded(-5.0, -4.0)]) == (-5.0, 20.0)
-    assert measure_range([encoded(1.0, 1.0), encoded(0.0)]) is None  # the paper's case stays as it is
-    assert measure_range([encoded(float("nan"), 7.0)]) is None
+    assert measure_range(columns((20.0, 10.0), (-5.0, -4.0))) == (-5.0, 20.0)
+    assert measure_range(columns((1.0, 1.0), (0.0,))) is None  # the paper's case stays as it is
+    assert measure_range(columns((float("nan"), 7.0))) is None
 
 
 def test_returns_come_to_lie_between_0_and_1_and_back():
     scale = ReturnScale(-5.0, 20.0)
-    assert scale.normalise(encoded(20.0, 7.5, -5.0)).returns == [1.0, 0.5, 0.0]
+    assert scale.normalise(columns((20.0, 7.5, -5.0)))[0].returns == [1.0, 0.5, 0.0]
     assert [scale.restore(value) for value in (1.0, 0.5, None)] == [20.0, 7.5, None]
-    assert PLAIN.normalise(episode := encoded(1.0)) is episode
+    assert PLAIN.normalise(episodes := columns((1.0,))) is episodes
 
 
 def test_a_reward_and_the_value_after_it_are_the_value_before():
     """V = r + V' in the unit of the values, also at the end, where there is no V'."""
     scale = ReturnScale(-5.0, 20.0)
-    before, after = scale.normalise(encoded(8.0, 10.0)).returns
+    before, after = scale.normalise(columns((8.0, 10.0)))[0].returns
     assert scale.reward(-2.0, 0, False) + after == pytest.approx(before)
     assert scale.reward(10.0, 1, True) == pytest.approx(after)
 
 
 def test_discounted_rewards_still_add_up():
     turns = tuple(Turn("you see", "go", reward) for reward in (1.0, 2.0, 4.0))
-    counted = ReturnScale(discount=0.5).discount_rewards(Trajectory(turns))
-    assert counted.rewards == (1.0, 1.0, 1.0) and counted.returns_to_go() == (3.0, 2.0, 1.0)
+    assert list(Trajectory(turns).returns_to_go(0.5)) == [3.0, 2.0, 1.0]
     assert ReturnScale(0.0, 2.0, 0.5).reward(4.0, 2, False) == pytest.approx(0.5)
 
 

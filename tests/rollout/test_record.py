@@ -421,7 +421,10 @@ def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):
     assert cli.main(["record", "--agent", "expert", *options, "-o", str(tmp_path / "d")]) == 0
     assert cli.main(["dataset", "verify", str(tmp_path / "d")]) == 0
     assert "2 of 2 episodes (5 turns) happened again exactly" in capsys.readouterr().out
-    assert cli.main(["eval", "--agent", "expert", *options, "-o", str(tmp_path / "r.json")]) == 0
+    assert (
+        cli.main(["eval", "--agent", "expert", *options, "--split", "train", "-o", str(tmp_path / "r.json")])
+        == 0
+    )
     assert json.loads((tmp_path / "r.json").read_text())[0]["success_rate"] == 1
     capsys.readouterr()
     assert cli.main(["eval", "--agent", "expert", *options, "--split", "valid_seen"]) == 2

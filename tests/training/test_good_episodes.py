@@ -3,13 +3,13 @@
 import pytest
 
 from oreo_agents.errors import DatasetError
-from oreo_agents.language.chat import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode, gather_episodes
 from oreo_agents.training.objectives import mark_good
 
 
 def marked(returns, rule=None, success=None):
-    episodes = [EncodedEpisode([0], [True], [True], [True], [r], success, return_=r) for r in returns]
-    return [one.success for one in mark_good(episodes, rule)]
+    episodes = (EncodedEpisode([0], [True], [True], [True], [r], success, return_=r) for r in returns)
+    return [one.success for one in mark_good(gather_episodes(episodes), rule)]
 
 
 def test_success_where_it_is_defined():

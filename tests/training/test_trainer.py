@@ -244,7 +244,7 @@ def test_checkpointed_activations_do_not_change_the_run(make, policy, layout, ki
 
 
 def test_rejection_imitates_the_successful_ones(make, encoded):
-    assert make("rejection").train_dataset == [encoded[0]]
+    assert list(make("rejection").train_dataset) == [encoded[0]]
     assert len(make("sft").train_dataset) == 3
 
 
@@ -355,7 +355,9 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         "expectile": 0.9,
         "thought_weight": 0.5,
         "value_beta": 0.1,
-    }
+        "return_low": -1.0,
+        "return_high": 2.0,
+    }  # good and discount have tests of their own
     game = [chat.encode(episode(steps, won, game="g")) for steps, won in ((WINNING, True), (LOSING, False))]
     game = [
         replace(
@@ -376,7 +378,7 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         weights = trained(**{option: value})
         if all(torch.equal(weight, usual[name]) for name, weight in weights.items()):
             idle.add(option)
-    assert idle == unused_options(method) - {"critic", "cache_reference"}
+    assert idle == unused_options(method) - {"critic", "cache_reference", "good", "discount"}
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])
@@ -541,7 +543,7 @@ def test_only_an_agent_is_replaced_by_an_agent(start, tmp_path, policy, tokenize
     (tmp_path / "new").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "new")
     for _ in range(2):
-        train("sft", EPISODES, start, f"{tmp_path}/link/", save_every=1, **options)
+        train("sft", EPISODES, start, f"{tmp_path}/link/", save_every=1, overwrite=True, **options)
         assert (tmp_path / "link").is_symlink() and load_policy(tmp_path / "new")
     monkeypatch.chdir(tmp_path / "new")
     with pytest.raises(CheckpointError, match="the folder you are in"):
@@ -775,7 +777,7 @@ def test_numbers_and_options_that_cannot_work_are_named(tmp_path, option, messag
 
 def test_the_order_of_pairs_may_have_seed_zero(make, encoded):
     episodes = [*encoded, *encoded[1:]] * 4
-    seeds = [make("dpo", episodes, seed=5, data_seed=seed).items for seed in (0, 5, None)]
+    seeds = [list(make("dpo", episodes, seed=5, data_seed=seed).items) for seed in (0, 5, None)]
     assert seeds[0] != seeds[1] == seeds[2]
 
 
@@ -790,7 +792,7 @@ def test_a_critic_of_the_other_kind_is_refused(make, policy):
 def test_rewards_out_of_range_are_refused(make, chat, value):
     odd = dataclasses.replace(EPISODES[1], turns=(dataclasses.replace(EPISODES[1].turns[0], reward=value),))
     with pytest.raises(DatasetError, match=r"reward .* outside"):
-        make("oreo", [chat.encode(EPISODES[0]), chat.encode(odd)])
+        make("oreo", [*map(chat.encode, (EPISODES[0], EPISODES[2], odd))], return_low=0.0, return_high=1.0)
 
 
 def test_ids_beyond_the_models_vocabulary_are_refused(make, encoded):
