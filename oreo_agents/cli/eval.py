@@ -147,12 +147,13 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
     from oreo_agents.environments import environments, find_step_limit, games_of, judging_options
     from oreo_agents.evaluation.evaluate import evaluate, pick_games
     from oreo_agents.evaluation.results import Evaluation
-    from oreo_agents.models.agent_folder import require_model
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.terminal.live import watch_episodes
 
     prompt = find_prompt(args.agent, args.prompt)
     if args.agent not in SCRIPTED:
+        from oreo_agents.models.agent_folder import require_model  # loads torch, which the others do without
+
         require_model(args.agent)  # before games are looked for
     options = judging_options(args.env, args.split, args.games, args.wording)
     split = options.get("split")

@@ -63,6 +63,11 @@ class Objective:
         return self.items == "valued"
 
     @property
+    def measures(self) -> bool:
+        """The unit of the returns matters to it."""
+        return self.critic or self.items in ("groups", "valued")
+
+    @property
     def contrasts(self) -> bool:
         """Needs successful and failed episodes."""
         return not self.imitates

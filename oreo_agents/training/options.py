@@ -33,6 +33,7 @@ Need = Literal[
     "implicit",
     "observes",
     "imitates",
+    "measures",
     "prefers",
     "soft_mean",
 ]
@@ -186,7 +187,7 @@ class OreoOptions:
         Option(
             "the return that V reads as 0",
             CRITIC,
-            needs="critic",
+            needs="measures",
             unit="reward",
             usual="0 beside return_high; else that of the critic it starts from, else the lowest return to go of the "
             "episodes where some lie outside 0 to 1",
@@ -197,7 +198,7 @@ class OreoOptions:
         Option(
             "the return that V reads as 1",
             CRITIC,
-            needs="critic",
+            needs="measures",
             unit="reward",
             usual="1 beside return_low, else likewise the highest",
         ),
@@ -208,7 +209,7 @@ class OreoOptions:
             "what a reward counts for each turn before it; it is the rewards' alone, not the log-ratios'",
             CRITIC,
             SHARE,
-            needs="critic",
+            needs="measures",
             unit="a turn",
             usual="that of the critic it starts from, else 1",
         ),

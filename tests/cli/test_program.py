@@ -290,3 +290,17 @@ def test_a_completion_script_knows_commands_and_options(capsys):
         cli.main(["--print-completion", "bash"])
     out = capsys.readouterr().out
     assert exit_.value.code == 0 and "--critic-learning-rate" in out and "doctor" in out
+
+
+@pytest.mark.parametrize("command", ["eval", "record -o d", "play"])
+def test_players_without_a_model_do_without_torch(command, tmp_path):
+    words = [
+        *command.split(),
+        *["--agent", "expert", "--split", "generated", "--seed", "3", "--max-steps", "2"],
+    ]
+    words += [] if command == "play" else ["-n", "1"]
+    script = f"import sys; from oreo_agents.cli import main; assert main({words}) == 0; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
