@@ -285,7 +285,8 @@ class Chat:
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
         sampled = all(
-            turn.token_ids and len(turn.logprobs or ()) == len(turn.token_ids) for turn in trajectory.turns
+            turn.token_ids and len(turn.behaviour_logprobs or ()) == len(turn.token_ids)
+            for turn in trajectory.turns
         )
         recorded: list[float] = []
         episode = EncodedEpisode(
@@ -318,7 +319,7 @@ class Chat:
             episode.imitate_mask.extend([False] * n + [i not in noise] * m)
             episode.end_mask.extend([False] * (n + m - 1) + [True])
             episode.returns.extend([return_] * (n + m))
-            recorded.extend([0.0] * n + list(turn.logprobs or ()))
+            recorded.extend([0.0] * n + list(turn.behaviour_logprobs or ()))
             status = turn.action_status
         return episode
 
