@@ -93,8 +93,9 @@ class OreoAgent:
     ``best_of_k`` takes the action with the highest V + ``logprob_weight`` * log-probability, V read after it, among the
     policy's greedy action and ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not
     before it); so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and
-    takes the one with the best outcome, by V after the environment's answer. ``constrained`` generates nothing: it
-    takes the likeliest of the commands that the environment lists as admissible, and ``constrained_best_of_k`` of the
+    takes the one with the best outcome, by V after the environment's answer. ``constrained`` takes
+    the likeliest of the commands that the environment lists as admissible, after the likeliest thought where the
+    prompt's form has one (else nothing is generated), and ``constrained_best_of_k`` of the
     ``k`` likeliest the one with the highest V. These three are told more than the others are.
 
     In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and

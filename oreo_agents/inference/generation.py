@@ -95,6 +95,10 @@ class GeneratingPolicy(SlotTexts):
         longest = max(len(ids) for row in listed for ids, _ in row)
         return list_proposals(listed, device, drawn=torch.stack([_fit_steps(one, longest) for one in drawn]))
 
+    def take_back(self, slots: Sequence[int]) -> None:
+        """Forget what was proposed and the last token before it, so that it can be read again."""
+        self.cut(slots, [len(self._episodes[slot]) - 1 for slot in slots])
+
     def score(
         self,
         slots: Sequence[int],

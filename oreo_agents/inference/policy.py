@@ -92,6 +92,11 @@ class CachedPolicy:
             proposals = lanes.proposals()
             return proposals if self.critic is None else self._add_values(slots, proposals, self.critic)
 
+    def take_back(self, slots: Sequence[int]) -> None:
+        """Forget what was proposed and the last token before it, so that it can be read again."""
+        lengths = self.model.lengths[list(slots)].tolist()
+        self.cut(slots, [length - 1 for length in lengths])
+
     def score(
         self,
         slots: Sequence[int],
