@@ -104,7 +104,7 @@ def test_the_journal_is_compacted_when_it_grows(tmp_path, episode, monkeypatch):
 def test_meta_describes_the_dataset(recorded):
     meta = json.loads((recorded / "meta.json").read_text())
     assert (meta["schema_version"], meta["author"], meta["licence"], meta["dialect"]) == (
-        2,
+        3,
         "me",
         "MIT",
         "move",
