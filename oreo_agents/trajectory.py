@@ -17,7 +17,7 @@ class Candidate:
     action: str
     """What it would do."""
     logprob: float | None = None
-    """Sum of the log-probabilities of the action's tokens (nats)."""
+    """Sum of the log-probabilities of the action's tokens (nats, temperature 1, no filter)."""
     value: float | None = None
     """The critic's value after the action, where it was read; with ``lookahead``, the outcome seen on the simulator."""
     said: str | None = None
@@ -35,13 +35,14 @@ class Action(str):
     (True, (5, 2))
     """
 
-    __slots__ = ("candidates", "logprobs", "said", "token_ids", "value")
+    __slots__ = ("candidates", "drawn_logprobs", "logprobs", "said", "token_ids", "value")
 
     token_ids: tuple[int, ...] | None
     logprobs: tuple[float, ...] | None
     value: float | None
     candidates: tuple[Candidate, ...]
     said: str | None
+    drawn_logprobs: tuple[float, ...] | None
 
     def __new__(
         cls,
@@ -51,11 +52,12 @@ class Action(str):
         value: float | None = None,
         candidates: tuple[Candidate, ...] = (),
         said: str | None = None,
+        drawn_logprobs: tuple[float, ...] | None = None,
     ) -> Action:
         """Attach how ``text`` was sampled; ``token_ids`` include the end-of-turn token."""
         self = super().__new__(cls, text)
         self.token_ids, self.logprobs, self.value, self.candidates = token_ids, logprobs, value, candidates
-        self.said = said
+        self.said, self.drawn_logprobs = said, drawn_logprobs
         return self
 
 
@@ -72,13 +74,22 @@ class Turn:
     token_ids: tuple[int, ...] | None = None
     """The whole reply's tokens as sampled, end of turn included. Training uses these, never the text again."""
     logprobs: tuple[float, ...] | None = None
-    """Log-probability of each of ``token_ids`` when it was sampled (nats, temperature 1)."""
+    """Log-probability of each of ``token_ids`` when it was sampled (nats), under all that the policy could say: at
+    temperature 1, without filters. What search, belief and surprise are about."""
     value: float | None = None
     """The critic's value after the action, when a critic chose."""
     candidates: tuple[Candidate, ...] = ()
     admissible_commands: tuple[str, ...] | None = None
     said: str | None = None
     """The whole reply, with its thought, where it is more than the action."""
+    drawn_logprobs: tuple[float, ...] | None = None
+    """The same under the distribution that was drawn from, where that was another one: with its temperature and its
+    filters (top_p, top_k, min_p). Empty where it was another one and nobody knows it: a server's."""
+
+    @property
+    def behaviour_logprobs(self) -> tuple[float, ...] | None:
+        """log mu of each of ``token_ids``, mu being who played: what TOPR, OAPL and GiGPO need."""
+        return self.logprobs if self.drawn_logprobs is None else self.drawn_logprobs
 
 
 Outcome = Literal["", "won", "lost", "undefined"]

@@ -40,6 +40,7 @@ from oreo_agents.inference.engines import (
     make_policy_engine,
     require_playable,
 )
+from oreo_agents.inference.filters import read_filters
 from oreo_agents.inference.served_policy import ServedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
@@ -73,6 +74,9 @@ class AgentOptions(TypedDict, total=False):
     k: int
     logprob_weight: float | None
     temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
     max_new_tokens: int
     name: str
     no_repeat: bool
@@ -89,8 +93,9 @@ class OreoAgent:
     ``best_of_k`` takes the action with the highest V + ``logprob_weight`` * log-probability, V read after it, among the
     policy's greedy action and ``k - 1`` samples (OREO Sec. 4.4, with the value read after the action's last token, not
     before it); so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and
-    takes the one with the best outcome, by V after the environment's answer. ``constrained`` generates nothing: it
-    takes the likeliest of the commands that the environment lists as admissible, and ``constrained_best_of_k`` of the
+    takes the one with the best outcome, by V after the environment's answer. ``constrained`` takes
+    the likeliest of the commands that the environment lists as admissible, after the likeliest thought where the
+    prompt's form has one (else nothing is generated), and ``constrained_best_of_k`` of the
     ``k`` likeliest the one with the highest V. These three are told more than the others are.
 
     In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and
@@ -119,6 +124,11 @@ class OreoAgent:
             others (see :class:`oreo_agents.agents.failures.Failures`). Searches leave them out of their candidates.
             ``greedy`` and ``sample`` look further only where something has failed: ``greedy`` then takes the likeliest
             of its own command and ``k - 1`` samples, ``sample`` the first of ``k`` samples that has not.
+        top_p: only the fewest likeliest tokens that have this much probability together are drawn; None: what the
+            model's ``generation_config`` says, if it is one to be sampled (``do_sample``), else 1, all; of a server's
+            policy 1. What is recorded then has log-probabilities of both distributions.
+        top_k: only so many likeliest tokens; None: likewise, else 0, all.
+        min_p: only tokens with at least this share of the likeliest one's probability; None: likewise, else 0, all.
 
     Raises:
         ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, a server's policy
@@ -138,11 +148,19 @@ class OreoAgent:
         name: str = "oreo",
         prompt: Prompt | Mapping[str, Any] | str | Path | None = None,
         no_repeat: bool = False,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
     ) -> None:
         if logprob_weight is None:
             logprob_weight = 0.0 if isinstance(policy, Endpoint) else LOGPROB_WEIGHT
         temperature = TEMPERATURE if temperature is None else temperature
-        self.selection = Selection(select, k, max_new_tokens, temperature, logprob_weight, no_repeat)
+        asked = {"top_p": top_p, "top_k": top_k, "min_p": min_p}
+        filters: dict[str, Any] = read_filters(getattr(policy, "generation_config", None))
+        filters |= {name: x for name, x in asked.items() if x is not None}
+        self.selection = Selection(
+            select, k, max_new_tokens, temperature, logprob_weight, no_repeat, **filters
+        )
         if self.selection.needs_critic and critic is None:
             raise ConfigurationError(
                 f"{select} needs a critic; this agent has none (train one with --method oreo)"
@@ -271,6 +289,7 @@ class OreoAgent:
         if self.chat.prompt.digest:
             facts.append(f"prompt {self.chat.prompt.digest}")
         facts += ["no_repeat"] if how.no_repeat else []
+        facts += [str(how.filters)] if how.filters and how.samples else []
         return ", ".join(facts)
 
     def reset(self, seed: int = 0) -> None:
@@ -417,6 +436,7 @@ class OreoAgent:
             max_new_tokens=self.selection.max_new_tokens,
             max_length=self.max_length,
             seed=seed,
+            filters=self.selection.filters,
         )
 
 
@@ -431,7 +451,8 @@ def _restore_values(decision: Decision, scale: ReturnScale) -> Decision:
     action = decision.action
     considered = tuple(replace(one, value=scale.restore(one.value)) for one in action.candidates)
     value = scale.restore(action.value)
-    told = Action(action, action.token_ids, action.logprobs, value, considered, action.said)
+    sampled = action.token_ids, action.logprobs
+    told = Action(action, *sampled, value, considered, action.said, action.drawn_logprobs)
     return replace(decision, action=told)
 
 

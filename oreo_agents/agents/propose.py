@@ -106,7 +106,8 @@ class Propose:
     ) -> list[Decision]:
         """One decision for each slot."""
         uniforms = self._uniforms(rngs, failed)
-        proposals = self.engine.propose(slots, prompts, uniforms, self.selection.temperature)
+        how = self.selection
+        proposals = self.engine.propose(slots, prompts, uniforms, how.temperature, how.filters)
         candidates = proposals.listed()
         replies = [
             [self.chat.understand(ids, info.get("admissible_commands")) for ids, _ in row]
@@ -122,7 +123,9 @@ class Propose:
         values = [[None] * self.k] * len(slots) if judged is None else judged.tolist()
         widths = [self._width(commands) for commands in failed]
         listed = [row[:width] for row, width in zip(candidates, widths, strict=True)]
-        rows = zip(listed, replies, values, lanes.tolist(), prompts, scores.tokens, strict=True)
+        chosen = lanes.tolist()
+        drawn = proposals.list_drawn(chosen)
+        rows = zip(listed, replies, values, chosen, drawn, prompts, scores.tokens, strict=True)
         decisions = [self._decision(*row) for row in rows]
         for row, simulated in enumerate(scores.simulated):
             decisions[row] = replace(decisions[row], simulated_steps=simulated)
@@ -196,6 +199,7 @@ class Propose:
         replies: Sequence[Reply],
         values: Sequence[float | None],
         lane: int,
+        drawn: tuple[float, ...] | None,
         prompt: Sequence[int],
         critic_tokens: int,
     ) -> Decision:
@@ -213,6 +217,7 @@ class Propose:
             value=values[lane],
             candidates=tuple(considered) if several else (),
             said=considered[lane].said,
+            drawn_logprobs=None if isnan(logprobs[0]) else drawn,
         )
         generated = sum(len(ids) for ids, _ in candidates)
         return Decision(action, len(prompt), generated, critic_tokens, cut=ids[-1] != self.chat.end_id)

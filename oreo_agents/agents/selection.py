@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.solution_search import Rule
 
 Select = Literal["greedy", "sample", "best_of_k", "lookahead", "constrained", "constrained_best_of_k"] | Rule
@@ -42,6 +43,9 @@ class Selection:
     temperature: float = TEMPERATURE
     logprob_weight: float = LOGPROB_WEIGHT
     no_repeat: bool = False
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if self.select not in SELECTS:
@@ -53,10 +57,16 @@ class Selection:
             raise ConfigurationError(
                 f"temperature is {self.temperature}, it must be above 0: select greedy instead"
             )
+        _ = self.filters
         if self.no_repeat and self.select in RULES:
             raise ConfigurationError(
                 f"no_repeat is about single commands, and {self.select} searches over whole solutions: leave it out"
             )
+
+    @property
+    def filters(self) -> Filters:
+        """Which tokens may be drawn."""
+        return Filters(self.top_p, self.top_k, self.min_p)
 
     @property
     def searches(self) -> bool:
@@ -117,6 +127,7 @@ class Selection:
     def rule(self) -> str:
         """What is taken among what, with temperature and weight, in words."""
         drawn = f" at temperature {self.temperature:g}" if self.samples else ""
+        drawn += f" ({self.filters})" if self.samples and self.filters else ""
         judged = f"V + {self.logprob_weight:g} log pi" if self.logprob_weight else "V"
         words = {
             "greedy": "the likeliest token each time",
@@ -143,9 +154,17 @@ class Selection:
             return f"{rule}, drawn again (up to {self.k} times) while it has failed since the last one that worked"
         return f"{rule}, less those that have failed since the last one that worked"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, less filters that leave nothing out."""
+        without = set(asdict(self.filters)) - set(self.filters.set_ones())
+        return {name: x for name, x in asdict(self).items() if name not in without}
+
     def to_json(self) -> dict[str, Any]:
-        """As it is written: with the rule in words, and null for what changes nothing."""
-        written = {**asdict(self), "rule": self.rule}
+        """As it is written: with the rule in words, null for what changes nothing, and filters only where there are
+        any.
+        """
+        plain = self if self.samples else replace(self, **asdict(Filters()))
+        written = {**plain.to_dict(), "rule": self.rule}
         written["temperature"] = self.temperature if self.samples else None
         written["logprob_weight"] = self.logprob_weight if self.weighs else None
         return written

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -182,7 +181,7 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
     for asked in _list_selections(args):
         agent = load_agent(args.agent, endpoint, **asked, **lent, **of_model)
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
-        chooses = asdict(selection) if selection else {}
+        chooses = selection.to_dict() if selection else {}
         needed = options_for(agent)
         make_env = environments(args.env, max_steps, success_return=args.success_return, **options, **needed)
         needed.pop("branches", None)  # ``select`` says it

@@ -160,13 +160,32 @@ def add_selection(parser: Options, default: str) -> None:
 
 
 def add_choice(parser: Options) -> None:
-    """``--temperature``, ``--logprob-weight`` and ``--no-repeat``."""
+    """``--temperature``, ``--top-p``, ``--top-k``, ``--min-p``, ``--logprob-weight`` and ``--no-repeat``."""
     own = "what the agent's folder says of its candidates (choice in agent.json), else"
     parser.add_argument(
         "--temperature",
         type=parse_temperature,
         metavar="T",
         help=f"of what is sampled; default: {own} {TEMPERATURE:g}; of --select sample always {TEMPERATURE:g}",
+    )
+    model = "default: what the model's generation_config says, else all"
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help=f"draw only from the likeliest tokens that have probability P together; {model}",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        metavar="N",
+        help="draw only from the N likeliest tokens; 0: all; default: likewise",
+    )
+    parser.add_argument(
+        "--min-p",
+        type=float,
+        metavar="P",
+        help="draw only tokens with P times the likeliest one's probability; default: likewise",
     )
     parser.add_argument(
         "--logprob-weight",
@@ -183,7 +202,8 @@ def add_choice(parser: Options) -> None:
 
 def read_choice(args: argparse.Namespace) -> dict[str, Any]:
     """What :func:`add_choice` was given, as options of :class:`oreo_agents.OreoAgent`."""
-    return {name: getattr(args, name) for name in ("temperature", "logprob_weight", "no_repeat")}
+    names = ("temperature", "top_p", "top_k", "min_p", "logprob_weight", "no_repeat")
+    return {name: getattr(args, name) for name in names}
 
 
 def refuse_choice(args: argparse.Namespace) -> None:

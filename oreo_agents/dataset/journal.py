@@ -10,7 +10,7 @@ from typing import Any
 from oreo_envs.files import open_file
 
 from oreo_agents.dataset.meta import read_meta
-from oreo_agents.dataset.schema import COLUMNS, FIRST_SCHEMA, upgrade_row
+from oreo_agents.dataset.schema import COLUMNS, EARLIER_SCHEMAS, upgrade_row
 from oreo_agents.errors import DatasetError
 
 
@@ -58,7 +58,7 @@ def _parse_row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if isinstance(row, dict) and tuple(row) == tuple(FIRST_SCHEMA.names):
+    if isinstance(row, dict) and list(row) in [schema.names for schema in EARLIER_SCHEMAS]:
         return _upgrade_row(row)
     return row if isinstance(row, dict) and tuple(row) == COLUMNS else None
 

@@ -16,8 +16,9 @@ import pyarrow as pa
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Candidate, Trajectory, Turn, name_outcome
 
-SCHEMA_VERSION = 2
-"""2 has what was said beside what was done; datasets of version 1 are read as they are."""
+SCHEMA_VERSION = 3
+"""2 has what was said beside what was done, 3 the log-probabilities of what was drawn from beside those of all that the
+policy could say; datasets of versions 1 and 2 are read as they are."""
 
 _CANDIDATE = pa.struct(
     {"action": pa.string(), "logprob": pa.float64(), "value": pa.float64(), "said": pa.string()}
@@ -45,6 +46,7 @@ SCHEMA = pa.schema(
         "action_statuses": pa.list_(pa.string()),
         "token_ids": pa.list_(pa.list_(pa.int64())),
         "logprobs": pa.list_(pa.list_(pa.float64())),
+        "drawn_logprobs": pa.list_(pa.list_(pa.float64())),
         "values": pa.list_(pa.float64()),
         "candidates": pa.list_(pa.list_(_CANDIDATE)),
         "admissible_commands": pa.list_(pa.list_(pa.string())),
@@ -56,40 +58,49 @@ SCHEMA = pa.schema(
 
 COLUMNS = tuple(SCHEMA.names)
 
+SECOND_SCHEMA = pa.schema([field for field in SCHEMA if field.name != "drawn_logprobs"])
+"""Of version 2."""
+
 _FIRST_CANDIDATE = pa.struct([field for field in _CANDIDATE if field.name != "said"])
 FIRST_SCHEMA = pa.schema(
     [
         field.with_type(pa.list_(pa.list_(_FIRST_CANDIDATE))) if field.name == "candidates" else field
-        for field in SCHEMA
+        for field in SECOND_SCHEMA
         if field.name != "said"
     ]
 )
 """Of version 1."""
 
+EARLIER_SCHEMAS = (SECOND_SCHEMA, FIRST_SCHEMA)
+
 
 def upgrade_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of version 1 as one of today: nothing was said beside what was done."""
-    turns = [[{**candidate, "said": None} for candidate in turn] for turn in row["candidates"]]
-    said = {"said": [None] * len(turns)}
-    return {name: {**row, **said, "candidates": turns}[name] for name in COLUMNS}
+    """A row of an earlier version as one of today: what nobody noted is null in every turn."""
+    turns = row["candidates"]
+    nothing = {name: [None] * len(turns) for name in COLUMNS if name not in row}
+    if "said" not in row:
+        turns = [[{**candidate, "said": None} for candidate in turn] for turn in turns]
+    full = {**row, **nothing, "candidates": turns}
+    return {name: full[name] for name in COLUMNS}
 
 
 def upgrade_table(table: pa.Table) -> pa.Table:
-    """A whole table of version 1 as one of today, which is returned as it is."""
-    if "said" in table.column_names:
+    """A whole table of an earlier version as one of today, which is returned as it is."""
+    if tuple(table.column_names) == COLUMNS:
         return table
-    turns = table.column("candidates").combine_chunks()
-    each = turns.values
-    structs = [*each.values.flatten(), pa.nulls(len(each.values), pa.string())]
-    each = pa.ListArray.from_arrays(
-        each.offsets, pa.StructArray.from_arrays(structs, fields=list(_CANDIDATE))
-    )
-    said = [[None] * length for length in table.column("length").to_pylist()]
-    columns = {
-        **dict(zip(table.column_names, table.columns, strict=True)),
-        "candidates": pa.ListArray.from_arrays(turns.offsets, each),
-        "said": pa.array(said, SCHEMA.field("said").type),
-    }
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    if "said" not in columns:
+        turns = table.column("candidates").combine_chunks()
+        each = turns.values
+        structs = [*each.values.flatten(), pa.nulls(len(each.values), pa.string())]
+        each = pa.ListArray.from_arrays(
+            each.offsets, pa.StructArray.from_arrays(structs, fields=list(_CANDIDATE))
+        )
+        columns["candidates"] = pa.ListArray.from_arrays(turns.offsets, each)
+    nothing = [[None] * length for length in table.column("length").to_pylist()]
+    for name in COLUMNS:
+        if name not in columns:
+            columns[name] = pa.array(nothing, SCHEMA.field(name).type)
     return pa.table([columns[name] for name in COLUMNS], schema=SCHEMA)
 
 
@@ -128,6 +139,7 @@ def _make_row(trajectory: Trajectory) -> dict[str, Any]:
         "action_statuses": [_convert_optional(_check_text, turn.action_status) for turn in turns],
         "token_ids": [_convert_optional(_to_integers, turn.token_ids) for turn in turns],
         "logprobs": [_convert_optional(_to_floats, turn.logprobs) for turn in turns],
+        "drawn_logprobs": [_convert_optional(_to_floats, turn.drawn_logprobs) for turn in turns],
         "values": [_convert_optional(float, turn.value) for turn in turns],
         "candidates": [[_make_candidate_row(candidate) for candidate in turn.candidates] for turn in turns],
         "admissible_commands": [_convert_optional(_check_texts, turn.admissible_commands) for turn in turns],
@@ -209,6 +221,7 @@ _TURN_COLUMNS = (
     "action_statuses",
     "token_ids",
     "logprobs",
+    "drawn_logprobs",
     "values",
     "candidates",
     "admissible_commands",
@@ -223,10 +236,11 @@ def _make_turn(
     action_status: str | None,
     token_ids: list[int] | None,
     logprobs: list[float] | None,
+    drawn_logprobs: list[float] | None,
     value: float | None,
     candidates: list[dict[str, Any]],
     admissible_commands: list[str] | None,
-    said: str | None = None,
+    said: str | None,
 ) -> Turn:
     return Turn(
         observation=observation,
@@ -235,6 +249,7 @@ def _make_turn(
         action_status=action_status,
         token_ids=None if token_ids is None else tuple(token_ids),
         logprobs=None if logprobs is None else tuple(logprobs),
+        drawn_logprobs=None if drawn_logprobs is None else tuple(drawn_logprobs),
         value=value,
         candidates=tuple([Candidate(**candidate) for candidate in candidates]),
         admissible_commands=None if admissible_commands is None else tuple(admissible_commands),

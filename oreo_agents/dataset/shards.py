@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from oreo_envs.files import hash_file
 
 from oreo_agents.dataset.meta import ShardInfo
-from oreo_agents.dataset.schema import FIRST_SCHEMA, SCHEMA, to_rows, upgrade_table
+from oreo_agents.dataset.schema import EARLIER_SCHEMAS, SCHEMA, to_rows, upgrade_table
 from oreo_agents.errors import DatasetError
 
 
@@ -99,7 +99,7 @@ Shard = JournalShard | ParquetShard
 @lru_cache(maxsize=256)
 def _open_file(shard: ParquetShard) -> pq.ParquetFile:
     file = pq.ParquetFile(shard.path, memory_map=True, page_checksum_verification=True)
-    known = any(file.schema_arrow.equals(schema) for schema in (SCHEMA, FIRST_SCHEMA))
+    known = any(file.schema_arrow.equals(schema) for schema in (SCHEMA, *EARLIER_SCHEMAS))
     if not known or file.metadata.num_rows != shard.episodes:
         raise OSError("it is another Parquet file")
     return file

@@ -59,4 +59,6 @@ def _reword_turn(turn: Turn, observation: str) -> Turn:
     if commands is not None:
         commands = tuple(sorted(reword_command(command, "move") for command in commands))
     turn = replace(turn, observation=observation, admissible_commands=commands)
-    return turn if action == turn.action else replace(turn, action=action, token_ids=None, logprobs=None)
+    if action == turn.action:
+        return turn
+    return replace(turn, action=action, token_ids=None, logprobs=None, drawn_logprobs=None)

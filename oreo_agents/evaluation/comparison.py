@@ -45,12 +45,12 @@ class Setting:
 
     def choosing(self) -> dict[str, Any]:
         """How it chooses, as it is written."""
-        kept = ("no_repeat", "temperature", "logprob_weight", "rule")
         written = self.selection.to_json()
+        kept = ("no_repeat", "temperature", "logprob_weight", *self.selection.filters.set_ones(), "rule")
         return {
             "select": self.select,
             "k": self.k,
-            **{key: written[key] for key in kept},
+            **{key: written[key] for key in kept if key in written},
             "critic": self.critic,
         }
 

@@ -226,7 +226,7 @@ class Plan:
         lender = self._critic_lender(method) if selection.needs_critic else None
         if method.method in SCRIPTED:
             done = partial(steps.judge_scripted, arena, trial, method.method, views=self.views)
-            stage = Stage(name, [arena.made_from, asdict(trial), method.method], done)
+            stage = Stage(name, [arena.made_from, trial.to_dict(), method.method], done)
         else:
             agent = self.policy(method.name, seed, i) if i else self.agent(method.name, seed)
             critic = self.agent(lender, seed) if lender else None
@@ -270,7 +270,7 @@ class Plan:
         needs = (agent,) if critic is None else (agent, critic)
         done, inputs = (
             partial(steps.judge_agent, arena, trial, views=self.views),
-            [arena.made_from, asdict(trial)],
+            [arena.made_from, trial.to_dict()],
         )
         how = trial.selection
         if (

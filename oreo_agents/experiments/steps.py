@@ -80,6 +80,10 @@ class Trial:
     seed: int
     slots: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, as a stage is known by them."""
+        return {**asdict(self), "selection": self.selection.to_dict()}
+
 
 @dataclass(frozen=True, slots=True)
 class Views:

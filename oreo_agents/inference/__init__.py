@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from oreo_agents.inference.filters import Filters
     from oreo_agents.inference.proposals import Proposals
 
 
@@ -18,7 +19,12 @@ class Engine(Protocol):
         """Forget the episodes in ``slots``."""
 
     def propose(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
+        self,
+        slots: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        uniforms: Tensor,
+        temperature: float,
+        filters: Filters = ...,
     ) -> Proposals:
         """K candidates for each slot, after appending ``prompts`` to what it holds.
 
@@ -27,6 +33,7 @@ class Engine(Protocol):
             prompts: what is new since the last call, per slot.
             uniforms: ``[B, max_new_tokens, K]`` in [0, 1), the randomness of every choice; NaN: the likeliest.
             temperature: of the sampling.
+            filters: which tokens may be drawn; default: any.
         """
 
     def keep(self, slots: Sequence[int], proposals: Proposals, lanes: Tensor) -> None:

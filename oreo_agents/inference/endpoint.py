@@ -11,11 +11,12 @@ import asyncio
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from oreo_agents.errors import EngineError
 from oreo_agents.inference.exchange import Answer, BoundedExchange, Unusable
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.server import Protocol, Server
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
@@ -68,6 +69,8 @@ class Question:
     """Replies."""
     temperature: float = 0.0
     seed: int | None = None
+    filters: Filters = field(default_factory=Filters)
+    """Which tokens may be drawn."""
     ends_itself: bool = False
     """The model's own end of text ends a turn, and no server has to be told to stop there."""
 
@@ -270,6 +273,7 @@ class Endpoint:
         body["temperature"] = question.temperature
         if question.temperature:
             body |= {} if question.seed is None else {"seed": question.seed}
+            body |= question.filters.set_ones()
         body |= {"n": n} if n > 1 else {}
         if way.protocol == "chat":
             body["messages"] = question.messages()
@@ -280,7 +284,7 @@ class Endpoint:
             body["return_token_ids"] = True
         if way.ids:  # what such a server would take from the model's generation_config is said
             body |= {"ignore_eos": True, "stop_token_ids": [question.end_id], "skip_special_tokens": False}
-            body |= {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+            body |= {**asdict(question.filters), "repetition_penalty": 1.0}
             body["logprobs"] = True if way.protocol == "chat" else 0
         return body
 

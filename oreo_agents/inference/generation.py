@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.inference.sampling import pick_tokens
+from oreo_agents.inference.sampling import ALL, draws_from_other, filter_logits, pick_tokens
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.models.agreement import pick_logprobs
 from oreo_agents.models.critic import Critic
@@ -63,21 +64,40 @@ class GeneratingPolicy(SlotTexts):
         self.policy, self.end_id, self.max_new_tokens = policy, end_id, max_new_tokens
 
     def propose(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
+        self,
+        slots: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        uniforms: Tensor,
+        temperature: float,
+        filters: Filters = ALL,
     ) -> Proposals:
         """K candidates for each slot, after appending ``prompts``; see :class:`~oreo_agents.inference.Engine`."""
         self.extend(slots, prompts)
         device = self.policy.device
-        listed = []
+        listed, drawn = [], list[Tensor]()
+        other = draws_from_other(uniforms, temperature, filters)
         for slot, row in zip(slots, uniforms.to(device), strict=True):
             ids = torch.tensor([self._episodes[slot]] * row.shape[1], device=device)
+            kept = list[Tensor]()
 
-            def choose(step: int, logits: Tensor, row: Tensor = row) -> Tensor:
-                return pick_tokens(logits.float(), row[step][:, None], temperature)[:, 0]
+            def choose(step: int, logits: Tensor, row: Tensor = row, kept: list[Tensor] = kept) -> Tensor:
+                tokens = pick_tokens(logits.float(), row[step][:, None], temperature, filters)
+                if other:
+                    left = filter_logits(logits.float() / temperature, filters)
+                    kept.append(left.log_softmax(-1).gather(-1, tokens)[:, 0])
+                return tokens[:, 0]
 
             tokens, logprobs = generate_tokens(self.policy, ids, choose, self.end_id, self.max_new_tokens)
             listed.append([self._end(*lane) for lane in zip(tokens.tolist(), logprobs.tolist(), strict=True)])
-        return list_proposals(listed, device)
+            drawn += [torch.stack(kept)] if other else []
+        if not other:
+            return list_proposals(listed, device)
+        longest = max(len(ids) for row in listed for ids, _ in row)
+        return list_proposals(listed, device, drawn=torch.stack([_fit_steps(one, longest) for one in drawn]))
+
+    def take_back(self, slots: Sequence[int]) -> None:
+        """Forget what was proposed and the last token before it, so that it can be read again."""
+        self.cut(slots, [len(self._episodes[slot]) - 1 for slot in slots])
 
     def score(
         self,
@@ -133,6 +153,11 @@ class ReadingCritic(SlotTexts):
                 ends = torch.tensor([len(ids) - 1 for ids in read], device=device)
                 values.append(self.critic(padded).gather(1, ends[:, None])[:, 0])
         return torch.stack(values)
+
+
+def _fit_steps(table: Tensor, steps: int) -> Tensor:
+    """``[S, K]`` with so many steps."""
+    return torch.cat([table[:steps], table.new_zeros(max(0, steps - len(table)), table.shape[1])])
 
 
 def list_proposals(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.inference.sampling import _Lanes
+from oreo_agents.inference.sampling import ALL, _Lanes
 from oreo_agents.inference.slots import SlotModel
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.models.critic import Critic
@@ -60,7 +61,12 @@ class CachedPolicy:
         self.model.cut(slots, lengths)
 
     def propose(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
+        self,
+        slots: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        uniforms: Tensor,
+        temperature: float,
+        filters: Filters = ALL,
     ) -> Proposals:
         """Append the prompts and decode K candidates after each.
 
@@ -70,6 +76,7 @@ class CachedPolicy:
             uniforms: ``[B, max_new_tokens, K]`` in [0, 1), the randomness of every choice; NaN asks for the
                 most likely token instead.
             temperature: of the sampling.
+            filters: which tokens may be drawn.
         """
         with torch.inference_mode():
             new = [[*self._unread[slot], *prompt] for slot, prompt in zip(slots, prompts, strict=True)]
@@ -78,12 +85,17 @@ class CachedPolicy:
             for step in range(self.max_new_tokens):
                 logits = self.head(hidden).float()
                 first = lanes.tree.size
-                alive = lanes.advance(logits, uniforms[:, step], temperature)
+                alive = lanes.advance(logits, uniforms[:, step], temperature, filters)
                 if alive.shape[1] == 0 or step + 1 == self.max_new_tokens:
                     break
                 hidden = self.model.branch(slots, lanes.tree, first, alive)
             proposals = lanes.proposals()
             return proposals if self.critic is None else self._add_values(slots, proposals, self.critic)
+
+    def take_back(self, slots: Sequence[int]) -> None:
+        """Forget what was proposed and the last token before it, so that it can be read again."""
+        lengths = self.model.lengths[list(slots)].tolist()
+        self.cut(slots, [length - 1 for length in lengths])
 
     def score(
         self,

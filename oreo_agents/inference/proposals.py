@@ -21,7 +21,7 @@ class Proposals:
     nodes: Tensor
     """``[B, S, K]`` each candidate's nodes of the tree; beyond its length they mean nothing."""
     logprobs: Tensor
-    """``[B, S, K]`` log-probabilities at temperature 1 (nats)."""
+    """``[B, S, K]`` log-probabilities at temperature 1, without filters (nats)."""
     counts: Tensor
     """``[B, K]`` tokens of each candidate, end of turn included where it was reached."""
     values: Tensor | None = None
@@ -32,12 +32,17 @@ class Proposals:
     """The same, where the reason is that the policy cannot read as much."""
     spelt: Set[int] = field(default_factory=frozenset)
     """Rows of which only the texts are known: the ids spell them, and others may have been sampled."""
+    drawn: Tensor | None = None
+    """``[B, S, K]`` log-probabilities under the distribution that was drawn from, with its temperature and filters, NaN
+    where nobody knows them; None: that is the one of ``logprobs``, or not all candidates were drawn."""
 
     @cached_property
     def _known(self) -> np.ndarray:
-        """Ids, nodes, log-probabilities and at last counts, ``[B, 3 S + 1, K]``, in one transfer from the device."""
+        """Ids, nodes, log-probabilities (then ``drawn``, where it is) and at last counts, ``[B, 3 S + 1, K]`` or 4 S,
+        in one transfer from the device."""
         ids = self.tree.ids.gather(1, self.nodes.flatten(1)).view_as(self.nodes)
-        parts = ids, self.nodes, self.logprobs, self.counts[:, None]
+        both = (self.logprobs,) if self.drawn is None else (self.logprobs, self.drawn)
+        parts = ids, self.nodes, *both, self.counts[:, None]
         return torch.cat([part.double() for part in parts], 1).cpu().numpy()  # exact for all of them
 
     def listed(self) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
@@ -45,11 +50,20 @@ class Proposals:
         steps = self.nodes.shape[1]
         rows = self._known.transpose(0, 2, 1)
         ids, counts = rows[..., :steps].astype(np.int64).tolist(), rows[..., -1].astype(np.int64).tolist()
-        logprobs = rows[..., 2 * steps : -1].tolist()
+        logprobs = rows[..., 2 * steps : 3 * steps].tolist()
         return [
             [(tuple(ids[:n]), tuple(logprobs[:n])) for ids, logprobs, n in zip(*row, strict=True)]
             for row in zip(ids, logprobs, counts, strict=True)
         ]
+
+    def list_drawn(self, lanes: Sequence[int]) -> list[tuple[float, ...] | None]:
+        """Of one candidate per slot what ``drawn`` says; empty where nobody knows it."""
+        if self.drawn is None:
+            return [None] * len(lanes)
+        steps = self.nodes.shape[1]
+        chosen = self._known[np.arange(len(lanes)), :, list(lanes)]
+        rows = [row[3 * steps : 3 * steps + int(row[-1])].tolist() for row in chosen]
+        return [() if np.isnan(row).any() else tuple(row) for row in rows]
 
     def count_tokens(self) -> list[int]:
         """Tokens of each slot's candidates together."""

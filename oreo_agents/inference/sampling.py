@@ -6,8 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import Tree
+
+ALL = Filters()
+"""Any token may be drawn."""
+
+_BELOW_1 = 1 - 2**-24
+"""A random number that was rounded up to 1 would choose the last token, which may not be drawn where it is left out."""
 
 
 class _Lanes:
@@ -22,26 +29,31 @@ class _Lanes:
         self._done = torch.zeros_like(self._place, dtype=torch.bool)
         self._nodes: list[Tensor] = []
         self._logprobs: list[Tensor] = []
+        self._drawn: list[Tensor] = []
 
-    def advance(self, logits: Tensor, uniforms: Tensor, temperature: float) -> np.ndarray:
+    def advance(
+        self, logits: Tensor, uniforms: Tensor, temperature: float, filters: Filters = ALL
+    ) -> np.ndarray:
         """One more token on every lane that has not ended.
 
         Args:
             logits: ``[B, n, V]`` after each of the nodes the lanes stand on.
             uniforms: ``[B, K]``, see :func:`pick_tokens`; not on the device.
             temperature: of the sampling.
+            filters: of the sampling.
 
         Returns:
             Which of the new nodes are to be continued, ``[B, n]`` counted from the first; all that the device is asked
             for.
         """
         each = uniforms[:, None, :].expand(-1, logits.shape[1], -1)
-        greedy = bool(uniforms.isnan().all())
-        choices = (
-            _pick_likeliest(logits, self._place.shape[1])
-            if greedy
-            else _draw_tokens(logits, each.to(logits.device), temperature)
-        )
+        if uniforms.isnan().all():
+            choices = _pick_likeliest(logits, self._place.shape[1])
+        else:
+            choices, probs = _draw_tokens(logits, each.to(logits.device), temperature, filters)
+            if draws_from_other(uniforms, temperature, filters):
+                drawn = probs.gather(-1, choices).log()
+                self._drawn.append(drawn.gather(1, self._place[:, None])[:, 0])
         token = choices.gather(1, self._place[:, None])[:, 0]
         logprobs = logits.log_softmax(-1).flatten(1)
         self._logprobs.append(logprobs.gather(1, self._place * logits.shape[-1] + token))
@@ -60,7 +72,9 @@ class _Lanes:
 
     def proposals(self) -> Proposals:
         """The candidates as they are."""
-        return Proposals(self.tree, torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1), self._counts)
+        nodes, logprobs = torch.stack(self._nodes, 1), torch.stack(self._logprobs, 1)
+        drawn = torch.stack(self._drawn, 1) if self._drawn else None
+        return Proposals(self.tree, nodes, logprobs, self._counts, drawn=drawn)
 
 
 def _number_distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor, int, list[int]]:
@@ -85,19 +99,48 @@ def _number_distinct(keys: Tensor, ended: Tensor, done: Tensor) -> tuple[Tensor,
     return torch.where(done, width, number.gather(1, first.clamp(max=len(lanes) - 1))), width, going_on
 
 
-def pick_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+def pick_tokens(logits: Tensor, uniforms: Tensor, temperature: float, filters: Filters = ALL) -> Tensor:
     """Inverse-CDF sampling of K tokens per distribution, ``[..., V], [..., K] -> [..., K]``; NaN means argmax."""
     if uniforms.isnan().all():
         return _pick_likeliest(logits, uniforms.shape[-1])
-    return _draw_tokens(logits, uniforms, temperature)
+    return _draw_tokens(logits, uniforms, temperature, filters)[0]
+
+
+def draws_from_other(uniforms: Tensor, temperature: float, filters: Filters) -> bool:
+    """Whether all is drawn, and from another distribution than the policy's own at temperature 1."""
+    return (temperature != 1 or bool(filters)) and not bool(uniforms.isnan().any())
+
+
+def filter_logits(logits: Tensor, filters: Filters) -> Tensor:
+    """``[..., V]`` with minus infinity for what may not be drawn; the filters follow one another as in transformers."""
+    if 0 < filters.top_k < logits.shape[-1]:
+        least = logits.topk(int(filters.top_k)).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if filters.top_p < 1:
+        ascending, places = logits.sort(-1)
+        tail = ascending.softmax(-1).cumsum(-1) <= 1 - filters.top_p
+        tail[..., -1] = False
+        logits = logits.masked_fill(tail.scatter(-1, places, tail), -torch.inf)
+    if filters.min_p > 0:
+        probs = logits.softmax(-1)
+        logits = logits.masked_fill(probs < filters.min_p * probs.amax(-1, keepdim=True), -torch.inf)
+    return logits
 
 
 def _pick_likeliest(logits: Tensor, k: int) -> Tensor:
     return logits.argmax(-1, keepdim=True).expand(*logits.shape[:-1], k)
 
 
-def _draw_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+def _draw_tokens(
+    logits: Tensor, uniforms: Tensor, temperature: float, filters: Filters
+) -> tuple[Tensor, Tensor]:
+    """Tokens, ``[..., K]``, and the distribution that they are drawn from, ``[..., V]``."""
     best = _pick_likeliest(logits, uniforms.shape[-1])
-    cdf = (logits / temperature).softmax(-1).cumsum(-1)
+    scaled = logits / temperature
+    if filters:
+        scaled = filter_logits(scaled, filters)
+        uniforms = uniforms.clamp(max=_BELOW_1)
+    probs = scaled.softmax(-1)
+    cdf = probs.cumsum(-1)
     sampled = torch.searchsorted(cdf, uniforms.nan_to_num() * cdf[..., -1:], right=True)
-    return torch.where(uniforms.isnan(), best, sampled.clamp(max=logits.shape[-1] - 1))
+    return torch.where(uniforms.isnan(), best, sampled.clamp(max=logits.shape[-1] - 1)), probs

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from oreo_agents.errors import EngineError
 from oreo_agents.inference.endpoint import ContextFull, Endpoint, Question, ServedReply
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.generation import SlotTexts, list_proposals
 from oreo_agents.inference.proposals import Proposals
+from oreo_agents.inference.sampling import ALL, draws_from_other
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.spelling import Speller
 
@@ -50,11 +53,17 @@ class ServedPolicy(SlotTexts):
         self._end_text = str(chat.tokenizer.decode([chat.end_id]))
 
     def propose(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: Tensor, temperature: float
+        self,
+        slots: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        uniforms: Tensor,
+        temperature: float,
+        filters: Filters = ALL,
     ) -> Proposals:
         """K candidates for each slot; the first random number of each is its seed, NaN means temperature 0.
 
-        All that are sampled in a slot are one request, and so is the greedy one; equal seeds are one candidate.
+        All that are sampled in a slot are one request, and so is the greedy one; equal seeds are one candidate. A
+        server says how likely tokens were at temperature 1, and nothing of the distribution that it drew them from.
         """
         self.extend(slots, prompts)
         questions, places = list[Question](), list[tuple[int, list[int]]]()
@@ -62,11 +71,11 @@ class ServedPolicy(SlotTexts):
         distinct = [list(dict.fromkeys(seed for seed in row if seed == seed)) for row in seeds]
         for row, slot in enumerate(slots):
             if any(seed != seed for seed in seeds[row]):
-                questions.append(self._question(slot, 1, 0.0, None))
+                questions.append(self._question(slot, 1, 0.0, None, ALL))
                 places.append((row, [lane for lane, seed in enumerate(seeds[row]) if seed != seed]))
             if distinct[row]:
                 first = int(distinct[row][0] * 2**31)
-                questions.append(self._question(slot, len(distinct[row]), temperature, first))
+                questions.append(self._question(slot, len(distinct[row]), temperature, first, filters))
                 places.append((row, []))
         known: list[list[ServedReply | None]] = [[None] * len(row) for row in seeds]
         errors, full = dict[int, str](), dict[int, str]()
@@ -82,9 +91,14 @@ class ServedPolicy(SlotTexts):
                 for lane, seed in enumerate(seeds[row]):
                     if seed == seed:
                         known[row][lane] = answer[distinct[row].index(seed)]
-        return self._list_replies(known, errors, full)
+        found = self._list_replies(known, errors, full)
+        if draws_from_other(uniforms, temperature, filters):
+            return replace(found, drawn=torch.full_like(found.logprobs, torch.nan))
+        return found
 
-    def _question(self, slot: int, n: int, temperature: float, seed: int | None) -> Question:
+    def _question(
+        self, slot: int, n: int, temperature: float, seed: int | None, filters: Filters
+    ) -> Question:
         ids = list(self._episodes[slot])
         return Question(
             ids,
@@ -96,6 +110,7 @@ class ServedPolicy(SlotTexts):
             n,
             temperature,
             seed,
+            filters,
             self.chat.end_id == self.chat.tokenizer.eos_token_id,
         )
 

@@ -13,6 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from oreo_agents.inference.engines import fits_slots, make_critic_engine, make_policy_engine
+from oreo_agents.inference.filters import Filters
+from oreo_agents.inference.sampling import ALL
 from oreo_agents.inference.solutions import Solution, Step
 from oreo_agents.language.chat import Chat
 from oreo_agents.models.critic import Critic
@@ -39,6 +41,7 @@ class StepSampler:
         max_new_tokens: a step is cut after this many tokens; a cut step is never final.
         max_length: tokens a solution may have; default: what the policy reads.
         seed: of the sampling.
+        filters: which tokens may be drawn.
     """
 
     def __init__(
@@ -53,11 +56,12 @@ class StepSampler:
         max_new_tokens: int = 128,
         max_length: int | None = None,
         seed: int = 0,
+        filters: Filters = ALL,
     ) -> None:
         self.policy, self.critic, self.chat, self.conversation = policy, critic, chat, tuple(conversation)
         self.is_final, self.reply = is_final, chat.reply(chat.prompt.message(reply))
         self.prompt_tokens = self.generated_tokens = self.critic_tokens = 0
-        self.temperature, self.max_new_tokens = temperature, max_new_tokens
+        self.temperature, self.filters, self.max_new_tokens = temperature, filters, max_new_tokens
         self.max_length = max_length or context_length(policy)
         self._random = random.Random(seed)
 
@@ -74,7 +78,7 @@ class StepSampler:
         shape = (len(slots), self.max_new_tokens, n)
         generator = torch.Generator().manual_seed(self._random.getrandbits(48))
         uniforms = torch.rand(shape, generator=generator)
-        proposals = engine.propose(slots, prompts, uniforms, self.temperature)
+        proposals = engine.propose(slots, prompts, uniforms, self.temperature, self.filters)
         values = proposals.values
         if self.critic is not None and values is None:
             values = make_critic_engine(self.critic, len(slots), longest).values(slots, prompts, proposals)

@@ -226,6 +226,20 @@ class Chat:
             return write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
         return said
 
+    def thoughtful_ids(self, thought: str, actions: Sequence[str], limit: int) -> list[list[int]]:
+        """Ids of replies, one for each action, that all begin with the same thought; its end is left out where the
+        longest of them would have more than ``limit`` tokens.
+        """
+        longest = max(actions, key=lambda action: len(self.action_ids(action)))
+
+        def write(action: str) -> list[int]:
+            reply = write_reply(action, thought, self.prompt.form)
+            return [*self._speller.spell(reply, self._said), self.end_id]
+
+        while thought and (size := len(write(longest))) > limit:
+            thought = thought[: min(len(thought) - 1, len(thought) * limit // size)].rstrip()
+        return [write(action) for action in actions]
+
     def text_ids(self, text: str) -> list[int]:
         """Ids of a reply that a server gave as text, without an end of turn."""
         return list(self._ids(text.lstrip(" ") if self._speller.adds_spaces else text, self._said))
@@ -285,7 +299,8 @@ class Chat:
             )
         noise = set(trajectory.metadata.get("noise_turns", ()))
         sampled = all(
-            turn.token_ids and len(turn.logprobs or ()) == len(turn.token_ids) for turn in trajectory.turns
+            turn.token_ids and len(turn.behaviour_logprobs or ()) == len(turn.token_ids)
+            for turn in trajectory.turns
         )
         recorded: list[float] = []
         episode = EncodedEpisode(
@@ -318,7 +333,7 @@ class Chat:
             episode.imitate_mask.extend([False] * n + [i not in noise] * m)
             episode.end_mask.extend([False] * (n + m - 1) + [True])
             episode.returns.extend([return_] * (n + m))
-            recorded.extend([0.0] * n + list(turn.logprobs or ()))
+            recorded.extend([0.0] * n + list(turn.behaviour_logprobs or ()))
             status = turn.action_status
         return episode
 

@@ -71,7 +71,7 @@ class EncodedEpisode:
     return_: float | None = None
     """Of the whole episode, as the environment gave it; None: what ``returns`` begin with."""
     recorded_logp: list[float] | None = None
-    """Log-probability of each token that the agent chose, as it was recorded when it was sampled (nats, temperature 1),
+    """Log-probability of each token that the agent chose, under what it was drawn from when it was recorded (nats),
     zero elsewhere; None where some of them was not."""
     text_only: bool = False
     """A server said what was sampled as text alone, which may be spelt with other tokens here."""

@@ -45,6 +45,9 @@ TOOL = {
 }
 """The one tool of the form ``tool``."""
 
+WITH_THOUGHTS = ("react", "think", "json")
+"""Forms that have a place for a thought before the action."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -115,6 +118,21 @@ def write_reply(action: str, thought: str = "", form: str = "any") -> str:
             return json.dumps(said, ensure_ascii=False)
         case _:
             return f"{thought}\n{action}" if thought and form == "any" else action
+
+
+def find_thought(reply: Reply, form: str) -> str:
+    """What a reply in a form thinks before it acts, as :func:`write_reply` takes it; all of it where it names nothing.
+
+    >>> find_thought(read_reply("Thought: I see.\\nAction: look", ["look"], "react"), "react")
+    'I see.'
+    """
+    thought = reply.thought if reply.named else replace(reply, begin=len(reply.said)).thought
+    if form == "json" and thought.startswith('"'):
+        try:
+            return str(_DECODER.raw_decode(thought)[0])
+        except ValueError:  # it breaks off
+            return thought.removeprefix('"')
+    return thought
 
 
 def read_thought(turn: Turn) -> str:

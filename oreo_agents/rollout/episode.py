@@ -64,6 +64,7 @@ class EpisodeBuilder:
                 candidates=sampled.candidates,
                 admissible_commands=self._admissible,
                 said=sampled.said,
+                drawn_logprobs=sampled.drawn_logprobs,
             )
         )
         self.observation, self._admissible = observation, _read_commands(info)

@@ -31,7 +31,9 @@ class Objective:
     with one that follows another's prompt (for KTO's reference point only), episodes whose log-probabilities were
     recorded when they were sampled, groups of episodes after the same prompt, or episodes with recorded
     log-probabilities that each know what the others after their prompt came to (valued), or how much better every turn
-    was than theirs (compared). Which are good is an option."""
+    was than theirs (compared). Which are good is an option.
+    Log-probabilities (sampled, valued, compared) are those of the distribution that was drawn from, with temperature
+    and filters: ``Turn.behaviour_logprobs``. No method needs those of all that the policy could say."""
     regularised: bool = False
     """alpha * L_reg is added to the policy's loss."""
     beta: float = 0.03

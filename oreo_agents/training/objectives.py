@@ -291,9 +291,9 @@ def _require_recorded(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
     lacking = int((episodes.facts["logp"] < 0).sum())
     if lacking:
         raise DatasetError(
-            f"{lacking} of {len(episodes)} episodes have turns without recorded log-probabilities, with which "
-            f"{config.method} compares the policy: record rollouts of a language model, without noise, or choose "
-            "another method"
+            f"{lacking} of {len(episodes)} episodes have turns without recorded log-probabilities of what they were "
+            f"drawn from, with which {config.method} compares the policy: record rollouts of a language model, without "
+            "noise (of a server's at temperature 1, without filters), or choose another method"
         )
     return _keep_all(episodes, config)
 

@@ -173,7 +173,7 @@ class Says:
     def clear(self, slots): ...
     def keep(self, slots, proposals, lanes): ...
 
-    def propose(self, slots, prompts, uniforms, temperature):
+    def propose(self, slots, prompts, uniforms, temperature, filters):
         tree, nodes, counts = tree_of([self.ids] * len(slots), torch.device("cpu"))
         return Proposals(tree, nodes, torch.full(nodes.shape, torch.nan), counts)
 

@@ -41,7 +41,7 @@ class Says:
     def extend(self, slots, chunks): ...
     def keep(self, slots, proposals, lanes): ...
 
-    def propose(self, slots, prompts, uniforms, temperature):
+    def propose(self, slots, prompts, uniforms, temperature, filters):
         tree, nodes, counts = tree_of([self.ids] * len(slots), torch.device("cpu"))
         return Proposals(tree, nodes, torch.zeros(nodes.shape), counts)
 

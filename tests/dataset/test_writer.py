@@ -34,6 +34,7 @@ turns = st.builds(
     action_status=st.none() | texts,
     token_ids=st.none() | st.lists(int64).map(tuple),
     logprobs=st.none() | st.lists(reals).map(tuple),
+    drawn_logprobs=st.none() | st.lists(reals).map(tuple),
     value=maybe_reals,
     candidates=st.lists(candidates, max_size=2).map(tuple),
     admissible_commands=st.none() | st.lists(texts, max_size=3).map(tuple),
@@ -103,7 +104,7 @@ def test_the_journal_is_compacted_when_it_grows(tmp_path, episode, monkeypatch):
 def test_meta_describes_the_dataset(recorded):
     meta = json.loads((recorded / "meta.json").read_text())
     assert (meta["schema_version"], meta["author"], meta["licence"], meta["dialect"]) == (
-        2,
+        3,
         "me",
         "MIT",
         "move",

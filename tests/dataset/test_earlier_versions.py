@@ -1,0 +1,77 @@
+"""Datasets of earlier schemas: the first had no word for what was said, the second none for what was drawn from."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from learning import EPISODES
+
+from oreo_agents import load_trajectories
+from oreo_agents.dataset.schema import SCHEMA_VERSION
+from oreo_agents.dataset.writer import TrajectoryWriter
+from oreo_agents.trajectory import Candidate
+
+HERE = Path(__file__).parent
+
+
+def first_recorded():
+    """What was recorded in version 1."""
+    candidates = (Candidate("look", -1.5, 0.25), Candidate("go to desk 1"))
+    sampled = {"token_ids": (5, 2), "logprobs": (-0.5, -1.0), "value": 0.25, "candidates": candidates}
+    told = {"admissible_commands": ("look", "go to desk 1"), "action_status": "ok"}
+    for seed, episode in enumerate(EPISODES[:2]):
+        first = dataclasses.replace(episode.turns[0], **sampled, **told)
+        turns = (first, *episode.turns[1:])
+        yield dataclasses.replace(episode, turns=turns, seed=seed, metadata={"noise_turns": [1]})
+
+
+def second_recorded():
+    """The same with replies, in version 2."""
+    for episode in first_recorded():
+        first = episode.turns[0]
+        one, *others = first.candidates
+        considered = (dataclasses.replace(one, said=f"Action: {one.action}"), *others)
+        said = f"Thought: why not?\nAction: {first.action}"
+        first = dataclasses.replace(first, said=said, candidates=considered)
+        yield dataclasses.replace(episode, turns=(first, *episode.turns[1:]))
+
+
+EXPECTED = {"version_1": tuple(first_recorded()), "version_2": tuple(second_recorded())}
+
+
+@pytest.fixture(params=EXPECTED)
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+def expected(version):
+    return EXPECTED[version]
+
+
+@pytest.fixture(params=["shards", "journal"])
+def recorded(request, version, tmp_path):
+    return Path(shutil.copytree(HERE / version / request.param, tmp_path / "recorded"))
+
+
+def test_they_are_read_as_they_were(recorded, expected):
+    dataset = load_trajectories(recorded)
+    assert tuple(dataset) == expected
+    assert list(dataset.filter(success=True)) == [expected[0]]
+    dataset.check_files()
+
+
+def test_they_are_continued_and_saved_in_todays_version(recorded, version, expected, tmp_path):
+    drawn = {"token_ids": (5, 2), "logprobs": (-0.5, -1.0), "drawn_logprobs": (-0.25, 0.0)}
+    said = dataclasses.replace(EPISODES[2].turns[0], said="Thought: why not?\nAction: look", **drawn)
+    spoken = dataclasses.replace(EPISODES[2], turns=(said,))
+    with TrajectoryWriter(recorded) as writer:
+        writer.append(spoken)
+    dataset = load_trajectories(recorded)
+    assert list(dataset) == [*expected, spoken]
+    assert dataset.metas[0].schema_version == SCHEMA_VERSION
+    dataset[[2, 0]].save(tmp_path / "view")
+    assert list(load_trajectories(tmp_path / "view")) == [spoken, expected[0]]
+    merged = load_trajectories(HERE / version / "shards").merge(dataset)
+    assert list(merged) == [*expected, *expected, spoken]
