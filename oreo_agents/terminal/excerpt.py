@@ -1,0 +1,43 @@
+"""What is shown of a text that is longer than a screen: its beginning, and a word on the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from oreo_agents.trajectory import Trajectory, Turn
+
+SHOWN = 8_000
+"""Characters of one text that a step shows."""
+CANDIDATES = 50
+"""Candidates that a step shows."""
+
+
+def cut_text(text: str, limit: int = SHOWN) -> str:
+    """``text``, or its first ``limit`` characters and how many there are besides.
+
+    >>> cut_text("abcdef", 4)
+    'abcd ... (2 more characters)'
+    """
+    rest = len(text) - limit
+    return text if rest <= 0 else f"{text[:limit]} ... ({rest:,} more character{'s' if rest > 1 else ''})"
+
+
+def cut_step(trajectory: Trajectory, step: int) -> Trajectory:
+    """The episode with its own texts and those of one step cut, which is as fast to show as any."""
+    turns = trajectory.turns
+    if step < len(turns):
+        turns = (*turns[:step], _cut_turn(turns[step]), *turns[step + 1 :])
+    task, game, agent, final = map(
+        cut_text, (trajectory.task, trajectory.game, trajectory.agent, trajectory.final_observation)
+    )
+    return replace(trajectory, turns=turns, task=task, game=game, agent=agent, final_observation=final)
+
+
+def _cut_turn(turn: Turn) -> Turn:
+    candidates = tuple(
+        replace(candidate, action=cut_text(candidate.action)) for candidate in turn.candidates[:CANDIDATES]
+    )
+    status = turn.action_status and cut_text(turn.action_status, 80)
+    said = None if turn.said is None else cut_text(turn.said)
+    texts = {"observation": cut_text(turn.observation), "action": cut_text(turn.action), "said": said}
+    return replace(turn, **texts, action_status=status, candidates=candidates)
