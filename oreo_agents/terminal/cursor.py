@@ -172,7 +172,10 @@ class Cursor:
         """The line at the bottom."""
         place = f"episode {self.episode + 1}/{len(self.episodes)}"
         playing = f"playing {self.speed:g}/s" if self.playing else ""
-        return "  ".join(filter(None, (place, self.message, playing, self.verdict(), "? keys")))
+        return "  ".join(filter(None, (place, self.message, playing, self._parting(), self.verdict())))
+
+    def _parting(self) -> str:
+        return "" if self.difference is None else f"first difference: step {self.difference + 1}"
 
 
 def _seen_at(found: Deviation) -> int:

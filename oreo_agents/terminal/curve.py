@@ -65,11 +65,19 @@ def _append_row(
     (low, high), (row, rows) = span, at
     label = high if row == rows - 1 else low if row == 0 else None
     text.append(f"{'' if label is None else f'{label:.4g}':>{AXIS - 2}} \u2502"[-AXIS:], "dim")
-    for column, value in enumerate(values):
-        filled = 0 if value is None else (value - low) / (high - low) * (rows * 8 - 1) + 1 - row * 8
-        block = " " if filled < 1 else BLOCKS[min(int(filled), 8) - 1]
-        text.append(block, "reverse cyan" if column == place else "cyan")
+    bars = "".join(_choose_block(value, span, at) for value in values)
+    text.append(bars, "cyan").stylize(
+        "reverse", len(text) - len(bars) + place, len(text) - len(bars) + place + 1
+    )
     text.append("\n")
+
+
+def _choose_block(value: float | None, span: tuple[float, float], at: tuple[int, int]) -> str:
+    if value is None:
+        return " "
+    (low, high), (row, rows) = span, at
+    filled = (value - low) / (high - low) * (rows * 8 - 1) + 1 - row * 8
+    return " " if filled < 1 else BLOCKS[min(int(filled), 8) - 1]
 
 
 def _draw_marks(trajectory: Trajectory, events: Sequence[Event], place: int, columns: int) -> Text:
@@ -78,8 +86,9 @@ def _draw_marks(trajectory: Trajectory, events: Sequence[Event], place: int, col
         cells |= {
             locate_column(trajectory, event.step, columns): mark for event in events if event.kind == kind
         }
-    line = Text(f"{'':>{AXIS - 2}} \u2514")
-    line.stylize("dim")
-    for column in range(min(columns, max(len(trajectory), 1))):
-        line.append(*cells.get(column, ("\u2500", "dim")))
+    shown = min(columns, max(len(trajectory), 1))
+    signs = (cells[column][0] if column in cells else "\u2500" for column in range(shown))
+    line = Text(f"{'':>{AXIS - 2}} \u2514{''.join(signs)}", "dim")
+    for column, (_, style) in cells.items():
+        line.stylize(style, AXIS + column, AXIS + column + 1)
     return line.append("\n")

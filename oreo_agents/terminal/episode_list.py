@@ -68,7 +68,7 @@ class EntryList(ScrollView, can_focus=False):
 class EpisodeScreen(Screen["int | None"]):
     """Choose an episode; leaves with its place, or None."""
 
-    DEFAULT_CSS = "EpisodeScreen Input { border: none; height: 1; } EpisodeScreen Static { height: 1; }"
+    DEFAULT_CSS = "EpisodeScreen Static { height: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open", priority=True),
         Binding("tab", "outcome", "all, won, not won", priority=True),

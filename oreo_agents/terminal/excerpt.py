@@ -6,20 +6,23 @@ from dataclasses import replace
 
 from oreo_agents.trajectory import Trajectory, Turn
 
-SHOWN = 8_000
+SHOWN = 4_000
 """Characters of one text that a step shows."""
+LINES = 200
+"""Lines of one text that a step shows."""
 CANDIDATES = 50
 """Candidates that a step shows."""
 
 
 def cut_text(text: str, limit: int = SHOWN) -> str:
-    """``text``, or its first ``limit`` characters and how many there are besides.
+    """``text``, or its first ``limit`` characters, in at most :data:`LINES` lines, and how many there are besides.
 
     >>> cut_text("abcdef", 4)
     'abcd ... (2 more characters)'
     """
-    rest = len(text) - limit
-    return text if rest <= 0 else f"{text[:limit]} ... ({rest:,} more character{'s' if rest > 1 else ''})"
+    shown = "\n".join(text[:limit].split("\n")[:LINES])
+    rest = len(text) - len(shown)
+    return text if not rest else f"{shown} ... ({rest:,} more character{'s' if rest > 1 else ''})"
 
 
 def cut_step(trajectory: Trajectory, step: int) -> Trajectory:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 from textual import events, on
 from textual.app import App, ComposeResult
@@ -19,7 +20,6 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input, Static
 
-from oreo_agents.evaluation.events import list_events
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.curve import AXIS, draw_curve, locate_step
 from oreo_agents.terminal.episode_list import EpisodeScreen
@@ -54,6 +54,8 @@ advantage is what an action changed in V; a surprise is an advantage of
 a fifth of V's range or more. An invalid command is one that the
 environment did not understand or that changed nothing."""
 
+BESIDE = 76
+"""Columns from which on the steps of two runs stand beside each other."""
 REFRESH = 0.2
 """Seconds between looks at a verification that is under way."""
 
@@ -108,11 +110,15 @@ class ReplayApp(App[None]):
     .-narrow #main { layout: vertical; }
     .-narrow #runs { width: 100%; height: 3fr; }
     .-narrow #side { width: 100%; height: 2fr; border-left: none; border-top: solid ansi_bright_black; }
+    .-narrow CurvePane { height: 6; }
     .-low CurvePane { display: none; }
     #status { height: 1; }
-    #typed { border: none; height: 1; display: none; }
+    Input { border: none; height: 1; }
+    #typed { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "keys", key_display="?"),
+        Binding("q,ctrl+d", "quit", "quit", key_display="q"),
         Binding("right,l", "do('move', 1)", "step", key_display="\u2192"),
         Binding("left,h", "do('move', -1)", "back", key_display="\u2190"),
         Binding("right_square_bracket", "do('change_episode', 1)", "next", key_display="]"),
@@ -122,8 +128,6 @@ class ReplayApp(App[None]):
         Binding("w", "do('jump_event', 'won')", "win"),
         Binding("s", "do('jump_event', 'surprise')", "surprise"),
         Binding("x", "do('jump_event', 'invalid')", "invalid"),
-        Binding("question_mark", "help", "keys", key_display="?"),
-        Binding("q,ctrl+d", "quit", "quit", key_display="q"),
         Binding("W", "do('jump_event', 'won', -1)", show=False),
         Binding("S", "do('jump_event', 'surprise', -1)", show=False),
         Binding("X", "do('jump_event', 'invalid', -1)", show=False),
@@ -180,14 +184,18 @@ class ReplayApp(App[None]):
     # ---------------------------------------------------------------- keys
 
     @property
+    def panes(self) -> Screen[Any]:
+        """The screen of the panes, which may lie under another."""
+        return self.screen_stack[0]
+
+    @property
     def typing(self) -> bool:
         """Whether keys are text."""
-        return bool(self.screen.query("#typed").filter(":focus"))
+        return self.panes.query_one("#typed", Input).has_focus
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of the panes are not those of the other screens."""
-        here = len(self.screen_stack) <= 1
-        return here or action in ("interrupt", "quit", "pop_screen", "help_quit")
+        return self.screen is self.panes or action in ("interrupt", "quit", "pop_screen", "help_quit")
 
     def action_do(self, name: str, *arguments: Any) -> None:
         """A move of the cursor."""
@@ -217,7 +225,7 @@ class ReplayApp(App[None]):
 
     def action_scroll(self, lines: int) -> None:
         """A long text beside."""
-        self.query_one("#side", VerticalScroll).scroll_relative(y=lines, animate=False)
+        self.panes.query_one("#side", VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_help(self) -> None:
         """The keys."""
@@ -234,7 +242,7 @@ class ReplayApp(App[None]):
 
     def action_type(self, text: str) -> None:
         """Begin to type a search or a number."""
-        typed = self.query_one("#typed", Input)
+        typed = self.panes.query_one("#typed", Input)
         typed.value = text
         typed.styles.display = "block"
         typed.select_on_focus = False
@@ -243,13 +251,15 @@ class ReplayApp(App[None]):
 
     def action_leave(self) -> None:
         """Type no more."""
-        typed = self.query_one("#typed", Input)
+        typed = self.panes.query_one("#typed", Input)
         typed.styles.display = "none"
-        self.screen.set_focus(None)
+        self.panes.set_focus(None)
 
     def action_interrupt(self) -> None:
-        """Ctrl-C: leaves what is being typed, else the program."""
-        if self.typing:
+        """Ctrl-C: leaves another screen, or what is being typed, else the program."""
+        if self.screen is not self.panes:
+            self.screen.dismiss()
+        elif self.typing:
             self.action_leave()
         else:
             self.exit()
@@ -274,7 +284,7 @@ class ReplayApp(App[None]):
         """Carry out a key; what it leads to is shown from its top."""
         self.cursor.message = ""
         act()
-        self.query_one("#side", VerticalScroll).scroll_home(animate=False)
+        self.panes.query_one("#side", VerticalScroll).scroll_home(animate=False)
         self._show()
 
     def _show(self) -> None:
@@ -282,22 +292,32 @@ class ReplayApp(App[None]):
         other = cursor.other if self.compares else None
         parting = cursor.difference if other else None
         names = cursor.names if other else ("", "")
-        left, right = self.query_one("#left", TranscriptPane), self.query_one("#right", TranscriptPane)
-        left.show(cursor.trajectory, cursor.step, cursor.events, parting, names[0])
+        left, right = (
+            self.panes.query_one("#left", TranscriptPane),
+            self.panes.query_one("#right", TranscriptPane),
+        )
+        left.show(cursor.trajectory, cursor.step, parting, names[0])
         right.styles.display = "block" if other else "none"
         if other:
-            right.show(other, cursor.step, list_events(other), parting, names[1])
-        self.query_one("#step", Static).update(self._describe(other, left.size.width - GUTTER))
-        self.query_one(CurvePane).refresh()
-        self.query_one("#status", Static).update(make_text(cut_text(cursor.status(), 500)))
+            right.show(other, cursor.step, parting, names[1])
+        self.panes.query_one("#step", Static).update(self._describe(other, left.size.width - GUTTER))
+        self.panes.query_one(CurvePane).refresh()
+        self.panes.query_one("#status", Static).update(make_text(cut_text(cursor.status(), 500)))
 
     def _describe(self, other: Trajectory | None, width: int) -> RenderableType:
         cursor = self.cursor
         if other is None:
             return Group(*self._describe_run(cursor.trajectory, width), *self._deviations())
-        runs = []
-        for name, run in zip(cursor.names, (cursor.trajectory, other), strict=True):
-            runs += [make_text(name, "bold underline"), *self._describe_run(run, width), Text()]
+        runs: list[RenderableType] = [
+            Group(make_text(name, "bold underline"), *self._describe_run(run, width), Text())
+            for name, run in zip(cursor.names, (cursor.trajectory, other), strict=True)
+        ]
+        if self.panes.query_one("#side").size.width >= BESIDE:
+            grid = Table.grid(expand=True, padding=(0, 2))
+            for _ in runs:
+                grid.add_column(ratio=1)
+            grid.add_row(*runs)
+            runs = [grid]
         return Group(*runs, *self._deviations())
 
     def _describe_run(self, trajectory: Trajectory, width: int) -> list[RenderableType]:

@@ -14,7 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from oreo_agents.evaluation.beliefs import compute_advantage
-from oreo_agents.evaluation.events import Event
+from oreo_agents.evaluation.events import Event, list_events
 from oreo_agents.terminal.excerpt import cut_text
 from oreo_agents.terminal.views import choose_style, make_text
 from oreo_agents.trajectory import Trajectory, describe_outcome
@@ -50,23 +50,17 @@ class TranscriptPane(Widget):
         self._top = (0, 0)
         self._blocks: dict[tuple[int, int, bool], list[Strip]] = {}
 
-    def show(
-        self,
-        trajectory: Trajectory,
-        step: int,
-        found: list[Event],
-        difference: int | None = None,
-        title: str = "",
-    ) -> None:
+    def show(self, trajectory: Trajectory, step: int, difference: int | None = None, title: str = "") -> None:
         """Look at a step of an episode; ``difference`` is the step at which another run parts from it."""
-        if trajectory is not self.trajectory or (difference, title) != (self.difference, self.title):
-            self._blocks.clear()
-            self.events = {}
-            for event in found:
-                self.events.setdefault(event.step, []).append(event)
+        if trajectory is not self.trajectory:
             self._top = (0, 0)
-        self.trajectory, self.step, self.difference = trajectory, min(step, len(trajectory)), difference
-        self.title = title
+            self.events = {}
+            for event in list_events(trajectory):
+                self.events.setdefault(event.step, []).append(event)
+        if trajectory is not self.trajectory or difference != self.difference:
+            self._blocks.clear()
+        self.trajectory, self.step = trajectory, min(step, len(trajectory))
+        self.difference, self.title = difference, title
         self._reveal()
         self.refresh()
 
