@@ -40,6 +40,7 @@ class Cursor:
     message: str = ""
     """What came of the last key, until the next."""
     _open: tuple[int, Trajectory] | None = None
+    _difference: tuple[int, int | None] | None = None
     _events: tuple[int, list[Event]] | None = None
 
     @cached_property
@@ -104,8 +105,11 @@ class Cursor:
 
     @property
     def difference(self) -> int | None:
-        """The first step at which the other run differs; None where there is none."""
-        return find_difference(self.trajectory, self.other) if self.other else None
+        """The first step at which the other run differs, found once; None where there is none."""
+        if self._difference is None or self._difference[0] != self.episode:
+            found = find_difference(self.trajectory, self.other) if self.other else None
+            self._difference = self.episode, found
+        return self._difference[1]
 
     def jump_difference(self) -> bool:
         """Go to where two runs part; False if they do not."""
