@@ -20,6 +20,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input, Static
 
+from oreo_agents.evaluation.events import EventKind
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.curve import AXIS, draw_curve, locate_step
 from oreo_agents.terminal.episode_list import EpisodeScreen
@@ -125,12 +126,12 @@ class ReplayApp(App[None]):
         Binding("left_square_bracket", "do('change_episode', -1)", show=False),
         Binding("e", "episodes", "episodes"),
         Binding("slash", "type('/')", "search", key_display="/"),
-        Binding("w", "do('jump_event', 'won')", "win"),
-        Binding("s", "do('jump_event', 'surprise')", "surprise"),
-        Binding("x", "do('jump_event', 'invalid')", "invalid"),
-        Binding("W", "do('jump_event', 'won', -1)", show=False),
-        Binding("S", "do('jump_event', 'surprise', -1)", show=False),
-        Binding("X", "do('jump_event', 'invalid', -1)", show=False),
+        Binding("w", "event('won', 1)", "win"),
+        Binding("s", "event('surprise', 1)", "surprise"),
+        Binding("x", "event('invalid', 1)", "invalid"),
+        Binding("W", "event('won', -1)", show=False),
+        Binding("S", "event('surprise', -1)", show=False),
+        Binding("X", "event('invalid', -1)", show=False),
         Binding("pagedown", "do('move', 10)", show=False),
         Binding("pageup", "do('move', -10)", show=False),
         Binding("home,g", "do('jump', 0)", show=False),
@@ -197,9 +198,13 @@ class ReplayApp(App[None]):
         """The keys of the panes are not those of the other screens."""
         return self.screen is self.panes or action in ("interrupt", "quit", "pop_screen", "help_quit")
 
-    def action_do(self, name: str, *arguments: Any) -> None:
-        """A move of the cursor."""
-        self._act(lambda: getattr(self.cursor, name)(*arguments))
+    def action_do(self, name: str, *argument: Any) -> None:
+        """A move of the cursor, with one argument at most: Textual hands on no more."""
+        self._act(lambda: getattr(self.cursor, name)(*argument))
+
+    def action_event(self, kind: EventKind, by: int) -> None:
+        """The next of what stands out, or the last."""
+        self._act(lambda: self.cursor.jump_event(kind, by))
 
     def action_end(self) -> None:
         """The end of the episode."""

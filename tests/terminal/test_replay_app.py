@@ -249,7 +249,7 @@ def test_what_is_cut_is_said():
 def test_the_curve_has_a_scale_and_every_step_its_column():
     lines = draw_curve(episode(11, values=True), [], 10, 40, 6).plain.splitlines()
     assert [line[:7].strip() for line in lines[:4]] == ["1 │", "│", "│", "0 │"]
-    assert lines[0][7:18] == " " * 8 + "▃█ "[:0] + lines[0][15:18]
+    assert lines[0][7:18] == " " * 8 + "▁▄ " and lines[3][7:18] == "▁▄▇███████▁"  # 1 + 31 V eighths
     for steps in (1, 7, 40, 10_000):
         one = episode(steps, values=False)
         columns = [locate_column(one, step, 40) for step in range(steps)]
