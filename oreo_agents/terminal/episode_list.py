@@ -17,6 +17,7 @@ from textual.strip import Strip
 from textual.widgets import Footer, Input, Static
 
 from oreo_agents.terminal.entries import OUTCOMES, Entry
+from oreo_agents.terminal.transcript import STYLED
 from oreo_agents.terminal.views import choose_style, make_text
 
 SHOWN = 300
@@ -48,7 +49,7 @@ class EntryList(ScrollView, can_focus=False):
         """One episode."""
         place, width = y + self.scroll_offset.y, self.size.width
         if place >= len(self.entries):
-            return Strip.blank(width)
+            return Strip.blank(width, STYLED)
         entry = self.entries[place]
         base = Style(reverse=place == self.at)
         number = Segment(f"{entry.place + 1:>6}  ", base + Style(dim=True))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.console import Group, RenderableType
+from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 from textual import events, on
@@ -25,7 +26,7 @@ from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.curve import AXIS, draw_curve, locate_step
 from oreo_agents.terminal.episode_list import EpisodeScreen
 from oreo_agents.terminal.excerpt import cut_step, cut_text
-from oreo_agents.terminal.transcript import GUTTER, TranscriptPane, is_folded
+from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
 from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
 from oreo_agents.trajectory import Trajectory
 
@@ -125,7 +126,7 @@ class ReplayApp(App[None]):
         Binding("right_square_bracket", "do('change_episode', 1)", "next", key_display="]"),
         Binding("left_square_bracket", "do('change_episode', -1)", show=False),
         Binding("e", "episodes", "episodes"),
-        Binding("slash", "type('/')", "search", key_display="/"),
+        Binding("slash", "type('/')", "search", key_display="/", priority=True),
         Binding("w", "event('won', 1)", "win"),
         Binding("s", "event('surprise', 1)", "surprise"),
         Binding("x", "event('invalid', 1)", "invalid"),
@@ -148,7 +149,7 @@ class ReplayApp(App[None]):
         Binding("up", "scroll(-1)", show=False),
         Binding("escape", "leave", show=False),
         Binding("ctrl+c", "interrupt", show=False, priority=True),
-        *(Binding(digit, f"type('{digit}')", show=False) for digit in "0123456789"),
+        *(Binding(digit, f"type('{digit}')", show=False, priority=True) for digit in "0123456789"),
     ]
 
     def __init__(self, cursor: Cursor) -> None:
@@ -195,7 +196,12 @@ class ReplayApp(App[None]):
         return self.panes.query_one("#typed", Input).has_focus
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys of the panes are not those of the other screens."""
+        """The keys of the panes are not those of the other screens, nor of a line being typed.
+
+        What begins such a line is looked at before the others, so that the rest of what is typed finds it there.
+        """
+        if action == "type" and self.typing:
+            return False
         return self.screen is self.panes or action in ("interrupt", "quit", "pop_screen", "help_quit")
 
     def action_do(self, name: str, *argument: Any) -> None:
@@ -251,7 +257,7 @@ class ReplayApp(App[None]):
         typed.value = text
         typed.styles.display = "block"
         typed.select_on_focus = False
-        typed.focus()
+        self.panes.set_focus(typed)  # at once: what follows may be in the same read
         typed.cursor_position = len(text)
 
     def action_leave(self) -> None:
@@ -305,7 +311,9 @@ class ReplayApp(App[None]):
         right.styles.display = "block" if other else "none"
         if other:
             right.show(other, cursor.step, parting, names[1])
-        self.panes.query_one("#step", Static).update(self._describe(other, left.size.width - GUTTER))
+        self.panes.query_one("#step", Static).update(
+            Styled(self._describe(other, left.size.width - GUTTER), STYLED)
+        )
         self.panes.query_one(CurvePane).refresh()
         self.panes.query_one("#status", Static).update(make_text(cut_text(cursor.status(), 500)))
 

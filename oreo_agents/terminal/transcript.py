@@ -26,6 +26,8 @@ KEPT = 500
 """Rendered steps that are kept."""
 WHEEL = 3
 """Lines that the wheel scrolls."""
+STYLED = Style(bold=False)
+"""Nothing, said: where NO_COLOR is set, Textual takes every segment to have a style."""
 MARK_STYLES = {"won": "bold green", "surprise": "bold yellow", "invalid": "bold red"}
 
 
@@ -69,9 +71,9 @@ class TranscriptPane(Widget):
         width = self.size.width
         if self.title and y == 0:
             title = Segment(make_text(self.title).plain, Style(bold=True, underline=True))
-            return Strip([title]).adjust_cell_length(width)
+            return Strip([title]).adjust_cell_length(width, STYLED)
         found = self._locate_line(y)
-        return Strip.blank(width) if found is None else found[1]
+        return Strip.blank(width, STYLED) if found is None else found[1]
 
     def on_resize(self) -> None:
         """Lines break elsewhere."""
@@ -148,10 +150,11 @@ class TranscriptPane(Widget):
         options = console.options.update(width=inner, height=None)
         gutter = Style(bold=True, reverse=True) if step == self.step else Style(dim=True)
         number = f"{step + 1:>{GUTTER - 2}}" if step < len(self.trajectory) else f"{'end':>{GUTTER - 2}}"
-        for row, line in enumerate(console.render_lines(self._describe_step(step, inner), options)):
+        lines = console.render_lines(self._describe_step(step, inner), options, style=STYLED)
+        for row, line in enumerate(lines):
             label = number if row == 0 else " " * (GUTTER - 2)
-            yield Strip([Segment(label, gutter), Segment("  "), *line], GUTTER + inner)
-        yield Strip.blank(GUTTER + inner)
+            yield Strip([Segment(label, gutter), Segment("  ", STYLED), *line], GUTTER + inner)
+        yield Strip.blank(GUTTER + inner, STYLED)
 
     def _describe_step(self, step: int, width: int) -> RenderableType:
         trajectory = self.trajectory

@@ -50,7 +50,10 @@ async def press(pilot, *keys):
 
 @in_a_loop
 async def test_keys_lead_through_the_episode():
-    async with opened([episode(40), episode(won=False, game="game-2"), episode(5, game="game-3")]) as (app, pilot):
+    async with opened([episode(40), episode(won=False, game="game-2"), episode(5, game="game-3")]) as (
+        app,
+        pilot,
+    ):
         for keys, episode_step in {
             ("right", "right", "left"): (0, 1),
             ("pagedown",): (0, 11),
@@ -169,7 +172,16 @@ async def test_two_runs_with_names_and_where_they_part():
 async def test_every_width_shows_all_that_matters(width):
     async with opened([episode(40)], size=(width, 34)) as (app, pilot):
         shown = await press(pilot, "right")
-        for words in ("step 2/40", "> go to room 1", "wait", "V 0.100", "W won", "? keys", "q quit", "episode 1/1"):
+        for words in (
+            "step 2/40",
+            "> go to room 1",
+            "wait",
+            "V 0.100",
+            "W won",
+            "? keys",
+            "q quit",
+            "episode 1/1",
+        ):
             assert words in shown, words
         assert all(len(line) <= width for line in seen(app))
         curve = next(line for line in seen(app) if "└" in line)
@@ -184,7 +196,7 @@ async def test_hostile_text_is_shown_and_never_obeyed():
     told = dict.fromkeys(("game", "task", "task_type", "agent", "final_observation"), HOSTILE)
     bad = Trajectory((hostile, hostile), **told)
     options = {"others": {HOSTILE: episode()}, "names": (HOSTILE, HOSTILE)}
-    async with opened([bad, bad], size=(200, 40), **options) as (app, pilot):
+    async with opened([bad, bad], size=(200, 40), **options) as (_, pilot):
         for key in ("right", "t", "c", "end", "e", "escape"):
             shown = await press(pilot, key)
             assert "[bold]x[/bold] \\x1b[2J" in shown, key
@@ -227,16 +239,30 @@ async def test_what_is_long_opens_and_answers_at_once(name):
         best = {}
         for _ in range(tries):
             start = time.process_time()
-            async with opened([one, one]) as (app, pilot):
+            async with opened([one, one]) as (_, pilot):
                 best["open"] = min(time.process_time() - start, best.get("open", 9))
-                for key in ("right", "end", "left", "home", "s", "pagedown", "t", "n", "right_square_bracket"):
+                for key in (
+                    "right",
+                    "end",
+                    "left",
+                    "home",
+                    "s",
+                    "pagedown",
+                    "t",
+                    "n",
+                    "right_square_bracket",
+                ):
                     start = time.process_time()
                     await press(pilot, key)
                     best[key] = min(time.process_time() - start, best.get(key, 9))
         return best
 
     usual, found = await measure(episode()), await measure(big)
-    late = {key: found[key] - usual[key] for key in found if found[key] - usual[key] > (0.5 if key == "open" else 0.1)}
+    late = {
+        key: found[key] - usual[key]
+        for key in found
+        if found[key] - usual[key] > (0.5 if key == "open" else 0.1)
+    }
     assert late == {}
 
 
