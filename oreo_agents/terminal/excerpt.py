@@ -10,8 +10,10 @@ SHOWN = 4_000
 """Characters of one text that a step shows."""
 LINES = 200
 """Lines of one text that a step shows."""
-CANDIDATES = 50
+CANDIDATES = 20
 """Candidates that a step shows."""
+CANDIDATE = 400
+"""Characters of a candidate."""
 
 
 def cut_text(text: str, limit: int = SHOWN) -> str:
@@ -37,8 +39,10 @@ def cut_step(trajectory: Trajectory, step: int) -> Trajectory:
 
 
 def _cut_turn(turn: Turn) -> Turn:
+    chosen_first = sorted(turn.candidates, key=lambda candidate: candidate.action != turn.action)
     candidates = tuple(
-        replace(candidate, action=cut_text(candidate.action)) for candidate in turn.candidates[:CANDIDATES]
+        replace(candidate, action=cut_text(candidate.action, CANDIDATE))
+        for candidate in chosen_first[:CANDIDATES]
     )
     status = turn.action_status and cut_text(turn.action_status, 80)
     said = None if turn.said is None else cut_text(turn.said)

@@ -25,7 +25,7 @@ from oreo_agents.evaluation.events import EventKind
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.curve import AXIS, draw_curve, locate_step
 from oreo_agents.terminal.episode_list import EpisodeScreen
-from oreo_agents.terminal.excerpt import cut_step, cut_text
+from oreo_agents.terminal.excerpt import CANDIDATES, cut_step, cut_text
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
 from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
 from oreo_agents.trajectory import Trajectory
@@ -320,7 +320,7 @@ class ReplayApp(App[None]):
     def _describe(self, other: Trajectory | None, width: int) -> RenderableType:
         cursor = self.cursor
         if other is None:
-            return Group(*self._describe_run(cursor.trajectory, width), *self._deviations())
+            return Group(*self._deviations(), *self._describe_run(cursor.trajectory, width))
         runs: list[RenderableType] = [
             Group(make_text(name, "bold underline"), *self._describe_run(run, width), Text())
             for name, run in zip(cursor.names, (cursor.trajectory, other), strict=True)
@@ -331,7 +331,7 @@ class ReplayApp(App[None]):
                 grid.add_column(ratio=1)
             grid.add_row(*runs)
             runs = [grid]
-        return Group(*runs, *self._deviations())
+        return Group(*self._deviations(), *runs)
 
     def _describe_run(self, trajectory: Trajectory, width: int) -> list[RenderableType]:
         step = min(self.cursor.step, len(trajectory))
@@ -341,6 +341,8 @@ class ReplayApp(App[None]):
         text = run.final_observation if ended else run.turns[step].observation
         if not ended:
             parts.append(render_decision(run, step, folded=self.folded))
+            more = len(trajectory.turns[step].candidates) - CANDIDATES
+            parts += [Text(f"... {more} more candidates", "dim")] if more > 0 else []
         if is_folded(text.strip(), width):
             parts += [Text(), Text("what it saw", "bold"), make_text(text)]
         return parts
