@@ -122,6 +122,9 @@ class Cursor:
     def find(self, text: str) -> bool:
         """Go to the next step, from the one after this, whose texts contain ``text``; False if none does."""
         self.sought = text
+        if not text:
+            self.message = "nothing was sought: / and a text"
+            return False
         turns, wanted = self.trajectory.turns, text.casefold()
         following = [*range(self.step + 1, len(turns)), *range(min(self.step + 1, len(turns)))]
         for step in following:

@@ -13,7 +13,7 @@ LINES = 200
 CANDIDATES = 20
 """Candidates that a step shows."""
 CANDIDATE = 400
-"""Characters of a candidate."""
+"""Characters of a candidate that was not chosen."""
 
 
 def cut_text(text: str, limit: int = SHOWN) -> str:
@@ -40,11 +40,15 @@ def cut_step(trajectory: Trajectory, step: int) -> Trajectory:
 
 def _cut_turn(turn: Turn) -> Turn:
     chosen_first = sorted(turn.candidates, key=lambda candidate: candidate.action != turn.action)
-    candidates = tuple(
-        replace(candidate, action=cut_text(candidate.action, CANDIDATE))
-        for candidate in chosen_first[:CANDIDATES]
+    limits = [SHOWN if one.action == turn.action else CANDIDATE for one in chosen_first[:CANDIDATES]]
+    return replace(
+        turn,
+        observation=cut_text(turn.observation),
+        action=cut_text(turn.action),
+        action_status=turn.action_status and cut_text(turn.action_status, 80),
+        said=None if turn.said is None else cut_text(turn.said),
+        candidates=tuple(
+            replace(one, action=cut_text(one.action, limit))
+            for one, limit in zip(chosen_first, limits, strict=False)
+        ),
     )
-    status = turn.action_status and cut_text(turn.action_status, 80)
-    said = None if turn.said is None else cut_text(turn.said)
-    texts = {"observation": cut_text(turn.observation), "action": cut_text(turn.action), "said": said}
-    return replace(turn, **texts, action_status=status, candidates=candidates)

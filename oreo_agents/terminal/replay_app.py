@@ -103,8 +103,6 @@ class ReplayApp(App[None]):
 
     AUTO_FOCUS = None
     ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-low"), (24, "-high")]
     CSS = """
     #runs { layout: horizontal; width: 3fr; height: 1fr; }
     #main { layout: horizontal; height: 1fr; }
@@ -154,6 +152,8 @@ class ReplayApp(App[None]):
 
     def __init__(self, cursor: Cursor) -> None:
         super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-high")]
         self.theme = "ansi-dark"  # the terminal's own colours and background, dark or light
         self.cursor = cursor
         self.compares = True

@@ -50,7 +50,7 @@ class TranscriptPane(Widget):
         self.difference: int | None = None
         self.title = ""
         self._top = (0, 0)
-        self._blocks: dict[tuple[int, int, bool], list[Strip]] = {}
+        self._blocks: dict[tuple[int, bool], list[Strip]] = {}
 
     def show(self, trajectory: Trajectory, step: int, difference: int | None = None, title: str = "") -> None:
         """Look at a step of an episode; ``difference`` is the step at which another run parts from it."""
