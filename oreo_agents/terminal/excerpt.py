@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from oreo_agents.trajectory import Trajectory, Turn
 
-SHOWN = 4_000
+SHOWN = 2_000
 """Characters of one text that a step shows."""
-LINES = 200
+LINES = 100
 """Lines of one text that a step shows."""
 CANDIDATES = 20
 """Candidates that a step shows."""
-CANDIDATE = 400
+CANDIDATE = 200
 """Characters of a candidate that was not chosen."""
 
 

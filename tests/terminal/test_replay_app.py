@@ -232,26 +232,16 @@ def _big_episodes():
 @pytest.mark.parametrize("name", ["long", "big"])
 @in_a_loop
 async def test_what_is_long_opens_and_answers_at_once(name):
-    """CPU time beyond what an ordinary episode takes; the better of two tries."""
+    """CPU time beyond what an ordinary episode takes; the best of three tries."""
     big = _big_episodes()[name]
 
-    async def measure(one, tries=2):
+    async def measure(one, tries=3):
         best = {}
         for _ in range(tries):
             start = time.process_time()
             async with opened([one, one]) as (_, pilot):
                 best["open"] = min(time.process_time() - start, best.get("open", 9))
-                for key in (
-                    "right",
-                    "end",
-                    "left",
-                    "home",
-                    "s",
-                    "pagedown",
-                    "t",
-                    "n",
-                    "right_square_bracket",
-                ):
+                for key in ("right", "end", "left", "home", "s", "]"):
                     start = time.process_time()
                     await press(pilot, key)
                     best[key] = min(time.process_time() - start, best.get(key, 9))
@@ -268,8 +258,8 @@ async def test_what_is_long_opens_and_answers_at_once(name):
 
 def test_what_is_cut_is_said():
     assert cut_text("a" * SHOWN) == "a" * SHOWN
-    assert cut_text("a" * LONG).endswith("a ... (9,996,000 more characters)")
-    assert cut_text("a\n" * 1000).count("\n") == 199
+    assert cut_text("a" * LONG).endswith("a ... (9,998,000 more characters)")
+    assert cut_text("a\n" * 1000).count("\n") == 99
 
 
 def test_the_curve_has_a_scale_and_every_step_its_column():
