@@ -8,7 +8,7 @@ from functools import cached_property
 
 from oreo_agents.evaluation.events import Event, EventKind, find_difference, list_events
 from oreo_agents.rollout.verify import Deviation
-from oreo_agents.terminal.entries import Entry, list_entries
+from oreo_agents.terminal.entries import ListedEpisode, list_entries
 from oreo_agents.trajectory import Trajectory
 
 NOT_FOUND = {
@@ -44,7 +44,7 @@ class Cursor:
     _events: tuple[int, list[Event]] | None = None
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ListedEpisode]:
         """What the list of episodes says of each."""
         return list_entries(self.episodes)
 

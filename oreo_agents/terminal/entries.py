@@ -13,7 +13,7 @@ OUTCOMES = ("all", "won", "not won")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedEpisode:
     """One episode in a list."""
 
     place: int
@@ -44,20 +44,20 @@ class Entry:
         return all(word in about.casefold() for word in text.casefold().split())
 
 
-def list_entries(episodes: Sequence[Trajectory]) -> list[Entry]:
+def list_entries(episodes: Sequence[Trajectory]) -> list[ListedEpisode]:
     """An entry for each episode; of a dataset only columns are read."""
     if not hasattr(episodes, "column"):
         return [_describe(place, episode) for place, episode in enumerate(episodes)]
     return _read_columns(episodes)
 
 
-def _describe(place: int, episode: Trajectory) -> Entry:
+def _describe(place: int, episode: Trajectory) -> ListedEpisode:
     facts = episode.success, episode.return_, len(episode), episode.task, episode.game
-    return Entry(place, *facts, episode.task_type, episode.agent)
+    return ListedEpisode(place, *facts, episode.task_type, episode.agent)
 
 
-def _read_columns(episodes: Any) -> list[Entry]:
+def _read_columns(episodes: Any) -> list[ListedEpisode]:
     names = ("success", "return", "length", "task", "game", "task_type", "agent")
     success, *others = (episodes.column(name).tolist() for name in names)
     won = [None if one is None else bool(one) for one in success]
-    return [Entry(place, *row) for place, row in enumerate(zip(won, *others, strict=True))]
+    return [ListedEpisode(place, *row) for place, row in enumerate(zip(won, *others, strict=True))]

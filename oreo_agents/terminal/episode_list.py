@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Footer, Input, Static
 
-from oreo_agents.terminal.entries import OUTCOMES, Entry
+from oreo_agents.terminal.entries import OUTCOMES, ListedEpisode
 from oreo_agents.terminal.transcript import STYLED
 from oreo_agents.terminal.views import choose_style, make_text
 
@@ -34,10 +34,10 @@ class EntryList(ScrollView, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__()
-        self.entries: list[Entry] = []
+        self.entries: list[ListedEpisode] = []
         self.at = 0
 
-    def show(self, entries: list[Entry], at: int) -> None:
+    def show(self, entries: list[ListedEpisode], at: int) -> None:
         """List these, the one at ``at`` marked and in sight."""
         self.entries, self.at = entries, max(0, min(at, len(entries) - 1))
         self.virtual_size = Size(self.size.width, len(entries))
@@ -80,7 +80,7 @@ class EpisodeScreen(Screen["int | None"]):
         Binding("escape", "leave", "back"),
     ]
 
-    def __init__(self, entries: list[Entry], at: int) -> None:
+    def __init__(self, entries: list[ListedEpisode], at: int) -> None:
         super().__init__()
         self.all, self.at, self.outcome = entries, at, OUTCOMES[0]
 
