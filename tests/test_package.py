@@ -16,7 +16,17 @@ import pytest
 from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("alfworld", "matplotlib", "prompt_toolkit", "pyarrow", "rich", "textworld", "torch", "transformers")
+HEAVY = (
+    "alfworld",
+    "matplotlib",
+    "prompt_toolkit",
+    "pyarrow",
+    "rich",
+    "textual",
+    "textworld",
+    "torch",
+    "transformers",
+)
 AGENT_MODULES = sorted((ROOT / "oreo_agents").rglob("*.py"))
 MODULES = [*AGENT_MODULES, *sorted((ROOT / "envs" / "oreo_envs").rglob("*.py"))]
 ONE_WORD = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,25 +34,37 @@ def add_replay(commands: Commands) -> None:
         "--speed", type=parse_nonnegative, metavar="STEPS_PER_S", help="play by itself at this speed"
     )
     parser.add_argument("--verify", action="store_true", help="execute the actions again and compare")
+    parser.add_argument(
+        "--plain", action="store_true", help="print, as into a pipe, instead of a full screen"
+    )
     add_named_environment(parser)
 
 
 def run_replay(args: argparse.Namespace) -> int:
-    """Show recorded episodes; without a terminal, print them."""
+    """Show recorded episodes; where there is no full screen to be had or wanted, print them."""
     from oreo_agents.terminal.cursor import Cursor
     from oreo_agents.terminal.replay import open_verifier, print_all, runs_by_game
-    from oreo_agents.terminal.screen import show_screen
 
-    cursor = Cursor(select_episodes(args), runs_by_game(args.compare))
+    names = args.path.name, args.compare.name if args.compare else ""
+    cursor = Cursor(select_episodes(args), runs_by_game(args.compare), names)
     cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
     with open_verifier(cursor.episodes, args.verify, args.env) as found:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if args.plain or not can_fill_screen():
             cursor.check = found.result if found else None
             return print_all(cursor, single=args.episode is not None)
         cursor.check = found.so_far if found else None
         cursor.playing, cursor.speed = args.speed is not None, args.speed or cursor.speed
-        show_screen(cursor)
+        from oreo_agents.terminal.replay_app import show_replay
+
+        show_replay(cursor)
     return 0
+
+
+def can_fill_screen() -> bool:
+    """Whether all three streams are a terminal's that can move its cursor and knows more than ASCII."""
+    streams = sys.stdin, sys.stdout, sys.stderr  # Textual draws on the third
+    terminal = all(stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
+    return terminal and sys.stdout.encoding.lower().startswith("utf")
 
 
 def select_episodes(args: argparse.Namespace) -> Any:

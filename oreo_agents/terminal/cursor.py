@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from rich.console import Group, RenderableType
-
+from oreo_agents.evaluation.events import Event, EventKind, find_difference, list_events
 from oreo_agents.rollout.verify import Deviation
-from oreo_agents.terminal.views import SideBySide, StepView, render_deviation
+from oreo_agents.terminal.entries import ListedEpisode, list_entries
 from oreo_agents.trajectory import Trajectory
+
+NOT_FOUND = {
+    "won": "no further win",
+    "surprise": "no further surprise in this episode",
+    "invalid": "no further invalid command in this episode",
+}
 
 Check = Callable[[int, Trajectory], "Sequence[Deviation] | None"]
 """What came out otherwise when an episode (its place, itself) was played again; None while that is not known."""
@@ -22,18 +28,25 @@ class Cursor:
     episodes: Sequence[Trajectory]
     others: dict[str, Trajectory] = field(default_factory=dict)
     """Runs to show beside, by game."""
+    names: tuple[str, str] = ("", "")
+    """What the episodes and the others are called."""
     check: Check | None = None
     episode: int = 0
     step: int = 0
     speed: float = 2.0
     """Steps per second while playing."""
     playing: bool = False
-    typed: str = ""
-    """A step number or, after ``/``, a text being typed."""
     sought: str = ""
     message: str = ""
     """What came of the last key, until the next."""
     _open: tuple[int, Trajectory] | None = None
+    _difference: tuple[int, int | None] | None = None
+    _events: tuple[int, list[Event]] | None = None
+
+    @cached_property
+    def entries(self) -> list[ListedEpisode]:
+        """What the list of episodes says of each."""
+        return list_entries(self.episodes)
 
     @property
     def trajectory(self) -> Trajectory:
@@ -63,16 +76,55 @@ class Cursor:
 
     def next_failure(self) -> bool:
         """Go to the next episode that was not won; False if none follows."""
-        for place in range(self.episode + 1, len(self.episodes)):
-            if self.episodes[place].success is False:
-                self.change_episode(place - self.episode)
-                return True
-        self.message = "no further episode that was not won"
-        return False
+        if (place := self._find_outcome(False)) is None:
+            self.message = "no further episode that was not won"
+            return False
+        self.change_episode(place - self.episode)
+        return True
+
+    @property
+    def events(self) -> list[Event]:
+        """What stands out in the episode being looked at, found once."""
+        if self._events is None or self._events[0] != self.episode:
+            self._events = self.episode, list_events(self.trajectory)
+        return self._events[1]
+
+    def jump_event(self, kind: EventKind, by: int = 1) -> bool:
+        """Go to the next event of a kind, or the last before with -1; a win may be a later episode's. False if none."""
+        steps = [event.step for event in self.events if event.kind == kind]
+        ahead = [step for step in steps[::by] if (step - self.step) * by > 0]
+        if ahead:
+            self.step = ahead[0]
+        elif kind == "won" and (place := self._find_outcome(True)) is not None:
+            self.change_episode(place - self.episode)
+            self.jump(len(self.trajectory) - 1)
+        else:
+            self.message = NOT_FOUND[kind] if by > 0 else NOT_FOUND[kind].replace("further", "earlier")
+            return False
+        return True
+
+    @property
+    def difference(self) -> int | None:
+        """The first step at which the other run differs, found once; None where there is none."""
+        if self._difference is None or self._difference[0] != self.episode:
+            found = find_difference(self.trajectory, self.other) if self.other else None
+            self._difference = self.episode, found
+        return self._difference[1]
+
+    def jump_difference(self) -> bool:
+        """Go to where two runs part; False if they do not."""
+        if (step := self.difference) is None:
+            self.message = "the two runs are the same" if self.other else "there is no other run of this game"
+            return False
+        self.jump(step)
+        return True
 
     def find(self, text: str) -> bool:
         """Go to the next step, from the one after this, whose texts contain ``text``; False if none does."""
         self.sought = text
+        if not text:
+            self.message = "nothing was sought: / and a text"
+            return False
         turns, wanted = self.trajectory.turns, text.casefold()
         following = [*range(self.step + 1, len(turns)), *range(min(self.step + 1, len(turns)))]
         for step in following:
@@ -82,37 +134,31 @@ class Cursor:
         self.message = f"{text!r} is not in this episode"
         return False
 
+    def change_speed(self, factor: float) -> None:
+        """Play faster, or slower."""
+        self.speed = min(max(self.speed * factor, 0.25), 64)
+
     def tick(self) -> None:
         """One step of playing; stops at the end."""
         self.move(1)
         self.playing = self.step < len(self.trajectory)
 
-    def type(self, text: str) -> None:
-        """Add to what is being typed; ``/`` begins a search anew."""
-        self.typed = text if text == "/" else self.typed + text
-
-    def enter(self) -> None:
-        """Carry out what was typed: a search, or a jump to a step counted from 1."""
-        typed, self.typed = self.typed, ""
+    def enter(self, typed: str) -> None:
+        """Carry out what was typed: a search after ``/``, or a jump to a step counted from 1."""
         if typed.startswith("/"):
             self.find(typed[1:] or self.sought)
-        elif typed:
+        elif typed.isdecimal():
             self.jump(int(typed) - 1)
+        elif typed:
+            self.message = f"{typed!r} is neither a step nor, after /, a text"
 
     def differences(self) -> Sequence[Deviation] | None:
         """What came out otherwise when this episode was played again; None where that is not known."""
         return self.check(self.episode, self.trajectory) if self.check else None
 
-    def view(self) -> RenderableType:
-        """What to show: the step, beside another run's where there is one, and how a replay differed."""
-        trajectory, other = self.trajectory, self.other
-        scene: RenderableType = (
-            SideBySide(trajectory, other, self.step)
-            if other
-            else StepView(trajectory, min(self.step, len(trajectory)))
-        )
-        here = [found for found in self.differences() or () if _seen_at(found) == self.step]
-        return Group(scene, *map(render_deviation, here))
+    def deviations(self) -> list[Deviation]:
+        """How a replay differed at this step, as far as is known."""
+        return [found for found in self.differences() or () if _seen_at(found) == self.step]
 
     def verdict(self) -> str:
         """Whether the episode happened again; empty where nobody asked."""
@@ -125,13 +171,18 @@ class Cursor:
             return "verified: happened again exactly"
         return f"differs at step {found[0].step} ({found[0].what})"
 
+    def _find_outcome(self, success: bool) -> int | None:
+        later = range(self.episode + 1, len(self.entries))
+        return next((place for place in later if self.entries[place].success is success), None)
+
     def status(self) -> str:
         """The line at the bottom."""
-        if self.typed:
-            return self.typed
         place = f"episode {self.episode + 1}/{len(self.episodes)}"
         playing = f"playing {self.speed:g}/s" if self.playing else ""
-        return "  ".join(filter(None, (place, self.message, playing, self.verdict(), "? keys")))
+        return "  ".join(filter(None, (place, self.message, playing, self._parting(), self.verdict())))
+
+    def _parting(self) -> str:
+        return "" if self.difference is None else f"first difference: step {self.difference + 1}"
 
 
 def _seen_at(found: Deviation) -> int:

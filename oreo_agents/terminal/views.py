@@ -44,7 +44,7 @@ def draw_sparkline(series: Sequence[float | None], width: int, ascii_only: bool 
     >>> draw_sparkline([0.0, 0.5, None, 1.0], 10)
     '▁▅ █'
     """
-    buckets = [_average_known(bucket) for bucket in _split_series(series, width)]
+    buckets = average_buckets(series, width)
     known = [value for value in buckets if value is not None]
     if not known:
         return ""
@@ -52,6 +52,11 @@ def draw_sparkline(series: Sequence[float | None], width: int, ascii_only: bool 
     low, span = min(known), (max(known) - min(known)) or 1.0
     levels = len(blocks) - 1
     return "".join(" " if v is None else blocks[round((v - low) / span * levels)] for v in buckets)
+
+
+def average_buckets(series: Sequence[float | None], width: int) -> list[float | None]:
+    """At most ``width`` means over neighbours; None where nothing finite is known."""
+    return [_average_known(bucket) for bucket in _split_series(series, width)]
 
 
 @dataclass(frozen=True)
@@ -151,10 +156,22 @@ def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
     return table
 
 
-def render_decision(trajectory: Trajectory, step: int, ascii_only: bool = False) -> RenderableType:
-    """What was done in a step and what the agent believed: action, value, advantage, candidates."""
+def render_decision(
+    trajectory: Trajectory, step: int, ascii_only: bool = False, folded: bool = False
+) -> RenderableType:
+    """What was done in a step and what the agent believed: action, value, advantage, candidates.
+
+    Args:
+        trajectory: the episode.
+        step: which step of it, from 0.
+        ascii_only: nothing but ASCII.
+        folded: a thought is only counted.
+    """
     turn = trajectory.turns[step]
     thought = read_thought(turn)
+    if folded and thought:
+        words = len(thought.split())
+        thought = f"[thought of {words} word{'' if words == 1 else 's'}: t unfolds it]"
     parts: list[RenderableType] = [
         *([make_text(thought, "italic dim", ascii_only)] if thought else []),
         Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),

@@ -38,14 +38,14 @@ def _as_a_terminal_would():
 class Terminal:
     """A program on a pseudo-terminal: type to it, wait for what it shows."""
 
-    def __init__(self, *command, columns=80, rows=30):
+    def __init__(self, *command, columns=80, rows=30, term="xterm"):
         self.master, slave = pty.openpty()
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.resize(columns, rows)
         self.written = b""
         here = f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # for hostile.py
-        terminal = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": here}
+        terminal = {"TERM": term, "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": here}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "oreo_agents.cli", *map(str, command)],
             **dict.fromkeys(("stdin", "stdout", "stderr"), slave),

@@ -1,0 +1,94 @@
+"""V along an episode as a curve of characters, with its scale and what stands out below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from oreo_agents.evaluation.beliefs import list_values
+from oreo_agents.evaluation.events import Event
+from oreo_agents.terminal.views import BLOCKS, average_buckets
+from oreo_agents.trajectory import Trajectory
+
+AXIS = 7
+"""Columns that the scale takes."""
+MARKS = {"invalid": ("x", "red"), "surprise": ("!", "yellow"), "won": ("W", "bold green")}
+"""How an event is marked under the curve; where several share a column, the last of these is seen."""
+LEGEND = "V: expected rest of the return  W won  ! surprise  x invalid"
+
+
+def draw_curve(trajectory: Trajectory, events: Sequence[Event], step: int, width: int, height: int) -> Text:
+    """Bars of V from 0 to 1, or as far as it goes, the column of ``step`` turned over; below, the events.
+
+    Args:
+        trajectory: an episode of any length; neighbouring steps share a column where there are more than columns.
+        events: what to mark, see :func:`~oreo_agents.evaluation.events.list_events`.
+        step: where one is.
+        width: columns, the scale's among them.
+        height: lines, the last two of them the marks and the legend.
+    """
+    columns = max(width - AXIS, 8)
+    values = average_buckets(list_values(trajectory), columns)
+    known = [value for value in values if value is not None]
+    place = locate_column(trajectory, step, columns)
+    text = Text(no_wrap=True)
+    if known:
+        low, high = min(0.0, *known), max(1.0, *known)
+        for row in reversed(range(height - 2)):
+            _append_row(text, values, (low, high), (row, height - 2), place)
+    else:
+        text.append("no critic looked at this episode: there is no V\n" + "\n" * (height - 3), "dim")
+    text.append_text(_draw_marks(trajectory, events, place, columns))
+    return text.append(LEGEND[:width], "dim")
+
+
+def locate_column(trajectory: Trajectory, step: int, columns: int) -> int:
+    """The column in which a step is drawn."""
+    steps = max(len(trajectory), 1)
+    return min(step, steps - 1) * min(columns, steps) // steps
+
+
+def locate_step(trajectory: Trajectory, column: int, columns: int) -> int:
+    """The first step that is drawn in a column."""
+    shown = max(min(columns, len(trajectory)), 1)
+    return -(-min(max(column, 0), shown - 1) * len(trajectory) // shown)
+
+
+def _append_row(
+    text: Text,
+    values: Sequence[float | None],
+    span: tuple[float, float],
+    at: tuple[int, int],
+    place: int,
+) -> None:
+    (low, high), (row, rows) = span, at
+    label = high if row == rows - 1 else low if row == 0 else None
+    text.append(f"{'' if label is None else f'{label:.4g}':>{AXIS - 2}} \u2502"[-AXIS:], "dim")
+    bars = "".join(_choose_block(value, span, at) for value in values)
+    text.append(bars, "cyan").stylize(
+        "reverse", len(text) - len(bars) + place, len(text) - len(bars) + place + 1
+    )
+    text.append("\n")
+
+
+def _choose_block(value: float | None, span: tuple[float, float], at: tuple[int, int]) -> str:
+    if value is None:
+        return " "
+    (low, high), (row, rows) = span, at
+    filled = (value - low) / (high - low) * (rows * 8 - 1) + 1 - row * 8
+    return " " if filled < 1 else BLOCKS[min(int(filled), 8) - 1]
+
+
+def _draw_marks(trajectory: Trajectory, events: Sequence[Event], place: int, columns: int) -> Text:
+    cells = {place: ("^", "bold")}
+    for kind, mark in MARKS.items():
+        cells |= {
+            locate_column(trajectory, event.step, columns): mark for event in events if event.kind == kind
+        }
+    shown = min(columns, max(len(trajectory), 1))
+    signs = (cells[column][0] if column in cells else "\u2500" for column in range(shown))
+    line = Text(f"{'':>{AXIS - 2}} \u2514{''.join(signs)}", "dim")
+    for column, (_, style) in cells.items():
+        line.stylize(style, AXIS + column, AXIS + column + 1)
+    return line.append("\n")
