@@ -93,6 +93,14 @@ def load_font(bold: bool) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, 15)
 
 
+def name_colour(of_cell: str, usual: str) -> str:
+    """A terminal's colour as ``#rrggbb``; bright ones are drawn as the others, but for grey."""
+    if of_cell == "default":
+        return usual
+    bright = {"brightblack": "#7f8c98", "brightbrown": COLOURS["brown"]}
+    return bright.get(of_cell) or COLOURS.get(of_cell.removeprefix("bright")) or f"#{of_cell}"
+
+
 def draw_screen(screen: pyte.Screen) -> Image.Image:
     """A screen as a picture, cell by cell."""
     width, height = CELL
@@ -100,8 +108,7 @@ def draw_screen(screen: pyte.Screen) -> Image.Image:
     draw, fonts = ImageDraw.Draw(image), (load_font(False), load_font(True))
     for row in range(ROWS):
         for column, cell in screen.buffer[row].items():
-            ink = COLOURS.get(cell.fg, INK if cell.fg == "default" else f"#{cell.fg}")
-            paper = COLOURS.get(cell.bg, BACKGROUND if cell.bg == "default" else f"#{cell.bg}")
+            ink, paper = name_colour(cell.fg, INK), name_colour(cell.bg, BACKGROUND)
             if cell.reverse:
                 ink, paper = paper, ink
             left, top = 10 + column * width, 10 + row * height

@@ -18,7 +18,12 @@ def trained(tmp_path, policy, tokenizer):
 
     def trained(play=None, progress=None, patience=None, max_new_tokens=32, max_steps=3):
         options = {"max_steps": max_steps, "warmup_steps": 0, "learning_rate": 1e-3, "logging_steps": 1}
-        options |= {"bf16": False, "use_cpu": True, "callbacks": [progress] if progress else []}
+        options |= {
+            "overwrite": True,
+            "bf16": False,
+            "use_cpu": True,
+            "callbacks": [progress] if progress else [],
+        }
 
         def plays(networks):
             episodes = play(OreoAgent(*networks, max_new_tokens=max_new_tokens))
