@@ -24,7 +24,7 @@ import matplotlib
 import pyte
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS, ROWS = 92, 30
+COLUMNS, ROWS = 116, 30
 CELL = 9, 19
 BACKGROUND, INK = "#101418", "#d8dee4"
 COLOURS = {
