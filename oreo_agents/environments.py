@@ -44,7 +44,7 @@ def environments(
         options: as for ``gym.make(env_id)``.
 
     Raises:
-        ConfigurationError: there is no such environment, it does not take these options, or it cannot be branched.
+        ConfigurationError: there is no such environment, or it does not take these options.
         DataNotFoundError: there are no such games.
     """
     from oreo_envs.wrappers import OfferBranches, TruncateWhenStuck
@@ -65,7 +65,7 @@ def environments(
     try:
         env = make()
     except (gym.error.Error, ImportError, TypeError, ValueError) as error:
-        raise ConfigurationError(_explain_failure(env_id, options, branches, error)) from error
+        raise ConfigurationError(_explain_failure(env_id, options, error)) from error
     if describe(env_id).foreign:  # nobody knows whether it can be copied
         made = [env]
         return lambda: made.pop() if made else make()
@@ -82,7 +82,7 @@ def find_step_limit(env_id: str) -> int:
     try:
         spec = gym.spec(env_id.rpartition(":")[2])
     except (gym.error.Error, ImportError) as error:
-        raise ConfigurationError(_explain_failure(env_id, {}, False, error)) from error
+        raise ConfigurationError(_explain_failure(env_id, {}, error)) from error
     return spec.max_episode_steps or describe(env_id).max_episode_steps
 
 
@@ -100,7 +100,7 @@ def import_module_of(env_id: str) -> None:
     try:
         import_module(module)
     except ImportError as error:
-        raise ConfigurationError(_explain_failure(env_id, {}, False, error)) from error
+        raise ConfigurationError(_explain_failure(env_id, {}, error)) from error
 
 
 def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.Env[str, str]:
@@ -121,10 +121,8 @@ def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.En
     return ForeignEnv(env, "all" if divided and hasattr(env.unwrapped, "games") else split)
 
 
-def _explain_failure(env_id: str, options: Mapping[str, Any], branches: bool, error: Exception) -> str:
+def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) -> str:
     """What is wrong with the id, or with an option, in one sentence."""
-    if branches and isinstance(error, TypeError) and "cannot be branched" in str(error):
-        return f"lookahead needs the simulator, and {error}: choose best_of_k"
     if isinstance(error, ModuleNotFoundError):
         missing = str(error).partition(". ")[0].replace("No module", "no module")
         return f"there is no environment {env_id!r}, {missing}: install it, or choose {_list_ids()}"
