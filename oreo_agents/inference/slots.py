@@ -23,7 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.tree import Tree
-from oreo_agents.models.decoder import attends_fully, text_config
+from oreo_agents.models.decoder import attend_by, attends_fully, text_config
 
 _ATTENTION = "oreo_slots"
 COLUMNS = 256
@@ -123,16 +123,6 @@ def _slot_attention(module, query, key, value, attention_mask, scaling=None, **k
 
 
 ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, _slot_attention)
-
-
-@contextmanager
-def _attention_of(model: PreTrainedModel, name: str) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.config._attn_implementation = name
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
 
 
 @contextmanager
@@ -292,7 +282,7 @@ class SlotModel:
         padded[places.owner, places.rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
         padded = padded[:, None].repeat(1, 1, self._groups, 1)
         tokens = _Tokens(places.rows, places.owner, places.rank, places.columns, padded, places.n)
-        with _attention_of(self.backbone, _ATTENTION), _announce_tokens(tokens):
+        with attend_by(self.backbone, _ATTENTION), _announce_tokens(tokens):
             hidden = self.backbone(
                 input_ids=ids[None],
                 attention_mask=padded,  # four-dimensional: taken as it is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -83,6 +85,17 @@ def attends_fully(model: PreTrainedModel) -> bool:
         and (name.endswith(("window", "window_size", "attention_chunk_size", "index_topk")))
     ]
     return all(value <= 0 or value >= context_length(model) for value in reach)
+
+
+@contextmanager
+def attend_by(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Compute attention by a registered function meanwhile."""
+    before = model.config._attn_implementation
+    model.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
 
 
 def disable_dropout(network: nn.Module) -> None:

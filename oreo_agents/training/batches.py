@@ -28,6 +28,10 @@ episodes of an item are neighbours. ``start_mask`` (where sequences begin) and `
 episode has several, or thoughts; ``recorded_logp``, ``group_advantages`` and, ``[B]``, ``prompt_value``, where every
 episode has them."""
 
+PlacedBatch = dict[str, Any]
+"""A micro-batch on the device: its columns, ``rows`` (:class:`oreo_agents.training.rows.TokenRows`), and what the host
+knows: ``weight``, what it counts in its batch, and ``tokens``."""
+
 GROUP = 8
 """Most episodes of a group."""
 DISCOUNT = 0.95

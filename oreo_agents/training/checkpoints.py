@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from huggingface_hub import upload_folder
 from oreo_envs.files import put_folder
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import ConfigurationError, TrainingError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
@@ -45,6 +46,9 @@ ADAPTERS = "adapters.safetensors"
 TARGET_CRITIC = "target_critic.safetensors"
 """In a checkpoint with ``target_decay``: what differs from the critic's weights."""
 
+NEVER = 2**62
+"""No step has this number."""
+
 
 class AgentTrainer(Trainer):
     """A Trainer of policy and critic, seen from the disk; how they are trained is :class:`OreoTrainer`'s."""
@@ -57,8 +61,6 @@ class AgentTrainer(Trainer):
     """What is trained on."""
     target_critic: Critic | None
     """The average of past critics, with ``target_decay``."""
-    alpha: float
-    """The weight of the KL, which ``kl_target`` adapts."""
     prompt: Prompt | None = None
     """What the agent is told, saved beside it."""
     start: Any
@@ -69,6 +71,8 @@ class AgentTrainer(Trainer):
     """The datasets that ``items`` are from, where they are known."""
     seconds: float = 0.0
     """That training has taken."""
+    _first_bad: Tensor | None = None
+    """The first step since the last look whose loss was no number, on the device; :data:`NEVER`."""
     _staging: Path | None = None
     """Where a checkpoint is being written."""
 
@@ -90,10 +94,40 @@ class AgentTrainer(Trainer):
         finally:
             self.seconds += time.monotonic() - start
 
+    @property
+    def alpha(self) -> float:
+        """The weight of the KL, which ``kl_target`` adapts."""
+        return float(self._alpha)
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self._alpha = torch.full((), value, dtype=torch.float64, device=self.args.device)
+
     # --- checkpoints ------------------------------------------------------------------------------------------
+
+    def watch_loss(self, loss: Tensor) -> None:
+        """Keep, where the loss is, the first step at which it was no number."""
+        step = torch.full((), self.state.global_step, device=loss.device)
+        bad = torch.where(torch.isfinite(loss), torch.full_like(step, NEVER), step)
+        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+
+    def refuse_nan(self) -> None:
+        """Before anything of it is logged, judged or saved.
+
+        Raises:
+            TrainingError: the loss of a step was no number.
+        """
+        if self._first_bad is None:
+            return
+        step, self._first_bad = int(self._first_bad), None
+        if step < NEVER:
+            raise TrainingError(
+                f"the loss was no number at step {step}; the last saved checkpoint is intact: lower --learning-rate"
+            )
 
     def _save_checkpoint(self, model, trial) -> None:
         """As in Trainer, but beside its place, and moved there in one rename."""
+        self.refuse_nan()
         run = Path(super()._get_output_dir(trial))
         if self.state.best_global_step:
             best = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"

@@ -24,6 +24,10 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
     """Options of :class:`oreo_agents.OreoTrainer`; the text below is made from their table."""
 
+    logging_nan_inf_filter: bool = (
+        False  # it asks the device in every step; a loss that is no number ends training
+    )
+
     def __new__(cls, *args: Any, **options: Any) -> OreoConfig:  # noqa: D102 (says what a dataclass does not)
         _refuse_unknown(options, cls)
         return super().__new__(cls)

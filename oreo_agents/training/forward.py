@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import disable_dropout, lm_head, trunk_of
-from oreo_agents.training.layouts import LAYOUTS, split_sequences
+from oreo_agents.training.layouts import LAYOUTS
 from oreo_agents.training.reference import Reference
+from oreo_agents.training.rows import TokenRows, lay_rows
 from oreo_agents.training.token_statistics import Divergence, project_tokens
 
 
@@ -54,64 +54,50 @@ class PolicyAndCritic(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
-        action_mask: Tensor,
+        rows: TokenRows,
         reference: Reference | None = None,
-        token_mask: Tensor | None = None,
         divergence: Divergence = "reverse",
         head_alone: bool = False,
-        observed: Tensor | None = None,
-        start_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
 
         Args:
-            input_ids: ``[B, T]``, right-padded.
-            action_mask: ``[B, T]`` bool; entries elsewhere are zero in the result.
+            rows: what is read, on the device of the networks.
             reference: the frozen start, for log-ratio and KL.
-            token_mask: ``[B, T]`` bool, what is not padding; None: nothing is.
             divergence: which KL over the whole vocabulary; see
                 :func:`oreo_agents.training.token_statistics.project_tokens`.
             head_alone: values on the policy's trunk move only their head.
-            observed: ``[B, T]`` bool, tokens that the critic's trunk predicts, too, through the reference's head.
-
-            start_mask: ``[B, T]`` bool, where the sequences of an episode begin; None: each is one.
 
         Returns:
-            ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; with a critic also ``values``, which
-            are zero at padding; with ``observed`` also ``observed_logp``, the log-probabilities of those tokens.
+            ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; zero but for actions. With a critic also
+            ``values``, zero at padding; where ``rows`` has observed tokens also ``observed_logp``, their
+            log-probabilities by the critic's trunk through the reference's head.
         """
-        tokens = torch.ones_like(action_mask) if token_mask is None else token_mask
-        actions = action_mask & tokens
-        actions[:, 0] = False  # nothing precedes it
-        rows = split_sequences(input_ids, tokens, start_mask)
-        before_action = pad(actions[:, 1:], (0, 1))[tokens]
-        hidden = LAYOUTS[self.layout](trunk_of(self.policy), *rows)
+        hidden = LAYOUTS[self.layout](trunk_of(self.policy), rows)
         ref_head = ref_hidden = None
         if reference is not None:
-            ref_head = reference.head
-            ref_hidden = reference.states(self.layout, *rows, before_action)
+            ref_head, ref_hidden = reference.head, reference.states(self.layout, rows)
         statistics = project_tokens(
             lm_head(self.policy),
-            hidden[before_action],
-            input_ids[actions],
+            hidden.index_select(0, rows.actions - 1),
+            rows.ids.index_select(0, rows.actions),
             self.head_chunk,
             ref_head,
             ref_hidden,
             divergence,
         )
         names = ("logp", "entropy", "rho", "kl") if reference else ("logp", "entropy")
-        columns = {name: _scatter_values(getattr(statistics, name), actions) for name in names}
+        columns = {name: rows.scatter(getattr(statistics, name), rows.actions) for name in names}
         if self.critic is not None:
             if self.critic.shares(self.policy):
                 states = hidden.detach() if head_alone else hidden
             else:
-                states = LAYOUTS[self.layout](self.critic.backbone, *rows)
-            columns["values"] = _scatter_values(self.critic.read(states), tokens)
-            if observed is not None and ref_head is not None:
-                before = pad(observed[:, 1:], (0, 1))[tokens]
-                predictions = project_tokens(ref_head, states[before], input_ids[observed], self.head_chunk)
-                columns["observed_logp"] = _scatter_values(predictions.logp, observed)
+                states = LAYOUTS[self.layout](self.critic.backbone, rows)
+            columns["values"] = rows.scatter(self.critic.read(states))
+            if (observed := rows.observed) is not None and ref_head is not None:
+                before, targets = states.index_select(0, observed - 1), rows.ids.index_select(0, observed)
+                predictions = project_tokens(ref_head, before, targets, self.head_chunk)
+                columns["observed_logp"] = rows.scatter(predictions.logp, observed)
         return columns
 
     @torch.no_grad()
@@ -119,23 +105,16 @@ class PolicyAndCritic(nn.Module):
         """Log-probabilities of all tokens but each row's first, by the pass that is trained with."""
         training = self.training
         self.train()
-        device = next(self.policy.parameters()).device
-        counts = torch.tensor([len(row) for row in rows], device=device)
-        ids = torch.zeros(len(rows), int(counts.max()), dtype=torch.long, device=device)
-        tokens = torch.arange(ids.shape[1], device=device) < counts[:, None]
-        ids[tokens] = torch.tensor([token for row in rows for token in row], device=device)
-        logp = self(ids, tokens.clone(), token_mask=tokens)["logp"]
+        counts = torch.tensor([len(row) for row in rows])
+        ids = torch.zeros(len(rows), int(counts.max()), dtype=torch.long)
+        tokens = torch.arange(ids.shape[1]) < counts[:, None]
+        ids[tokens] = torch.tensor([token for row in rows for token in row])
+        laid = lay_rows(ids, tokens, tokens).to(next(self.policy.parameters()).device)
+        logp = self(laid)["logp"]
         self.train(training)
         return [values[1:n] for values, n in zip(logp, counts.tolist(), strict=True)]
 
 
-def read_values(
-    critic: Critic, layout: str, ids: Tensor, token_mask: Tensor, start_mask: Tensor | None = None
-) -> Tensor:
+def read_values(critic: Critic, layout: str, rows: TokenRows) -> Tensor:
     """V after every token by the critic's own pass, ``[B, T]``, zero at padding."""
-    rows = split_sequences(ids, token_mask, start_mask)
-    return _scatter_values(critic.read(LAYOUTS[layout](critic.backbone, *rows)), token_mask)
-
-
-def _scatter_values(flat: Tensor, mask: Tensor) -> Tensor:
-    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
+    return rows.scatter(critic.read(LAYOUTS[layout](critic.backbone, rows)))

@@ -16,7 +16,15 @@ from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, Predictio
 
 from oreo_agents.models.critic import Critic
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import Item, Items, MicroBatch, as_episodes, collate_items, sort_places
+from oreo_agents.training.batches import (
+    Item,
+    Items,
+    MicroBatch,
+    PlacedBatch,
+    as_episodes,
+    collate_items,
+    sort_places,
+)
 from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.trajectory import Trajectory
 
@@ -49,7 +57,7 @@ class JudgedTrainer(AgentTrainer):
     play: Play | None
     pad_id: int
     _meters: metrics.Meters
-    _step_kl: list[tuple[float, float]]
+    _step_kl: list[tuple[Tensor, float]]
 
     def hold_out(self, dataset: Any, name: str = "eval_dataset") -> Items:
         """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
@@ -74,6 +82,7 @@ class JudgedTrainer(AgentTrainer):
         inner = isinstance(eval_dataset, str) and isinstance(self.eval_dataset, dict)
         if eval_dataset is not None and not inner:
             eval_dataset = self._hold_out_all(eval_dataset)
+        self.refuse_nan()
         with self._apart():
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
@@ -171,19 +180,20 @@ class JudgedTrainer(AgentTrainer):
         """Record the losses of a batch; ``places`` are those of its items, the longest first."""
         model = self.model_wrapped if self._is_sharded else self.trained
         micros = collate_items(items, self.pad_id, 0 if self._is_sharded else self.args.micro_batch_tokens)
-        micros = [self._prepare_inputs(micro) for micro in micros]  # type: ignore[arg-type, misc]
         if self.objective.items == "mismatches":
-            (micros,) = self._with_reference_point([micros], everyones=False)
+            (placed,) = self._with_reference_point([micros], everyones=False)
+        else:
+            placed = [self.place_batch(micro) for micro in micros]
         of_row = (
             place
             for place, item in zip(places, items, strict=True)
-            for _ in range(1 if "reference_point" in micros[0] else len(as_episodes(item)))
+            for _ in range(1 if "reference_point" in placed[0] else len(as_episodes(item)))
         )
         rows = []
-        for micro in micros:
+        for micro in placed:
             with self.compute_loss_context_manager():
                 loss, out = self.compute_loss(model, micro, return_outputs=True)
-            self._meters.add("loss", loss, self._weight(micro))
+            self._meters.add("loss", loss, micro["weight"])
             if wanted:
                 rows += [_take_row(next(of_row), micro, out, i) for i in range(len(micro["input_ids"]))]
         return rows
@@ -194,14 +204,15 @@ class JudgedTrainer(AgentTrainer):
 
     def _with_reference_point(
         self, batches: list[list[MicroBatch]], everyones: bool = True
-    ) -> list[list[MicroBatch]]:
+    ) -> list[list[PlacedBatch]]:
         raise NotImplementedError
 
-    def _weight(self, batch: MicroBatch) -> float:
+    def place_batch(self, micro: MicroBatch) -> PlacedBatch:
+        """A micro-batch of :func:`collate_items` as the passes take it."""
         raise NotImplementedError
 
 
-def _take_row(place: int, micro: MicroBatch, out: dict[str, Tensor], row: int) -> _Prediction:
+def _take_row(place: int, micro: PlacedBatch, out: dict[str, Tensor], row: int) -> _Prediction:
     mask = micro["action_mask"][row] & micro["token_mask"][row]
 
     def column(x: Tensor) -> np.ndarray:

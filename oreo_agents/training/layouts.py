@@ -1,90 +1,101 @@
 """How episodes lie in memory: padded right or left, or packed without padding; and the attention that suits.
 
-A layout maps (trunk, ids, token_mask) to the hidden states of the real tokens, row after row, ``[N, H]``.
+A layout maps (trunk, rows) to the hidden states of the real tokens, row after row, ``[N, H]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.models.decoder import attends_fully
+from oreo_agents.models.decoder import attend_by, attends_fully
+from oreo_agents.training.rows import TokenRows
 
 
-def run_right_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+def run_right_padded(trunk: PreTrainedModel, rows: TokenRows) -> Tensor:
     """Causal attention never looks at padding on the right, so no mask is needed."""
-    return trunk(input_ids=ids, use_cache=False).last_hidden_state[token_mask]
+    ids = _pad_sequences(rows, rows.ids, rows.cells)
+    with attend_by(trunk, _CAUSAL_ATTENTION) if _needs_no_mask(trunk) else nullcontext():
+        hidden = trunk(input_ids=ids, use_cache=False).last_hidden_state
+    return hidden.flatten(0, 1).index_select(0, rows.cells)
 
 
-def run_left_padded(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
+def run_left_padded(trunk: PreTrainedModel, rows: TokenRows) -> Tensor:
     """With a mask and explicit positions."""
-    moved_mask = token_mask.flip(1)
-    moved = torch.zeros_like(ids).masked_scatter(moved_mask, ids[token_mask])
-    positions = (moved_mask.cumsum(1) - 1).clamp(min=0)
-    out = trunk(input_ids=moved, attention_mask=moved_mask.long(), position_ids=positions, use_cache=False)
-    return out.last_hidden_state[moved_mask]
+    cells = rows.cells + rows.lead
+    ids, positions, mask = (
+        _pad_sequences(rows, x, cells) for x in (rows.ids, rows.columns, torch.ones_like(rows.ids))
+    )
+    out = trunk(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    return out.last_hidden_state.flatten(0, 1).index_select(0, cells)
 
 
-def run_packed(trunk: nn.Module, ids: Tensor, token_mask: Tensor) -> Tensor:
-    """All episodes in one row without padding; positions begin again with each."""
-    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)[token_mask]
-    counts = token_mask.sum(1)
-    ends = pad(counts.cumsum(0), (1, 0)).int()
-    longest = int(counts.max())
+def _pad_sequences(rows: TokenRows, values: Tensor, cells: Tensor) -> Tensor:
+    """``[N]`` -> ``[sequences, width]``, zero at padding."""
+    grid = len(rows.counts), rows.width
+    flat = torch.zeros(grid[0] * grid[1], dtype=values.dtype, device=values.device)
+    return flat.index_copy(0, cells, values).view(grid)
+
+
+def run_packed(trunk: PreTrainedModel, rows: TokenRows) -> Tensor:
+    """All sequences in one row without padding; positions begin again with each."""
+    longest = max(rows.counts)
     out = trunk(
-        input_ids=ids[token_mask][None],
-        position_ids=positions[None],
-        cu_seq_lens_q=ends,
-        cu_seq_lens_k=ends,
+        input_ids=rows.ids[None],
+        position_ids=rows.columns[None],
+        cu_seq_lens_q=rows.ends,
+        cu_seq_lens_k=rows.ends,
         max_length_q=longest,
         max_length_k=longest,
+        sequence_lengths=rows.counts,
         use_cache=False,
     )
     return out.last_hidden_state[0]
 
 
-def split_sequences(ids: Tensor, token_mask: Tensor, start_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A row for each sequence instead of each episode, right-padded, and which of it is real; tokens keep their order.
-
-    Args:
-        ids: ``[B, T]``, right-padded.
-        token_mask: ``[B, T]`` bool, what is not padding.
-        start_mask: ``[B, T]`` bool, where sequences begin; None: each episode is one.
-    """
-    if start_mask is None:
-        return ids, token_mask
-    starts = start_mask[token_mask].nonzero()[:, 0]
-    counts = torch.diff(starts, append=starts.new_tensor([int(token_mask.sum())]))
-    rows = torch.arange(int(counts.max()), device=ids.device) < counts[:, None]
-    return torch.zeros_like(rows, dtype=ids.dtype).masked_scatter(rows, ids[token_mask]), rows
-
-
-LAYOUTS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
+LAYOUTS: dict[str, Callable[[PreTrainedModel, TokenRows], Tensor]] = {
     "right": run_right_padded,
     "left": run_left_padded,
     "packed": run_packed,
 }
 
+_CAUSAL_ATTENTION = "oreo_causal"
+"""transformers' ``sdpa`` under a name for which it makes no mask: to make one it would ask the device about padding."""
+ALL_ATTENTION_FUNCTIONS.register(_CAUSAL_ATTENTION, sdpa_attention_forward)
+
+_MASKLESS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _needs_no_mask(trunk: PreTrainedModel) -> bool:
+    if trunk.config._attn_implementation != "sdpa":
+        return False
+    if trunk not in _MASKLESS:
+        _MASKLESS[trunk] = attends_fully(trunk)
+    return _MASKLESS[trunk]
+
+
 _PACKED_ATTENTION = "oreo_packed"
 
 
-def _packed_attention(module, query, key, value, attention_mask, scaling=None, cu_seq_lens_q=None, **_):
+def _packed_attention(module, query, key, value, attention_mask, scaling=None, sequence_lengths=None, **_):
     """Causal attention within each episode of a packed row, ``[1, heads, N, size]``."""
-    if cu_seq_lens_q is None:
+    if sequence_lengths is None:
         raise ConfigurationError(
             "a model trained packed needs set_attn_implementation('sdpa') for other uses"
         )
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    counts = cu_seq_lens_q.diff().tolist()
-    spans = zip(*(x.split(counts, dim=2) for x in (query, key, value)), strict=True)
+    spans = zip(*(x.split(sequence_lengths, dim=2) for x in (query, key, value)), strict=True)
     out = [scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) for q, k, v in spans]
     return torch.cat(out, dim=2).transpose(1, 2), None
 

@@ -20,10 +20,13 @@ Arguments that several functions share:
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
+
+Number = TypeVar("Number", float, Tensor)
 
 CLIP = 0.2
 """How far a ratio may go from 1 in PPO's objective and still carry gradient; its paper's value, and GiGPO's."""
@@ -237,7 +240,7 @@ def sampled_kl(rho: Tensor) -> Tensor:
     return torch.expm1(-rho) + rho
 
 
-def effective_temperature(beta: float, alpha: float, tokens: float = 1.0) -> float:
+def effective_temperature(beta: float, alpha: Number, tokens: float | Tensor = 1.0) -> Number:
     """How much advantage it takes for the loss to tilt the odds of an action by e: beta + alpha / (2 beta tokens).
 
     Near the reference and on its own actions, Eq. 9 with alpha * KL is E[(beta rho - A)^2] + alpha E[rho^2] / 2 in a
@@ -251,7 +254,7 @@ def effective_temperature(beta: float, alpha: float, tokens: float = 1.0) -> flo
         tokens: how many tokens' log-ratios one error sums: 1 at token level, those of a turn at step level, those of an
             episode at response level.
     """
-    return beta + alpha / (2 * beta * tokens)
+    return beta + alpha / (2 * beta * tokens)  # type: ignore[return-value]
 
 
 # --- baselines ----------------------------------------------------------------------------------------------
@@ -325,9 +328,9 @@ def balance_loss(rho: Tensor, returns: Tensor, group: Tensor, beta: float) -> Te
     """
     ratio, total = rho.sum(1), returns[:, 0]
     soft = (total - beta * ratio).detach()
-    _, place, size = group.unique(return_inverse=True, return_counts=True)
-    value = soft.new_zeros(len(size)).index_add(0, place, soft) / size
-    return ((value[place] - total + beta * ratio) ** 2).mean()
+    together = group[:, None] == group
+    value = (together * soft).sum(1) / together.sum(1)
+    return ((value - total + beta * ratio) ** 2).mean()
 
 
 def optimal_advantage_loss(

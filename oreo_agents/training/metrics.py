@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +26,27 @@ class Meters:
         self._sums: dict[str, list[Tensor]] = defaultdict(list)
 
     def add(self, name: str, mean: Tensor, weight: Tensor | float) -> None:
-        """Count ``mean`` with ``weight``; no weight, no trace."""
-        weight = torch.as_tensor(weight, dtype=torch.float64, device=mean.device)
-        self._sums[name].append(torch.stack([mean.detach().double() * weight, weight]))
+        """Count ``mean`` with ``weight``; no weight, no trace. Nothing is asked of the device until it is read."""
+        weights = (
+            weight.double() if isinstance(weight, Tensor) else mean.new_full((), weight, dtype=torch.float64)
+        )
+        self._sums[name].append(torch.stack([mean.detach().double() * weights, weights]))
 
     def over(self, name: str, x: Tensor, mask: Tensor) -> None:
         """Count every masked entry of ``x`` alike."""
-        self.add(name, x[mask].double().mean() if mask.any() else x.new_zeros(()), mask.sum())
+        self.over_each([name], x, mask.flatten()[None])
+
+    def over_each(self, names: Sequence[str], x: Tensor, masks: Tensor) -> None:
+        """As :meth:`over` for several masks, a row of ``masks`` each, ``[names, entries of x]``."""
+        sums = torch.where(masks, x.detach().flatten(), 0).double().sum(1)
+        for name, pair in zip(names, torch.stack([sums, masks.sum(1).double()], 1), strict=True):
+            self._sums[name].append(pair)
 
     def read(self, gather: Callable[[Sums], list[Sums]]) -> dict[str, float]:
         """Means over all processes; ``gather`` gives every process's sums. Begins anew."""
-        own = {name: tuple(torch.stack(parts).sum(0).tolist()) for name, parts in self._sums.items()}
+        totalled = [torch.stack(parts).sum(0) for parts in self._sums.values()]
+        totalled = torch.stack(totalled).tolist() if totalled else []
+        own = {name: tuple(pair) for name, pair in zip(self._sums, totalled, strict=True)}
         self._sums.clear()
         totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for sums in gather(own):  # type: ignore[arg-type]
@@ -73,17 +83,17 @@ def record_critic(
     for name, moment in (("error2", (targets - values) ** 2), ("target", targets), ("target2", targets**2)):
         meters.over(f"_{name}", moment, states)
     _by_outcome(meters, "value", values, states, batch["success"])
-    bins = (values * BINS).long().clamp(0, BINS - 1)
-    for i in range(BINS):
-        chosen = states & (bins == i)
-        meters.over(f"_bin{i}", values - batch["returns"], chosen)
+    bins = (values * BINS).long().clamp(0, BINS - 1).flatten()
+    chosen = (bins == torch.arange(BINS, device=bins.device)[:, None]) & states.flatten()
+    meters.over_each([f"_bin{i}" for i in range(BINS)], values - batch["returns"], chosen)
 
 
 def _by_outcome(meters: Meters, name: str, x: Tensor, mask: Tensor, success: Tensor) -> None:
     """Per-episode means of won and of lost episodes."""
     for outcome, chosen in (("won", success), ("lost", ~success)):
-        if chosen.any():
-            meters.add(f"{name}_{outcome}", masked_mean(x[chosen], mask[chosen]), chosen.sum())
+        number = chosen.sum()
+        share = chosen / number.clamp(min=1)
+        meters.add(f"{name}_{outcome}", masked_mean(x, mask, share) * len(x), number)
 
 
 def _derive_metrics(means: dict[str, float], totals: dict[str, list[float]]) -> dict[str, float]:

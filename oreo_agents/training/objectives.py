@@ -130,8 +130,6 @@ def _find_argument(name: str, batch: MicroBatch, out: Columns, config: OreoConfi
             return _weigh_importance(out, config)
         case "token_weights":
             return imitation_weights(batch, config)
-        case "reference_point":
-            return batch["reference_point"][0]
     return out[name] if name in out else batch[name]
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.decoder import lm_head, trunk_of
 from oreo_agents.training.layouts import LAYOUTS
+from oreo_agents.training.rows import TokenRows
 
 
 class Reference:
@@ -33,21 +34,24 @@ class Reference:
         self._known: dict[bytes, Tensor] | None = {} if remember else None
 
     @torch.no_grad()
-    def states(self, layout: str, ids: Tensor, token_mask: Tensor, before_action: Tensor) -> Tensor:
-        """Hidden states ``[N, H]`` where ``before_action``, ``[tokens]`` bool, says so."""
+    def states(self, layout: str, rows: TokenRows) -> Tensor:
+        """Hidden states before each action token, ``[A, H]``."""
+        before = rows.actions - 1
         if self._known is None:
-            return self._run(layout, ids, token_mask)[before_action]
-        keys = [row[mask].cpu().numpy().tobytes() for row, mask in zip(ids, token_mask, strict=True)]
-        if not all(key in self._known for key in keys):
-            counts = token_mask.sum(1).tolist()
-            hidden = self._run(layout, ids, token_mask).split(counts)
-            for key, states, chosen in zip(keys, hidden, before_action.split(counts), strict=True):
-                self._known[key] = states[chosen].to("cpu", self._precision(ids.device.type))
-        return torch.cat([self._known[key] for key in keys]).to(ids.device)
+            return self._run(layout, rows).index_select(0, before)
+        if not all(key in self._known for key in rows.keys):
+            hidden = self._run(layout, rows)
+            chosen = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device).index_fill(
+                0, before, True
+            )
+            parts = zip(rows.keys, hidden.split(rows.counts), chosen.split(rows.counts), strict=True)
+            for key, states, kept in parts:
+                self._known[key] = states[kept].to("cpu", self._precision(hidden.device.type))
+        return torch.cat([self._known[key] for key in rows.keys]).to(rows.ids.device, non_blocking=True)
 
-    def _run(self, layout: str, ids: Tensor, token_mask: Tensor) -> Tensor:
+    def _run(self, layout: str, rows: TokenRows) -> Tensor:
         with self._without_adapters() if self.switches_adapters else nullcontext():
-            return LAYOUTS[layout](trunk_of(self.model), ids, token_mask)
+            return LAYOUTS[layout](trunk_of(self.model), rows)
 
     @contextmanager
     def _without_adapters(self) -> Iterator[None]:

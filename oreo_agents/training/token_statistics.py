@@ -55,7 +55,9 @@ def project_tokens(
         part = slice(i, i + chunk)
         ref_part = None if ref_hidden is None else ref_hidden[part]
         arguments = (head, ref_head, hidden[part], ref_part, targets[part], divergence)
-        parts.append(checkpoint(_project_chunk, *arguments, use_reentrant=False))
+        parts.append(
+            checkpoint(_project_chunk, *arguments, use_reentrant=False, preserve_rng_state=False)
+        )  # nothing is drawn
     return TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

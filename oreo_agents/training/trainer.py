@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.trainer_utils import EvalPrediction
 
-from oreo_agents.errors import ConfigurationError, DatasetError, TrainingError
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.language.prompt import Prompt
@@ -39,7 +39,14 @@ from oreo_agents.models.decoder import text_config, trunk_of
 from oreo_agents.models.return_scale import PLAIN, ReturnScale, measure_range
 from oreo_agents.models.start import FROM_SCRATCH, add_adapters
 from oreo_agents.training import metrics
-from oreo_agents.training.batches import NO_ITEMS, Items, MicroBatch, collate_items, split_batches
+from oreo_agents.training.batches import (
+    NO_ITEMS,
+    Items,
+    MicroBatch,
+    PlacedBatch,
+    collate_items,
+    split_batches,
+)
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import REMEDY, Data, read_data
 from oreo_agents.training.encoding import encode_episodes
@@ -59,6 +66,7 @@ from oreo_agents.training.objectives import (
 )
 from oreo_agents.training.optimizer import MuonAdamW, list_matrices
 from oreo_agents.training.reference import Reference
+from oreo_agents.training.rows import lay_rows
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -160,9 +168,9 @@ class OreoTrainer(JudgedTrainer):
             self.reference.model.to(args.device)  # type: ignore[arg-type]
         keeps_average = critic is not None and args.target_decay is not None
         self.target_critic = _copy_frozen(critic).to(args.device) if critic and keeps_average else None
-        self.alpha = args.alpha
+        self.alpha = cast(float, args.alpha)
         self._meters = metrics.Meters()
-        self._step_kl: list[tuple[float, float]] = []
+        self._step_kl: list[tuple[Tensor, float]] = []
         self.trained = PolicyAndCritic(policy, critic, args.head_chunk, args.layout)
         probe.require(self.trained.read_rows, "trained")
         self.pad_id = pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -208,7 +216,9 @@ class OreoTrainer(JudgedTrainer):
         """Trainer's, where there is something to train on."""
         if not len(self.items):
             raise DatasetError("there are no episodes to train on: give OreoTrainer a train_dataset")
-        return super().get_train_dataloader()
+        loader = super().get_train_dataloader()
+        loader.device = None  # batches are counted on the host, before they go to the device
+        return loader
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW, or Muon for the weight matrices, with a rate of its own for the critic."""
@@ -248,22 +258,41 @@ class OreoTrainer(JudgedTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
         """What all processes' batches of an optimizer step weigh together."""
-        own = sum(self._weight(micro) for batch in batch_samples for micro in batch)
-        return self.accelerator.gather(torch.tensor([own], device=device)).sum()  # type: ignore[union-attr]
+        own = torch.tensor([sum(self._weight(micro) for batch in batch_samples for micro in batch)])
+        if self.accelerator.num_processes > 1:
+            own = cast(Tensor, self.accelerator.gather(own.to(device)))
+        return own.sum()
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        """The batches of an optimizer step, and what they weigh together."""
+        """The batches of an optimizer step, on the device, and what they weigh together."""
         batches, total = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if batches and self.objective.items == "mismatches":
-            batches = self._make_batches(batches)
-        return batches, total
+        return self.place_batches(batches) if batches else batches, total
 
-    def _make_batches(self, batches: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
-        """Batches as the passes take them; KTO's with the reference point of all of them."""
-        if any("reference_point" in micro for batch in batches for micro in batch):
+    def place_batches(self, batches: list[list[MicroBatch]]) -> list[list[PlacedBatch]]:
+        """Batches as the passes take them, on the device; KTO's with the reference point of all of them."""
+        if any("rows" in micro for batch in batches for micro in batch):
             return batches
-        made = [[self._prepare_inputs(micro) for micro in self._evenly(batch)] for batch in batches]
-        return self._with_reference_point(made) if self.objective.items == "mismatches" else made
+        batches = [self._evenly(batch) for batch in batches]
+        if self.objective.items == "mismatches":
+            return self._with_reference_point(batches)
+        return [[self.place_batch(micro) for micro in batch] for batch in batches]
+
+    def place_batch(self, micro: MicroBatch) -> PlacedBatch:
+        """A micro-batch of :func:`collate_items` as the passes take it.
+
+        Returns:
+            its columns and ``rows``, on the device, and what the host knows of it: ``weight`` and ``tokens``.
+        """
+        actions, observed = micro["action_mask"], None
+        if self.args.observation_weight and self.objective.critic:
+            observed = observed_tokens(micro)
+        elif self.objective.imitates:
+            actions = actions | (imitation_weights(micro, self.args) > 0)
+        rows = lay_rows(micro["input_ids"], actions, micro["token_mask"], micro.get("start_mask"), observed)
+        device = self.args.device
+        columns = {name: x.to(device, non_blocking=True) for name, x in micro.items()}
+        known = {"weight": self._weight(micro), "tokens": sum(rows.counts)}
+        return {**columns, **known, "rows": rows.to(device)}
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """Forward and backward over the micro-batches (from :func:`collate_items`); the loss of the whole batch."""
@@ -271,7 +300,7 @@ class OreoTrainer(JudgedTrainer):
         total = num_items_in_batch
         if total is None:
             total = self._get_num_items_in_batch([inputs], self.args.device)
-        (micros,) = self._make_batches([inputs])
+        (micros,) = self.place_batches([inputs])
         share = self.accelerator.num_processes / max(
             float(total), 1e-8
         )  # gradients are averaged over processes
@@ -279,11 +308,11 @@ class OreoTrainer(JudgedTrainer):
         for i, micro in enumerate(micros):
             with self._synchronise_last(model, last=i + 1 == len(micros)):
                 with self.compute_loss_context_manager():
-                    loss = self.compute_loss(model, micro) * (self._weight(micro) * share)
-                self._refuse_nan(loss)
+                    loss = self.compute_loss(model, micro) * (micro["weight"] * share)
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()
-            self.state.num_input_tokens_seen += int(micro["token_mask"].sum())
+            self.state.num_input_tokens_seen += micro["tokens"]
+        self.watch_loss(loss_sum)
         return loss_sum
 
     def _evenly(self, micros: list[MicroBatch]) -> list[MicroBatch]:
@@ -292,13 +321,6 @@ class OreoTrainer(JudgedTrainer):
             return micros
         count = torch.tensor([len(micros)], device=self.args.device)
         return split_batches(micros, int(self.accelerator.gather(count).max()))  # type: ignore
-
-    def _refuse_nan(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"loss is {loss.item()} at step {self.state.global_step}; the last saved checkpoint is intact: "
-                "lower --learning-rate"
-            )
 
     @contextmanager
     def _synchronise_last(self, model: nn.Module, last: bool) -> Iterator[None]:
@@ -316,11 +338,11 @@ class OreoTrainer(JudgedTrainer):
     @torch.no_grad()
     def _with_reference_point(
         self, batches: list[list[MicroBatch]], everyones: bool = True
-    ) -> list[list[MicroBatch]]:
+    ) -> list[list[PlacedBatch]]:
         """Measure KTO's reference point on the mismatched episodes of an optimizer step, and leave those out."""
         ratios = []
         for micro in itertools.chain.from_iterable(batches):
-            other = {name: x[1::2] for name, x in micro.items()}
+            other = self.place_batch({name: x[1::2] for name, x in micro.items()})
             with self.compute_loss_context_manager():
                 ratios.append(self._run(self.model_wrapped, other, "none")["rho"].sum(1))
         measured = torch.cat(ratios)
@@ -328,30 +350,35 @@ class OreoTrainer(JudgedTrainer):
             cast(Tensor, self.accelerator.gather(measured)) if everyones else measured
         )
 
-        def replace_mismatches(micro: MicroBatch) -> MicroBatch:
-            own = {name: x[0::2] for name, x in micro.items()}
-            return {**own, "reference_point": point.expand(len(own["input_ids"]))}
+        def place_own(micro: MicroBatch) -> PlacedBatch:
+            own = self.place_batch({name: x[0::2] for name, x in micro.items()})
+            return {**own, "weight": self._weight(micro), "reference_point": point}
 
-        return [[replace_mismatches(micro) for micro in batch] for batch in batches]
+        return [[place_own(micro) for micro in batch] for batch in batches]
 
-    def compute_loss(self, model, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch=None):
+    def compute_loss(
+        self, model, inputs: MicroBatch | PlacedBatch, return_outputs: bool = False, num_items_in_batch=None
+    ):
         """The loss of one micro-batch, by the method's objective."""
         objective, args = self.objective, self.args
+        if "rows" not in inputs:
+            inputs = self.place_batch(inputs)
         vocabulary = objective.regularised and args.regularizer != "sampled"
         out = self._run(model, inputs, cast(Any, args.regularizer if vocabulary else "none"))
         rows, actions = len(inputs["input_ids"]), inputs["action_mask"]
         metrics.record_policy(self._meters, inputs, out)
         loss = policy_loss(objective, inputs, out, args)
-        self._meters.add("policy_loss", loss, self._weight(inputs))
+        self._meters.add("policy_loss", loss, inputs["weight"])
         if self.reference:
             kl = masked_mean(out["kl"] if vocabulary else sampled_kl(out["rho"]), actions)
             self._meters.add("kl", kl, rows)
             if objective.regularised:
-                self._step_kl.append((kl.item(), rows))
-                loss = loss + self.alpha * kl
+                self._step_kl.append((kl.detach(), rows))
+                loss = loss + self._alpha.to(kl.dtype) * kl
                 if (tokens := tokens_per_error(objective, inputs)) is not None:
-                    warmth = effective_temperature(args.beta, self.alpha, max(tokens.item(), 1.0))
-                    self._meters.add("effective_temperature", torch.tensor(warmth), rows)
+                    tokens = tokens.double().clamp(min=1)
+                    warmth = effective_temperature(args.beta, self._alpha, tokens)
+                    self._meters.add("effective_temperature", warmth, rows)
         if objective.critic:
             loss_v = value_loss(objective, inputs, out, args)
             self._meters.add("value_loss", loss_v, rows)
@@ -369,36 +396,30 @@ class OreoTrainer(JudgedTrainer):
         """The critic learns alone."""
         return self.state.global_step < self.args.critic_warmup * self.state.max_steps
 
-    def _run(self, model: nn.Module, batch: MicroBatch, divergence: Any) -> dict[str, Tensor]:
+    def _run(self, model: nn.Module, batch: PlacedBatch, divergence: Any) -> dict[str, Tensor]:
         """One pass over all networks."""
-        actions, observed = batch["action_mask"], None
-        if self.args.observation_weight and self.objective.critic:
-            observed = observed_tokens(batch)
-        elif self.objective.imitates:
-            actions = actions | (imitation_weights(batch, self.args) > 0)
-        inputs = batch["input_ids"], actions, self.reference, batch["token_mask"]
-        starts = batch.get("start_mask")
-        out = model(*inputs, divergence, head_alone=self._warming_up, observed=observed, start_mask=starts)
+        out = model(batch["rows"], self.reference, divergence, head_alone=self._warming_up)
         if self.target_critic is not None:
             with torch.no_grad():
-                out["target_values"] = read_values(
-                    self.target_critic, self.args.layout, batch["input_ids"], batch["token_mask"], starts
-                )
+                out["target_values"] = read_values(self.target_critic, self.args.layout, batch["rows"])
         return out
 
     def _weight(self, batch: MicroBatch) -> float:
         """What a micro-batch counts in its batch: every item alike, in imitation every token."""
         if self.objective.imitates:
             return imitation_weights(batch, self.args).sum().item()
-        return len(batch["input_ids"]) / (1 if "reference_point" in batch else self.objective.rows)
+        return len(batch["input_ids"]) / self.objective.rows
 
     def after_step(self) -> None:
         """Once the optimizer has stepped: adapt alpha, let the average of past critics follow."""
         if self.args.kl_target is not None and self._step_kl and not self._critic_alone:
-            sums = [sum(kl * rows for kl, rows in self._step_kl), sum(rows for _, rows in self._step_kl)]
-            total, rows = self.accelerator.reduce(torch.tensor(sums, device=self.args.device)).tolist()  # type: ignore
-            error = min(max(total / rows / self.args.kl_target - 1, -0.2), 0.2)
-            self.alpha *= 1 + KL_GAIN * error
+            sums = [
+                sum(kl.double() * rows for kl, rows in self._step_kl),
+                sum(torch.full_like(kl, rows) for kl, rows in self._step_kl),
+            ]
+            total, rows = self.accelerator.reduce(torch.stack([x.float() for x in sums])).double()  # type: ignore
+            error = (total / rows / self.args.kl_target - 1).clamp(-0.2, 0.2)
+            self._alpha *= 1 + KL_GAIN * error
         self._step_kl.clear()
         if self.target_critic is not None and self.critic is not None:
             pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
@@ -416,9 +437,10 @@ class OreoTrainer(JudgedTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means of what was recorded since the last line."""
+        self.refuse_nan()
         means = self._meters.read(lambda sums: gather_object([sums]))
         if self.args.kl_target is not None and means:
-            means["alpha"] = float(self.alpha)
+            means["alpha"] = self.alpha
         super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)
 
 

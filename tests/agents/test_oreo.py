@@ -13,6 +13,7 @@ from oreo_agents.inference.tree import Tree
 from oreo_agents.models.critic import Critic
 from oreo_agents.rollout.loop import rollout
 from oreo_agents.training.forward import PolicyAndCritic
+from oreo_agents.training.rows import lay_rows
 
 STORIES = (
     [OPENING, *(answer for _, answer in WINNING[:3])],
@@ -108,9 +109,9 @@ def test_what_was_sampled_is_what_is_trained_on(make, policy, critic, select):
 
     for trajectory in rollout(env, games, agent, slots=2):
         encoded = agent.chat.encode(trajectory)
-        batch = torch.tensor([encoded.input_ids])
+        rows = lay_rows(torch.tensor([encoded.input_ids]), torch.tensor([encoded.action_mask]))
         with torch.no_grad():
-            out = PolicyAndCritic(policy, critic, head_chunk=8)(batch, torch.tensor([encoded.action_mask]))
+            out = PolicyAndCritic(policy, critic, head_chunk=8)(rows)
         recorded = [logprob for turn in trajectory.turns for logprob in turn.logprobs]
         assert out["logp"][0][encoded.action_mask].tolist() == pytest.approx(recorded, abs=1e-4)
         if select == "best_of_k":

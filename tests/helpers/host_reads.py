@@ -25,6 +25,7 @@ READING = {
     torch.is_nonzero,
 }
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
+COPYING = {Tensor.cpu, Tensor.to}
 REPEATING = {Tensor.repeat_interleave, torch.repeat_interleave}
 
 
@@ -48,8 +49,8 @@ class HostReads(TorchFunctionMode):
         if on_device and self._reads(function, args, kwargs):
             self.found.append(getattr(function, "__name__", str(function)))
         made = function(*args, **kwargs)
-        if function is Tensor.cpu:
-            made = made.clone()
+        if function in COPYING and isinstance(made, Tensor) and any(made is x for x in given):
+            made = made.clone()  # one tensor is in one place
         if function is Tensor.cpu or not (on_device or _names_device(args, kwargs)):
             self._host |= {id(x): x for x in _find_tensors([made])}
         return made

@@ -15,6 +15,7 @@ from oreo_agents.models.start import with_lora
 from oreo_agents.training.batches import collate_items
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.reference import Reference
+from oreo_agents.training.rows import lay_rows
 from oreo_agents.training.train import train
 from oreo_agents.training.trainer import OreoTrainer
 
@@ -51,7 +52,7 @@ def test_the_reference_is_the_policy_without_adapters(make, adapted, policy, cha
     trainer = make()
     assert trainer.reference.model is adapted  # no second copy of the weights
     (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
-    arguments = micro["input_ids"], micro["action_mask"], trainer.reference, micro["token_mask"]
+    arguments = trainer.place_batch(micro)["rows"], trainer.reference
     assert trainer.trained(*arguments)["kl"].abs().max() < 1e-5
     trainer.train()
     out = trainer.trained(*arguments)
@@ -74,9 +75,9 @@ def test_the_reference_has_no_dropout(tokenizer, chat):
     lora = LoraConfig(r=4, target_modules=["c_attn"], lora_dropout=0.5, fan_in_fan_out=True)
     policy = get_peft_model(GPT2LMHeadModel(config), lora).train()
     (micro,) = collate_items([chat.encode(episode) for episode in EPISODES], 0, 10_000)
-    rows = micro["input_ids"], micro["token_mask"], micro["token_mask"][micro["token_mask"]]
+    rows = lay_rows(micro["input_ids"], micro["action_mask"], micro["token_mask"])
     reference = Reference(policy)
-    assert torch.equal(reference.states("right", *rows), reference.states("right", *rows))
+    assert torch.equal(reference.states("right", rows), reference.states("right", rows))
     assert policy.training
 
 
@@ -139,7 +140,7 @@ def gradients(trainer, loss_of):
     """Names of what a loss reaches."""
     (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
     trainer.trained.zero_grad()
-    out = trainer.trained(micro["input_ids"], micro["action_mask"], trainer.reference, micro["token_mask"])
+    out = trainer.trained(trainer.place_batch(micro)["rows"], trainer.reference)
     loss_of(out).backward()
     return {name for name, p in trainer.trained.named_parameters() if p.grad is not None and p.grad.any()}
 

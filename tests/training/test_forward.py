@@ -15,6 +15,7 @@ from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.layouts import LAYOUTS, prepare_attention
 from oreo_agents.training.objectives import observed_tokens
 from oreo_agents.training.reference import Reference
+from oreo_agents.training.rows import lay_rows
 
 
 @pytest.fixture
@@ -27,14 +28,17 @@ def decoder(tokenizer, kind="qwen3", seed=0):
     return random_decoder(kind, len(tokenizer), seed=seed)
 
 
+def lay(micro, observed=None):
+    return lay_rows(micro["input_ids"], micro["action_mask"], micro["token_mask"], observed=observed)
+
+
 def run(policy, critic, micro, reference, layout="right"):
     """Columns, and the gradients of a function of all of them."""
     for model in (trunk_of(policy), critic.backbone, trunk_of(reference)):
         prepare_attention(model, layout)
     both = PolicyAndCritic(policy, critic, 16, layout)
     both.zero_grad()
-    inputs = micro["input_ids"], micro["action_mask"], Reference(reference), micro["token_mask"]
-    out = both(*inputs, observed=observed_tokens(micro))
+    out = both(lay(micro, observed_tokens(micro)), Reference(reference))
     generator = torch.Generator().manual_seed(3)
     weights = torch.rand(micro["input_ids"].shape, generator=generator) * micro["token_mask"]
     ((out["rho"] + out["kl"] + out["values"] ** 2 + out["observed_logp"]) * weights).sum().backward()
@@ -60,7 +64,7 @@ def test_layouts_give_the_same_columns_and_gradients(tokenizer, micro, kind, lay
 def test_forward_kl_is_the_other_way_round(tokenizer, micro):
     policy, reference = decoder(tokenizer), decoder(tokenizer, seed=1)
     ids, actions = micro["input_ids"], micro["action_mask"]
-    out = PolicyAndCritic(policy, None, 16)(ids, actions, Reference(reference), divergence="forward")
+    out = PolicyAndCritic(policy, None, 16)(lay(micro), Reference(reference), divergence="forward")
     row, end = 0, int(micro["token_mask"][0].sum())
     logits, ref_logits = (
         model(input_ids=ids[row : row + 1, :end]).logits[0] for model in (policy, reference)
@@ -82,7 +86,7 @@ def test_a_shared_trunk_runs_once_for_both(tokenizer, micro, kind, passes):
     policy = decoder(tokenizer)
     critic = Critic.shared(policy) if kind == "shared" else Critic.from_policy(policy)
     seen = [calls(trunk) for trunk in {trunk_of(policy), critic.backbone}]
-    PolicyAndCritic(policy, critic, 64)(micro["input_ids"], micro["action_mask"])
+    PolicyAndCritic(policy, critic, 64)(lay_rows(micro["input_ids"], micro["action_mask"]))
     assert sum(map(len, seen)) == passes
 
 
@@ -90,7 +94,9 @@ def test_the_value_loss_of_a_shared_critic_trains_the_trunk_too(tokenizer, micro
     policy = decoder(tokenizer)
     critic = Critic.shared(policy)
     torch.nn.init.normal_(critic.value_head.weight)
-    PolicyAndCritic(policy, critic, 64)(micro["input_ids"], micro["action_mask"])["values"].sum().backward()
+    PolicyAndCritic(policy, critic, 64)(lay_rows(micro["input_ids"], micro["action_mask"]))[
+        "values"
+    ].sum().backward()
     shared = [p.grad.clone() for p in trunk_of(policy).parameters()]
     policy.zero_grad()
     hidden = trunk_of(policy)(input_ids=micro["input_ids"]).last_hidden_state
@@ -104,13 +110,12 @@ def test_a_remembered_reference_runs_once_and_says_the_same(tokenizer, micro):
     fresh, remembering = Reference(policy), Reference(policy, remember=True)
     seen = calls(trunk_of(remembering.model))
     both = PolicyAndCritic(decoder(tokenizer, seed=1), None, 64)
-    arguments = micro["input_ids"], micro["action_mask"]
-    expected = both(*arguments, fresh, micro["token_mask"])
+    expected = both(lay(micro), fresh)
     for _ in range(2):
-        out = both(*arguments, remembering, micro["token_mask"])
+        out = both(lay(micro), remembering)
         assert torch.equal(out["rho"], expected["rho"]) and torch.equal(out["kl"], expected["kl"])
     flipped = {name: x.flip(0) for name, x in micro.items()}  # the same episodes in other rows
-    out = both(flipped["input_ids"], flipped["action_mask"], remembering, flipped["token_mask"])
+    out = both(lay(flipped), remembering)
     torch.testing.assert_close(out["kl"], expected["kl"].flip(0), atol=1e-5, rtol=1e-5)
     assert len(seen) == 1
 
@@ -120,7 +125,7 @@ def test_the_reference_is_a_copy_of_the_start(tokenizer, micro):
     reference, both = Reference(policy), PolicyAndCritic(policy, None, 64)
     with torch.no_grad():
         policy.lm_head.weight *= 2
-    assert both(micro["input_ids"], micro["action_mask"], reference)["kl"].max() > 0.1
+    assert both(lay(micro), reference)["kl"].max() > 0.1
     assert not any(parameter.requires_grad for parameter in reference.model.parameters())
 
 

@@ -24,6 +24,7 @@ from oreo_agents.training.objectives import (
     value_loss,
 )
 from oreo_agents.training.reference import Reference
+from oreo_agents.training.rows import lay_rows
 
 
 @pytest.fixture
@@ -57,13 +58,10 @@ def losses(method, tokenizer, episodes, layout, shared=True, remember=False):
     (micro,) = collate_items(items, 0, 10**9)
     known = Reference(reference, remember)
     for _ in range(1 + remember):
-        out = both(
-            micro["input_ids"],
-            micro["action_mask"],
-            known,
-            micro["token_mask"],
-            start_mask=micro.get("start_mask"),
+        rows = lay_rows(
+            micro["input_ids"], micro["action_mask"], micro["token_mask"], micro.get("start_mask")
         )
+        out = both(rows, known)
     loss = policy_loss(objective, micro, out, config)
     found = [loss.item()]
     loss = loss + out["kl"].sum()

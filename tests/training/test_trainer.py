@@ -21,6 +21,7 @@ from oreo_agents.training.forward import PolicyAndCritic
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import unused_options
 from oreo_agents.training.reference import Reference
+from oreo_agents.training.rows import lay_rows
 from oreo_agents.training.train import train
 from oreo_agents.training.trainer import OreoTrainer
 
@@ -118,7 +119,9 @@ def test_forward_gives_what_the_whole_model_gives(policy, critic, encoded, head_
     (micro,) = collate_items(encoded, 0, 10_000)
     mask = micro["action_mask"]
     with torch.no_grad():
-        out = PolicyAndCritic(policy, critic, head_chunk)(micro["input_ids"], mask, Reference(reference))
+        out = PolicyAndCritic(policy, critic, head_chunk)(
+            lay_rows(micro["input_ids"], mask), Reference(reference)
+        )
         assert set(out) == {"logp", "entropy", "rho", "kl", "values"}
         for name in ("logp", "entropy", "rho", "kl"):
             assert (out[name][~mask] == 0).all()
@@ -634,7 +637,9 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint_intact(make, tmp_pa
 
     trainer = make("oreo", max_steps=3, save_strategy="steps", save_steps=1)
     trainer.add_callback(Break())
-    with pytest.raises(TrainingError, match="loss is nan at step 1; the last saved checkpoint is intact"):
+    with pytest.raises(
+        TrainingError, match="the loss was no number at step 1; the last saved checkpoint is intact"
+    ):
         trainer.train()
     assert {path.name for path in (tmp_path / "run").glob("checkpoint-*")} == {"checkpoint-1"}
     policy, _ = load_policy(tmp_path / "run" / "checkpoint-1")
