@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from oreo_agents.cli.parser import HelpfulParser
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.options import OPTIONS, known_as
 
@@ -33,7 +34,7 @@ JUDGED_BY = (
 """The keys of ``[eval]``; the first three are ``--eval-NAME``."""
 
 
-class ConfigurableParser(argparse.ArgumentParser):
+class ConfigurableParser(HelpfulParser):
     """A parser to whose words those of ``--config FILE`` are put in front, so that what is typed counts."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]

@@ -26,6 +26,7 @@ from oreo_agents.cli.eval import add_eval
 from oreo_agents.cli.export import add_export
 from oreo_agents.cli.inspect import add_inspect
 from oreo_agents.cli.iterate import add_iterate
+from oreo_agents.cli.parser import HelpfulParser
 from oreo_agents.cli.play import add_play
 from oreo_agents.cli.record import add_record
 from oreo_agents.cli.replay import add_replay
@@ -73,7 +74,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; ``args.run`` is the chosen command's function."""
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="oreo-agents",
         description="Offline reinforcement learning (OREO) for language agents in text environments.",
         epilog="Start with: oreo-agents demo",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oreo_agents.cli.options import (
     Commands,
@@ -22,6 +23,10 @@ from oreo_agents.cli.options import (
     refuse_choice,
     tell_next,
 )
+from oreo_agents.printable import print_line
+
+if TYPE_CHECKING:
+    from oreo_agents.rollout.record import Recording
 
 
 def add_record(commands: Commands) -> None:
@@ -85,9 +90,33 @@ def run_record(args: argparse.Namespace) -> int:
             success_return=args.success_return,
             **source_options(args.env, args.split, args.games, args.wording),
         )
-    path, method = recording.path, "sft" if args.agent in SCRIPTED else "oreo"
-    model = "new-small" if args.agent in SCRIPTED else args.agent
-    tell_next(
-        recording, f"replay {path}", f"train --method {method} --data {path} --model {model} -o runs/{method}"
-    )
+    scripted = args.agent in SCRIPTED
+    lack = "" if scripted else _find_lack(recording)
+    advice = () if lack else (_advise(args.agent, recording.path, scripted),)
+    tell_next(recording, f"replay {recording.path}", *advice)
+    if lack:
+        print_line(lack)
     return int(bool(recording.failed))
+
+
+def _find_lack(recording: Recording) -> str:
+    """What these episodes lack for learning from wins and failures."""
+    if not recording.episodes or recording.undefined or recording.of_others or recording.already_there:
+        return ""
+    if recording.successes == recording.episodes:
+        return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"
+    if not recording.successes:
+        return "nothing was won, and oreo learns from the difference: imitate a better player first (--method sft)"
+    return ""
+
+
+def _advise(player: str, path: Path, scripted: bool) -> str:
+    """How to train on what was recorded, with rates that suit a small decoder where it is one."""
+    if scripted:
+        return f"train --method sft --data {path} --model new-small -o runs/sft"
+    from oreo_agents.models.model_files import count_parameters
+    from oreo_agents.models.start import SMALL
+
+    small = (count_parameters(player) or SMALL + 1) <= SMALL
+    rates = " --learning-rate 1e-4 --critic-learning-rate 1e-3 --critic-warmup 0.25 --batch-size 16"
+    return f"train --method oreo --data {path} --model {player} -o runs/oreo{rates if small else ''}"

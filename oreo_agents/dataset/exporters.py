@@ -5,6 +5,7 @@ A file that exists is never overwritten, and a file appears whole or not at all.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -14,15 +15,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from oreo_envs.catalog import list_ids
 from oreo_envs.files import replace_file
 
 from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.trajectory import Trajectory, Turn
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 Row = dict[str, Any]
 Messages = list[dict[str, str]]
@@ -259,6 +264,7 @@ def _export_minari(dataset: TrajectoryDataset, dataset_id: str) -> int:
             minari.create_dataset_from_buffers(
                 dataset_id,
                 buffers,
+                env=_find_spec(dataset),
                 observation_space=space,
                 action_space=space,
                 algorithm_name=", ".join(sorted(set(playable.agents))),
@@ -274,6 +280,19 @@ def _export_minari(dataset: TrajectoryDataset, dataset_id: str) -> int:
                 ) from error
             raise
     return len(playable)
+
+
+def _find_spec(dataset: TrajectoryDataset) -> EnvSpec | None:
+    """The environment, for ``recover_environment``, if it is one of this package's: a file makes no other code run."""
+    import gymnasium as gym
+
+    known = dataset.agreed("env_spec")
+    if known is None or known["id"] not in list_ids():
+        return None
+    spec = copy.copy(gym.spec(known["id"]))
+    spec.kwargs = {**spec.kwargs, **known.get("kwargs", {})}
+    spec.max_episode_steps = known.get("max_episode_steps")
+    return spec
 
 
 def _find_minari_place(dataset_id: str) -> Path:

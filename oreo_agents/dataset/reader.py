@@ -54,7 +54,8 @@ def load_trajectories(path: str | os.PathLike[str], skip_damaged: bool = False) 
     )
     if not found:
         raise DatasetError(
-            f"{folder}: no recorded episodes here (no meta.json in it or its subfolders); "
+            f"{folder}: no recorded episodes here "
+            f"({'no meta.json in it or its subfolders' if folder.exists() else 'there is no such folder'}); "
             "record some with: oreo-agents record"
         )
     return concatenate_datasets(*(_load_dataset(meta.parent, skip_damaged) for meta in found))

@@ -29,15 +29,13 @@ from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.inference.server import Server
 from oreo_agents.models.model_files import count_parameters
-from oreo_agents.models.start import FROM_SCRATCH
+from oreo_agents.models.start import FROM_SCRATCH, SMALL
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
 
 JUDGED, ROLLOUTS = 100, 500
 """Episodes that judge, and those of a round, in an environment that no suite knows."""
 
 START, ITERATED = "start", "iterated"
-SMALL = 20_000_000
-"""Parameters up to which a model is one of the decoders that the demo's suites are made for."""
 
 
 def iterate_suite(
@@ -55,8 +53,8 @@ def iterate_suite(
     """The games and amounts of a suite for rounds of one method from a policy that is there.
 
     Args:
-        suite: games and rollouts; for a decoder of up to :data:`SMALL` parameters also passes and rates. A larger model
-            is trained as ``oreo-agents train`` does it.
+        suite: games and rollouts; for a decoder of up to :data:`oreo_agents.models.start.SMALL` parameters also passes
+            and rates. A larger model is trained as ``oreo-agents train`` does it.
         model: the policy to start from: an agent's folder, a Hugging Face causal LM, or ``small``, the shipped agent.
         method: what is repeated.
         iterations: how often.

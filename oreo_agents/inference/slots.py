@@ -9,6 +9,7 @@ Works with any Hugging Face decoder with full attention and explicit position id
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -160,6 +161,8 @@ class SlotModel:
         self.bucketed = self.device.type == "cuda" if bucketed is None else bucketed
         config = text_config(backbone)
         heads = config.num_attention_heads
+        takes = inspect.signature(backbone.forward).parameters
+        self._cache_name = "cache" if "cache" in takes else "past_key_values"  # renamed in transformers 5.24
         self._groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
         rows = slots + self.bucketed  # the last one is where padding is written
         self._layers = [_SlotLayer(rows) for _ in range(config.num_hidden_layers)]
@@ -287,7 +290,7 @@ class SlotModel:
                 input_ids=ids[None],
                 attention_mask=padded,  # four-dimensional: taken as it is
                 position_ids=positions[None],
-                past_key_values=self._cache,
+                **{self._cache_name: self._cache},
                 use_cache=True,
             ).last_hidden_state[0]
         return hidden[: places.real]

@@ -13,7 +13,13 @@ from transformers import AutoModel, PreTrainedModel
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.adapters import load_adapters, save_adapters, second_adapters
 from oreo_agents.models.decoder import text_config, trunk_of
-from oreo_agents.models.model_files import ADAPTER, as_checkpoint_error, load_model, weights_below
+from oreo_agents.models.model_files import (
+    ADAPTER,
+    as_checkpoint_error,
+    load_model,
+    weights_below,
+    without_bars,
+)
 from oreo_agents.models.return_scale import PLAIN, ReturnScale
 
 
@@ -105,7 +111,8 @@ class Critic(nn.Module):
         if kind == "lora":
             save_adapters(self.backbone, path)
         elif kind == "separate":
-            self.backbone.save_pretrained(path, state_dict=weights_below(weights, "backbone."))
+            with without_bars():
+                self.backbone.save_pretrained(path, state_dict=weights_below(weights, "backbone."))
         head = {"weight": weights["value_head.weight"].detach().contiguous().cpu()}
         save_file(head, Path(path) / "value_head.safetensors")
 

@@ -19,6 +19,9 @@ FROM_SCRATCH = {"new-small": 256, "new-tiny": 128, "new-mini": 64, "tiny": 128}
 """Model names that stand for a new decoder of four layers, and its width: 3, 0.8 or 0.2 million parameters; ``tiny`` is
 what ``new-tiny`` was called in 0.1.0."""
 
+SMALL = 20_000_000
+"""Parameters up to which a model is one of the decoders that the demo's suites are made for."""
+
 
 def starting_model(
     model: str | Path, episodes: Sequence[Trajectory]

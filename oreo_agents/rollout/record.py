@@ -42,6 +42,8 @@ class Recording:
     """Turns whose reply was cut at the limit on its tokens."""
     already_there: int = 0
     """Episodes of this recording that an earlier run had made."""
+    of_others: int = 0
+    """Episodes that somebody else, or the same player otherwise, had recorded into the dataset before."""
     failed: int = 0
     """Episodes that could not be played for reasons outside the policy, and are not recorded."""
     reason: str = ""
@@ -61,6 +63,7 @@ class Recording:
             f"({self.episodes / max(self.seconds, 1e-9):.3g}/s), {self._describe_success()}, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each"
             + (f"; {self.already_there} were there before" if self.already_there else "")
+            + (f"; beside {self.of_others} of other players" if self.of_others else "")
             + (f"; {cuts}" if (cuts := describe_cuts(self.cut, self.turns)) else "")
             + (f"; {self.failed} could not be played: {make_printable(self.reason)}" if self.failed else "")
         )
@@ -142,6 +145,7 @@ def record(
     with TrajectoryWriter(recording.path, **description) as writer:
         waiting = list_lacking(plan, writer, agent.name)
         recording.already_there = len(plan) - len(waiting)
+        recording.of_others = len(writer) - writer.count(agent=agent.name)
         played = rollout(lambda: _OneWording(make_env(), writer), waiting, agent, slots)
         start = time.perf_counter()
         for trajectory in watch(played, len(waiting), "recording"):

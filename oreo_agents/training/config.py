@@ -65,6 +65,9 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
         super().__post_init__()
+        self.dataloader_pin_memory &= (
+            self.device.type != "cpu"
+        )  # there is nowhere to send it to, and torch says so
 
     def return_range(self) -> tuple[float, float] | None:
         """The returns that V is to read as 0 and 1, if either was given."""

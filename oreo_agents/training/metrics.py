@@ -13,7 +13,7 @@ from oreo_agents.training.losses import masked_mean, soft_returns
 
 BINS = 10
 LEAST_VARIANCE = 1e-8
-"""Of returns that differ; of those that do not, V has nothing to explain."""
+"""Of returns that differ; where all episodes ended alike, V has nothing to explain."""
 
 Sums = dict[str, tuple[float, float]]
 """Per name, the weighted sum and the weight."""
@@ -80,12 +80,20 @@ def record_critic(
     """Error against the soft returns, explained variance, values by outcome, calibration."""
     values = out["values"].detach()
     targets = soft_returns(out["rho"], batch["returns"], beta)
-    for name, moment in (("error2", (targets - values) ** 2), ("target", targets), ("target2", targets**2)):
+    returns = batch["returns"]
+    moments = {
+        "error2": (targets - values) ** 2,
+        "target": targets,
+        "target2": targets**2,
+        "return": returns,
+        "return2": returns**2,
+    }
+    for name, moment in moments.items():
         meters.over(f"_{name}", moment, states)
     _by_outcome(meters, "value", values, states, batch["success"])
     bins = (values * BINS).long().clamp(0, BINS - 1).flatten()
     chosen = (bins == torch.arange(BINS, device=bins.device)[:, None]) & states.flatten()
-    meters.over_each([f"_bin{i}" for i in range(BINS)], values - batch["returns"], chosen)
+    meters.over_each([f"_bin{i}" for i in range(BINS)], values - returns, chosen)
 
 
 def _by_outcome(meters: Meters, name: str, x: Tensor, mask: Tensor, success: Tensor) -> None:
@@ -101,7 +109,7 @@ def _derive_metrics(means: dict[str, float], totals: dict[str, list[float]]) -> 
     public = {name: mean for name, mean in means.items() if not name.startswith("_")}
     if "_error2" in means:
         variance = means["_target2"] - means["_target"] ** 2
-        if variance > LEAST_VARIANCE:
+        if min(variance, means["_return2"] - means["_return"] ** 2) > LEAST_VARIANCE:
             public["explained_variance"] = 1 - means["_error2"] / variance
         public["value_error"] = means["_error2"] ** 0.5
         bins = [totals[f"_bin{i}"] for i in range(BINS)]

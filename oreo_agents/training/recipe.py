@@ -22,7 +22,9 @@ from oreo_agents.training.options import OPTIONS
 if TYPE_CHECKING:
     from oreo_agents.training.config import OreoConfig
 
-PRIVATE = {"output_dir", "hub_token", "logging_dir", "local_rank", "use_cpu", "disable_tqdm", "method"}
+PRIVATE = {"output_dir", "hub_token", "logging_dir", "local_rank", "use_cpu", "disable_tqdm", "method"} | {
+    "dataloader_pin_memory"
+}
 """Fields that say nothing of the agent, or too much of who made it."""
 
 

@@ -113,7 +113,7 @@ class OreoTrainer(JudgedTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | str | os.PathLike[str],
+        model: PreTrainedModel | str | os.PathLike[str] | None = None,
         args: OreoConfig | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
@@ -131,7 +131,7 @@ class OreoTrainer(JudgedTrainer):
         if isinstance(model, str | os.PathLike) or peft_config is not None:
             torch.manual_seed(args.seed)
         self.start = model
-        policy, tokenizer, critic = _load_networks(model, processing_class, critic)
+        policy, tokenizer, critic = _load_networks(cast(Any, model), processing_class, critic)
         policy = policy if peft_config is None else add_adapters(policy, peft_config)
         self.args, self.objective, self.play = args, METHODS[args.method], play
         self.tokenizer, self._readable = tokenizer, text_config(policy)
@@ -465,6 +465,11 @@ def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: An
     if not isinstance(args, OreoConfig):
         raise ConfigurationError(
             f"args is of type {type(args).__name__}: give an OreoConfig, as OreoConfig(output_dir)"
+        )
+    if model is None:
+        raise ConfigurationError(
+            "there is no model to train: OreoTrainer(model, args, train_dataset), as in OreoTrainer('small', "
+            "OreoConfig('run'), 'runs/rollouts')"
         )
     if not isinstance(model, nn.Module | str | os.PathLike):
         raise ConfigurationError(

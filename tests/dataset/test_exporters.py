@@ -3,11 +3,14 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from oreo_agents.agents.load import load_agent
 from oreo_agents.cli import main
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.dataset.exporters import EXPORTERS, export_dataset, to_messages
 from oreo_agents.dataset.importers import import_sharegpt
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.rollout.record import record
+from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -167,6 +170,24 @@ def test_minari_loads_it(played, tmp_path, monkeypatch):
         assert json.loads(theirs.infos["admissible_commands"][0]) == ["a"]
     with pytest.raises(DatasetError, match="exists already in"):
         export_dataset(played, "oreo/corridor/walker-v0", "minari")
+
+
+def test_minari_makes_the_environment_of_this_package_and_no_other(tmp_path, monkeypatch):
+    minari = pytest.importorskip("minari", reason="Minari is not installed")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    schedule = Schedule(limit=2)
+    record(load_agent("expert"), tmp_path / "d", schedule=schedule, split="generated", max_steps=30)
+    export_dataset(load_trajectories(tmp_path / "d"), "oreo/rooms-v0", "minari")
+    env = minari.load_dataset("oreo/rooms-v0").recover_environment()
+    assert env.spec.id == "OREO-ALFWorld" and env.spec.max_episode_steps == 30
+    observation, info = env.reset(seed=1)
+    assert "Your task is to" in observation and "look" in info["admissible_commands"]
+    meta = json.loads((tmp_path / "d/meta.json").read_text())
+    meta["env_spec"] |= {"id": "Canary-v0", "entry_point": "canary:Env"}
+    (tmp_path / "d/meta.json").write_text(json.dumps(meta))
+    export_dataset(load_trajectories(tmp_path / "d"), "oreo/other-v0", "minari")
+    with pytest.raises(ValueError, match="env_spec is None"):
+        minari.load_dataset("oreo/other-v0").recover_environment()
 
 
 @pytest.mark.parametrize("format", sorted(EXPORTERS))

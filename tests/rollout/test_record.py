@@ -77,6 +77,13 @@ def test_a_recording_resumes_and_repeats_nothing(tmp_path):
     assert list(load_trajectories(tmp_path / "parts")) == list(load_trajectories(tmp_path / "whole"))
 
 
+def test_a_recording_says_whose_episodes_are_there_beside_its_own(tmp_path):
+    run(tmp_path / "d", limit=5)
+    summary = run(tmp_path / "d", epsilon=0.3, limit=3)
+    assert summary.of_others == 5 and "; beside 5 of other players" in str(summary)
+    assert "beside" not in str(run(tmp_path / "alone", limit=3))
+
+
 def test_an_interrupted_episode_is_played_again(tmp_path, monkeypatch):
     act, questions = SearchingExpert.act, iter(range(40))
 

@@ -99,6 +99,8 @@ def test_messages_without_an_outcome_can_be_imitated(tmp_path, policy, tokenizer
 def test_what_is_no_model_or_no_options_is_refused_with_the_remedy(policy, tokenizer, tmp_path, config):
     with pytest.raises(ConfigurationError, match=r"args is of type TrainingArguments: give an OreoConfig"):
         OreoTrainer(policy, TrainingArguments(str(tmp_path), use_cpu=True), EPISODES)
+    with pytest.raises(ConfigurationError, match=r"there is no model to train: OreoTrainer\(model, args"):
+        OreoTrainer()
     with pytest.raises(ConfigurationError, match="model is of type int: give an agent's folder"):
         OreoTrainer(3, config, EPISODES)
     with pytest.raises(ConfigurationError, match=r"oreo_agents\.train\(data, 'new-tiny', output\)"):

@@ -1,0 +1,54 @@
+"""The parser of every command: what is wrong in one line, with what may have been meant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+REQUIRED = "the following arguments are required: "
+"""How argparse says what is missing."""
+
+
+class HelpfulParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line; the options are listed by ``--help`` alone."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        missing = message.removeprefix(REQUIRED)
+        if missing != message:
+            message = REQUIRED + "; ".join(map(self._explain, missing.split(", ")))
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As ArgumentParser's; words that a command does not know are its own to refuse."""
+        found, extras = super().parse_known_args(args, namespace)
+        if extras and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            unknown = [word.partition("=")[0] for word in extras if word.startswith("-")]
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            self.error(
+                "; ".join(f"there is no option {flag}{_suggest_word(flag, flags)}" for flag in unknown)
+                or f"{' '.join(extras)!r} belongs to no option"
+            )
+        return found, extras
+
+    def _explain(self, name: str) -> str:
+        """An argument, by what argparse calls it, and what it is for."""
+        for action in self._actions:
+            if name == "/".join(action.option_strings) and action.help:
+                return f"{name} ({self._get_formatter()._expand_help(action)})"
+        return name
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            meant = _suggest_word(str(value), known)
+            raise argparse.ArgumentError(
+                action, f"there is no {value!r}{meant}; choose one of {', '.join(known)}"
+            )
+
+
+def _suggest_word(word: str, known: Iterable[str]) -> str:
+    close = get_close_matches(word, list(known), 1)
+    return f": did you mean {close[0]}?" if close else ""
