@@ -99,8 +99,14 @@ bench-math-grading:
 
 install: $(STAMP)
 
+# What TextWorld needs is compiled, up to Python 3.12: said before minutes of building.
+NO_COMPILER := there is no C++ compiler, with which parts of TextWorld are built: install one (apt install build-essential), \
+    or take Python 3.13 (make install PYTHON=python3.13), where TextWorld and what plays on it are left out
+
 # Debian's python3 comes without ensurepip: there the environment borrows the pip that python3 has.
 $(STAMP): pyproject.toml constraints.txt
+	@command -v $(firstword $(CXX)) >/dev/null || command -v c++ >/dev/null || $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 13))" || \
+	    { echo "$(NO_COMPILER)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --without-pip $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,peft]"
