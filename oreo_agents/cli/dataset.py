@@ -92,7 +92,11 @@ def add_dataset(commands: Commands) -> None:
     bring.add_argument("--output", "-o", type=Path, required=True, help="the dataset to make or continue")
     export = add_command(verbs, "export", run_dataset_export, "write the episodes in another format")
     export.add_argument("path", type=Path)
-    export.add_argument("--format", default="messages", help="default: %(default)s")
+    export.add_argument(
+        "--format",
+        default="messages",
+        help="messages, sft, dpo, kto, sharegpt or minari; default: %(default)s",
+    )
     export.add_argument("--output", "-o", type=Path, required=True)
 
 

@@ -177,7 +177,10 @@ def run_train(args: argparse.Namespace) -> None:
         **{"seed": args.seed, **given},
     )
     if trainer.is_world_process_zero():
-        where = f"{args.output}: {args.method}, {trainer.state.global_step} steps on {len(trainer.items)} episodes"
+        steps = trainer.state.global_step
+        where = (
+            f"{args.output}: {args.method}, {steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"
+        )
         hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
         search = " --k 5" if trainer.critic is not None else ""
         tell_next(where + hub, f"eval --agent {args.output} -n 100{search}", f"play --agent {args.output}")

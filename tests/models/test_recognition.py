@@ -152,3 +152,13 @@ def test_a_models_own_code_runs_where_that_is_said_and_nowhere_else(coded, monke
     with pytest.raises(CheckpointError, match="code of its own"):
         OreoAgent.from_pretrained(tmp_path / "new")
     assert OreoAgent.from_pretrained(tmp_path / "new", trust_remote_code=True).act(OPENING).generated_tokens
+
+
+def test_a_name_that_is_nowhere_while_the_hub_is_away_says_what_to_give(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        CheckpointError, match=r"someone/nothing: no such folder here.*cannot be reached: give the folder"
+    ):
+        load_policy("someone/nothing")
