@@ -53,7 +53,7 @@ def load_agent(
     Args:
         name: which.
         endpoint: the server that has the policy; tokenizer and critic are at the path.
-        env_id: where a scripted agent plays.
+        env_id: where it plays: a scripted agent has rules for it, a prompt may have words for it.
         epsilon: share of a scripted agent's commands that are replaced by others; see
             :class:`oreo_agents.agents.noise.NoisyAgent`.
         prompt: what it is told and how it answers, by value, name or file; default: its own.
@@ -77,7 +77,7 @@ def load_agent(
         raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent
 
-    own = find_prompt(name, prompt)
+    own = find_prompt(name, prompt).in_environment(env_id)
     options |= {"prompt": own, "max_new_tokens": max_new_tokens or choose_reply_length(own, env_id)}
     if endpoint is None:
         return OreoAgent.from_pretrained(name, **options)

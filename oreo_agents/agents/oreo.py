@@ -44,7 +44,7 @@ from oreo_agents.inference.filters import read_filters
 from oreo_agents.inference.served_policy import ServedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
-from oreo_agents.language.prompt import Prompt
+from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.agent_folder import (
     choose_prompt,
     load_critic,
@@ -85,6 +85,7 @@ class AgentOptions(TypedDict, total=False):
     device: str | torch.device
     dtype: str | torch.dtype | None
     trust_remote_code: bool
+    env_id: str
 
 
 class OreoAgent:
@@ -175,7 +176,8 @@ class OreoAgent:
         self.critic = critic and critic.eval()
         if not isinstance(policy, Endpoint):
             require_playable(policy)
-        self.chat = Chat(tokenizer, prompt)
+        self.prompt = as_prompt(prompt)
+        self.chat = Chat(tokenizer, self.prompt)
         if not self.chat.appends and (self.selection.needs_growth):
             raise ConfigurationError(
                 f"{select} looks ahead in a conversation that only grows, and with this prompt or chat template "
@@ -204,7 +206,8 @@ class OreoAgent:
         ``small`` is the agent of 3 million parameters that the package carries. Options are those of the class,
         ``device`` (default: the GPU if there is one), ``dtype`` (default: bfloat16 on a GPU, float32 elsewhere, in
         whichever precision the weights are stored) and ``trust_remote_code``, which lets code run that the model
-        brings. ``critic`` may also be the folder of another agent of the same tokenizer, which lends its own.
+        brings. ``env_id`` says where it is to play, for a prompt that has words of their own for some environments.
+        ``critic`` may also be the folder of another agent of the same tokenizer, which lends its own.
         ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with by
         whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
         In float32 an episode does not depend on how many others are played beside it; in bfloat16 a near tie may fall
@@ -224,7 +227,8 @@ class OreoAgent:
         critic = judge if isinstance(judge, Critic) else None
         if critic is None:
             critic = load_critic(path, policy) if judge is path else _borrow_critic(judge, tokenizer)
-        own = _take_choice(path, own) | {"prompt": choose_prompt(path, own.get("prompt"))}
+        told, env_id = choose_prompt(path, own.get("prompt")), own.pop("env_id", None)
+        own = _take_choice(path, own) | {"prompt": told.in_environment(env_id) if env_id else told}
         device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         if dtype is None:
@@ -254,7 +258,8 @@ class OreoAgent:
         temperature, weight = options.get("temperature"), options.get("logprob_weight") or 0.0
         options = {**_take_choice(path, {**options, "temperature": temperature}), "logprob_weight": weight}
         options.setdefault("name", _name_folder(path))
-        options["prompt"] = choose_prompt(path, options.get("prompt"))
+        told, env_id = choose_prompt(path, options.get("prompt")), options.pop("env_id", None)
+        options["prompt"] = told.in_environment(env_id) if env_id else told
         if critic is not None:
             _warn_of_critic(path)
         return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
@@ -267,7 +272,7 @@ class OreoAgent:
         """
         if isinstance(self.policy, Endpoint):
             raise ConfigurationError(f"the policy at {self.policy.host} is not here to be saved")
-        save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.chat.prompt)
+        save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.prompt)
 
     def describe(self) -> str:
         """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""

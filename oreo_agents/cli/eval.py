@@ -149,7 +149,7 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
     from oreo_agents.models.model_files import identify_model
     from oreo_agents.terminal.live import watch_episodes
 
-    prompt = find_prompt(args.agent, args.prompt)
+    prompt = find_prompt(args.agent, args.prompt).in_environment(args.env)
     if args.agent not in SCRIPTED:
         from oreo_agents.models.agent_folder import require_model  # loads torch, which the others do without
 

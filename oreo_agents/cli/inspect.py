@@ -52,7 +52,7 @@ def run_inspect(args: argparse.Namespace) -> None:
 
     if args.model in SCRIPTED:
         raise ConfigurationError(f"{args.model} has no model and reads nothing: name an agent or a causal LM")
-    prompt, trajectory = find_prompt(args.model, args.prompt), _find_episode(args)
+    prompt, trajectory = find_prompt(args.model, args.prompt).in_environment(args.env), _find_episode(args)
     inspection = inspect_episode(args.model, trajectory, prompt)
     title = f"{args.model}: {trajectory.task or trajectory.game}"
     if args.html:

@@ -211,6 +211,12 @@ class TrajectoryDataset:
         """Who played each episode, str [len(self)]."""
         return self.column("agent")
 
+    @property
+    def env_ids(self) -> np.ndarray:
+        """Of the environment that each episode was played in, ``[N]``; empty where that is not known."""
+        known = np.array([shard.env_id for shard in self._shards], dtype=object)
+        return known[np.searchsorted(self._first_rows, self._rows, side="right") - 1]
+
     def identify(self) -> str:
         """SHA-256 of which episodes these are, and in which order, without reading them."""
         digest = hashlib.sha256(self._rows.astype(np.int64).tobytes())
@@ -441,11 +447,14 @@ def _refuse_content(folder: Path) -> None:
 def _load_dataset(path: Path, skip_damaged: bool) -> TrajectoryDataset:
     pending = read_pending_rows(path, skip_damaged)
     meta = read_meta(path)
+    env_id = str((meta.env_spec or {}).get("id", ""))
     shards: list[Shard] = [
-        open_shard(path, info) for info in meta.shards if not (skip_damaged and is_damaged(path, info))
+        open_shard(path, info, env_id)
+        for info in meta.shards
+        if not (skip_damaged and is_damaged(path, info))
     ]
     if pending:
-        shards.append(JournalShard(to_table(pending)))
+        shards.append(JournalShard(to_table(pending), env_id))
     return TrajectoryDataset(tuple(shards), np.arange(sum(shard.episodes for shard in shards)), (meta,))
 
 

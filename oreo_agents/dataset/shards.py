@@ -27,6 +27,8 @@ class JournalShard:
     """Episodes not compacted yet, in memory."""
 
     rows: pa.Table
+    env_id: str = ""
+    """Of the environment that they were played in, where that is known."""
 
     @property
     def episodes(self) -> int:
@@ -60,6 +62,8 @@ class ParquetShard:
     episodes: int
     sha256: str
     stamp: int
+    env_id: str = ""
+    """Of the environment that its episodes were played in, where that is known."""
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All episodes, or some columns of them."""
@@ -138,7 +142,7 @@ def _make_error(file: object, why: object) -> DatasetError:
     return DatasetError(f"{file}: damaged ({why}); load_trajectories(path, skip_damaged=True) reads the rest")
 
 
-def open_shard(path: Path, info: ShardInfo) -> ParquetShard:
+def open_shard(path: Path, info: ShardInfo, env_id: str = "") -> ParquetShard:
     """A shard that ``meta.json`` lists; DatasetError where the file is not of the size that was written."""
     file = path / info.file
     try:
@@ -149,7 +153,7 @@ def open_shard(path: Path, info: ShardInfo) -> ParquetShard:
         raise _make_error(file, "it is no regular file")
     if status.st_size != info.bytes:
         raise _make_error(file, f"{status.st_size} bytes, {info.bytes} were written")
-    return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns)
+    return ParquetShard(str(file), info.episodes, info.sha256, status.st_mtime_ns, env_id)
 
 
 def is_damaged(path: Path, info: ShardInfo) -> bool:

@@ -176,7 +176,7 @@ def roll_out_policy(
 ) -> None:
     """A policy's own sampled episodes, on training games; ``server`` has it, too, if there is one."""
     sampling = {"select": "sample", "temperature": temperature, "max_new_tokens": plays.max_new_tokens}
-    with _load_agent(policy, server, name="policy", **sampling) as agent:
+    with _load_agent(policy, server, name="policy", env_id=arena.env_id, **sampling) as agent:
         options = {**plays.options(len(arena.indices)), "slots": plays.slots, "patience": patience}
         record(agent, path, arena.env_id, watch=views.watch, **options, **arena.options)
 
@@ -192,7 +192,7 @@ def judge_agent(
     server: Server | None = None,
 ) -> None:
     """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
-    options: dict[str, Any] = {**asdict(trial.selection), "name": trial.label}
+    options: dict[str, Any] = {**asdict(trial.selection), "name": trial.label, "env_id": arena.env_id}
     options |= {} if server else {"critic": critic, "dtype": "float32"}
     with _load_agent(agent, server, **options) as player:
         _judge_agent(arena, trial, path, player, views)

@@ -182,10 +182,11 @@ def forecast_training(
     )
     episodes = read_data(data).episodes
     policy, tokenizer = starting_model(os.fspath(model), cast(Sequence[Trajectory], episodes))
-    chat = Chat(tokenizer, choose_prompt(os.fspath(model), config.prompt))
+    prompt = choose_prompt(os.fspath(model), config.prompt)
+    chat = Chat(tokenizer, prompt)
     objective, shape = METHODS[method], Shape.of(text_config(policy))
     discount = PLAIN.discount if config.discount is None else config.discount
-    encoded = encode_episodes(episodes, chat, discount=discount)
+    encoded = encode_episodes(episodes, chat, discount=discount, environments=prompt.environments)
     scale = choose_scale(config, PLAIN, discount, encoded)
     items = select_items(objective, scale.normalise(encoded), config, text_config(policy))
     facts = items.episodes.facts[items.places.ravel()]
@@ -230,7 +231,7 @@ def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | N
     options = judging_options(games.env, games.split, place, games.wording)
     make_env = environments(games.env, games.max_steps, success_return=games.success_return, **options)
     chosen = pick_games(make_env, games.episodes, games.seed)
-    told = prompt or Prompt()
+    told = (prompt or Prompt()).in_environment(games.env)
     length = games.max_new_tokens or choose_reply_length(told, games.env)
 
     def play(networks: Networks) -> Iterable[Trajectory]:

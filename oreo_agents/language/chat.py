@@ -101,7 +101,8 @@ class Chat:
 
     Args:
         tokenizer: any Hugging Face tokenizer.
-        prompt: what the agent is told, by value, name or file; None: nothing beside what the environment says.
+        prompt: what the agent is told, by value, name or file; None: nothing beside what the environment says. Words
+            for single environments are left out: :meth:`oreo_agents.language.prompt.Prompt.in_environment` has them.
 
     Raises:
         ConfigurationError: the tokenizer's chat template cannot carry the prompt.
@@ -112,7 +113,7 @@ class Chat:
         tokenizer: PreTrainedTokenizerBase,
         prompt: Prompt | Mapping[str, Any] | str | Path | None = None,
     ) -> None:
-        self.tokenizer, self.prompt = tokenizer, as_prompt(prompt)
+        self.tokenizer, self.prompt = tokenizer, as_prompt(prompt).in_environment(None)
         self._known: dict[tuple[str, Context | None], list[int]] = {}
         self._spelt: dict[tuple[int, ...], str] = {}
         self._shown: dict[tuple[int, ...], list[int]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date as Date
 from pathlib import Path
 from typing import Any, Literal
@@ -60,9 +60,13 @@ class Prompt:
     take."""
     date: str = "2024-07-26"
     """The day that templates are told it is, so that a prompt does not change at midnight."""
+    environments: tuple[tuple[str, Prompt], ...] = ()
+    """What the agent is told instead in some environments: their ids, with a prompt each (also as a mapping, and the
+    prompts as :func:`as_prompt` takes them); one agent may have learnt in several."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", _read_examples(self.examples))
+        object.__setattr__(self, "environments", _read_environments(self.environments))
         for name in ("system", "instructions", "commands", "form", "reminder", "date"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (name == "system" and value is None):
@@ -121,6 +125,8 @@ class Prompt:
         """The fields that differ from the default's, as JSON values."""
         default = asdict(Prompt())
         values = {name: value for name, value in asdict(self).items() if value != default[name]}
+        if self.environments:
+            values["environments"] = {env_id: prompt.to_dict() for env_id, prompt in self.environments}
         if self.examples:
             values["examples"] = [{"message": message, "reply": reply} for message, reply in self.examples]
         return values
@@ -130,6 +136,10 @@ class Prompt:
         """Identifies what it says; empty for the default."""
         values = self.to_dict()
         return hash_json(values)[:16] if values else ""
+
+    def in_environment(self, env_id: str | None) -> Prompt:
+        """What the agent is told there: the prompt of that environment, else these words without those of others."""
+        return dict(self.environments).get(env_id or "") or replace(self, environments=())
 
     def message(self, observation: str, commands: Sequence[str] | None = None, missed: bool = False) -> str:
         """What the agent reads in a turn.
@@ -161,6 +171,20 @@ def as_prompt(prompt: Prompt | Mapping[str, Any] | str | Path | None) -> Prompt:
     if isinstance(prompt, Mapping):
         return Prompt.from_dict(prompt)
     return prompt if isinstance(prompt, Prompt) else Prompt.load(prompt)
+
+
+def _read_environments(environments: Any) -> tuple[tuple[str, Prompt], ...]:
+    """Pairs, or a mapping, sorted by id."""
+    try:
+        pairs = [*(environments.items() if isinstance(environments, Mapping) else environments)]
+        read = {str(env_id): as_prompt(prompt) for env_id, prompt in pairs}
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"environments of a prompt are ids with a prompt each, not {environments!r}"
+        ) from error
+    if any(prompt.environments for prompt in read.values()):
+        raise ConfigurationError("a prompt of one environment has no environments of its own")
+    return tuple(sorted(read.items()))
 
 
 def _read_examples(examples: Any) -> tuple[tuple[str, str], ...]:

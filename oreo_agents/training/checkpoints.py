@@ -61,7 +61,7 @@ class AgentTrainer(Trainer):
     """What is trained on."""
     target_critic: Critic | None
     """The average of past critics, with ``target_decay``."""
-    prompt: Prompt | None = None
+    prompt: Prompt
     """What the agent is told, saved beside it."""
     start: Any
     """What the training starts from: a model, or where it is."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import numpy as np
 from oreo_envs.files import (
     cache_root,
     hash_file,
@@ -35,6 +36,7 @@ from oreo_agents.errors import ConfigurationError, DatasetError, OreoError
 from oreo_agents.language import encoded
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, gather_episodes
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.trajectory import Trajectory
 
 WORTH_KEEPING = 20_000
@@ -47,6 +49,8 @@ UNUSED_S = 30 * 86_400
 
 Follow = Callable[[int, int], None]
 """Is told how many episodes are encoded, and of how many."""
+Environments = Sequence[tuple[str, Prompt]]
+"""Ids, and a prompt each."""
 
 
 def encode_episodes(
@@ -54,6 +58,7 @@ def encode_episodes(
     chat: Chat,
     follow: Follow = lambda done, total: None,
     discount: float = 1.0,
+    environments: Environments = (),
 ) -> EncodedEpisodes:
     """The episodes as token columns; those that are encoded already are taken as they are.
 
@@ -64,12 +69,16 @@ def encode_episodes(
         chat: of the model's tokenizer and prompt.
         follow: is told how far it is.
         discount: what later rewards count, see :meth:`oreo_agents.trajectory.Trajectory.returns_to_go`.
+        environments: prompts of those in which another one is read than ``chat`` has; recorded datasets say where
+            their episodes were played.
 
     Raises:
         DatasetError: an episode was sampled with another tokenizer or prompt, or one that is encoded already is to be
             discounted.
         ConfigurationError: the cache folder cannot be written.
     """
+    if environments and isinstance(episodes, TrajectoryDataset):
+        return _encode_apart(episodes, chat, follow, discount, environments)
     if isinstance(episodes, TrajectoryDataset) and episodes.lengths.sum() >= WORTH_KEEPING:
         stored, places = episodes.sort_stored()
         found = _open_kept(stored, chat, follow, discount)[places]
@@ -82,6 +91,26 @@ def encode_episodes(
             stacklevel=2,
         )
     return found
+
+
+def _encode_apart(
+    episodes: TrajectoryDataset, chat: Chat, follow: Follow, discount: float, environments: Environments
+) -> EncodedEpisodes:
+    """Those of each environment with its prompt; their order stays."""
+    env_ids, prompts = episodes.env_ids, dict(environments)
+    which = np.array([env_id if env_id in prompts else "" for env_id in env_ids], dtype=object)
+    made, places, done = [], [], 0
+    for env_id in sorted(set(which)):
+        chosen = np.flatnonzero(which == env_id)
+        one = Chat(chat.tokenizer, prompts[env_id]) if env_id else chat
+
+        def told(part: int, _: int, before: int = done) -> None:
+            follow(before + part, len(episodes))
+
+        made.append(encode_episodes(cast(Any, episodes[chosen]), one, told, discount))
+        places.append(chosen)
+        done += len(chosen)
+    return encoded.join_columns(made)[np.argsort(np.concatenate(places))]
 
 
 def _encode_parts(

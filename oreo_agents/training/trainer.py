@@ -135,8 +135,8 @@ class OreoTrainer(JudgedTrainer):
         policy = policy if peft_config is None else add_adapters(policy, peft_config)
         self.args, self.objective, self.play = args, METHODS[args.method], play
         self.tokenizer, self._readable = tokenizer, text_config(policy)
-        self.chat = Chat(tokenizer, choose_prompt(model, args.prompt if prompt is None else prompt))
-        self.prompt = self.chat.prompt
+        self.prompt = choose_prompt(model, args.prompt if prompt is None else prompt)
+        self.chat = Chat(tokenizer, self.prompt)
         self._told_of_encoding = [one.on_encode for one in callbacks or () if hasattr(one, "on_encode")]
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
         self.sources = data.sources
@@ -210,7 +210,7 @@ class OreoTrainer(JudgedTrainer):
             for tell in self._told_of_encoding:
                 tell(done, total)
 
-        return encode_episodes(data.episodes, self.chat, follow, discount)
+        return encode_episodes(data.episodes, self.chat, follow, discount, self.prompt.environments)
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's, where there is something to train on."""

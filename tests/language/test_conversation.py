@@ -320,12 +320,18 @@ def test_commands_that_the_prompt_shows_must_have_been_recorded():
 
 def test_prompts_are_saved_and_read_again(tmp_path):
     prompt = Prompt("a", "b", (("c", "d"),), "\n{commands}", "last", 3, "react", "e", False, 99, "2030-01-02")
+    prompt = dataclasses.replace(prompt, environments={"Sums-v0": Prompt(system="s"), "Rooms-v0": "gsm8k"})
     assert Prompt.from_dict(prompt.to_dict()) == prompt and not Prompt().to_dict()
     assert {field.name for field in dataclasses.fields(Prompt)} == set(prompt.to_dict())
     (tmp_path / "mine.toml").write_text(
         'system = "a"\nform = "json"\n[[examples]]\nmessage = "c"\nreply = "d"\n'
+        '[environments.Sums-v0]\nsystem = "s"\n'
     )
-    assert Prompt.load(tmp_path / "mine.toml") == Prompt(system="a", form="json", examples=(("c", "d"),))
+    mine = Prompt.load(tmp_path / "mine.toml")
+    elsewhere = Prompt(system="a", form="json", examples=(("c", "d"),))
+    assert mine == dataclasses.replace(elsewhere, environments={"Sums-v0": Prompt(system="s")})
+    assert mine.in_environment("Rooms-v0") == mine.in_environment(None) == elsewhere
+    assert mine.in_environment("Sums-v0") == Prompt(system="s") and elsewhere.digest != mine.digest
     for name in list_prompts():
         shipped = Prompt.load(name)
         assert shipped.digest and Prompt.from_dict(shipped.to_dict()) == shipped
@@ -347,6 +353,8 @@ def test_prompts_are_saved_and_read_again(tmp_path):
         ({"examples": ["look"]}, "example"),
         ({"examples": [{"message": "x"}]}, "example"),
         ({"examples": 3}, "example"),
+        ({"environments": 3}, "environments of a prompt are ids"),
+        ({"environments": {"A": {"environments": {"B": {"system": "x"}}}}}, "no environments of its own"),
     ],
 )
 def test_what_is_no_prompt_is_named(wrong, said):

@@ -9,7 +9,9 @@ from statistics import mean, stdev
 import pytest
 import torch
 from learning import EPISODES, LOSING, OPENING, WINNING, episode
+from transformers import TrainerCallback
 
+from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.chat import Chat
@@ -47,6 +49,37 @@ def write(path, episodes):
 @pytest.fixture
 def folder(tmp_path):
     return write(tmp_path / "episodes", RECORDED)
+
+
+def test_episodes_of_each_environment_are_read_with_its_prompt(tmp_path, tokenizer, monkeypatch):
+    of_rooms, of_sums = Prompt(instructions="a room"), Prompt(instructions="drawer 1 open", form="bare")
+    prompt = dataclasses.replace(of_rooms, environments={"Sums-v0": of_sums})
+    for env_id, chosen in (("Rooms-v0", RECORDED[:3]), ("Sums-v0", RECORDED[3:])):
+        with TrajectoryWriter(tmp_path / env_id, env_spec={"id": env_id}) as writer:
+            for one in chosen:
+                writer.append(one)
+    both = load_trajectories(tmp_path / "Rooms-v0").merge(load_trajectories(tmp_path / "Sums-v0")).shuffle(3)
+    assert sorted(both.env_ids) == ["Rooms-v0"] * 3 + ["Sums-v0"] * (len(RECORDED) - 3)
+    expected = [
+        Chat(tokenizer, of_sums if env_id == "Sums-v0" else of_rooms).encode(one)
+        for one, env_id in zip(both, both.env_ids, strict=True)
+    ]
+    seen = []
+    config = OreoConfig(str(tmp_path / "run"), method="sft", use_cpu=True)
+    follower = type("Follower", (TrainerCallback,), {"on_encode": lambda self, *told: seen.append(told)})()
+    policy = small_decoder(tokenizer, 64)
+    trainer = OreoTrainer(
+        policy, config, both, processing_class=tokenizer, prompt=prompt, callbacks=[follower]
+    )
+    assert [one.input_ids for one in trainer.items.episodes] == [one.input_ids for one in expected]
+    assert seen[-1] == (len(RECORDED), len(RECORDED)) and seen == sorted(seen)
+    trainer.save_agent(tmp_path / "agent")
+    playing = {
+        env_id: OreoAgent.from_pretrained(tmp_path / "agent", env_id=env_id) for env_id in both.env_ids
+    }
+    assert playing["Sums-v0"].chat.prompt == of_sums and playing["Rooms-v0"].chat.prompt == of_rooms
+    assert OreoAgent.from_pretrained(tmp_path / "agent").prompt == prompt
+    assert OreoTrainer(tmp_path / "agent", config, both).prompt == prompt
 
 
 @pytest.fixture
