@@ -45,6 +45,20 @@ def list_events(trajectory: Trajectory) -> list[Event]:
     return events
 
 
+def find_surprise(trajectory: Trajectory, falls: bool = False) -> Event | None:
+    """The greatest advantage of an episode, for better or worse; None without a finite one.
+
+    Args:
+        trajectory: the episode.
+        falls: only those below 0.
+    """
+    gains = [(step, compute_advantage(trajectory, step)) for step in range(len(trajectory))]
+    known = [(step, gain) for step, gain in gains if gain is not None and isfinite(gain)]
+    chosen = [(step, gain) for step, gain in known if gain < 0 or not falls]
+    step, gain = max(chosen, key=lambda one: abs(one[1]), default=(0, None))
+    return None if gain is None else Event(step, "surprise", gain)
+
+
 def find_difference(left: Trajectory, right: Trajectory) -> int | None:
     """The first step at which two episodes differ in what was seen or done; None where they are the same.
 

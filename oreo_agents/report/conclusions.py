@@ -1,0 +1,101 @@
+"""What a chart or a table shows, in a sentence: figures in, words out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oreo_agents.evaluation.beliefs import Bin, Moment
+from oreo_agents.evaluation.pairs import PairedOutcomes
+from oreo_agents.report.summary import Summary
+
+CALIBRATED = 0.8
+"""Of the ranges of V, the share in which it has to lie within the interval to be read as a chance."""
+OFF = 0.05
+"""A mean distance of V from the share won that is worth a word."""
+FEW = 10
+"""Episodes with which the middle half of V says little."""
+
+
+def conclude_success(summary: Summary) -> str:
+    """Which task types are harder than the whole, as far as so many games can tell."""
+    found = summary.all.outcomes
+    if not found.episodes:
+        return "There is nothing to conclude from no episode."
+    what = "share won" if found.defines_success else "mean return"
+    if len(summary.by_type) < 2:
+        interval = summary.all.interval
+        return f"On games like these the {what} lies, with a confidence of 95 %, at {interval}."
+    names: dict[str, list[str]] = {"below": [], "above": []}
+    for group in list(summary.groups())[1:]:
+        low, high = group.outcomes.interval95
+        if high < found.score:
+            names["below"].append(group.name)
+        elif low > found.score:
+            names["above"].append(group.name)
+    told = [f"{' and '.join(found)} {where}" for where, found in names.items() if found]
+    if not told:
+        return f"Every type's interval holds the {what} of all: so few games do not tell the types apart."
+    return f"Told from the {what} of all by their whole interval: {'; '.join(told)}. Of the others nothing is sure."
+
+
+def conclude_calibration(bins: Sequence[Bin]) -> str:
+    """Whether V may be read as a chance of winning."""
+    inside = sum(one.interval[0] <= one.predicted <= one.interval[1] for one in bins)
+    episodes = sum(one.episodes for one in bins)
+    gap = sum(one.episodes * one.predicted - one.won for one in bins) / episodes
+    where = f"in {inside} of {len(bins)} ranges V lies within the interval"
+    if inside >= CALIBRATED * len(bins):
+        return f"V can be read as a chance of winning: {where}."
+    if abs(gap) < OFF:
+        return f"V is right on average and wrong in places: {where}. Use it to rank, not as a chance."
+    word, side = ("hopeful", "above") if gap > 0 else ("cautious", "below")
+    return (
+        f"The critic is too {word}: V lies {abs(gap):.2f} {side} the share won on average, and {where}. "
+        "Use it to rank, not as a chance."
+    )
+
+
+def conclude_values(won: Sequence[Moment], lost: Sequence[Moment]) -> str:
+    """From which step on V tells won from other episodes."""
+    if not won or not lost:
+        outcome = "won" if won else "not won"
+        return f"All episodes with V were {outcome}: that it tells them from others is not to be seen here."
+    others = {moment.step: moment for moment in lost}
+    common = [(one, others[one.step]) for one in won if one.step in others]
+    apart = [one.low > other.high for one, other in common]
+    since = len(apart)
+    while since and apart[since - 1]:
+        since -= 1
+    few = "" if min(won[0].episodes, lost[0].episodes) >= FEW else " They are few episodes, though."
+    if since < len(apart):
+        step = common[since][0].step
+        return f"From step {step:g} on V tells them apart: the middle halves no longer overlap.{few}"
+    return f"The middle halves overlap to the end: V alone does not tell who will win.{few}"
+
+
+def conclude_returns(moments: Sequence[Moment]) -> str:
+    """How V goes along where winning is not defined."""
+    first, last = moments[0], moments[-1]
+    return (
+        f"V is {first.mean:.3g} after the first action and {last.mean:.3g} at the end, on average. It is what is "
+        "still to come: where rewards come in along the way it has to fall towards the last of them."
+    )
+
+
+def conclude_pairs(found: PairedOutcomes, names: tuple[str, str]) -> str:
+    """Whether two runs differ on the games that both have played."""
+    if found.difference is None:
+        return "The two runs have no game in common: nothing can be compared."
+    mean, low, high = found.difference
+    if found.counts:
+        what, scale, unit = "success", 100, " points"
+        told = f"{names[1]} won {found.right} games that {names[0]} did not, and {names[0]} {found.left} that "
+        told += f"{names[1]} did not"
+    else:
+        what, scale, unit = "return", 1, ""
+        told = f"{names[1]} had the higher return in {found.right} games, {names[0]} in {found.left}"
+    size = f"{scale * mean:+.3g}{unit} of {what} (95 %: {scale * low:+.3g} to {scale * high:+.3g})"
+    if low <= 0 <= high:
+        return f"{told}: {size}. The interval holds 0: these games do not tell the two apart."
+    better = names[1] if mean > 0 else names[0]
+    return f"{told}: {size}. {better} is better on these games, beyond chance."

@@ -1,0 +1,200 @@
+"""Episodes as the page's script shows them: values for JSON, small enough to be carried in one file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from oreo_agents.evaluation.beliefs import (
+    compute_advantage,
+    explain_choice,
+    merge_candidates,
+    to_probability,
+)
+from oreo_agents.evaluation.events import find_difference, find_surprise, list_events
+from oreo_agents.language.reply import read_thought
+from oreo_agents.printable import make_printable
+from oreo_agents.report.mathematics import typeset_text
+from oreo_agents.trajectory import Candidate, Trajectory, Turn, describe_outcome
+
+LONGEST, SHORTEST = 20_000, 300
+"""Characters of a text that are carried: at most, and at least where there is too much of everything."""
+MOST = 4_500_000
+"""Bytes of the episodes in the page, so that it is below 5 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A game as it was played in one run, or in two."""
+
+    number: int
+    """From 1, in the order of the runs."""
+    sides: tuple[Trajectory | None, ...]
+
+    @property
+    def played(self) -> list[Trajectory]:
+        """The episodes there are."""
+        return [side for side in self.sides if side is not None]
+
+    @property
+    def difference(self) -> int | None:
+        """Where two runs part."""
+        return find_difference(*self.played) if len(self.played) == 2 else None
+
+    @property
+    def gap(self) -> float:
+        """How far two runs are apart in what came of them."""
+        if len(self.played) < 2:
+            return 0.0
+        one, other = self.played
+        return abs(one.return_ - other.return_) + (one.success is not other.success)
+
+    def to_json(self, longest: int) -> dict[str, Any]:
+        """Its texts printable, formulas set, cut after so many characters."""
+        first = self.played[0]
+        return {
+            "number": self.number,
+            "task": _clean_text(first.task or first.game, longest),
+            "kind": make_printable(first.task_type),
+            "game": make_printable(first.game),
+            "difference": self.difference,
+            "sides": [side and _describe_episode(side, longest) for side in self.sides],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Where the page opens."""
+
+    number: int
+    step: int
+    why: str
+
+
+def choose_opening(entries: Sequence[Entry], names: Sequence[str]) -> Opening | None:
+    """The most telling episode; None without one.
+
+    Of two runs, a game that came out differently, by the largest surprise, at the step where the two part. Of one run,
+    the episode that was not won and in which V fell most, at that step; without such a fall, one that was not won;
+    where all were won or winning is not defined, the largest surprise, else the lowest return.
+    """
+    apart = [entry for entry in entries if entry.gap and entry.difference is not None]
+    if apart:
+        chosen = max(apart, key=lambda entry: (entry.gap, _measure_surprise(entry)))
+        return Opening(chosen.number, chosen.difference or 0, make_printable(_explain_difference(chosen, names)))
+    lost = [entry for entry in entries if entry.played[0].success is False]
+    falls = [(entry, fall) for entry in lost if (fall := find_surprise(entry.played[0], falls=True))]
+    if falls:
+        entry, fall = min(falls, key=lambda one: one[1].advantage or 0.0)
+        why = f"Not won, and here V fell most: {fall.advantage:+.2f} at step {fall.step + 1}."
+        return Opening(entry.number, fall.step, why)
+    if lost:
+        return Opening(lost[0].number, 0, "The first episode that was not won; no critic looked at it.")
+    gains = [(entry, gain) for entry in entries if (gain := find_surprise(entry.played[0]))]
+    if gains:
+        entry, gain = max(gains, key=lambda one: abs(one[1].advantage or 0.0))
+        why = f"The largest surprise: an advantage of {gain.advantage:+.2f} at step {gain.step + 1}."
+        return Opening(entry.number, gain.step, why)
+    if not entries:
+        return None
+    lowest = min(entries, key=lambda entry: entry.played[0].return_)
+    return Opening(lowest.number, 0, "The episode with the lowest return.")
+
+
+def pack_entries(entries: Sequence[Entry], names: Sequence[str]) -> str:
+    """All that the script needs, as JSON, compressed, as letters and digits.
+
+    Long texts are cut until all of it fits, and say so.
+
+    Args:
+        entries: what can be looked at.
+        names: of the runs.
+    """
+    opening = choose_opening(entries, names)
+    about = {"names": [*map(make_printable, names)], "opening": opening and asdict(opening)}
+    longest = LONGEST
+    while True:
+        written = {**about, "entries": [entry.to_json(longest) for entry in entries]}
+        text = json.dumps(written, separators=(",", ":"), allow_nan=False)
+        packed = b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+        if len(packed) <= MOST or longest <= SHORTEST:
+            return packed
+        longest //= 2
+
+
+def _explain_difference(entry: Entry, names: Sequence[str]) -> str:
+    won = [name for name, side in zip(names, entry.sides, strict=True) if side and side.success]
+    parting = f"the two runs part at step {(entry.difference or 0) + 1}."
+    if len(won) == 1:
+        return f"Only {won[0]} won this game; {parting}"
+    return f"The game with the largest difference in return; {parting}"
+
+
+def _measure_surprise(entry: Entry) -> float:
+    found = [event.advantage or 0.0 for side in entry.played if (event := find_surprise(side))]
+    return max(map(abs, found), default=0.0)
+
+
+def _describe_episode(trajectory: Trajectory, longest: int) -> dict[str, Any]:
+    marks: dict[int, list[str]] = {}
+    for event in list_events(trajectory):
+        marks.setdefault(event.step, []).append(event.kind)
+    surprise = find_surprise(trajectory)
+    return {
+        "agent": make_printable(trajectory.agent),
+        "won": trajectory.success,
+        "return": _round_finite(trajectory.return_),
+        "outcome": describe_outcome(trajectory),
+        "ended": make_printable(str(trajectory.metadata.get("ended", ""))),
+        "surprise": _round_finite(surprise and surprise.advantage),
+        "end": _clean_text(trajectory.final_observation, longest),
+        "steps": [
+            {**_describe_turn(trajectory, step, longest), "marks": marks.get(step, [])}
+            for step in range(len(trajectory))
+        ],
+    }
+
+
+def _describe_turn(trajectory: Trajectory, step: int, longest: int) -> dict[str, Any]:
+    turn = trajectory.turns[step]
+    said = None if turn.logprobs is None else to_probability(sum(turn.logprobs))
+    return {
+        "observation": _clean_text(turn.observation, longest),
+        "thought": _clean_text(read_thought(turn), longest),
+        "action": _clean_text(turn.action, longest),
+        "reward": _round_finite(turn.reward),
+        "status": make_printable(turn.action_status or ""),
+        "probability": _round_finite(said),
+        "value": _round_finite(turn.value),
+        "advantage": _round_finite(compute_advantage(trajectory, step)),
+        "why": explain_choice(turn),
+        "candidates": [_describe_candidate(turn, one, times, longest) for one, times in merge_candidates(turn)],
+    }
+
+
+def _describe_candidate(turn: Turn, candidate: Candidate, times: int, longest: int) -> dict[str, Any]:
+    return {
+        "action": _clean_text(candidate.action, longest),
+        "times": times,
+        "probability": _round_finite(to_probability(candidate.logprob)),
+        "value": _round_finite(candidate.value),
+        "chosen": candidate.action == turn.action,
+    }
+
+
+def _clean_text(text: str, longest: int) -> Any:
+    """Printable, formulas set, cut where it is too long, which it then says."""
+    text = text.strip()
+    left_out = len(text) - longest
+    if left_out > 0:
+        text = f"{text[:longest]}\n[{left_out:,} more characters]"
+    return typeset_text(make_printable(text))
+
+
+def _round_finite(value: float | None) -> float | None:
+    return round(value, 4) if value is not None and isfinite(value) else None
