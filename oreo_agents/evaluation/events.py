@@ -30,7 +30,8 @@ def list_events(trajectory: Trajectory) -> list[Event]:
 
     The last step of an episode that was won is its win. A surprise is an advantage, for better or worse, of at least
     :data:`SURPRISE` of the range of V. A command is invalid where ``action_status`` says anything but ``ok`` or, where
-    the environment says nothing, where the observation after it is the one before it, letter by letter.
+    the environment says nothing, where the observation after it is the one before it, letter by letter; an empty one is
+    no answer at all, as in mathematics.
     """
     threshold = SURPRISE * _measure_range(trajectory)
     events = []
@@ -82,4 +83,4 @@ def _is_invalid(trajectory: Trajectory, step: int) -> bool:
     if turn.action_status is not None:
         return turn.action_status != "ok"
     following = trajectory.turns[step + 1].observation if step + 1 < len(trajectory) else None
-    return turn.observation == following
+    return bool(following) and turn.observation == following

@@ -88,20 +88,18 @@ def draw_calibration(bins: Sequence[Bin]) -> Markup:
     return render_macro(FILE, "calibration", axes, list(zip(bins, radii, strict=True)))
 
 
-def draw_values(won: Sequence[Moment], lost: Sequence[Moment], names: tuple[str, str]) -> Markup:
-    """Mean V by step for two groups of episodes, with the middle half of each as a band.
+def draw_values(groups: Sequence[tuple[str, str, Sequence[Moment]]]) -> Markup:
+    """Mean V by step of groups of episodes, with the middle half of each as a band.
 
     Args:
-        won: of the one group.
-        lost: of the other.
-        names: what they are called.
+        groups: class of the line, what the episodes are called, and their moments; without any, nothing is drawn of it.
     """
-    moments = [*won, *lost]
+    moments = [moment for *_, line in groups for moment in line]
     low, high = min(0.0, *(m.low for m in moments)), max(1.0, *(m.high for m in moments))
     axes = Axes(1, max(2.0, *(m.step for m in moments)), low, high)
     lines = [
         (kind, name, line, [(m.step, m.high) for m in line] + [(m.step, m.low) for m in reversed(line)])
-        for kind, name, line in zip(("lost", "won"), reversed(names), (lost, won), strict=True)
+        for kind, name, line in groups
         if line
     ]
     return render_macro(FILE, "values", axes, lines)

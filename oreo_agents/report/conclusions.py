@@ -77,8 +77,8 @@ def conclude_returns(moments: Sequence[Moment]) -> str:
     """How V goes along where winning is not defined."""
     first, last = moments[0], moments[-1]
     return (
-        f"V is {first.mean:.3g} after the first action and {last.mean:.3g} at the end, on average. It is what is "
-        "still to come: where rewards come in along the way it has to fall towards the last of them."
+        f"V is {first.mean:.3g} after the first action and {last.mean:.3g} at the end, on average. What is still to "
+        "come gets less as rewards come in: V should end near the last of them."
     )
 
 
@@ -94,7 +94,8 @@ def conclude_pairs(found: PairedOutcomes, names: tuple[str, str]) -> str:
     else:
         what, scale, unit = "return", 1, ""
         told = f"{names[1]} had the higher return in {found.right} games, {names[0]} in {found.left}"
-    size = f"{scale * mean:+.3g}{unit} of {what} (95 %: {scale * low:+.3g} to {scale * high:+.3g})"
+    form = "+.1f" if found.counts else "+.3g"
+    size = f"{scale * mean:{form}}{unit} of {what} (95 %: {scale * low:{form}} to {scale * high:{form}})"
     if low <= 0 <= high:
         return f"{told}: {size}. The interval holds 0: these games do not tell the two apart."
     better = names[1] if mean > 0 else names[0]

@@ -17,6 +17,7 @@ from oreo_agents.evaluation.beliefs import (
     to_probability,
 )
 from oreo_agents.evaluation.events import find_difference, find_surprise, list_events
+from oreo_agents.evaluation.results import TASK_TYPES
 from oreo_agents.language.reply import read_thought
 from oreo_agents.printable import make_printable
 from oreo_agents.report.mathematics import typeset_text
@@ -60,7 +61,7 @@ class Entry:
         return {
             "number": self.number,
             "task": _clean_text(first.task or first.game, longest),
-            "kind": make_printable(first.task_type),
+            "kind": make_printable(TASK_TYPES.get(first.task_type, first.task_type)),
             "game": make_printable(first.game),
             "difference": self.difference,
             "sides": [side and _describe_episode(side, longest) for side in self.sides],

@@ -124,7 +124,7 @@ def _draw_charts(summary: Summary) -> list[Chart]:
     if not bins:
         moments = beliefs.over_time(None)
         legend = "Line: mean; band: the middle half of the episodes. Late steps are few episodes."
-        picture = charts.draw_values([], moments, ("", "all episodes"))
+        picture = charts.draw_values([("all", "all episodes", moments)])
         return [Chart("V over time", picture, legend, conclusions.conclude_returns(moments))]
     won, lost = beliefs.over_time(True), beliefs.over_time(False)
     return [
@@ -137,7 +137,7 @@ def _draw_charts(summary: Summary) -> list[Chart]:
         ),
         Chart(
             "Does V tell who will win?",
-            charts.draw_values(won, lost, ("won", "not won")),
+            charts.draw_values([("lost", "not won", lost), ("won", "won", won)]),
             "Lines: mean V by step, solid of won episodes, dashed of the others; bands: the middle half. Late steps "
             "are few episodes.",
             conclusions.conclude_values(won, lost),

@@ -34,7 +34,7 @@ class Group:
     def score(self) -> str:
         """The share won, or the mean return."""
         found = self.outcomes
-        return f"{found.score:.1%}" if found.defines_success else f"{found.score:.4g}"
+        return f"{100 * found.score:.1f} %" if found.defines_success else f"{found.score:.4g}"
 
     @property
     def interval(self) -> str:

@@ -3,6 +3,7 @@
 
 const MATHML = "http://www.w3.org/1998/Math/MathML", SVG = "http://www.w3.org/2000/svg";
 const FOLDED = 1200, FOLDED_LINES = 14;
+const MANY = 500; // steps, from which on those out of sight are not laid out
 const SIGNS = { won: "\u2713", lost: "\u2717", surprise: "!", invalid: "\u00d7" };
 const at = (id) => document.getElementById(id);
 let names = [], entries = [], found = [], current = null, step = 0;
@@ -60,8 +61,12 @@ function number(value, sign = false) {
   return ((sign && value >= 0 ? "+" : "") + shown).replace("-", "\u2212");
 }
 
+const chance = (value) => (value !== null && value < 0.005 ? "<0.01" : number(value));
+
 const outcomeClass = (side) => (side.won === null ? "" : side.won ? "won" : "lost");
 const outcomeSign = (side) => (side.won === null ? number(side.return) : side.won ? SIGNS.won : SIGNS.lost);
+const beside = () => matchMedia("(min-width: 56rem)").matches; // list and episode stand beside each other
+const odd = (side) => side.won !== null && side.return !== Number(side.won); // a return that its outcome does not say
 const letter = (place) => (names.length > 1 ? [make("b", `run ${"AB"[place]}`, "AB"[place]), " "] : []);
 const sidesOf = (entry) => entry.sides.map((side, place) => [side, place]).filter(([side]) => side);
 
@@ -89,7 +94,7 @@ const OUTCOMES_OF_TWO = {
   both: ["won by both", (entry) => both(entry).every((side) => side.won === true)],
   neither: ["won by neither", (entry) => both(entry).every((side) => side.won === false)],
 };
-const surprise = (entry) => Math.max(...sidesOf(entry).map(([side]) => Math.abs(side.surprise ?? -1)));
+const surprise = (entry) => Math.max(...sidesOf(entry).map(([side]) => Math.abs(side.surprise ?? 0)));
 const length = (entry) => sidesOf(entry)[0][0].steps.length;
 const returned = (entry) => sidesOf(entry)[0][0].return ?? 0;
 const ORDERS = {
@@ -120,7 +125,8 @@ function find() {
 function listItem(entry) {
   const badges = sidesOf(entry).map(([side, place]) =>
     make("span", `outcome ${outcomeClass(side)}`, ...letter(place), outcomeSign(side)));
-  const facts = [`#${entry.number}`, entry.kind, ...sidesOf(entry).map(([side]) => `${side.steps.length} steps`)];
+  const facts = [`#${entry.number}`, entry.kind,
+    `${sidesOf(entry).map(([side]) => side.steps.length).join(" and ")} steps`];
   const largest = surprise(entry);
   if (largest > 0) facts.push(`surprise ${number(largest)}`);
   const button = make("button", "", make("span", "badges", ...badges), make("span", "name", ...typeset(entry.task)),
@@ -140,27 +146,38 @@ function markChosen() {
 
 // ---------------------------------------------------------------- looking at one
 
+function rangeOf(entry) { // of V, which is taken to span at least 0 to 1
+  const known = sidesOf(entry).flatMap(([side]) => side.steps.map((turn) => turn.value)).filter((value) => value !== null);
+  return [known.reduce((low, value) => Math.min(low, value), 0), known.reduce((high, value) => Math.max(high, value), 1), known.length];
+}
+
 function open(entry, to = 0, why = "") {
   current = entry;
   at("episode").hidden = false;
   at("why").textContent = why;
   at("task").replaceChildren(...typeset(entry.task));
   at("about").replaceChildren(...sidesOf(entry).map(([side, place]) => make("p", "",
-    ...letter(place), make("span", outcomeClass(side), side.outcome), ` \u00b7 return ${number(side.return)}`,
+    ...letter(place), make("span", outcomeClass(side), side.outcome), odd(side) ? ` \u00b7 return ${number(side.return)}` : "",
     side.agent ? ` \u00b7 ${side.agent}` : "", side.ended ? ` \u00b7 ended early: ${side.ended}` : "")),
   make("p", "dim", [entry.kind, entry.game].filter(Boolean).join(" \u00b7 ")));
-  const rows = Math.max(...sidesOf(entry).map(([side]) => side.steps.length)) + 1;
+  const rows = Math.max(...sidesOf(entry).map(([side]) => side.steps.length)) + 1, range = rangeOf(entry);
   at("steps").classList.toggle("two", sidesOf(entry).length > 1);
-  at("steps").replaceChildren(...Array.from({ length: rows }, (_, row) => stepRow(entry, row)));
+  at("steps").classList.toggle("many", rows > MANY);
+  at("heads").replaceChildren(...sidesOf(entry).map(([, place]) => make("span", "", ...letter(place), names[place])));
+  at("heads").hidden = sidesOf(entry).length < 2;
+  at("steps").replaceChildren(...Array.from({ length: rows }, (_, row) => stepRow(entry, row, range)));
   markChosen();
   drawCurve();
-  go(to);
+  if (beside()) go(to);
+  else if (why) go(to, false); // a page that is only just open begins at its top
+  else { go(to, to > 0); if (!to) at("episode").scrollIntoView(); }
 }
 
-function stepRow(entry, row) {
-  const item = make("li", row === entry.difference ? "difference" : "", make("span", "place", String(row + 1)));
+function stepRow(entry, row, range) {
+  const parting = entry.difference ?? Infinity; // up to there two runs have seen and done the same
+  const item = make("li", row === parting ? "difference" : row < parting ? "same" : "", make("span", "place", String(row + 1)));
   for (const [side, place] of sidesOf(entry)) {
-    const view = row < side.steps.length ? turnView(side.steps[row]) : row === side.steps.length ? endView(side) : [];
+    const view = row < side.steps.length ? turnView(side.steps[row], range) : row === side.steps.length ? endView(side) : [];
     if (row === side.steps.length && sidesOf(entry).length === 1) item.firstChild.textContent = "end";
     item.append(make("div", "turn", ...(view.length ? [...letter(place), ...view] : [])));
   }
@@ -168,7 +185,7 @@ function stepRow(entry, row) {
   return item;
 }
 
-function turnView(turn) {
+function turnView(turn, range) {
   const parts = [];
   if (plain(turn.observation)) parts.push(foldedText(turn.observation, "observation"));
   if (plain(turn.thought)) {
@@ -176,7 +193,7 @@ function turnView(turn) {
     parts.push(details(`thought, ${words} word${words === 1 ? "" : "s"}`, "thought",
       () => [make("div", "", ...typeset(turn.thought))]));
   }
-  parts.push(make("div", "action", ...typeset(turn.action)), facts(turn));
+  parts.push(make("div", "action", ...typeset(turn.action)), facts(turn, range));
   if (turn.candidates.length > 1)
     parts.push(details(`${turn.candidates.length} candidates${turn.why ? `: ${turn.why}` : ""}`, "candidates",
       () => [candidateTable(turn)]));
@@ -189,20 +206,20 @@ function details(title, className, fill) {
   return made;
 }
 
-function facts(turn) {
+function facts(turn, [low, high]) {
   const made = make("div", "values");
   const tell = (name, value, className = "") =>
     made.append(make("span", className, make("i", "", name), ` ${value}`));
   if (turn.value !== null) {
     const bar = make("meter");
-    bar.value = turn.value;
+    Object.assign(bar, { min: low, max: high, value: turn.value });
     bar.setAttribute("aria-hidden", "true");
     made.append(make("span", "value", make("i", "", "V"), ` ${number(turn.value)} `, bar));
   }
   if (turn.advantage !== null)
     tell("advantage", number(turn.advantage, true), turn.advantage < 0 ? "lost" : "won");
   if (turn.reward) tell("reward", number(turn.reward, true), "reward");
-  if (turn.probability !== null) tell("prob.", number(turn.probability));
+  if (turn.probability !== null) tell("prob.", chance(turn.probability));
   for (const mark of turn.marks)
     made.append(make("span", `mark ${mark}`, mark === "invalid" && turn.status && turn.status !== "ok"
       ? turn.status.replaceAll("_", " ") : mark));
@@ -221,7 +238,7 @@ function candidateTable(turn) {
     const row = table.insertRow(), often = one.times > 1 ? ` (${one.times} times)` : "";
     row.className = one.chosen ? "chosen" : "";
     row.append(make("td", "", one.chosen ? "> " : "", ...typeset(one.action), often),
-      make("td", "n", number(one.probability)), make("td", "n", number(one.value)));
+      make("td", "n", chance(one.probability)), make("td", "n", number(one.value)));
   }
   return table;
 }
@@ -231,46 +248,49 @@ function go(to, scroll = true) {
   rows[step]?.removeAttribute("aria-current");
   step = Math.max(0, Math.min(to, rows.length - 1));
   rows[step].setAttribute("aria-current", "step");
-  if (scroll) rows[step].scrollIntoView({ block: step ? "nearest" : "end" });
+  if (scroll) {
+    rows[step].scrollIntoView({ block: "center" });
+    if (rows.length > MANY) requestAnimationFrame(() => rows[step]?.scrollIntoView({ block: "center" }));
+  }
   moveCursor();
   history.replaceState(null, "", `#${current.number}.${step + 1}`);
 }
 
 // ---------------------------------------------------------------- V along the episode
 
-const EDGE = 40, TALL = 76, UNDER = 16;
+const EDGE = 46, TALL = 76, UNDER = 16;
 let placeOf = () => 0;
 
 function drawCurve() {
   const sides = sidesOf(current), steps = Math.max(...sides.map(([side]) => side.steps.length), 1);
-  const known = sides.flatMap(([side]) => side.steps.map((turn) => turn.value)).filter((value) => value !== null);
+  const [low, high, known] = rangeOf(current);
   const marked = sides.some(([side]) => side.steps.some((turn) => turn.marks.length));
-  at("curve").hidden = !known.length && !marked;
+  at("curve").hidden = !known && !marked;
   if (at("curve").hidden) return;
-  const low = Math.min(0, ...known), high = Math.max(1, ...known), tall = known.length ? TALL : 4;
-  const width = Math.max(at("episode").clientWidth - 40, 200), height = tall + 8 + UNDER * sides.length;
+  const tall = known ? TALL : 4;
+  const width = Math.max(at("episode").clientWidth - 40, 200), height = tall + 12 + UNDER * sides.length;
   placeOf = (index) => EDGE + (width - EDGE - 8) * (index + 0.5) / steps;
   const heightOf = (value) => 4 + tall * (high - value) / (high - low);
   const picture = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
     "aria-label": "V along the episode" });
-  if (known.length) for (const value of [low, high]) picture.append(
+  if (known) for (const value of [low, high]) picture.append(
     draw("line", { class: "grid", x1: EDGE, x2: width, y1: heightOf(value), y2: heightOf(value) }),
-    draw("text", { x: EDGE - 6, y: heightOf(value) + 4, "text-anchor": "end" }, number(value).replace(".00", "")));
+    draw("text", { x: EDGE - 6, y: heightOf(value) + 4, "text-anchor": "end" }, String(Number(value.toPrecision(3))).replace("-", "\u2212")));
   picture.append(draw("line", { id: "cursor", y1: 0, y2: height }));
   sides.forEach(([side, place], row) => {
     const points = side.steps.map((turn, index) => [index, turn.value]).filter(([, value]) => value !== null)
       .map(([index, value]) => `${placeOf(index).toFixed(1)},${heightOf(value).toFixed(1)}`);
     picture.append(draw("polyline", { class: `curve ${"AB"[place]}`, points: points.join(" ") }));
     if (points.length === 1) picture.append(draw("circle", { class: "dot", cx: placeOf(0), cy: points[0].split(",")[1], r: 3 }));
-    if (sides.length > 1) picture.append(draw("text", { x: EDGE - 6, y: tall + 18 + UNDER * row, "text-anchor": "end" }, "AB"[place]));
-    side.steps.forEach((turn, index) => turn.marks.forEach((mark) => picture.append(draw("text",
-      { class: `mark ${mark}`, x: placeOf(index), y: tall + 18 + UNDER * row, "text-anchor": "middle" }, SIGNS[mark]))));
+    if (sides.length > 1) picture.append(draw("text", { x: EDGE - 6, y: tall + 22 + UNDER * row, "text-anchor": "end" }, "AB"[place]));
+    side.steps.forEach((turn, index) => turn.marks.forEach((mark, nth, all) => picture.append(draw("text",
+      { class: `mark ${mark}`, x: placeOf(index) + 9 * nth - 4.5 * (all.length - 1), y: tall + 22 + UNDER * row, "text-anchor": "middle" }, SIGNS[mark]))));
   });
   picture.addEventListener("click", (event) => {
     const x = event.clientX - picture.getBoundingClientRect().left;
     go(Math.floor((x - EDGE) / (width - EDGE - 8) * steps));
   });
-  at("curve").replaceChildren(picture, make("figcaption", "", ...conclude(sides, known.length > 0)));
+  at("curve").replaceChildren(picture, make("figcaption", "", ...conclude(sides, known > 0)));
   moveCursor();
 }
 
@@ -350,6 +370,7 @@ async function start() {
   names = data.names;
   entries = data.entries;
   at("tabs").hidden = false;
+  document.documentElement.classList.add("live");
   for (const button of at("tabs").children) button.addEventListener("click", () => showTab(button.dataset.tab));
   showTab("episodes");
   for (const [value, [name]] of Object.entries(outcomes())) at("outcome").append(new Option(name, value));
