@@ -12,7 +12,9 @@ from oreo_agents.errors import ConfigurationError
 
 def add_report(commands: Commands) -> None:
     """Options of ``report``."""
-    summary = "write one self-contained HTML page about recorded episodes, or about two runs beside each other"
+    summary = (
+        "write one self-contained HTML page about recorded episodes, or about two runs beside each other"
+    )
     parser = add_command(commands, "report", run_report, summary)
     parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
     parser.add_argument(

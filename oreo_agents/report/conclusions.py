@@ -89,7 +89,9 @@ def conclude_pairs(found: PairedOutcomes, names: tuple[str, str]) -> str:
     mean, low, high = found.difference
     if found.counts:
         what, scale, unit = "success", 100, " points"
-        told = f"{names[1]} won {found.right} games that {names[0]} did not, and {names[0]} {found.left} that "
+        told = (
+            f"{names[1]} won {found.right} games that {names[0]} did not, and {names[0]} {found.left} that "
+        )
         told += f"{names[1]} did not"
     else:
         what, scale, unit = "return", 1, ""

@@ -87,7 +87,9 @@ def choose_opening(entries: Sequence[Entry], names: Sequence[str]) -> Opening | 
     apart = [entry for entry in entries if entry.gap and entry.difference is not None]
     if apart:
         chosen = max(apart, key=lambda entry: (entry.gap, _measure_surprise(entry)))
-        return Opening(chosen.number, chosen.difference or 0, make_printable(_explain_difference(chosen, names)))
+        return Opening(
+            chosen.number, chosen.difference or 0, make_printable(_explain_difference(chosen, names))
+        )
     lost = [entry for entry in entries if entry.played[0].success is False]
     falls = [(entry, fall) for entry in lost if (fall := find_surprise(entry.played[0], falls=True))]
     if falls:
@@ -174,7 +176,9 @@ def _describe_turn(trajectory: Trajectory, step: int, longest: int) -> dict[str,
         "value": _round_finite(turn.value),
         "advantage": _round_finite(compute_advantage(trajectory, step)),
         "why": explain_choice(turn),
-        "candidates": [_describe_candidate(turn, one, times, longest) for one, times in merge_candidates(turn)],
+        "candidates": [
+            _describe_candidate(turn, one, times, longest) for one, times in merge_candidates(turn)
+        ],
     }
 
 

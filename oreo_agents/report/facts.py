@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from oreo_agents.dataset.meta import Meta
 from oreo_agents.report.summary import Summary
@@ -13,7 +12,7 @@ Fact = tuple[str, str]
 
 PLAYER = "player "
 """What begins the key under which a dataset notes who a model is; see
-:func:`oreo_agents.rollout.destination.describe_recording`."""
+:func:`oreo_agents.rollout.destination.introduce_player`."""
 
 
 def list_facts(summary: Summary, metas: Sequence[Meta]) -> list[Fact]:
@@ -42,12 +41,11 @@ def _list_sources(meta: Meta) -> Iterator[Fact]:
     for name, value in options.items():
         if isinstance(value, (str, int, float)):
             yield name, str(value)
-    recorded = meta.metadata.get("recorded")
-    made: dict[str, Any] = recorded if isinstance(recorded, dict) else {}
     yield "wording", meta.dialect or ""
     yield "data", f"{meta.content_hash[:16]} (schema {meta.schema_version})" if meta.content_hash else ""
-    yield "commit", str(made.get("commit") or "")
-    yield "date", str(made.get("date") or "")
+    for name, value in meta.metadata.items():
+        if isinstance(value, (str, int, float)) and not name.startswith(PLAYER):
+            yield name, str(value)
     yield "made with", _join_pairs(meta.versions.items())
     yield "author", meta.author or ""
     yield "licence", meta.licence or ""

@@ -90,9 +90,7 @@ def _is_apart(pair: Pair, summaries: Sequence[Summary]) -> bool:
 
 
 def _make_entry(number: int, pair: Pair, runs: Sequence[ReportedRun]) -> Entry:
-    sides = [
-        None if place is None else run.episodes[place] for run, place in zip(runs, pair, strict=False)
-    ]
+    sides = [None if place is None else run.episodes[place] for run, place in zip(runs, pair, strict=False)]
     return Entry(number, tuple(sides))
 
 
@@ -156,7 +154,13 @@ def _compare_runs(
     ]
     found = compare_endings([one for _, one, _ in ends], [other for *_, other in ends])
     games = [
-        (place + 1, summaries[0].games[pairs[place][0] or 0], _say_ending(one), _say_ending(other), place in shown)
+        (
+            place + 1,
+            summaries[0].games[pairs[place][0] or 0],
+            _say_ending(one),
+            _say_ending(other),
+            place in shown,
+        )
         for place, one, other in ends
         if one != other
     ]

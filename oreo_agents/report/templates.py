@@ -25,9 +25,9 @@ def render_page(name: str, style: str, script: str = "", **values: Any) -> str:
         script: the file with its script, the only one that may run; empty where there is none.
         values: what the template is about.
     """
-    parts = {"style": read_source(style), "script": read_source(script) if script else Markup("")}
-    allowed = {kind: f"{kind}-src {_hash_source(source)}" for kind, source in parts.items() if source}
-    policy = "; ".join(["default-src 'none'", *allowed.values(), "base-uri 'none'", "form-action 'none'"])
+    parts = {kind: read_source(file) for kind, file in (("style", style), ("script", script)) if file}
+    allowed = [f"{kind}-src {_hash_source(source)}" for kind, source in parts.items()]
+    policy = "; ".join(["default-src 'none'", *allowed, "base-uri 'none'", "form-action 'none'"])
     return open_templates().get_template(name).render(policy=policy, **parts, **values)
 
 
