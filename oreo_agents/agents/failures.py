@@ -10,8 +10,8 @@ class Failures:
     """Commands of one episode that have failed since the last one that worked.
 
     A command has failed if ``info["action_status"]`` says anything but ``ok`` after it. Where an environment has no
-    such key, it has failed if the observation after it is the one before it, letter by letter; an empty one is no answer
-    at all, as in mathematics.
+    such key, it has failed if the observation after it is the one before it, letter by letter; an empty one is no
+    answer at all, as in mathematics.
     """
 
     def __init__(self) -> None:

@@ -154,7 +154,7 @@ def list_versions() -> dict[str, str]:
 
 
 def tell_origin() -> dict[str, str]:
-    """The day on which a dataset is begun, in UTC, and the commit of the program that does it, where it is a checkout."""
+    """The day on which a dataset is begun, in UTC, and the commit of the program, where it is a checkout."""
     commit = _find_own_commit()
     return {"date": f"{datetime.now(UTC):%Y-%m-%d}", **({"commit": commit} if commit else {})}
 

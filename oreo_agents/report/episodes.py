@@ -30,7 +30,7 @@ MOST = 4_500_000
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlayedGame:
     """A game as it was played in one run, or in two."""
 
     number: int
@@ -77,7 +77,7 @@ class Opening:
     why: str
 
 
-def choose_opening(entries: Sequence[Entry], names: Sequence[str]) -> Opening | None:
+def choose_opening(entries: Sequence[PlayedGame], names: Sequence[str]) -> Opening | None:
     """The most telling episode; None without one.
 
     Of two runs, a game that came out differently, by the largest surprise, at the step where the two part. Of one run,
@@ -109,7 +109,7 @@ def choose_opening(entries: Sequence[Entry], names: Sequence[str]) -> Opening | 
     return Opening(lowest.number, 0, "The episode with the lowest return.")
 
 
-def pack_entries(entries: Sequence[Entry], names: Sequence[str]) -> str:
+def pack_entries(entries: Sequence[PlayedGame], names: Sequence[str]) -> str:
     """All that the script needs, as JSON, compressed, as letters and digits.
 
     Long texts are cut until all of it fits, and say so.
@@ -130,7 +130,7 @@ def pack_entries(entries: Sequence[Entry], names: Sequence[str]) -> str:
         longest //= 2
 
 
-def _explain_difference(entry: Entry, names: Sequence[str]) -> str:
+def _explain_difference(entry: PlayedGame, names: Sequence[str]) -> str:
     won = [name for name, side in zip(names, entry.sides, strict=True) if side and side.success]
     parting = f"the two runs part at step {(entry.difference or 0) + 1}."
     if len(won) == 1:
@@ -138,7 +138,7 @@ def _explain_difference(entry: Entry, names: Sequence[str]) -> str:
     return f"The game with the largest difference in return; {parting}"
 
 
-def _measure_surprise(entry: Entry) -> float:
+def _measure_surprise(entry: PlayedGame) -> float:
     found = [event.advantage or 0.0 for side in entry.played if (event := find_surprise(side))]
     return max(map(abs, found), default=0.0)
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from oreo_agents.evaluation.pairs import Pair, PairedOutcomes, compare_endings, pair_games
 from oreo_agents.report import charts, conclusions
-from oreo_agents.report.episodes import Entry, pack_entries
+from oreo_agents.report.episodes import PlayedGame, pack_entries
 from oreo_agents.report.facts import Fact, list_facts
 from oreo_agents.report.summary import Summary
 from oreo_agents.report.templates import render_page
@@ -89,9 +89,9 @@ def _is_apart(pair: Pair, summaries: Sequence[Summary]) -> bool:
     return None not in pair and summaries[0].endings[one or 0] != summaries[1].endings[other or 0]
 
 
-def _make_entry(number: int, pair: Pair, runs: Sequence[ReportedRun]) -> Entry:
+def _make_entry(number: int, pair: Pair, runs: Sequence[ReportedRun]) -> PlayedGame:
     sides = [None if place is None else run.episodes[place] for run, place in zip(runs, pair, strict=False)]
-    return Entry(number, tuple(sides))
+    return PlayedGame(number, tuple(sides))
 
 
 def _describe_run(letter: str, run: ReportedRun, summary: Summary) -> dict[str, Any]:

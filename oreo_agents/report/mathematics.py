@@ -27,12 +27,51 @@ FORMULA = re.compile(
     re.S,
 )
 ELEMENTS = frozenset(
-    "math mrow mi mn mo mtext mspace mfrac msqrt mroot mstyle msub msup msubsup munder mover munderover mtable mtr mtd "
-    "mpadded mphantom menclose".split()
+    (
+        *(
+            "math",
+            "mrow",
+            "mi",
+            "mn",
+            "mo",
+            "mtext",
+            "mspace",
+            "mfrac",
+            "msqrt",
+            "mroot",
+            "mstyle",
+            "msub",
+            "msup",
+        ),
+        *(
+            "msubsup",
+            "munder",
+            "mover",
+            "munderover",
+            "mtable",
+            "mtr",
+            "mtd",
+            "mpadded",
+            "mphantom",
+            "menclose",
+        ),
+    )
 )
 ATTRIBUTES = frozenset(
-    "display displaystyle scriptlevel stretchy fence form accent minsize maxsize linethickness columnalign width "
-    "mathvariant".split()
+    (
+        *(
+            "display",
+            "displaystyle",
+            "scriptlevel",
+            "stretchy",
+            "fence",
+            "form",
+            "accent",
+            "minsize",
+            "maxsize",
+        ),
+        *("linethickness", "columnalign", "width", "mathvariant"),
+    )
 )
 SMALL = re.compile(r"[a-z-]{1,24}|\d{0,2}(\.\d{1,3})?(em)?")
 """Values of attributes: a word, or a length that does not leave the page."""

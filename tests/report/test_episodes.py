@@ -3,7 +3,7 @@ import json
 import random
 from base64 import b64decode
 
-from oreo_agents.report.episodes import Entry, choose_opening, pack_entries
+from oreo_agents.report.episodes import PlayedGame, choose_opening, pack_entries
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -19,7 +19,7 @@ def played(values, won=False, texts=(), outcome=""):
 
 
 def entries(*episodes):
-    return [Entry(number, (one,)) for number, one in enumerate(episodes, 1)]
+    return [PlayedGame(number, (one,)) for number, one in enumerate(episodes, 1)]
 
 
 def unpack(packed):
@@ -55,7 +55,7 @@ def test_where_winning_is_not_defined_it_opens_on_the_largest_surprise_else_the_
 def test_of_two_runs_it_opens_where_they_part_in_a_game_that_one_won():
     same = played([0.5, 0.5], won=True)
     won, lost = played([0.5, 0.6, 0.9], won=True, texts=["a", "b"]), played([0.5, 0.1], texts=["a", "c"])
-    found = [Entry(1, (same, same)), Entry(2, (won, lost)), Entry(3, (same, None))]
+    found = [PlayedGame(1, (same, same)), PlayedGame(2, (won, lost)), PlayedGame(3, (same, None))]
     opening = choose_opening(found, ["SFT", "OREO"])
     assert (opening.number, opening.step) == (2, 1)
     assert opening.why == "Only SFT won this game; the two runs part at step 2."
