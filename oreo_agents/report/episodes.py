@@ -23,14 +23,14 @@ from oreo_agents.printable import make_printable
 from oreo_agents.report.mathematics import typeset_text
 from oreo_agents.trajectory import Candidate, Trajectory, Turn, describe_outcome
 
-LONGEST, SHORTEST = 20_000, 300
+LONGEST, SHORTEST = 20_000, 240
 """Characters of a text that are carried: at most, and at least where there is too much of everything."""
 MOST = 4_500_000
 """Bytes of the episodes in the page, so that it is below 5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlayedGame:
+class ReportedGame:
     """A game as it was played in one run, or in two."""
 
     number: int
@@ -55,16 +55,16 @@ class PlayedGame:
         one, other = self.played
         return abs(one.return_ - other.return_) + (one.success is not other.success)
 
-    def to_json(self, longest: int) -> dict[str, Any]:
-        """Its texts printable, formulas set, cut after so many characters."""
+    def to_json(self) -> dict[str, Any]:
+        """Its texts printable, formulas set."""
         first = self.played[0]
         return {
             "number": self.number,
-            "task": _clean_text(first.task or first.game, longest),
+            "task": _clean_text(first.task or first.game),
             "kind": make_printable(TASK_TYPES.get(first.task_type, first.task_type)),
             "game": make_printable(first.game),
             "difference": self.difference,
-            "sides": [side and _describe_episode(side, longest) for side in self.sides],
+            "sides": [side and _describe_episode(side) for side in self.sides],
         }
 
 
@@ -77,7 +77,7 @@ class Opening:
     why: str
 
 
-def choose_opening(entries: Sequence[PlayedGame], names: Sequence[str]) -> Opening | None:
+def choose_opening(entries: Sequence[ReportedGame], names: Sequence[str]) -> Opening | None:
     """The most telling episode; None without one.
 
     Of two runs, a game that came out differently, by the largest surprise, at the step where the two part. Of one run,
@@ -109,10 +109,11 @@ def choose_opening(entries: Sequence[PlayedGame], names: Sequence[str]) -> Openi
     return Opening(lowest.number, 0, "The episode with the lowest return.")
 
 
-def pack_entries(entries: Sequence[PlayedGame], names: Sequence[str]) -> str:
-    """All that the script needs, as JSON, compressed, as letters and digits.
+def pack_entries(entries: Sequence[ReportedGame], names: Sequence[str]) -> tuple[str, int]:
+    """All that the script needs, as JSON, compressed, as letters and digits; and where texts are cut.
 
-    Long texts are cut until all of it fits, and say so.
+    They are cut after fewer and fewer characters until all of it fits, and say so; where they are short already, it may
+    be larger than :data:`MOST`.
 
     Args:
         entries: what can be looked at.
@@ -120,17 +121,17 @@ def pack_entries(entries: Sequence[PlayedGame], names: Sequence[str]) -> str:
     """
     opening = choose_opening(entries, names)
     about = {"names": [*map(make_printable, names)], "opening": opening and asdict(opening)}
+    written = {**about, "entries": [entry.to_json() for entry in entries]}
     longest = LONGEST
     while True:
-        written = {**about, "entries": [entry.to_json(longest) for entry in entries]}
-        text = json.dumps(written, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(_cut_texts(written, longest), separators=(",", ":"), allow_nan=False)
         packed = b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
         if len(packed) <= MOST or longest <= SHORTEST:
-            return packed
-        longest //= 2
+            return packed, longest
+        longest = max(min(longest, _measure_longest(written)) // 2, SHORTEST)
 
 
-def _explain_difference(entry: PlayedGame, names: Sequence[str]) -> str:
+def _explain_difference(entry: ReportedGame, names: Sequence[str]) -> str:
     won = [name for name, side in zip(names, entry.sides, strict=True) if side and side.success]
     parting = f"the two runs part at step {(entry.difference or 0) + 1}."
     if len(won) == 1:
@@ -138,12 +139,12 @@ def _explain_difference(entry: PlayedGame, names: Sequence[str]) -> str:
     return f"The game with the largest difference in return; {parting}"
 
 
-def _measure_surprise(entry: PlayedGame) -> float:
+def _measure_surprise(entry: ReportedGame) -> float:
     found = [event.advantage or 0.0 for side in entry.played if (event := find_surprise(side))]
     return max(map(abs, found), default=0.0)
 
 
-def _describe_episode(trajectory: Trajectory, longest: int) -> dict[str, Any]:
+def _describe_episode(trajectory: Trajectory) -> dict[str, Any]:
     marks: dict[int, list[str]] = {}
     for event in list_events(trajectory):
         marks.setdefault(event.step, []).append(event.kind)
@@ -154,37 +155,35 @@ def _describe_episode(trajectory: Trajectory, longest: int) -> dict[str, Any]:
         "return": _round_finite(trajectory.return_),
         "outcome": describe_outcome(trajectory),
         "ended": make_printable(str(trajectory.metadata.get("ended", ""))),
-        "surprise": _round_finite(surprise and surprise.advantage),
-        "end": _clean_text(trajectory.final_observation, longest),
+        "surprise": _round_finite(surprise.advantage if surprise else None),
+        "end": _clean_text(trajectory.final_observation),
         "steps": [
-            {**_describe_turn(trajectory, step, longest), "marks": marks.get(step, [])}
+            {**_describe_turn(trajectory, step), "marks": marks.get(step, [])}
             for step in range(len(trajectory))
         ],
     }
 
 
-def _describe_turn(trajectory: Trajectory, step: int, longest: int) -> dict[str, Any]:
+def _describe_turn(trajectory: Trajectory, step: int) -> dict[str, Any]:
     turn = trajectory.turns[step]
     said = None if turn.logprobs is None else to_probability(sum(turn.logprobs))
     return {
-        "observation": _clean_text(turn.observation, longest),
-        "thought": _clean_text(read_thought(turn), longest),
-        "action": _clean_text(turn.action, longest),
+        "observation": _clean_text(turn.observation),
+        "thought": _clean_text(read_thought(turn)),
+        "action": _clean_text(turn.action),
         "reward": _round_finite(turn.reward),
         "status": make_printable(turn.action_status or ""),
         "probability": _round_finite(said),
         "value": _round_finite(turn.value),
         "advantage": _round_finite(compute_advantage(trajectory, step)),
         "why": explain_choice(turn),
-        "candidates": [
-            _describe_candidate(turn, one, times, longest) for one, times in merge_candidates(turn)
-        ],
+        "candidates": [_describe_candidate(turn, one, times) for one, times in merge_candidates(turn)],
     }
 
 
-def _describe_candidate(turn: Turn, candidate: Candidate, times: int, longest: int) -> dict[str, Any]:
+def _describe_candidate(turn: Turn, candidate: Candidate, times: int) -> dict[str, Any]:
     return {
-        "action": _clean_text(candidate.action, longest),
+        "action": _clean_text(candidate.action),
         "times": times,
         "probability": _round_finite(to_probability(candidate.logprob)),
         "value": _round_finite(candidate.value),
@@ -192,14 +191,29 @@ def _describe_candidate(turn: Turn, candidate: Candidate, times: int, longest: i
     }
 
 
-def _clean_text(text: str, longest: int) -> Any:
-    """Printable, formulas set, cut where it is too long, which it then says."""
-    text = text.strip()
-    left_out = len(text) - longest
-    if left_out > 0:
-        text = f"{text[:longest]}\n[{left_out:,} more characters]"
-    return typeset_text(make_printable(text))
+def _clean_text(text: str) -> Any:
+    """Printable; with its formulas set, unless it is so long that it will be cut."""
+    text = make_printable(text.strip())
+    return typeset_text(text) if len(text) <= LONGEST else text
+
+
+def _cut_texts(value: Any, longest: int) -> Any:
+    """A JSON value with every text in it cut after so many characters."""
+    if isinstance(value, str):
+        left_out = len(value) - longest
+        return f"{value[:longest]}\n[{left_out:,} more characters]" if left_out > 0 else value
+    if isinstance(value, list):
+        return [_cut_texts(one, longest) for one in value]
+    return {key: _cut_texts(one, longest) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _measure_longest(value: Any) -> int:
+    """Characters of the longest text in a JSON value."""
+    if isinstance(value, str):
+        return len(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(_measure_longest, inner), default=0)
 
 
 def _round_finite(value: float | None) -> float | None:
-    return round(value, 4) if value is not None and isfinite(value) else None
+    return round(value, 3) if value is not None and isfinite(value) else None

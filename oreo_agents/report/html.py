@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from oreo_agents.evaluation.pairs import Pair, PairedOutcomes, compare_endings, pair_games
 from oreo_agents.report import charts, conclusions
-from oreo_agents.report.episodes import PlayedGame, pack_entries
+from oreo_agents.report.episodes import LONGEST, MOST, ReportedGame, pack_entries
 from oreo_agents.report.facts import Fact, list_facts
 from oreo_agents.report.summary import Summary
 from oreo_agents.report.templates import render_page
@@ -48,14 +48,19 @@ def render_report(runs: Sequence[ReportedRun], limit: int = 500) -> str:
 
     Args:
         runs: one, or two to compare.
-        limit: at most so many games can be looked at, evenly spread, of two runs first those in which they differ; all
-            of them count in rates and charts.
+        limit: at most so many games can be looked at, evenly spread, of two runs first those in which they differ;
+            fewer where the page would be larger than 5 MB. All of them count in rates and charts.
     """
     names = [run.name for run in runs]
     summaries = [_summarise_run(run) for run in runs]
     pairs = pair_games(summaries[0].games, summaries[1].games if len(runs) > 1 else [])
-    wanted = _pick_pairs(pairs, summaries, limit)
-    entries = [_make_entry(place + 1, pairs[place], runs) for place in wanted]
+    while True:
+        wanted = _pick_pairs(pairs, summaries, limit)
+        entries = [_make_entry(place + 1, pairs[place], runs) for place in wanted]
+        data, longest = pack_entries(entries, names)
+        if len(data) <= MOST or len(wanted) < 2:
+            break
+        limit = len(wanted) // 2
     return render_page(
         "report.html",
         style="report.css",
@@ -65,7 +70,8 @@ def render_report(runs: Sequence[ReportedRun], limit: int = 500) -> str:
         comparison=_compare_runs(pairs, summaries, names, set(wanted)) if len(runs) > 1 else None,
         shown=len(entries),
         total=len(pairs),
-        data=pack_entries(entries, names),
+        longest=longest if longest < LONGEST else None,
+        data=data,
     )
 
 
@@ -89,9 +95,9 @@ def _is_apart(pair: Pair, summaries: Sequence[Summary]) -> bool:
     return None not in pair and summaries[0].endings[one or 0] != summaries[1].endings[other or 0]
 
 
-def _make_entry(number: int, pair: Pair, runs: Sequence[ReportedRun]) -> PlayedGame:
+def _make_entry(number: int, pair: Pair, runs: Sequence[ReportedRun]) -> ReportedGame:
     sides = [None if place is None else run.episodes[place] for run, place in zip(runs, pair, strict=False)]
-    return PlayedGame(number, tuple(sides))
+    return ReportedGame(number, tuple(sides))
 
 
 def _describe_run(letter: str, run: ReportedRun, summary: Summary) -> dict[str, Any]:

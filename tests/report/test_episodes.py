@@ -3,7 +3,7 @@ import json
 import random
 from base64 import b64decode
 
-from oreo_agents.report.episodes import PlayedGame, choose_opening, pack_entries
+from oreo_agents.report.episodes import ReportedGame, choose_opening, pack_entries
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -19,7 +19,7 @@ def played(values, won=False, texts=(), outcome=""):
 
 
 def entries(*episodes):
-    return [PlayedGame(number, (one,)) for number, one in enumerate(episodes, 1)]
+    return [ReportedGame(number, (one,)) for number, one in enumerate(episodes, 1)]
 
 
 def unpack(packed):
@@ -55,7 +55,7 @@ def test_where_winning_is_not_defined_it_opens_on_the_largest_surprise_else_the_
 def test_of_two_runs_it_opens_where_they_part_in_a_game_that_one_won():
     same = played([0.5, 0.5], won=True)
     won, lost = played([0.5, 0.6, 0.9], won=True, texts=["a", "b"]), played([0.5, 0.1], texts=["a", "c"])
-    found = [PlayedGame(1, (same, same)), PlayedGame(2, (won, lost)), PlayedGame(3, (same, None))]
+    found = [ReportedGame(1, (same, same)), ReportedGame(2, (won, lost)), ReportedGame(3, (same, None))]
     opening = choose_opening(found, ["SFT", "OREO"])
     assert (opening.number, opening.step) == (2, 1)
     assert opening.why == "Only SFT won this game; the two runs part at step 2."
@@ -65,11 +65,11 @@ def test_long_texts_are_cut_until_all_of_it_fits_and_say_so(monkeypatch):
     monkeypatch.setattr("oreo_agents.report.episodes.MOST", 100_000)
     generator = random.Random(0)
     long = [generator.randbytes(15_000).hex() for _ in range(8)]  # compresses to half, no further
-    packed = pack_entries(entries(played([0.5] * 8, texts=long)), ["run"])
+    packed, longest = pack_entries(entries(played([0.5] * 8, texts=long)), ["run"])
     assert 30_000 < len(packed) <= 100_000
     for text, step in zip(long, unpack(packed)["entries"][0]["sides"][0]["steps"], strict=True):
         kept, said = step["observation"].rsplit("\n[", 1)
-        assert text.startswith(kept) and said.endswith("more characters]")
+        assert len(kept) == longest and text.startswith(kept) and said.endswith("more characters]")
         assert len(kept) + int(said.split()[0].replace(",", "")) == 30_000
 
 
@@ -80,5 +80,7 @@ def test_thoughts_stand_apart_from_commands():
         said="Thought: it may be locked.\nAction: open door",
         admissible_commands=("open door",),
     )
-    step = unpack(pack_entries(entries(Trajectory((turn,))), ["run"]))["entries"][0]["sides"][0]["steps"][0]
+    step = unpack(pack_entries(entries(Trajectory((turn,))), ["run"])[0])["entries"][0]["sides"][0]["steps"][
+        0
+    ]
     assert (step["thought"], step["action"]) == ("it may be locked.", "open door")

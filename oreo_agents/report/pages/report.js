@@ -364,7 +364,8 @@ function followLink() {
 }
 
 async function start() {
-  const packed = Uint8Array.from(atob(at("data").textContent), (one) => one.charCodeAt(0));
+  const letters = atob(at("data").textContent), packed = new Uint8Array(letters.length);
+  for (let place = 0; place < letters.length; place++) packed[place] = letters.charCodeAt(place);
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const data = await new Response(unpacked).json();
   names = data.names;
