@@ -14,7 +14,7 @@ from markupsafe import Markup
 from oreo_agents.evaluation.beliefs import Bin, Moment
 from oreo_agents.report.templates import render_macro
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 14, 16, 42
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 26, 42
 SIDE = 264
 """Of a square plot; a wide one is half as wide again."""
 FILE = "charts.html"

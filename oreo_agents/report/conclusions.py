@@ -23,8 +23,7 @@ def conclude_success(summary: Summary) -> str:
         return "There is nothing to conclude from no episode."
     what = "share won" if found.defines_success else "mean return"
     if len(summary.by_type) < 2:
-        interval = summary.all.interval
-        return f"On games like these the {what} lies, with a confidence of 95 %, at {interval}."
+        return f"On games like these the {what} is {summary.all.interval}, with a confidence of 95 %."
     names: dict[str, list[str]] = {"below": [], "above": []}
     for group in list(summary.groups())[1:]:
         low, high = group.outcomes.interval95

@@ -23,7 +23,7 @@ from oreo_agents.printable import make_printable
 from oreo_agents.report.mathematics import typeset_text
 from oreo_agents.trajectory import Candidate, Trajectory, Turn, describe_outcome
 
-LONGEST, SHORTEST = 20_000, 240
+LONGEST, SHORTEST = 20_000, 100
 """Characters of a text that are carried: at most, and at least where there is too much of everything."""
 MOST = 4_500_000
 """Bytes of the episodes in the page, so that it is below 5 MB."""
@@ -128,7 +128,8 @@ def pack_entries(entries: Sequence[ReportedGame], names: Sequence[str]) -> tuple
         packed = b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
         if len(packed) <= MOST or longest <= SHORTEST:
             return packed, longest
-        longest = max(min(longest, _measure_longest(written)) // 2, SHORTEST)
+        share = max(0.5, 0.9 * MOST / len(packed))
+        longest = max(int(share * min(longest, _measure_longest(written))), SHORTEST)
 
 
 def _explain_difference(entry: ReportedGame, names: Sequence[str]) -> str:

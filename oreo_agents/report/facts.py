@@ -33,7 +33,7 @@ def _list_players(meta: Meta) -> Iterator[Fact]:
             continue
         for one in str(said).split(", "):
             name, _, value = one.partition(" ")
-            yield ("checkpoint" if name == "weights" else name, value or "yes")
+            yield ("checkpoint (digest of what decides)" if name == "weights" else name, value or "yes")
 
 
 def _list_sources(meta: Meta) -> Iterator[Fact]:

@@ -138,7 +138,7 @@ def test_a_run_is_told_by_what_made_it(tmp_path):
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     told = text[text.index("How it was made\n") :].split("\n")
     for name, value in [
-        ("checkpoint", "12ab34cd"),
+        ("checkpoint (digest of what decides)", "12ab34cd"),
         ("select", "best_of_k"),
         ("k", "5"),
         ("temperature", "2.0"),

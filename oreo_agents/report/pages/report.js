@@ -300,7 +300,8 @@ function conclude(sides, valued) {
     const index = gains.indexOf(largest);
     return largest ? [...letter(place), `V changed most at step ${index + 1}: ${number(side.steps[index].advantage, true)}. `] : [];
   });
-  const legend = `${SIGNS.won} won  ${SIGNS.surprise} surprise  ${SIGNS.invalid} invalid`;
+  const there = Object.keys(SIGNS).filter((mark) => sides.some(([side]) => side.steps.some((turn) => turn.marks.includes(mark))));
+  const legend = there.map((mark) => `${SIGNS[mark]} ${mark}`).join("  ");
   return [make("strong", "", ...told.flat()), valued ? "Line: V, what the rest is expected to bring. " : "No critic looked at it: there is no V. ", legend];
 }
 
