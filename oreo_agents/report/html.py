@@ -6,9 +6,9 @@ the browser; only the page's own script, named by its hash, may run, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from markupsafe import Markup
 
@@ -24,13 +24,23 @@ TITLED = 200
 """Games that are named where two runs differ."""
 
 
+class Episodes(Protocol):
+    """A list of trajectories, or a dataset."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Trajectory]: ...
+
+    def __getitem__(self, index: int, /) -> Trajectory: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReportedRun:
     """Episodes and what they are called."""
 
     name: str
-    episodes: Sequence[Trajectory]
-    """A list or a dataset; read twice, the second time only those that can be looked at."""
+    episodes: Episodes
+    """Read twice, the second time only those that can be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
