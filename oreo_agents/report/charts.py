@@ -11,7 +11,7 @@ from math import ceil, floor, log10
 
 from markupsafe import Markup
 
-from oreo_agents.evaluation.beliefs import Bin, Moment
+from oreo_agents.evaluation.beliefs import Bin, Moment, ReturnBin
 from oreo_agents.report.templates import render_macro
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 26, 42
@@ -76,16 +76,69 @@ class Axes:
         return _choose_ticks(self.y_low, self.y_high)
 
 
-def draw_calibration(bins: Sequence[Bin]) -> Markup:
-    """Share won against V, with 95 % intervals; a calibrated critic lies on the diagonal.
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A range of V, and what came of the episodes in it."""
+
+    predicted: float
+    actual: float
+    interval: tuple[float, float]
+    episodes: int
+    note: str
+
+
+def place_shares(bins: Sequence[Bin]) -> list[Dot]:
+    """The share won of each range."""
+    return [
+        Dot(
+            one.predicted,
+            one.won / one.episodes,
+            one.interval,
+            one.episodes,
+            f"{one.won} won of {one.episodes} episodes",
+        )
+        for one in bins
+    ]
+
+
+def place_returns(bins: Sequence[ReturnBin]) -> list[Dot]:
+    """The mean of what was still to come of each range."""
+    return [
+        Dot(
+            one.predicted,
+            one.mean,
+            one.interval,
+            one.episodes,
+            f"{one.mean:.3g} came, in {one.episodes} episodes",
+        )
+        for one in bins
+    ]
+
+
+def draw_calibration(dots: Sequence[Dot], name: str, bounds: tuple[float, float] | None = None) -> Markup:
+    """What came against V, with 95 % intervals; a calibrated critic lies on the diagonal.
 
     The plot is square and both axes have one scale, so that the diagonal is one wherever V lies.
+
+    Args:
+        dots: see :func:`place_shares` and :func:`place_returns`.
+        name: of what came.
+        bounds: between which it has to lie, such as 0 and 1; the diagonal goes from one to the other.
     """
-    low, high = min(0.0, bins[0].low), max(1.0, bins[-1].high)
+    values = [value for dot in dots for value in (dot.predicted, dot.actual)]
+    low, high = min(*values, *(bounds or ())), max(*values, *(bounds or ()))
     axes = Axes(low, high, low, high, width=LEFT + SIDE + RIGHT)
-    most = max(one.episodes for one in bins)
-    radii = [round(3 + 5 * (one.episodes / most) ** 0.5, 1) for one in bins]
-    return render_macro(FILE, "calibration", axes, list(zip(bins, radii, strict=True)))
+    most = max(dot.episodes for dot in dots)
+    drawn = [
+        (
+            dot,
+            round(3 + 5 * (dot.episodes / most) ** 0.5, 1),
+            max(dot.interval[0], low),
+            min(dot.interval[1], high),
+        )
+        for dot in dots
+    ]
+    return render_macro(FILE, "calibration", axes, name, bounds or (low, high), drawn)
 
 
 def draw_values(groups: Sequence[tuple[str, str, Sequence[Moment]]]) -> Markup:

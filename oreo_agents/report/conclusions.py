@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oreo_agents.evaluation.beliefs import Bin, Moment
+from oreo_agents.evaluation.beliefs import Moment
 from oreo_agents.evaluation.pairs import PairedOutcomes
+from oreo_agents.report.charts import Dot
 from oreo_agents.report.summary import Summary
 
 CALIBRATED = 0.8
-"""Of the ranges of V, the share in which it has to lie within the interval to be read as a chance."""
+"""Of the ranges of V, the share in which it has to lie within the interval to be read as what it foretells."""
 OFF = 0.05
-"""A mean distance of V from the share won that is worth a word."""
+"""A mean distance of V from what came that is worth a word; of returns, as a share of their range."""
 FEW = 10
 """Episodes with which the middle half of V says little."""
 
@@ -37,20 +38,27 @@ def conclude_success(summary: Summary) -> str:
     return f"Told from the {what} of all by their whole interval: {'; '.join(told)}. Of the others nothing is sure."
 
 
-def conclude_calibration(bins: Sequence[Bin]) -> str:
-    """Whether V may be read as a chance of winning."""
-    inside = sum(one.interval[0] <= one.predicted <= one.interval[1] for one in bins)
-    episodes = sum(one.episodes for one in bins)
-    gap = sum(one.episodes * one.predicted - one.won for one in bins) / episodes
-    where = f"in {inside} of {len(bins)} ranges V lies within the interval"
-    if inside >= CALIBRATED * len(bins):
-        return f"V can be read as a chance of winning: {where}."
-    if abs(gap) < OFF:
-        return f"V is right on average and wrong in places: {where}. Use it to rank, not as a chance."
+def conclude_calibration(dots: Sequence[Dot], came: str, meaning: str) -> str:
+    """Whether V may be read as what it foretells.
+
+    Args:
+        dots: ranges of V.
+        came: what V is compared with, such as the share won.
+        meaning: what V is where it is right, such as a chance of winning.
+    """
+    inside = sum(one.interval[0] <= one.predicted <= one.interval[1] for one in dots)
+    episodes = sum(one.episodes for one in dots)
+    gap = sum(one.episodes * (one.predicted - one.actual) for one in dots) / episodes
+    scale = max(1.0, max(one.actual for one in dots) - min(one.actual for one in dots))
+    where = f"in {inside} of {len(dots)} ranges V lies within the interval"
+    if inside >= CALIBRATED * len(dots):
+        return f"V can be read as {meaning}: {where}."
+    if abs(gap) < OFF * scale:
+        return f"V is right on average and wrong in places: {where}. Use it to rank, not as {meaning}."
     word, side = ("hopeful", "above") if gap > 0 else ("cautious", "below")
     return (
-        f"The critic is too {word}: V lies {abs(gap):.2f} {side} the share won on average, and {where}. "
-        "Use it to rank, not as a chance."
+        f"The critic is too {word}: V lies {abs(gap):.2f} {side} the {came} on average, and {where}. "
+        f"Use it to rank, not as {meaning}."
     )
 
 

@@ -134,26 +134,37 @@ def _draw_charts(summary: Summary) -> list[Chart]:
     beliefs = summary.beliefs
     if not beliefs.episodes:
         return []
+    dashed = "larger for more of them; bars: 95 % intervals; dashed: where a calibrated critic lies."
+    late = "Late steps are few episodes."
     bins = beliefs.calibration()
     if not bins:
-        moments = beliefs.over_time(None)
-        legend = "Line: mean; band: the middle half of the episodes. Late steps are few episodes."
-        picture = charts.draw_values([("all", "all episodes", moments)])
-        return [Chart("V over time", picture, legend, conclusions.conclude_returns(moments))]
-    won, lost = beliefs.over_time(True), beliefs.over_time(False)
+        dots, moments = charts.place_returns(beliefs.compare_returns()), beliefs.over_time(None)
+        return [
+            Chart(
+                "Does V come true?",
+                charts.draw_calibration(dots, "return that still came"),
+                f"Dots: episodes whose V came to lie in a range, {dashed}",
+                conclusions.conclude_calibration(dots, "return that came", "the return still to come"),
+            ),
+            Chart(
+                "V over time",
+                charts.draw_values([("all", "all episodes", moments)]),
+                f"Line: mean; band: the middle half of the episodes. {late}",
+                conclusions.conclude_returns(moments),
+            ),
+        ]
+    dots, won, lost = charts.place_shares(bins), beliefs.over_time(True), beliefs.over_time(False)
     return [
         Chart(
             "Does V come true?",
-            charts.draw_calibration(bins),
-            "Dots: episodes whose V came to lie in a range, larger for more of them; bars: 95 % intervals; dashed: "
-            "where a calibrated critic lies.",
-            conclusions.conclude_calibration(bins),
+            charts.draw_calibration(dots, "share won", (0.0, 1.0)),
+            f"Dots: episodes whose V came to lie in a range, {dashed}",
+            conclusions.conclude_calibration(dots, "share won", "a chance of winning"),
         ),
         Chart(
             "Does V tell who will win?",
             charts.draw_values([("lost", "not won", lost), ("won", "won", won)]),
-            "Lines: mean V by step, solid of won episodes, dashed of the others; bands: the middle half. Late steps "
-            "are few episodes.",
+            f"Lines: mean V by step, solid of won episodes, dashed of the others; bands: the middle half. {late}",
             conclusions.conclude_values(won, lost),
         ),
     ]

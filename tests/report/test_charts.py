@@ -1,8 +1,9 @@
+from math import inf
 from xml.etree import ElementTree
 
 import pytest
 
-from oreo_agents.evaluation.beliefs import Bin, Moment
+from oreo_agents.evaluation.beliefs import Bin, Moment, ReturnBin
 from oreo_agents.report.charts import (
     Axes,
     _choose_ticks,
@@ -10,6 +11,8 @@ from oreo_agents.report.charts import (
     draw_interval,
     draw_shares,
     draw_values,
+    place_returns,
+    place_shares,
 )
 
 
@@ -18,12 +21,14 @@ def parts(svg, name, attribute="class"):
 
 
 def test_dots_lie_where_their_numbers_say():
-    svg = draw_calibration([Bin(0.0, 0.1, 0.0, 4, 0), Bin(0.9, 1.0, 1.0, 8, 8)])
+    svg = draw_calibration(
+        place_shares([Bin(0.0, 0.1, 0.0, 4, 0), Bin(0.9, 1.0, 1.0, 8, 8)]), "won", (0.0, 1.0)
+    )
     (diagonal,) = parts(svg, "ideal")
     low, high = parts(svg, "dot")
     assert (low.get("cx"), low.get("cy")) == (diagonal.get("x1"), diagonal.get("y1"))
     assert (high.get("cx"), high.get("cy")) == (diagonal.get("x2"), diagonal.get("y2"))
-    assert "8 of 8 episodes won" in high.find("title").text
+    assert "8 won of 8 episodes" in high.find("title").text
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def test_dots_lie_where_their_numbers_say():
 )
 def test_the_diagonal_is_one_wherever_v_begins(bins):
     """A dot is on the line of V = share won as far to the right of 0 as above it."""
-    svg = draw_calibration(bins)
+    svg = draw_calibration(place_shares(bins), "won", (0.0, 1.0))
     root = ElementTree.fromstring(svg)
     _, _, width, height = map(float, root.get("viewBox").split())
     (line,) = parts(svg, "ideal")
@@ -45,6 +50,14 @@ def test_the_diagonal_is_one_wherever_v_begins(bins):
     for one, dot in zip(bins, parts(svg, "dot"), strict=True):
         assert (float(dot.get("cx")) - x1) / (x2 - x1) == pytest.approx(one.predicted, abs=1e-3)
         assert (y1 - float(dot.get("cy"))) / (y1 - y2) == pytest.approx(one.won / one.episodes, abs=1e-3)
+
+
+def test_returns_have_a_diagonal_of_their_own():
+    bins = [ReturnBin(-9, -8, -8.5, 1, -8.5, (-inf, inf)), ReturnBin(-3, -2, -2.5, 4, -4.5, (-6.0, -3.0))]
+    svg = draw_calibration(place_returns(bins), "return")
+    (line,), (on, below) = parts(svg, "ideal"), parts(svg, "dot")
+    assert (on.get("cx"), on.get("cy")) == (line.get("x1"), line.get("y1"))
+    assert float(below.get("cy")) > float(line.get("y2")) and "inf" not in svg
 
 
 def test_lines_of_both_outcomes():

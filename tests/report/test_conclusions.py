@@ -2,6 +2,7 @@
 
 from oreo_agents.evaluation.beliefs import Bin, Moment
 from oreo_agents.evaluation.pairs import compare_endings
+from oreo_agents.report.charts import place_shares
 from oreo_agents.report.conclusions import (
     conclude_calibration,
     conclude_pairs,
@@ -12,18 +13,16 @@ from oreo_agents.report.summary import Summary
 from oreo_agents.trajectory import Trajectory, Turn
 
 
-def bins(*pairs):
-    """V said so, so many of 100 were won."""
-    return [Bin(said - 0.05, said + 0.05, said, 100, won) for said, won in pairs]
-
-
 def test_calibration():
-    assert conclude_calibration(bins((0.2, 21), (0.5, 47), (0.9, 92))).startswith("V can be read as a chance")
-    assert "too hopeful: V lies 0.30 above" in conclude_calibration(bins((0.5, 20), (0.9, 60)))
-    assert "too cautious: V lies 0.30 below" in conclude_calibration(bins((0.2, 50), (0.5, 80)))
-    assert conclude_calibration(bins((0.2, 50), (0.8, 50))).startswith(
-        "V is right on average and wrong in places"
-    )
+    def conclude(*pairs):
+        """V said so, so many of 100 were won."""
+        bins = [Bin(said - 0.05, said + 0.05, said, 100, won) for said, won in pairs]
+        return conclude_calibration(place_shares(bins), "share won", "a chance of winning")
+
+    assert conclude((0.2, 21), (0.5, 47), (0.9, 92)).startswith("V can be read as a chance")
+    assert "too hopeful: V lies 0.30 above" in conclude((0.5, 20), (0.9, 60))
+    assert "too cautious: V lies 0.30 below" in conclude((0.2, 50), (0.5, 80))
+    assert conclude((0.2, 50), (0.8, 50)).startswith("V is right on average and wrong in places")
 
 
 def test_values_over_time():
