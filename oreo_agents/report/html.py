@@ -139,20 +139,21 @@ def _draw_charts(summary: Summary) -> list[Chart]:
     bins = beliefs.calibration()
     if not bins:
         dots, moments = charts.place_returns(beliefs.compare_returns()), beliefs.over_time(None)
-        return [
-            Chart(
-                "Does V come true?",
-                charts.draw_calibration(dots, "return that still came"),
-                f"Dots: episodes whose V came to lie in a range, {dashed}",
-                conclusions.conclude_calibration(dots, "return that came", "the return still to come"),
-            ),
-            Chart(
-                "V over time",
-                charts.draw_values([("all", "all episodes", moments)]),
-                f"Line: mean; band: the middle half of the episodes. {late}",
-                conclusions.conclude_returns(moments),
-            ),
-        ]
+        over_time = Chart(
+            "V over time",
+            charts.draw_values([("all", "all episodes", moments)]),
+            f"Line: mean; band: the middle half of the episodes. {late}",
+            conclusions.conclude_returns(moments),
+        )
+        if not dots:  # no reward is a number
+            return [over_time]
+        calibration = Chart(
+            "Does V come true?",
+            charts.draw_calibration(dots, "return that still came"),
+            f"Dots: episodes whose V came to lie in a range, {dashed}",
+            conclusions.conclude_calibration(dots, "return that came", "the return still to come"),
+        )
+        return [calibration, over_time]
     dots, won, lost = charts.place_shares(bins), beliefs.over_time(True), beliefs.over_time(False)
     return [
         Chart(

@@ -96,6 +96,12 @@ def test_odd_numbers_and_missing_values_are_no_fault():
     assert empty.entries == [] and empty.carried["opening"] is None
 
 
+def test_rewards_without_bounds_are_no_fault():
+    turns = (Turn("a", "b", float("inf"), value=0.5), Turn("a", "b", float("-inf"), value=0.5))
+    page = page_of([Trajectory(turns, outcome="undefined")])
+    assert page.entries[0]["sides"][0]["return"] is None and "V over time" in page.text
+
+
 def test_nothing_is_said_to_be_won_where_nobody_says_what_winning_is():
     page = page_of([episode("a", won, value=-3.0, outcome="undefined") for won in (False, True)])
     assert "mean return" in page.text and "0.5" in page.text

@@ -3,6 +3,7 @@
 
 const MATHML = "http://www.w3.org/1998/Math/MathML", SVG = "http://www.w3.org/2000/svg";
 const FOLDED = 1200, FOLDED_LINES = 14;
+const PROSE = 70; // characters, from which on what is done is a sentence and no command
 const MANY = 500; // steps, from which on those out of sight are not laid out
 const SIGNS = { won: "\u2713", lost: "\u2717", surprise: "!", invalid: "\u00d7" };
 const at = (id) => document.getElementById(id);
@@ -193,7 +194,8 @@ function turnView(turn, range) {
     parts.push(details(`thought, ${words} word${words === 1 ? "" : "s"}`, "thought",
       () => [make("div", "", ...typeset(turn.thought))]));
   }
-  parts.push(make("div", "action", ...typeset(turn.action)), facts(turn, range));
+  const prose = plain(turn.action).length > PROSE ? " prose" : "";
+  parts.push(make("div", `action${prose}`, ...typeset(turn.action)), facts(turn, range));
   if (turn.candidates.length > 1)
     parts.push(details(`${turn.candidates.length} candidates${turn.why ? `: ${turn.why}` : ""}`, "candidates",
       () => [candidateTable(turn)]));
@@ -202,24 +204,29 @@ function turnView(turn, range) {
 
 function details(title, className, fill) {
   const made = make("details", className, make("summary", "", title));
-  made.addEventListener("toggle", () => { if (made.children.length === 1) made.append(...fill()); });
+  made.fill = () => { if (made.children.length === 1) made.append(...fill()); };
+  made.addEventListener("toggle", made.fill);
   return made;
 }
 
 function facts(turn, [low, high]) {
   const made = make("div", "values");
-  const tell = (name, value, className = "") =>
+  const tell = (name, value, className = "", what = "") => {
     made.append(make("span", className, make("i", "", name), ` ${value}`));
+    made.lastChild.title = what;
+  };
   if (turn.value !== null) {
     const bar = make("meter");
     Object.assign(bar, { min: low, max: high, value: turn.value });
     bar.setAttribute("aria-hidden", "true");
-    made.append(make("span", "value", make("i", "", "V"), ` ${number(turn.value)} `, bar));
+    tell("V", `${number(turn.value)} `, "value", "what the critic expects the rest of the episode to bring, after this action");
+    made.lastChild.append(bar);
   }
   if (turn.advantage !== null)
-    tell("advantage", number(turn.advantage, true), turn.advantage < 0 ? "lost" : "won");
+    tell("advantage", number(turn.advantage, true), turn.advantage < 0 ? "lost" : "won",
+      "what this action changed in V");
   if (turn.reward) tell("reward", number(turn.reward, true), "reward");
-  if (turn.probability !== null) tell("prob.", chance(turn.probability));
+  if (turn.probability !== null) tell("prob.", chance(turn.probability), "", "of this reply under the policy, without temperature");
   for (const mark of turn.marks)
     made.append(make("span", `mark ${mark}`, mark === "invalid" && turn.status && turn.status !== "ok"
       ? turn.status.replaceAll("_", " ") : mark));
@@ -329,7 +336,7 @@ function seek(mark, by) {
 
 function unfold(className) {
   const all = [...at("steps").querySelectorAll(`details.${className}`)], open = all.some((one) => !one.open);
-  for (const one of all) one.open = open;
+  for (const one of all) { one.fill(); one.open = open; }
 }
 
 const KEYS = {
