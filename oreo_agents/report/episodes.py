@@ -64,7 +64,7 @@ class ReportedGame:
             "kind": make_printable(TASK_TYPES.get(first.task_type, first.task_type)),
             "game": make_printable(first.game),
             "difference": self.difference,
-            "sides": [side and _describe_episode(side) for side in self.sides],
+            "sides": [None if side is None else _describe_episode(side) for side in self.sides],
         }
 
 
@@ -97,7 +97,7 @@ def choose_opening(entries: Sequence[ReportedGame], names: Sequence[str]) -> Ope
         why = f"Not won, and here V fell most: {fall.advantage:+.2f} at step {fall.step + 1}."
         return Opening(entry.number, fall.step, why)
     if lost:
-        return Opening(lost[0].number, 0, "The first episode that was not won; no critic looked at it.")
+        return Opening(lost[0].number, 0, "The first episode that was not won.")
     gains = [(entry, gain) for entry in entries if (gain := find_surprise(entry.played[0]))]
     if gains:
         entry, gain = max(gains, key=lambda one: abs(one[1].advantage or 0.0))

@@ -96,6 +96,11 @@ def test_odd_numbers_and_missing_values_are_no_fault():
     assert empty.entries == [] and empty.carried["opening"] is None
 
 
+def test_an_episode_that_ended_before_it_began_is_no_fault():
+    page = page_of([Trajectory((), game="g")], [Trajectory((), game="g")])
+    assert [side["steps"] for side in page.entries[0]["sides"]] == [[], []]
+
+
 def test_rewards_without_bounds_are_no_fault():
     turns = (Turn("a", "b", float("inf"), value=0.5), Turn("a", "b", float("-inf"), value=0.5))
     page = page_of([Trajectory(turns, outcome="undefined")])
