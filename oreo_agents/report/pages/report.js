@@ -4,7 +4,7 @@
 const MATHML = "http://www.w3.org/1998/Math/MathML", SVG = "http://www.w3.org/2000/svg";
 const FOLDED = 1200, FOLDED_LINES = 14;
 const PROSE = 70; // characters, from which on what is done is a sentence and no command
-const MANY = 500; // steps, from which on those out of sight are not laid out
+const MANY = 300; // steps, from which on those out of sight are neither made nor laid out
 const SIGNS = { won: "\u2713", lost: "\u2717", surprise: "!", invalid: "\u00d7" };
 const at = (id) => document.getElementById(id);
 let names = [], entries = [], found = [], current = null, step = 0;
@@ -167,6 +167,11 @@ function open(entry, to = 0, why = "") {
   at("heads").replaceChildren(...sidesOf(entry).map(([, place]) => make("span", "", ...letter(place), names[place])));
   at("heads").hidden = sidesOf(entry).length < 2;
   at("steps").replaceChildren(...Array.from({ length: rows }, (_, row) => stepRow(entry, row, range)));
+  approaching.disconnect();
+  for (const row of at("steps").children) {
+    if (rows > MANY) approaching.observe(row);
+    else row.fill();
+  }
   markChosen();
   drawCurve();
   if (beside()) go(to);
@@ -174,16 +179,24 @@ function open(entry, to = 0, why = "") {
   else { go(to, to > 0); if (!to) at("episode").scrollIntoView(); }
 }
 
+const approaching = new IntersectionObserver((seen) => {
+  for (const one of seen) if (one.isIntersecting) one.target.fill();
+}, { rootMargin: "100%" });
+
 function stepRow(entry, row, range) {
   const parting = entry.difference ?? Infinity; // up to there two runs have seen and done the same
   const item = make("li", row === parting ? "difference" : row < parting ? "same" : "", make("span", "place", String(row + 1)));
+  item.addEventListener("click", () => go(row, false));
+  item.fill = () => { fillRow(item, entry, row, range); item.fill = () => {}; };
+  return item;
+}
+
+function fillRow(item, entry, row, range) {
   for (const [side, place] of sidesOf(entry)) {
     const view = row < side.steps.length ? turnView(side.steps[row], range) : row === side.steps.length ? endView(side) : [];
     if (row === side.steps.length && sidesOf(entry).length === 1) item.firstChild.textContent = "end";
     item.append(make("div", "turn", ...(view.length ? [...letter(place), ...view] : [])));
   }
-  item.addEventListener("click", () => go(row, false));
-  return item;
 }
 
 function turnView(turn, range) {
@@ -255,6 +268,7 @@ function go(to, scroll = true) {
   rows[step]?.removeAttribute("aria-current");
   step = Math.max(0, Math.min(to, rows.length - 1));
   rows[step].setAttribute("aria-current", "step");
+  rows[step].fill();
   if (scroll) {
     rows[step].scrollIntoView({ block: "center" });
     if (rows.length > MANY) requestAnimationFrame(() => rows[step]?.scrollIntoView({ block: "center" }));
@@ -335,6 +349,7 @@ function seek(mark, by) {
 }
 
 function unfold(className) {
+  for (const row of at("steps").children) row.fill();
   const all = [...at("steps").querySelectorAll(`details.${className}`)], open = all.some((one) => !one.open);
   for (const one of all) { one.fill(); one.open = open; }
 }
