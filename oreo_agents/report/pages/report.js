@@ -387,6 +387,10 @@ function followLink() {
 }
 
 async function start() {
+  if (!window.DecompressionStream) {
+    at("count").textContent = "This browser is too old to unpack the episodes: one of 2023 or later does.";
+    return;
+  }
   const letters = atob(at("data").textContent), packed = new Uint8Array(letters.length);
   for (let place = 0; place < letters.length; place++) packed[place] = letters.charCodeAt(place);
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
