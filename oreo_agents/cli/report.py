@@ -49,7 +49,7 @@ def run_report(args: argparse.Namespace) -> None:
 
 
 def name_runs(paths: list[Path]) -> list[str]:
-    """What runs are called: their paths, of two no more of the end than tells them apart.
+    """What runs are called: by its path a single one; of two, by the last part of their paths that tells them apart.
 
     Raises:
         ConfigurationError: both are the same.
@@ -60,4 +60,4 @@ def name_runs(paths: list[Path]) -> list[str]:
         raise ConfigurationError(f"{paths[0]} would be compared with itself: name two runs")
     parts = [path.resolve().parts for path in paths]
     last = next(n for n in count(1) if parts[0][-n:] != parts[1][-n:])
-    return [str(Path(*one[-last:])) for one in parts]
+    return [one[-last:][0] for one in parts]

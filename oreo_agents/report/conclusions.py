@@ -14,7 +14,7 @@ CALIBRATED = 0.8
 OFF = 0.05
 """A mean distance of V from what came that is worth a word; of returns, as a share of their range."""
 FEW = 10
-"""Episodes with which the middle half of V says little."""
+"""Episodes of each kind that a step needs to be judged: with fewer, the middle half of V says little."""
 
 
 def conclude_success(summary: Summary) -> str:
@@ -69,15 +69,18 @@ def conclude_values(won: Sequence[Moment], lost: Sequence[Moment]) -> str:
         return f"All episodes with V were {outcome}: that it tells them from others is not to be seen here."
     others = {moment.step: moment for moment in lost}
     common = [(one, others[one.step]) for one in won if one.step in others]
+    common = [pair for pair in common if min(moment.episodes for moment in pair) >= FEW]
+    if not common:
+        counts = f"{won[0].episodes} won and {lost[0].episodes} others"
+        return f"Too few episodes have V ({counts}) to say whether it tells them apart: that takes {FEW} of each."
     apart = [one.low > other.high for one, other in common]
     since = len(apart)
     while since and apart[since - 1]:
         since -= 1
-    few = "" if min(won[0].episodes, lost[0].episodes) >= FEW else " They are few episodes, though."
     if since < len(apart):
         step = common[since][0].step
-        return f"From step {step:g} on V tells them apart: the middle halves no longer overlap.{few}"
-    return f"The middle halves overlap to the end: V alone does not tell who will win.{few}"
+        return f"From step {step:g} on V tells them apart: the middle halves no longer overlap."
+    return "The middle halves overlap to the end: V alone does not tell who will win."
 
 
 def conclude_returns(moments: Sequence[Moment]) -> str:

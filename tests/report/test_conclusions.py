@@ -32,6 +32,12 @@ def test_values_over_time():
     lost = line((0.1, 0.5), (0.1, 0.4), (0.0, 0.3))
     assert "From step 2 on" in conclude_values(line((0.4, 0.6), (0.5, 0.7), (0.6, 0.9)), lost)
     assert "overlap to the end" in conclude_values(line((0.4, 0.6), (0.5, 0.7), (0.2, 0.9)), lost)
+    few = [Moment(step, 0.8, 0.9, 1.0, 3) for step in (1, 2, 3)]
+    assert conclude_values(few, lost).startswith("Too few episodes have V (3 won and 20 others)")
+    late = [*line((0.1, 0.5)), *(Moment(step, 0.8, 0.9, 1.0, 3) for step in (2, 3))]
+    assert "overlap to the end" in conclude_values(
+        late, lost
+    )  # steps that three have reached count for nothing
     assert "All episodes with V were won" in conclude_values(lost, [])
 
 

@@ -168,7 +168,7 @@ def test_a_run_is_not_compared_with_itself(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
-        (["a/sft/episodes", "a/oreo/episodes"], ["sft/episodes", "oreo/episodes"]),
+        (["a/sft/episodes", "a/oreo/episodes"], ["sft", "oreo"]),
         (["runs/one", "runs/two"], ["one", "two"]),
         (["runs/one"], ["runs/one"]),
     ],
