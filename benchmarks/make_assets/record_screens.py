@@ -1,8 +1,10 @@
-"""Make the pictures of the terminal in docs: the real program in a pseudo-terminal, its screens drawn as they stand.
+"""Make the pictures of the screens in docs: the real program in a pseudo-terminal, its screens drawn as they stand, and
+its report in a browser.
 
 python benchmarks/make_assets/record_screens.py [--output docs]
 
-play.gif: the agent that the package carries plays a game. replay.png: a step of what it recorded. Needs pyte, Pillow.
+play.gif: the agent that the package carries plays a game. replay.png: a step of what it recorded. report.png: its
+greedy play and a search compared; report_phone.png: one of them on a phone, dark. Needs pyte, Pillow and Chromium.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -119,6 +122,35 @@ def draw_screen(screen: pyte.Screen) -> Image.Image:
     return image
 
 
+def run_program(*command: str, cwd: str) -> None:
+    """A command that has to succeed."""
+    subprocess.run([sys.executable, "-m", "oreo_agents", *command], cwd=cwd, check=True)
+
+
+def picture_page(page: Path, picture: Path, size: tuple[int, int], dark: bool = False) -> None:
+    """A page as Chromium shows it."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=5000"]
+    flags += [f"--window-size={size[0]},{size[1]}", f"--screenshot={picture}"]
+    flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
+    subprocess.run([browser, *flags, page.as_uri()], check=True, stderr=subprocess.DEVNULL)
+    with Image.open(picture) as drawn:
+        drawn.quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+
+
+def picture_report(output: Path, folder: Path) -> None:
+    """Two runs of the shipped agent on the same games, and the report about them."""
+    games = ["--agent", "small", "--split", "generated_unseen", "-n", "60"]
+    run_program("record", *games, "--select", "greedy", "-o", "greedy", cwd=str(folder))
+    run_program(
+        "record", *games, "--select", "best_of_k", "--temperature", "2", "-o", "best-of-5", cwd=str(folder)
+    )
+    run_program("report", "greedy", "best-of-5", "-o", "two.html", cwd=str(folder))
+    run_program("report", "best-of-5", "-o", "one.html", cwd=str(folder))
+    picture_page(folder / "two.html", output / "report.png", (1280, 800))
+    picture_page(folder / "one.html", output / "report_phone.png", (500, 850), dark=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -146,7 +178,8 @@ def main() -> None:
         terminal.type("l" * 3)
         terminal.watch(quiet=3)[-1].save(output / "replay.png", optimize=True)
         terminal.close()
-    print(f"wrote {output}/play.gif ({len(frames)} screens) and replay.png")
+        picture_report(output, Path(folder))
+    print(f"wrote {output}/play.gif ({len(frames)} screens), replay.png, report.png and report_phone.png")
 
 
 if __name__ == "__main__":

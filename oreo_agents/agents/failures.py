@@ -10,7 +10,8 @@ class Failures:
     """Commands of one episode that have failed since the last one that worked.
 
     A command has failed if ``info["action_status"]`` says anything but ``ok`` after it. Where an environment has no
-    such key, it has failed if the observation after it is the one before it, letter by letter.
+    such key, it has failed if the observation after it is the one before it, letter by letter; an empty one is no
+    answer at all, as in mathematics.
     """
 
     def __init__(self) -> None:
@@ -38,4 +39,5 @@ class Failures:
 
     def _has_failed(self, observation: str, info: Mapping[str, Any]) -> bool:
         status = info.get("action_status")
-        return observation == self._observation if status is None else status != "ok"
+        same = bool(observation) and observation == self._observation
+        return same if status is None else status != "ok"

@@ -32,6 +32,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
+    from oreo_agents.agents.agent import Agent
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.results import Evaluation
@@ -192,7 +193,7 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
             else ""
         )
         with _open_journal(
-            args.output, label, {**known, **chooses, "options": {**options, **needed}}
+            args.output, label, {**known, **chooses, "options": {**options, **needed}}, agent
         ) as journal:
             result, _ = evaluate(
                 make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
@@ -217,7 +218,7 @@ def _list_selections(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _open_journal(
-    output: Path | None, label: str, settings: Mapping[str, Any]
+    output: Path | None, label: str, settings: Mapping[str, Any], agent: Agent
 ) -> Iterator[TrajectoryWriter | None]:
     """The episodes beside the result file: ``results.episodes/LABEL`` for ``results.json``.
 
@@ -228,6 +229,7 @@ def _open_journal(
 
     from oreo_agents.dataset.meta import read_meta
     from oreo_agents.dataset.writer import TrajectoryWriter
+    from oreo_agents.rollout.destination import introduce_player
 
     if output is None:
         yield None
@@ -239,8 +241,10 @@ def _open_journal(
             f"{path} holds the episodes of another evaluation (agent, games or options differ): "
             "choose another --output, or remove that folder"
         )
-    dialect = settings["options"].get("wording")
-    with TrajectoryWriter(path, metadata={"evaluation": digest}, dialect=dialect) as writer:
+    options = settings["options"]
+    split = {"split": options["split"]} if options.get("split") else {}
+    about = {"evaluation": digest, **split, **introduce_player(agent, path)}
+    with TrajectoryWriter(path, metadata=about, dialect=options.get("wording")) as writer:
         yield writer
 
 

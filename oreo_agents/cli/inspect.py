@@ -58,9 +58,9 @@ def run_inspect(args: argparse.Namespace) -> None:
     if args.html:
         from oreo_envs.files import write_file
 
-        from oreo_agents.report.inspection import inspection_page
+        from oreo_agents.report.inspection import render_inspection_page
 
-        write_file(args.html, inspection_page(title, inspection))
+        write_file(args.html, render_inspection_page(title, inspection))
         tell_next(f"{args.html}: {len(inspection.tokens)} tokens; open it in a browser")
         return
     from rich.console import Console

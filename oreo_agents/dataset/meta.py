@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata as distribution
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from oreo_envs.files import read_json, write_file
 
 from oreo_agents.dataset.schema import SCHEMA_VERSION
 from oreo_agents.errors import DatasetError
+from oreo_agents.provenance import find_commit
 
 FORMAT = "oreo-trajectories"
 
@@ -148,6 +151,18 @@ def list_versions() -> dict[str, str]:
     """Of Python, and of the libraries that episodes depend on."""
     names = ("oreo-agents", "gymnasium", "pyarrow", "alfworld", "textworld")
     return {"python": platform.python_version(), **{name: _find_version(name) for name in names}}
+
+
+def tell_origin() -> dict[str, str]:
+    """The day on which a dataset is begun, in UTC, and the commit of the program, where it is a checkout."""
+    commit = _find_own_commit()
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", **({"commit": commit} if commit else {})}
+
+
+@lru_cache(maxsize=1)
+def _find_own_commit() -> str | None:
+    """Of the code that runs, which is what it was when it was first asked for."""
+    return find_commit()
 
 
 def _find_version(name: str) -> str:

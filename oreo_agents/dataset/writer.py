@@ -33,6 +33,7 @@ from oreo_agents.dataset.meta import (
     hash_shards,
     list_versions,
     read_meta,
+    tell_origin,
     write_meta,
 )
 from oreo_agents.dataset.schema import to_row, to_table
@@ -226,6 +227,7 @@ def _continue_meta(path: Path, given: Meta) -> Meta:
     """What the dataset says about itself when a writer opens it with ``given``."""
     given.versions = list_versions()
     if not (path / "meta.json").exists():
+        given.metadata = {**tell_origin(), **given.metadata}
         return given
     stored = read_meta(path)
     _require_dialect(path, stored.dialect, given.dialect)

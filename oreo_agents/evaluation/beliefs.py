@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import ceil, exp, isfinite
-from statistics import mean
+from statistics import mean, stdev
 
-from oreo_agents.evaluation.statistics import wilson_interval
+from oreo_agents.evaluation.statistics import mean_interval, wilson_interval
 from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 BINS = 10
@@ -37,6 +37,21 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnBin:
+    """The episodes whose V lay in one range at some step, and what was still to come."""
+
+    low: float
+    high: float
+    predicted: float
+    """Mean V of those steps."""
+    episodes: int
+    mean: float
+    """Over the episodes, of the reward of those steps and all later ones."""
+    interval: tuple[float, float]
+    """Student's 95 % interval of that mean; without bounds for a single episode."""
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """V around one step, over the episodes that got that far."""
 
@@ -55,6 +70,8 @@ class Beliefs:
 
     episodes: list[tuple[bool | None, list[tuple[int, float]]]] = field(default_factory=list)
     """For each episode with values: whether it was won, and (step from 1, V) of each turn that has one."""
+    to_come: list[list[float]] = field(default_factory=list)
+    """For each of them, the return from each of those turns on, its own reward included."""
 
     def add(self, trajectory: Trajectory) -> None:
         """Take in one episode; one without values adds nothing."""
@@ -64,7 +81,9 @@ class Beliefs:
             if turn.value is not None and isfinite(turn.value)
         ]
         if values:
+            to_go = trajectory.returns_to_go()
             self.episodes.append((trajectory.success, values))
+            self.to_come.append([to_go[step - 1] for step, _ in values])
 
     def calibration(self) -> list[Bin]:
         """Share won by V, in equal ranges of V; ranges without episodes are left out, as are episodes that do not say
@@ -88,6 +107,44 @@ class Beliefs:
                 outcomes[number].append(won)
         return [
             Bin(low + n * width, low + (n + 1) * width, mean(inside[n]), len(outcomes[n]), sum(outcomes[n]))
+            for n in range(BINS)
+            if inside[n]
+        ]
+
+    def compare_returns(self) -> list[ReturnBin]:
+        """What came by V, in equal ranges of V; ranges without episodes are left out.
+
+        Every episode counts once in a range, by the mean of its steps there.
+        """
+        pairs = [
+            [(value, came) for (_, value), came in zip(values, to_come, strict=True) if isfinite(came)]
+            for (_, values), to_come in zip(self.episodes, self.to_come, strict=True)
+        ]
+        all_values = [value for one in pairs for value, _ in one]
+        if not all_values:
+            return []
+        low, width = min(all_values), (max(all_values) - min(all_values)) / BINS or 1.0
+        inside: list[list[float]] = [[] for _ in range(BINS)]
+        outcomes: list[list[float]] = [[] for _ in range(BINS)]
+        for one in pairs:
+            own: dict[int, list[float]] = {}
+            for value, came in one:
+                number = min(int((value - low) / width), BINS - 1)
+                inside[number].append(value)
+                own.setdefault(number, []).append(came)
+            for number, several in own.items():
+                outcomes[number].append(mean(several))
+        return [
+            ReturnBin(
+                low + n * width,
+                low + (n + 1) * width,
+                mean(inside[n]),
+                len(outcomes[n]),
+                mean(outcomes[n]),
+                mean_interval(
+                    len(outcomes[n]), mean(outcomes[n]), stdev(outcomes[n]) if len(outcomes[n]) > 1 else 0.0
+                ),
+            )
             for n in range(BINS)
             if inside[n]
         ]

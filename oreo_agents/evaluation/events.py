@@ -30,7 +30,8 @@ def list_events(trajectory: Trajectory) -> list[Event]:
 
     The last step of an episode that was won is its win. A surprise is an advantage, for better or worse, of at least
     :data:`SURPRISE` of the range of V. A command is invalid where ``action_status`` says anything but ``ok`` or, where
-    the environment says nothing, where the observation after it is the one before it, letter by letter.
+    the environment says nothing, where the observation after it is the one before it, letter by letter; an empty one is
+    no answer at all, as in mathematics.
     """
     threshold = SURPRISE * _measure_range(trajectory)
     events = []
@@ -43,6 +44,20 @@ def list_events(trajectory: Trajectory) -> list[Event]:
     if trajectory.success and len(trajectory):
         events.append(Event(len(trajectory) - 1, "won"))
     return events
+
+
+def find_surprise(trajectory: Trajectory, falls: bool = False) -> Event | None:
+    """The greatest advantage of an episode, for better or worse; None without a finite one.
+
+    Args:
+        trajectory: the episode.
+        falls: only those below 0.
+    """
+    gains = [(step, compute_advantage(trajectory, step)) for step in range(len(trajectory))]
+    known = [(step, gain) for step, gain in gains if gain is not None and isfinite(gain)]
+    chosen = [(step, gain) for step, gain in known if gain < 0 or not falls]
+    step, gain = max(chosen, key=lambda one: abs(one[1]), default=(0, None))
+    return None if gain is None else Event(step, "surprise", gain)
 
 
 def find_difference(left: Trajectory, right: Trajectory) -> int | None:
@@ -68,4 +83,4 @@ def _is_invalid(trajectory: Trajectory, step: int) -> bool:
     if turn.action_status is not None:
         return turn.action_status != "ok"
     following = trajectory.turns[step + 1].observation if step + 1 < len(trajectory) else None
-    return turn.observation == following
+    return bool(following) and turn.observation == following

@@ -298,10 +298,12 @@ def _load_agent(path: Path, server: Server | None, **options: Any) -> Iterator[O
 def _judge_agent(arena: Arena, trial: Trial, path: Path, agent: Agent, views: Views) -> None:
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.beliefs import Beliefs
+    from oreo_agents.rollout.destination import introduce_player
 
     options = {**arena.options, **options_for(agent)}
     make_env = environments(arena.env_id, max(trial.step_limits), **options)
-    with TrajectoryWriter(path / "episodes", dialect=arena.dialect) as journal:
+    about = introduce_player(agent, path / "episodes")
+    with TrajectoryWriter(path / "episodes", metadata=about, dialect=arena.dialect) as journal:
         _, episodes = evaluate(
             make_env, agent, arena.indices, trial.label, trial.seed, trial.slots, views.watch, journal
         )

@@ -1,18 +1,23 @@
-"""Small plots as inline SVG: no library, no script, colours from the page's style sheet.
+"""Small plots as inline SVG, drawn by templates: no script, colours from the page's style sheet.
 
-Numbers in, markup out; a text that comes from outside does not belong here.
+Numbers in, markup out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from oreo_agents.evaluation.beliefs import Bin, Moment
+from markupsafe import Markup
 
-WIDTH, HEIGHT = 420, 280
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 40
+from oreo_agents.evaluation.beliefs import Bin, Moment, ReturnBin
+from oreo_agents.report.templates import render_macro
+
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 26, 42
+SIDE = 264
+"""Of a square plot; a wide one is half as wide again."""
+FILE = "charts.html"
 
 
 @dataclass(frozen=True)
@@ -23,90 +28,153 @@ class Axes:
     x_high: float
     y_low: float
     y_high: float
+    width: int = LEFT + SIDE * 3 // 2 + RIGHT
+    height: int = TOP + SIDE + BOTTOM
+
+    @property
+    def left(self) -> int:
+        """Where the plot begins."""
+        return LEFT
+
+    @property
+    def right(self) -> int:
+        """Where it ends."""
+        return self.width - RIGHT
+
+    @property
+    def bottom(self) -> int:
+        """Its lower edge."""
+        return self.height - BOTTOM
+
+    @property
+    def top(self) -> int:
+        """Its upper edge."""
+        return TOP
 
     def x(self, value: float) -> float:
         """Horizontal place of a value."""
         share = (value - self.x_low) / ((self.x_high - self.x_low) or 1)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+        return round(self.left + share * (self.right - self.left), 1)
 
     def y(self, value: float) -> float:
         """Vertical place of a value; SVG counts downwards."""
         share = (value - self.y_low) / ((self.y_high - self.y_low) or 1)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+        return round(self.bottom - share * (self.bottom - self.top), 1)
 
-    def frame(self, x_name: str, y_name: str) -> Iterator[str]:
-        """Grid lines, numbers and names."""
-        for value in _choose_ticks(self.y_low, self.y_high):
-            y = self.y(value)
-            yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
-            yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{_format_number(value)}</text>'
-        for value in _choose_ticks(self.x_low, self.x_high):
-            x = self.x(value)
-            yield f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_format_number(value)}</text>'
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        yield f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{x_name}</text>'
-        yield f'<text x="{LEFT}" y="{TOP - 3}" text-anchor="start">{y_name}</text>'
+    def points(self, pairs: Iterable[tuple[float, float]]) -> str:
+        """Places of values, as a line takes them."""
+        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in pairs)
+
+    @property
+    def x_ticks(self) -> list[float]:
+        """Round numbers along the bottom."""
+        return _choose_ticks(self.x_low, self.x_high)
+
+    @property
+    def y_ticks(self) -> list[float]:
+        """Round numbers along the side."""
+        return _choose_ticks(self.y_low, self.y_high)
 
 
-def calibration_chart(bins: Sequence[Bin]) -> str:
-    """Share won against V, with 95 % intervals; a calibrated critic lies on the diagonal."""
-    axes = Axes(bins[0].low, max(1.0, bins[-1].high), 0.0, 1.0)
-    most = max(one.episodes for one in bins)
-    parts = [*axes.frame("V after an action (mean of the range)", "share of episodes won")]
-    parts.append(f'<line class="ideal" x1="{axes.x(0)}" y1="{axes.y(0)}" x2="{axes.x(1)}" y2="{axes.y(1)}"/>')
-    for one in bins:
-        x, (low, high) = axes.x(one.predicted), one.interval
-        parts.append(f'<line class="whisker" x1="{x}" x2="{x}" y1="{axes.y(low)}" y2="{axes.y(high)}"/>')
-        note = (
-            f"V {one.low:.2f} to {one.high:.2f}: {one.won} of {one.episodes} episodes won "
-            f"({low:.2f}-{high:.2f})"
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A range of V, and what came of the episodes in it."""
+
+    predicted: float
+    actual: float
+    interval: tuple[float, float]
+    episodes: int
+    note: str
+
+
+def place_shares(bins: Sequence[Bin]) -> list[Dot]:
+    """The share won of each range."""
+    return [
+        Dot(
+            one.predicted,
+            one.won / one.episodes,
+            one.interval,
+            one.episodes,
+            f"{one.won} won of {one.episodes} episodes",
         )
-        radius = round(3 + 5 * (one.episodes / most) ** 0.5, 1)
-        y = axes.y(one.won / one.episodes)
-        parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="{radius}"><title>{note}</title></circle>')
-    return _wrap_chart("Value calibration: share of episodes won against V", parts)
+        for one in bins
+    ]
 
 
-def value_chart(won: Sequence[Moment], lost: Sequence[Moment]) -> str:
-    """Mean V by step for won and for other episodes, with the middle half of them as a band."""
-    moments = [*won, *lost]
+def place_returns(bins: Sequence[ReturnBin]) -> list[Dot]:
+    """The mean of what was still to come of each range."""
+    return [
+        Dot(
+            one.predicted,
+            one.mean,
+            one.interval,
+            one.episodes,
+            f"{one.mean:.3g} came, in {one.episodes} episodes",
+        )
+        for one in bins
+    ]
+
+
+def draw_calibration(dots: Sequence[Dot], name: str, bounds: tuple[float, float] | None = None) -> Markup:
+    """What came against V, with 95 % intervals; a calibrated critic lies on the diagonal.
+
+    The plot is square and both axes have one scale, so that the diagonal is one wherever V lies.
+
+    Args:
+        dots: see :func:`place_shares` and :func:`place_returns`.
+        name: of what came.
+        bounds: between which it has to lie, such as 0 and 1; the diagonal goes from one to the other.
+    """
+    values = [value for dot in dots for value in (dot.predicted, dot.actual)]
+    low, high = min(*values, *(bounds or ())), max(*values, *(bounds or ()))
+    axes = Axes(low, high, low, high, width=LEFT + SIDE + RIGHT)
+    most = max(dot.episodes for dot in dots)
+    drawn = [
+        (
+            dot,
+            round(3 + 5 * (dot.episodes / most) ** 0.5, 1),
+            max(dot.interval[0], low),
+            min(dot.interval[1], high),
+        )
+        for dot in dots
+    ]
+    return render_macro(FILE, "calibration", axes, name, bounds or (low, high), drawn)
+
+
+def draw_values(groups: Sequence[tuple[str, str, Sequence[Moment]]]) -> Markup:
+    """Mean V by step of groups of episodes, with the middle half of each as a band.
+
+    Args:
+        groups: class of the line, what the episodes are called, and their moments; without any, nothing is drawn of it.
+    """
+    moments = [moment for *_, line in groups for moment in line]
     low, high = min(0.0, *(m.low for m in moments)), max(1.0, *(m.high for m in moments))
     axes = Axes(1, max(2.0, *(m.step for m in moments)), low, high)
-    parts = [*axes.frame("step", "V after the action")]
-    for name, line in (("lost", lost), ("won", won)):
-        if line:
-            parts += _draw_band(axes, name, line)
-    return _wrap_chart("Value over time: V by step, for episodes that were won and others", parts)
+    lines = [
+        (kind, name, line, [(m.step, m.high) for m in line] + [(m.step, m.low) for m in reversed(line)])
+        for kind, name, line in groups
+        if line
+    ]
+    return render_macro(FILE, "values", axes, lines)
 
 
-def interval_bar(rate: float, low: float, high: float) -> str:
+def draw_interval(rate: float, low: float, high: float) -> Markup:
     """A rate between 0 and 1 with its interval, on one line of text."""
-    width = 120
-    x, left, right = (round(width * share, 1) for share in (rate, low, high))
-    return (
-        f'<svg class="bar" viewBox="0 0 {width} 14" width="{width}" height="14" role="img" '
-        f'aria-label="{100 * rate:.1f} %"><rect class="rail" width="{width}" height="14" rx="2"/>'
-        f'<rect class="fill" width="{x}" height="14" rx="2"/>'
-        f'<path class="whisker" d="M{left} 4V10M{left} 7H{right}M{right} 4V10"/></svg>'
-    )
+    return render_macro(FILE, "interval", *(round(120 * share, 1) for share in (rate, low, high)))
 
 
-def _draw_band(axes: Axes, name: str, line: Sequence[Moment]) -> Iterator[str]:
-    outline = [(m.step, m.high) for m in line] + [(m.step, m.low) for m in reversed(line)]
-    yield f'<polygon class="band {name}" points="{_format_points(axes, outline)}"/>'
-    yield f'<polyline class="mean {name}" points="{_format_points(axes, ((m.step, m.mean) for m in line))}"/>'
-    for m in line:
-        note = f"{name}, step {m.step:g}: mean V {m.mean:.3f} over {m.episodes} episodes"
-        place = f'cx="{axes.x(m.step)}" cy="{axes.y(m.mean)}"'
-        yield f'<circle class="point {name}" {place} r="2.5"><title>{note}</title></circle>'
+def draw_shares(counts: Sequence[tuple[str, str, int]]) -> Markup:
+    """One bar, divided.
 
-
-def _format_points(axes: Axes, pairs: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{axes.x(x)},{axes.y(y)}" for x, y in pairs)
-
-
-def _wrap_chart(label: str, parts: Iterable[str]) -> str:
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    Args:
+        counts: class of the part, what it is, and how many.
+    """
+    total, parts, x = sum(count for *_, count in counts) or 1, [], 0.0
+    for kind, name, count in counts:
+        width = 600 * count / total
+        parts.append((kind, name, count, round(x, 1), round(width, 1)))
+        x += width
+    return render_macro(FILE, "shares", parts)
 
 
 def _choose_ticks(low: float, high: float) -> list[float]:
@@ -115,7 +183,3 @@ def _choose_ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** floor(log10(least))
     step = power * min(factor for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
     return [place * step for place in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
-
-
-def _format_number(value: float) -> str:
-    return f"{value:.6g}"

@@ -1,34 +1,27 @@
-"""``oreo-agents report``: one HTML file about recorded episodes; no server, no network, no library.
+"""``oreo-agents report``: one HTML file about one run, or two; no server, no network, no library in it.
 
-Summary and plots are plain markup. The episodes travel as JSON and become text nodes in the browser; only the
-page's own script, named by its hash, may run, and nothing may be fetched.
+What runs come to stands in the page as plain markup. The episodes travel as compressed JSON and become text nodes in
+the browser; only the page's own script, named by its hash, may run, and nothing may be fetched.
 """
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from hashlib import sha256
-from html import escape
-from importlib.resources import files
-from math import isfinite
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from oreo_agents.evaluation.beliefs import (
-    Beliefs,
-    compute_advantage,
-    explain_choice,
-    merge_candidates,
-    to_probability,
-)
-from oreo_agents.evaluation.outcomes import Outcomes
-from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.language.reply import read_thought
-from oreo_agents.printable import make_printable
-from oreo_agents.report.charts import calibration_chart, interval_bar, value_chart
-from oreo_agents.trajectory import Candidate, Trajectory, Turn, describe_outcome
+from markupsafe import Markup
+
+from oreo_agents.evaluation.pairs import Pair, PairedOutcomes, compare_endings, pair_games
+from oreo_agents.report import charts, conclusions
+from oreo_agents.report.episodes import LONGEST, MOST, ReportedGame, pack_entries
+from oreo_agents.report.facts import Fact, list_facts
+from oreo_agents.report.summary import Summary
+from oreo_agents.report.templates import render_page
+from oreo_agents.trajectory import Trajectory
+
+TITLED = 200
+"""Games that are named where two runs differ."""
 
 
 class Episodes(Protocol):
@@ -38,211 +31,199 @@ class Episodes(Protocol):
 
     def __iter__(self) -> Iterator[Trajectory]: ...
 
+    def __getitem__(self, index: int, /) -> Trajectory: ...
 
-def report_page(title: str, episodes: Episodes, limit: int = 500) -> str:
+
+@dataclass(frozen=True, slots=True)
+class ReportedRun:
+    """Episodes and what they are called."""
+
+    name: str
+    episodes: Episodes
+    """Read twice, the second time only those that can be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture, what its signs mean, and what to conclude from it."""
+
+    title: str
+    picture: Markup
+    legend: str
+    conclusion: str
+
+
+def render_report(runs: Sequence[ReportedRun], limit: int = 500) -> str:
     """The page.
 
     Args:
-        title: what the episodes are; shown as text.
-        episodes: read once each, in order.
-        limit: at most so many can be looked at, evenly spread; all of them count in rates and plots.
+        runs: one, or two to compare.
+        limit: at most so many games can be looked at, evenly spread, of two runs first those in which they differ;
+            fewer where the page would be larger than 5 MB. All of them count in rates and charts.
     """
-    summary, beliefs, entries = Summary(), Beliefs(), []
-    wanted = set(_pick_evenly(len(episodes), limit))
-    for number, trajectory in enumerate(episodes):
-        summary.add(trajectory)
-        beliefs.add(trajectory)
-        if number in wanted:
-            entries.append(episode_json(trajectory, number + 1))
-    style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; style-src {_hash_source(style)}; script-src {_hash_source(script)}; "
-        "base-uri 'none'; form-action 'none'"
+    names = [run.name for run in runs]
+    summaries = [_summarise_run(run) for run in runs]
+    pairs = pair_games(summaries[0].games, summaries[1].games if len(runs) > 1 else [])
+    while True:
+        wanted = _pick_pairs(pairs, summaries, limit)
+        entries = [_make_entry(place + 1, pairs[place], runs) for place in wanted]
+        data, longest = pack_entries(entries, names)
+        if len(data) <= MOST or len(wanted) < 2:
+            break
+        limit = len(wanted) // 2
+    return render_page(
+        "report.html",
+        style="report.css",
+        script="report.js",
+        title=" and ".join(names),
+        runs=[_describe_run(*of) for of in zip("AB", runs, summaries, strict=False)],
+        comparison=_compare_runs(pairs, summaries, names, set(wanted)) if len(runs) > 1 else None,
+        shown=len(entries),
+        total=len(pairs),
+        longest=longest if longest < LONGEST else None,
+        data=data,
     )
-    parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape_text(title)}</title>',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style}</style></head>',
-        f"<body><header><h1>{escape_text(title)}</h1>{summary.line()}</header><main>",
-        *summary.table(),
-        *_render_plots(beliefs),
-        BROWSER,
-        f'</main><script type="application/json" id="episodes">{_embed_json(entries)}</script>',
-        f"<script>{script}</script></body></html>",
+
+
+def _summarise_run(run: ReportedRun) -> Summary:
+    summary = Summary()
+    for trajectory in run.episodes:
+        summary.add(trajectory)
+    return summary
+
+
+def _pick_pairs(pairs: Sequence[Pair], summaries: Sequence[Summary], limit: int) -> list[int]:
+    """Places of those that can be looked at."""
+    apart = [place for place, pair in enumerate(pairs) if _is_apart(pair, summaries)]
+    same = sorted(set(range(len(pairs))) - set(apart))
+    first = [apart[place] for place in _pick_evenly(len(apart), limit)]
+    return sorted(first + [same[place] for place in _pick_evenly(len(same), limit - len(first))])
+
+
+def _is_apart(pair: Pair, summaries: Sequence[Summary]) -> bool:
+    one, other = pair
+    return None not in pair and summaries[0].endings[one or 0] != summaries[1].endings[other or 0]
+
+
+def _make_entry(number: int, pair: Pair, runs: Sequence[ReportedRun]) -> ReportedGame:
+    sides = [None if place is None else run.episodes[place] for run, place in zip(runs, pair, strict=False)]
+    return ReportedGame(number, tuple(sides))
+
+
+def _describe_run(letter: str, run: ReportedRun, summary: Summary) -> dict[str, Any]:
+    """What the template says of a run."""
+    facts: list[Fact] = list_facts(summary, getattr(run.episodes, "metas", ()))
+    groups = []
+    for group in summary.groups():
+        defined = group.outcomes.defines_success
+        score, (low, high) = group.outcomes.score, group.outcomes.interval95
+        groups.append((group, charts.draw_interval(score, low, high) if defined else ""))
+    return {
+        "letter": letter,
+        "name": run.name,
+        "summary": summary,
+        "facts": facts,
+        "groups": groups,
+        "conclusion": conclusions.conclude_success(summary),
+        "charts": _draw_charts(summary),
+    }
+
+
+def _draw_charts(summary: Summary) -> list[Chart]:
+    """What V was worth; nothing where no critic looked."""
+    beliefs = summary.beliefs
+    if not beliefs.episodes:
+        return []
+    dashed = "larger for more of them; bars: 95 % intervals; dashed: where a calibrated critic lies."
+    late = "Late steps are few episodes."
+    bins = beliefs.calibration()
+    if not bins:
+        dots, moments = charts.place_returns(beliefs.compare_returns()), beliefs.over_time(None)
+        over_time = Chart(
+            "V over time",
+            charts.draw_values([("all", "all episodes", moments)]),
+            f"Line: mean; band: the middle half of the episodes. {late}",
+            conclusions.conclude_returns(moments),
+        )
+        if not dots:  # no reward is a number
+            return [over_time]
+        calibration = Chart(
+            "Does V come true?",
+            charts.draw_calibration(dots, "return that still came"),
+            f"Dots: episodes whose V came to lie in a range, {dashed}",
+            conclusions.conclude_calibration(dots, "return that came", "the return still to come"),
+        )
+        return [calibration, over_time]
+    dots, won, lost = charts.place_shares(bins), beliefs.over_time(True), beliefs.over_time(False)
+    return [
+        Chart(
+            "Does V come true?",
+            charts.draw_calibration(dots, "share won", (0.0, 1.0)),
+            f"Dots: episodes whose V came to lie in a range, {dashed}",
+            conclusions.conclude_calibration(dots, "share won", "a chance of winning"),
+        ),
+        Chart(
+            "Does V tell who will win?",
+            charts.draw_values([("lost", "not won", lost), ("won", "won", won)]),
+            f"Lines: mean V by step, solid of won episodes, dashed of the others; bands: the middle half. {late}",
+            conclusions.conclude_values(won, lost),
+        ),
     ]
-    return "\n".join(parts)
 
 
-BROWSER = """<section id="browser"><h2>Episodes</h2>
-<noscript><p>Looking at episodes needs JavaScript; summary and plots do not.</p></noscript>
-<div class="tools">
-<input id="search" type="search" placeholder="Search tasks, commands and texts" aria-label="Search the episodes">
-<select id="outcome" aria-label="Outcome"><option value="">won and not won</option><option value="won">won</option>
-<option value="lost">not won</option></select>
-<select id="kind" aria-label="Task type"><option value="">all task types</option></select>
-<output id="count"></output></div>
-<div class="panes"><ol id="list" aria-label="Episodes found"></ol>
-<article id="episode" tabindex="-1" hidden>
-<h3 id="task"></h3><p id="about"></p>
-<nav><button id="back" type="button" title="Left arrow">&#8592;<span> back</span></button>
-<input id="slider" type="range" min="0" aria-label="Step"><output id="place"></output>
-<button id="forward" type="button" title="Right arrow"><span>forward </span>&#8594;</button></nav>
-<svg id="values" viewBox="0 0 600 60" preserveAspectRatio="none" role="img" aria-label="V over the episode">
-<polyline id="curve"/><line id="cursor" y1="0" y2="60"/></svg>
-<div id="step" aria-live="polite"></div></article></div>
-<p class="keys"><kbd>/</kbd> search <kbd>Enter</kbd> open <kbd>&#8592;</kbd> <kbd>&#8594;</kbd> step
-<kbd>Home</kbd> <kbd>End</kbd> first, last <kbd>[</kbd> <kbd>]</kbd> episode <kbd>Space</kbd> play</p></section>"""
+def _compare_runs(
+    pairs: Sequence[Pair], summaries: Sequence[Summary], names: Sequence[str], shown: set[int]
+) -> dict[str, Any]:
+    """What the template says of two runs."""
+    common = [(place, one, other) for place, (one, other) in enumerate(pairs) if None not in (one, other)]
+    ends = [
+        (place, summaries[0].endings[one or 0], summaries[1].endings[other or 0])
+        for place, one, other in common
+    ]
+    found = compare_endings([one for _, one, _ in ends], [other for *_, other in ends])
+    games = [
+        (
+            place + 1,
+            summaries[0].games[pairs[place][0] or 0],
+            _say_ending(one),
+            _say_ending(other),
+            place in shown,
+        )
+        for place, one, other in ends
+        if one != other
+    ]
+    return {
+        "found": found,
+        "bar": charts.draw_shares(_list_shares(found, names)),
+        "legend": _list_shares(found, names),
+        "conclusion": conclusions.conclude_pairs(found, (names[0], names[1])),
+        "games": games[:TITLED],
+        "differing": len(games),
+        "alone": len(pairs) - len(common),
+    }
 
 
-@dataclass
-class Group:
-    """Counts of some of the episodes."""
-
-    outcomes: Outcomes = field(default_factory=Outcomes)
-    steps: int = 0
-
-    @property
-    def episodes(self) -> int:
-        """How many."""
-        return self.outcomes.episodes
-
-    def add(self, trajectory: Trajectory) -> None:
-        """Count one."""
-        self.outcomes.add(trajectory)
-        self.steps += len(trajectory)
-
-
-@dataclass
-class Summary:
-    """Rates over all episodes, and by task type."""
-
-    all: Group = field(default_factory=Group)
-    by_type: dict[str, Group] = field(default_factory=dict)
-    agents: set[str] = field(default_factory=set)
-    failed_commands: int = 0
-
-    def add(self, trajectory: Trajectory) -> None:
-        """Count one episode."""
-        self.all.add(trajectory)
-        self.by_type.setdefault(trajectory.task_type, Group()).add(trajectory)
-        self.agents.add(trajectory.agent)
-        self.failed_commands += sum(turn.action_status not in (None, "ok") for turn in trajectory.turns)
-
-    def line(self) -> str:
-        """Who played how much, as a paragraph."""
-        facts = [
-            f"{self.all.episodes:,} episodes by {', '.join(sorted(filter(None, self.agents))) or 'unknown'}",
-            f"{self.all.steps / max(self.all.episodes, 1):.1f} steps each",
-            f"{100 * self.failed_commands / max(self.all.steps, 1):.1f} % of the commands failed",
+def _list_shares(found: PairedOutcomes, names: Sequence[str]) -> list[tuple[str, str, int]]:
+    if not found.counts:
+        return [
+            ("left", f"higher return: {names[0]}", found.left),
+            ("both", "the same return", found.both),
+            ("right", f"higher return: {names[1]}", found.right),
         ]
-        return f"<p>{' &#183; '.join(escape_text(fact) for fact in facts)}</p>"
-
-    def table(self) -> Iterator[str]:
-        """Success with its interval, in all and by task type."""
-        what, score = ("Success", "Won") if self.all.outcomes.defines_success else ("Return", "Mean")
-        yield f'<section><h2>{what}</h2><div class="wide"><table><thead><tr><th>Task type<th class="n">Episodes'
-        yield f'<th class="n">{score}<th class="n">95 % interval<th><th class="n">Steps</tr></thead><tbody>'
-        yield _group_row("All", self.all)
-        order = [*TASK_TYPES, *sorted(set(self.by_type) - set(TASK_TYPES))]
-        for kind in (kind for kind in order if kind in self.by_type):
-            yield _group_row(TASK_TYPES.get(kind, kind) or "unnamed", self.by_type[kind])
-        yield "</tbody></table></div></section>"
-
-
-def episode_json(trajectory: Trajectory, number: int) -> dict[str, Any]:
-    """What the browser shows of an episode; every text printable."""
-    return {
-        "number": number,
-        "task": make_printable(trajectory.task or trajectory.game),
-        "kind": make_printable(trajectory.task_type),
-        "game": make_printable(trajectory.game),
-        "agent": make_printable(trajectory.agent),
-        "won": trajectory.success,
-        "outcome": describe_outcome(trajectory),
-        "end": make_printable(trajectory.final_observation.strip()),
-        "steps": [_step_json(trajectory, step) for step in range(len(trajectory))],
-    }
-
-
-def escape_text(text: str) -> str:
-    """Text of games and models as HTML text or attribute value."""
-    return escape(make_printable(text), quote=True)
-
-
-def _step_json(trajectory: Trajectory, step: int) -> dict[str, Any]:
-    turn = trajectory.turns[step]
-    return {
-        "observation": make_printable(turn.observation.strip()),
-        "action": make_printable(turn.action),
-        "thought": make_printable(read_thought(turn)),
-        "reward": _round_finite(turn.reward),
-        "status": make_printable(turn.action_status or ""),
-        "value": _round_finite(turn.value),
-        "advantage": _round_finite(compute_advantage(trajectory, step)),
-        "why": explain_choice(turn),
-        "candidates": [_candidate_json(turn, *candidate) for candidate in merge_candidates(turn)],
-    }
-
-
-def _candidate_json(turn: Turn, candidate: Candidate, times: int) -> dict[str, Any]:
-    return {
-        "action": make_printable(candidate.action),
-        "times": times,
-        "probability": _round_finite(to_probability(candidate.logprob)),
-        "value": _round_finite(candidate.value),
-        "chosen": candidate.action == turn.action,
-    }
-
-
-def _group_row(name: str, group: Group) -> str:
-    found, (low, high) = group.outcomes, group.outcomes.interval95
-    if found.defines_success:
-        score = [f"{100 * found.score:.1f} %", f"{100 * low:.1f}-{100 * high:.1f}"]
-        score.append(interval_bar(found.score, low, high))
-    else:
-        score = [f"{found.mean_return:.4g}", f"{low:.3g} to {high:.3g}", ""]
-    cells = [
-        f"{group.episodes:,}",
-        *score,
-        f"{group.steps / max(group.episodes, 1):.1f}",
+    return [
+        ("both", "both won", found.both),
+        ("left", f"only {names[0]} won", found.left),
+        ("right", f"only {names[1]} won", found.right),
+        ("neither", "neither won", found.neither),
     ]
-    numbers = "".join(f'<td class="n">{cell}' for cell in cells)
-    return f'<tr><th scope="row">{escape_text(name)}{numbers}</tr>'
 
 
-def _render_plots(beliefs: Beliefs) -> Iterator[str]:
-    yield '<section><h2>Values</h2><div class="plots">'
-    if calibration := beliefs.calibration():
-        yield f"<figure>{calibration_chart(calibration)}<figcaption>Calibration: of the episodes whose V "
-        yield "came to lie in a range, the share won, with its 95 % interval. A calibrated critic lies on the "
-        yield "diagonal; larger dots are more episodes.</figcaption></figure>"
-    if beliefs.episodes and not calibration:
-        yield f"<figure>{value_chart(beliefs.over_time(None), [])}<figcaption>V over time: mean and middle half by "
-        yield "step. Late steps are few episodes.</figcaption></figure>"
-    elif beliefs.episodes:
-        yield f"<figure>{value_chart(beliefs.over_time(True), beliefs.over_time(False))}<figcaption>V over time: mean "
-        yield 'and middle half by step, <span class="won">won</span> and <span class="lost">not won</span>. '
-        yield "Late steps are few episodes.</figcaption></figure>"
-    else:
-        yield "<p>No values were recorded: no critic chose the actions of these episodes.</p>"
-    yield "</div></section>"
+def _say_ending(ending: tuple[bool | None, float]) -> str:
+    success, return_ = ending
+    return f"return {return_:g}" if success is None else "won" if success else "not won"
 
 
 def _pick_evenly(total: int, limit: int) -> list[int]:
     """``limit`` of ``total`` places, evenly."""
-    count = min(total, limit)
+    count = max(min(total, limit), 0)
     return [place * total // count for place in range(count)]
-
-
-def _round_finite(value: float | None) -> float | None:
-    return round(value, 6) if value is not None and isfinite(value) else None
-
-
-def _embed_json(value: Any) -> str:
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _hash_source(source: str) -> str:
-    return f"'sha256-{b64encode(sha256(source.encode()).digest()).decode()}'"

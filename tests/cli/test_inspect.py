@@ -66,7 +66,11 @@ def test_the_page_is_one_harmless_file(agent, capsys):
     data = str(agent.parent / "hostile")
     assert main(["inspect", str(agent), "--data", data, "--html", str(page)]) == 0
     text = page.read_text()
-    assert "<script" not in text and "default-src 'none'" in text and str(page) in capsys.readouterr().out
+    assert (
+        "<script" not in text
+        and "default-src &#39;none&#39;" in text
+        and str(page) in capsys.readouterr().out
+    )
 
 
 def test_an_expert_plays_where_nothing_is_recorded(agent, capsys):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -429,3 +430,20 @@ def test_what_was_written_is_read_back_before_it_is_called_kept(tmp_path, episod
     with pytest.raises(DatasetError, match="was changed or deleted while it was written to"):
         writer.close()
     TrajectoryWriter(tmp_path / "d").close()  # and others are let in
+
+
+def test_a_dataset_says_when_and_by_which_commit_it_was_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr("oreo_agents.dataset.meta._find_own_commit", lambda: "abc123")
+    before = datetime.now(UTC).date()
+    TrajectoryWriter(tmp_path / "d").close()
+    begun = read_meta(tmp_path / "d").metadata
+    assert (
+        before <= date.fromisoformat(begun["date"]) <= datetime.now(UTC).date()
+        and begun["commit"] == "abc123"
+    )
+    monkeypatch.setattr("oreo_agents.dataset.meta._find_own_commit", lambda: "def456")
+    TrajectoryWriter(tmp_path / "d", metadata={"more": 1}).close()
+    assert read_meta(tmp_path / "d").metadata == {**begun, "more": 1}
+    monkeypatch.setattr("oreo_agents.dataset.meta._find_own_commit", lambda: None)
+    TrajectoryWriter(tmp_path / "e").close()
+    assert "commit" not in read_meta(tmp_path / "e").metadata

@@ -22,6 +22,18 @@ def test_calibration_by_hand():
     assert bins[1].interval == wilson_interval(1, 2)
 
 
+def test_returns_still_to_come_by_hand():
+    """Rewards -1, 3, 2: from each step on 4, 5, 2 are to come. V 4.8 and 5 share the last of ten ranges of 1 to 5."""
+    turns = [Turn("", "a", reward, value=value) for reward, value in ((-1.0, 4.8), (3.0, 5.0), (2.0, 1.0))]
+    found = Beliefs()
+    found.add(Trajectory(tuple(turns), outcome="undefined"))
+    assert [(one.predicted, one.mean, one.episodes) for one in found.compare_returns()] == [
+        (1.0, 2.0, 1),
+        (pytest.approx(4.9), 4.5, 1),
+    ]
+    assert found.compare_returns()[0].interval == (-np.inf, np.inf) and found.calibration() == []
+
+
 def test_a_calibrated_critic_lies_on_the_diagonal():
     rng = np.random.default_rng(0)
     values = rng.random(20_000)
@@ -56,4 +68,4 @@ def test_long_episodes_are_averaged_over_neighbouring_steps():
 
 
 def test_nothing_known_is_nothing_drawn():
-    assert Beliefs().calibration() == Beliefs().over_time(True) == []
+    assert Beliefs().calibration() == Beliefs().over_time(True) == Beliefs().compare_returns() == []

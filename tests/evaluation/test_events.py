@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from episodes import episode
 
-from oreo_agents.evaluation.events import Event, find_difference, list_events
+from oreo_agents.evaluation.events import Event, find_difference, find_surprise, list_events
 from oreo_agents.trajectory import Trajectory, Turn
 
 
@@ -32,6 +32,20 @@ def test_the_last_step_of_a_won_episode_is_its_win():
 def test_a_command_that_changes_no_letter_is_invalid_where_nobody_says():
     rows = ("a", None, None), ("a", None, None), ("b", None, None)
     assert list_events(Trajectory(turns(*rows))) == [Event(0, "invalid")]
+
+
+def test_an_environment_with_nothing_to_say_does_not_call_a_command_invalid():
+    """Mathematics: the problem is the first observation, every later one is empty."""
+    rows = ("a problem", None, None), ("", None, None), ("", None, None), ("", None, None)
+    assert list_events(Trajectory(turns(*rows))) == []
+
+
+def test_the_greatest_surprise_and_the_deepest_fall():
+    """V 0.5, 0.8, 0.7, 0.6 without rewards: advantages +0.3, -0.1, -0.1."""
+    found = Trajectory(turns(*(("a", "ok", value) for value in (0.5, 0.8, 0.7, 0.6))))
+    assert find_surprise(found) == Event(1, "surprise", pytest.approx(0.3))
+    assert find_surprise(found, falls=True) == Event(2, "surprise", pytest.approx(-0.1))
+    assert find_surprise(Trajectory(turns(("a", "ok", None), ("b", "ok", float("nan"))))) is None
 
 
 def test_values_that_are_no_numbers_surprise_nobody():

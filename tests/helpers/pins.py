@@ -16,8 +16,8 @@ import pyarrow.parquet
 
 GOLDEN = Path(__file__).parents[1] / "borders" / "golden"
 MODE = os.environ.get("BORDERS", "")
-ELSEWHERE = {"versions", "content_hash", "shards", "entry_point", "vector_entry_point"}
-"""What meta.json says of the installation, of modules, and of the files' bytes."""
+ELSEWHERE = {"versions", "content_hash", "shards", "entry_point", "vector_entry_point", "date", "commit"}
+"""What meta.json says of the day, of the installation, of modules, and of the files' bytes."""
 
 
 class Exact(str):
