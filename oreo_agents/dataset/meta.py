@@ -116,6 +116,7 @@ def _require_sound(meta: Meta) -> Meta:
     shards = all(
         isinstance(shard.file, str)
         and Path(shard.file).name == shard.file  # never a path out of the folder
+        and "\0" not in shard.file
         and isinstance(shard.sha256, str)
         and type(shard.episodes) is type(shard.bytes) is int
         and 0 <= shard.episodes <= shard.bytes  # an episode takes more than a byte

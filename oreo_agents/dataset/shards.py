@@ -118,6 +118,10 @@ def _group_size(shard: ParquetShard) -> int:
     return max(1, _call_reader(shard, lambda: _open_file(shard).metadata.row_group(0).num_rows))
 
 
+NEVER_NULL = ("length", "return")
+"""Columns of numbers that every episode has."""
+
+
 @lru_cache(maxsize=4096)
 def read_column(shard: Shard, name: str) -> np.ndarray:
     """A per-episode column as an array [episodes]."""
@@ -126,6 +130,9 @@ def read_column(shard: Shard, name: str) -> np.ndarray:
         codes = values.combine_chunks().dictionary_encode()
         texts = np.array([*codes.dictionary.to_pylist(), None], dtype=object)
         return texts[codes.indices.fill_null(len(texts) - 1).to_numpy()]
+    if values.null_count and name in NEVER_NULL:
+        place = shard.path if isinstance(shard, ParquetShard) else "journal"
+        raise _make_error(place, f"an episode has no {name}")
     if values.null_count:
         return np.array(values.to_pylist(), dtype=object)
     return values.to_numpy()
@@ -134,7 +141,7 @@ def read_column(shard: Shard, name: str) -> np.ndarray:
 def _call_reader(shard: ParquetShard, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (OSError, pa.ArrowException, IndexError) as error:
+    except (OSError, pa.ArrowException, IndexError, UnicodeDecodeError) as error:
         raise _make_error(shard.path, error) from error
 
 

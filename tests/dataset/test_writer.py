@@ -195,6 +195,18 @@ def test_damage_inside_a_journal_is_named_and_kept(tmp_path, episode):
         assert [e.game for e in load_trajectories(tmp_path / "d", skip_damaged=True)] == ["a", "c"]
 
 
+@pytest.mark.parametrize("column", ["length", "return"])
+def test_an_episode_of_the_journal_without_its_numbers_is_damage(tmp_path, episode, column):
+    writer = TrajectoryWriter(tmp_path / "d")
+    writer.append(episode("a"))
+    writer._release()
+    journal = tmp_path / "d" / "journal-00000.jsonl"
+    journal.write_text(json.dumps(json.loads(journal.read_text()) | {column: None}) + "\n")
+    with pytest.raises(DatasetError, match=f"journal: damaged .an episode has no {column}"):
+        dataset = load_trajectories(tmp_path / "d")
+        dataset.lengths, dataset.returns  # noqa: B018
+
+
 def test_a_crash_after_the_shard_and_before_meta_neither_loses_nor_doubles(tmp_path, episode, monkeypatch):
     writer = TrajectoryWriter(tmp_path / "d")
     writer.append(episode("a"))
@@ -354,9 +366,10 @@ def test_a_meddled_meta_is_read_or_refused(recorded, name, value):
         file.write_text(original)
 
 
-def test_a_shard_outside_the_folder_is_not_read(recorded):
+@pytest.mark.parametrize("file", ["../recorded/shard-00000.parquet", "shard\0.parquet"])
+def test_a_shard_outside_the_folder_or_of_an_impossible_name_is_not_read(recorded, file):
     meta = json.loads((recorded / "meta.json").read_text())
-    meta["shards"][0]["file"] = f"../{recorded.name}/shard-00000.parquet"
+    meta["shards"][0]["file"] = file.replace("recorded", recorded.name)
     (recorded / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(DatasetError, match="wrong type"):
         load_trajectories(recorded)

@@ -101,7 +101,11 @@ def mutate_json(content, chance):
         return mutate_bytes(content, chance)
     if chance.random() < 0.02:
         return b"[" * 200_000
-    return json.dumps(mutate_value(json.loads(content), chance)).encode("utf-8", "surrogatepass")
+    try:
+        text = json.dumps(mutate_value(json.loads(content), chance))
+    except ValueError:  # a part was put into itself
+        return mutate_bytes(content, chance)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def mutate_lines(content, chance):
