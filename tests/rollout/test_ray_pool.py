@@ -131,7 +131,7 @@ def test_what_goes_wrong_in_a_worker_is_said_as_here(cluster, monkeypatch):
 
     with RayPool(cluster.address, workers=1) as pool:
         with pytest.raises(
-            ConfigurationError, match="another agent .demonstrator; here: random.: every machine"
+            ConfigurationError, match=r"another agent \(demonstrator; here: random\): every machine"
         ):
             play(agent, demonstrator)
         with pytest.raises(ConfigurationError, match="this environment has no demonstrator: take expert"):
