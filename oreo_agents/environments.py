@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe, is_unknown, list_ids, require_from_file
+from oreo_envs.catalog import DEFAULT_ID, HASHED, describe, is_unknown, list_ids, require_from_file
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 
@@ -111,9 +111,10 @@ def _make_again(again: Callable[[], MakeEnv], names: str) -> MakeEnv:
 
 
 def _hash_names(env: gym.Env[str, str]) -> str:
-    """Of an environment's games; a million that are made on demand are known by the first of them."""
-    names = getattr(games_of(env), "names", ())
-    first = "\n".join(map(str, names[:100_000]))
+    """Of an environment's games; those that are made on demand are known by the first of them."""
+    games = games_of(env)
+    names = getattr(games, "names", ())
+    first = "\n".join(map(str, names[:HASHED] if getattr(games, "made_on_demand", True) else names))
     return hashlib.sha256(f"{len(names)}\n{first}".encode(errors="surrogatepass")).hexdigest()
 
 

@@ -74,9 +74,7 @@ def main() -> None:
                 measure_play(spread, 0.0, 8 * workers)  # whoever starts late is waited for
                 starts[f"{workers} workers"] = time.perf_counter() - start
                 if workers == 1:
-                    runs.setdefault("1 worker, no time", []).append(
-                        measure_play(spread, 0.0, args.episodes)
-                    )
+                    runs.setdefault("1 worker, no time", []).append(measure_play(spread, 0.0, args.episodes))
                 found = measure_play(spread, args.seconds, args.episodes)
                 runs.setdefault(f"{workers} workers", []).append(found)
     fastest = {name: min(found) / args.episodes for name, found in runs.items()}

@@ -314,34 +314,31 @@ def _connect(address: str) -> bool:
     """
     try:
         import ray
+        from ray._private.services import canonicalize_bootstrap_address
     except ImportError as error:
         raise ConfigurationError("playing on many machines needs Ray: pip install ray") from error
     if ray.is_initialized():
         return False
-    address = os.environ.get("RAY_ADDRESS") or "auto" if address == "auto" else address
-    if address not in ("auto", "local"):
-        _require_answer(address)
-    try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigurationError(f"there is no Ray cluster at {address}: {_first_line(error)}") from error
-    return True
-
-
-def _require_answer(address: str) -> None:
-    """Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdecimal():
+    if "://" in address or (address not in ("auto", "local") and ":" not in address):
         raise ConfigurationError(
             f"{address!r} is no address of a Ray cluster: name HOST:PORT on one of its machines, auto or local"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
+        if found := canonicalize_bootstrap_address(address):
+            _require_answer(found)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(found or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         raise ConfigurationError(
-            f"nothing answers at {address} ({error}): start a Ray cluster with `ray start --head`, or name local"
+            f"there is no Ray cluster at {address}: {_first_line(error)}; begin one with `ray start`, or name local"
         ) from error
+    return True
+
+
+def _require_answer(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for minutes, also where a cluster has ended."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def _reserve_places(needs: dict[str, float], workers: int) -> Any:
