@@ -31,16 +31,16 @@ HELPERS = Path(__file__).parents[1] / "helpers"
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two machines of one CPU each, and one without any, where the test runs."""
+    """Two machines of one CPU each, on the first of which the test runs."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HELPERS), *sys.path]))
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
-        small = {"object_store_memory": 80 << 20, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
-        cluster.working = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
+        small = {"num_cpus": 1, "object_store_memory": 80 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **small})
+        cluster.working = [cluster.add_node(**small)]
         yield cluster
         cluster.shutdown()
 
