@@ -189,7 +189,7 @@ def _judge_agent(
     of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": dtype}
     for asked in _list_selections(args):
         load = partial(load_agent, args.agent, **asked, **lent, **of_model)
-        agent, spread = load(endpoint), choose_spread(pool, load, read_server(args, args.agent))
+        agent, spread = load(endpoint=endpoint), choose_spread(pool, load, read_server(args, args.agent))
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
         chooses = selection.to_dict() if selection else {}
         needed = options_for(agent)

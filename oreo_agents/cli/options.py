@@ -148,7 +148,7 @@ def open_pool(args: argparse.Namespace) -> Iterator[RayPool | None]:
 
 
 def choose_spread(
-    pool: RayPool | None, load: Callable[[Server | None], Agent], server: Server | None
+    pool: RayPool | None, load: Callable[..., Agent], server: Server | None
 ) -> Spread:
     """Where is played: by the workers, each of which may use its share of the tokens that a server may be asked for."""
     from oreo_agents.rollout.loop import stay_here
@@ -157,7 +157,7 @@ def choose_spread(
         return stay_here
     if server is not None and server.ceiling is not None:
         server = replace(server, max_tokens=max(server.ceiling // pool.workers, 1))
-    return pool.spread(partial(load, server))
+    return pool.spread(partial(load, endpoint=server))
 
 
 def read_server(args: argparse.Namespace, model: str) -> Server | None:

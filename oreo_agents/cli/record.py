@@ -80,7 +80,7 @@ def run_record(args: argparse.Namespace) -> int:
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
     load = partial(load_agent, args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
     with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
-        agent = load(endpoint)
+        agent = load(endpoint=endpoint)
         recording = record(
             agent,
             args.output,
