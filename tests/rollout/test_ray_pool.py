@@ -38,6 +38,7 @@ def cluster():
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HELPERS), *sys.path]))
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_worker_niceness", "0")  # Ray's 15 starves beside other tests
         small = {"num_cpus": 1, "object_store_memory": 80 << 20}
         cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **small})
         cluster.working = [cluster.add_node(**small)]
