@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
-from oreo_agents.experiments.provenance import collect_provenance
 from oreo_envs.files import write_json
 
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.environments import environments
+from oreo_agents.provenance import collect_provenance
 from oreo_agents.rollout.loop import Spread, rollout, stay_here
 from oreo_agents.rollout.ray_pool import RayPool
 

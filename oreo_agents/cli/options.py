@@ -147,9 +147,7 @@ def open_pool(args: argparse.Namespace) -> Iterator[RayPool | None]:
         yield pool
 
 
-def choose_spread(
-    pool: RayPool | None, load: Callable[..., Agent], server: Server | None
-) -> Spread:
+def choose_spread(pool: RayPool | None, load: Callable[..., Agent], server: Server | None) -> Spread:
     """Where is played: by the workers, each of which may use its share of the tokens that a server may be asked for."""
     from oreo_agents.rollout.loop import stay_here
 

@@ -172,7 +172,7 @@ class _Hand:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         strategy = PlacementGroupSchedulingStrategy(places, placement_group_bundle_index=place)
-        self._hire = ray.remote(_Player).options(
+        self._hire = ray.remote(_RayActor).options(
             num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), scheduling_strategy=strategy
         )
         self._arrive()
@@ -232,7 +232,7 @@ class _Hand:
         self.arriving, self.chunk = False, {}
 
 
-class _Player:
+class _RayActor:
     """The process in the cluster that plays: an actor of Ray."""
 
     def arrive(self) -> None:
