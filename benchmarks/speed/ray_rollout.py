@@ -46,7 +46,8 @@ class Sleeping(gym.Env[str, str]):
         return "It is early.", 1.0, True, False, {"admissible_commands": ["sleep"]}
 
 
-gym.register("Sleeping-v0", Sleeping)
+if "Sleeping-v0" not in gym.registry:  # this file is both the program and a module
+    gym.register("Sleeping-v0", Sleeping)
 
 
 def main() -> None:

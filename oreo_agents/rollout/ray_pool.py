@@ -56,7 +56,7 @@ class RayPool:
     def __init__(self, address: str, workers: int | None = None, gpus: float = 0.0) -> None:
         if (workers is not None and workers < 1) or gpus < 0:
             raise ConfigurationError(f"{workers} workers with {gpus:g} GPUs: ask for at least 1 and for 0")
-        self._connects = _connect(address)
+        self._connects = _join_cluster(address)
         self._hands: list[_Hand] = []
         try:
             needs = {"CPU": 1.0, **({"GPU": float(gpus)} if gpus else {})}
@@ -112,7 +112,7 @@ class RayPool:
         from ray.exceptions import RayError, RayTaskError
 
         waiting, deaths = deque(episodes), 0
-        work = _pack(_Work(play, make_agent, make_env, _describe_agent(agent), is_trusted()))
+        work = _pack_work(_Work(play, make_agent, make_env, _describe_agent(agent), is_trusted()))
         try:
             while waiting or any(hand.chunk for hand in self._hands):
                 for hand in self._hands:
@@ -294,7 +294,7 @@ def _describe_agent(agent: Agent) -> str:
     return f"{agent.name}, {describe()}" if describe else agent.name
 
 
-def _pack(work: _Work) -> bytes:
+def _pack_work(work: _Work) -> bytes:
     from ray import cloudpickle
 
     try:
@@ -306,7 +306,7 @@ def _pack(work: _Work) -> bytes:
         ) from error
 
 
-def _connect(address: str) -> bool:
+def _join_cluster(address: str) -> bool:
     """Join the cluster, if that has not been done; whether it was done here.
 
     Raises:
