@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe, is_unknown, list_ids, require_from_file
+from oreo_envs.catalog import DEFAULT_ID, HASHED, describe, is_unknown, list_ids, require_from_file
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 
@@ -30,6 +33,8 @@ def environments(
     **options: Any,
 ) -> MakeEnv:
     """A maker of environments over one list of games, which is looked up once.
+
+    It can be sent to another process or machine, which looks the games up for itself and refuses others.
 
     One that is not in the catalogue is played as :class:`oreo_envs.foreign.ForeignEnv` says, and its id keeps the name
     of its module. Its module may lie in the current folder.
@@ -66,10 +71,51 @@ def environments(
         env = make()
     except (gym.error.Error, ImportError, TypeError, ValueError) as error:
         raise ConfigurationError(_explain_failure(env_id, options, error)) from error
+    again = partial(
+        environments,
+        env_id,
+        max_steps,
+        patience=patience,
+        branches=branches,
+        success_return=success_return,
+        **options,
+    )
     if describe(env_id).foreign:  # nobody knows whether it can be copied
         made = [env]
-        return lambda: made.pop() if made else make()
-    return lambda: copy.deepcopy(env)  # lists of games are immutable: the copies share one
+        return _Maker(lambda: made.pop() if made else make(), again)
+    return _Maker(lambda: copy.deepcopy(env), again)  # lists of games are immutable: the copies share one
+
+
+class _Maker:
+    """Makes environments; pickled, it is how to make it again, and of which games."""
+
+    def __init__(self, make: MakeEnv, again: Callable[[], MakeEnv]) -> None:
+        self._make, self._again = make, again
+
+    def __call__(self) -> gym.Env[str, str]:
+        return self._make()
+
+    def __reduce__(self) -> Any:
+        return _make_again, (self._again, _hash_names(self()))
+
+
+def _make_again(again: Callable[[], MakeEnv], names: str) -> MakeEnv:
+    make_env = again()
+    if _hash_names(make_env()) != names:
+        told = again.args[0] if isinstance(again, partial) else "the environment"
+        raise ConfigurationError(
+            f"{told} has other games on {platform.node()} than where the run was begun: every machine has to see the "
+            "same ones, at the same place"
+        )
+    return make_env
+
+
+def _hash_names(env: gym.Env[str, str]) -> str:
+    """Of an environment's games; those that are made on demand are known by the first of them."""
+    games = games_of(env)
+    names = getattr(games, "names", ())
+    first = "\n".join(map(str, names[:HASHED] if getattr(games, "made_on_demand", True) else names))
+    return hashlib.sha256(f"{len(names)}\n{first}".encode(errors="surrogatepass")).hexdigest()
 
 
 def find_step_limit(env_id: str) -> int:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from oreo_agents.experiments.provenance import collect_provenance
 from oreo_envs.files import write_json
 
 from oreo_agents.agents.agent import Assignment
@@ -25,6 +24,7 @@ from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.environments import environments, games_of
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.models.agent_folder import load_policy
+from oreo_agents.provenance import collect_provenance
 from oreo_agents.rollout.loop import rollout
 
 LEVEL = "cooking/recipe1+take1+open+cook+cut+rooms6"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oreo_envs.catalog import DEFAULT_ID, describe
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def choose_reply_length(prompt: Prompt, env_id: str) -> int:
 
 def load_agent(
     name: str,
-    endpoint: Endpoint | None = None,
+    endpoint: Endpoint | Server | None = None,
     *,
     env_id: str = DEFAULT_ID,
     epsilon: float = 0.0,
@@ -76,10 +77,13 @@ def load_agent(
     if epsilon:
         raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.inference.endpoint import Endpoint
 
     own = find_prompt(name, prompt).in_environment(env_id)
     options |= {"prompt": own, "max_new_tokens": max_new_tokens or choose_reply_length(own, env_id)}
     if endpoint is None:
         return OreoAgent.from_pretrained(name, **options)
+    if isinstance(endpoint, Server):
+        endpoint = Endpoint.from_server(endpoint)
     options.pop("dtype", None)  # the critic of a remote policy is in float32
     return OreoAgent.from_endpoint(endpoint, name, **options)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,12 +20,16 @@ from oreo_agents.cli.options import (
     add_endpoint,
     add_game_options,
     add_prompt,
+    add_ray,
     add_trust,
+    choose_spread,
     mark_resumable,
     open_endpoint,
+    open_pool,
     parse_file,
     parse_positive,
     read_choice,
+    read_server,
     refuse_choice,
     tell_next,
 )
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from oreo_agents.dataset.writer import TrajectoryWriter
     from oreo_agents.evaluation.results import Evaluation
     from oreo_agents.inference.endpoint import Endpoint
+    from oreo_agents.rollout.ray_pool import RayPool
 
 
 def add_eval(commands: Commands) -> None:
@@ -88,6 +94,7 @@ def add_eval(commands: Commands) -> None:
         help="write the results as JSON, the episodes beside it; resumes",
     )
     add_endpoint(parser, "--model")
+    add_ray(parser)
 
 
 def run_eval(args: argparse.Namespace) -> int:
@@ -104,8 +111,8 @@ def run_eval(args: argparse.Namespace) -> int:
     from oreo_agents.report.tables import SuccessTable
 
     _refuse_idle_options(args)
-    with open_endpoint(args, args.agent) as endpoint:
-        evaluations = list(_judge_agent(args, endpoint))
+    with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
+        evaluations = list(_judge_agent(args, endpoint, pool))
     if args.output and len(evaluations) > 1:
         draw_budget(evaluations, args.output.with_suffix(".png"))
     results = [one.result for one in evaluations]
@@ -136,7 +143,9 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
             )
 
 
-def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterator[Evaluation]:
+def _judge_agent(
+    args: argparse.Namespace, endpoint: Endpoint | None, pool: RayPool | None
+) -> Iterator[Evaluation]:
     """One evaluation for each way to choose, written as soon as it is there."""
     from oreo_envs.files import write_json
     from oreo_envs.foreign import describe_split
@@ -180,7 +189,8 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
     done: list[Evaluation] = []
     of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": dtype}
     for asked in _list_selections(args):
-        agent = load_agent(args.agent, endpoint, **asked, **lent, **of_model)
+        load = partial(load_agent, args.agent, **asked, **lent, **of_model)
+        agent, spread = load(endpoint=endpoint), choose_spread(pool, load, read_server(args, args.agent))
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
         chooses = selection.to_dict() if selection else {}
         needed = options_for(agent)
@@ -196,7 +206,16 @@ def _judge_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Iterato
             args.output, label, {**known, **chooses, "options": {**options, **needed}}, agent
         ) as journal:
             result, _ = evaluate(
-                make_env, agent, games, label, args.seed, args.num_envs, watch_episodes, journal, partly=True
+                make_env,
+                agent,
+                games,
+                label,
+                args.seed,
+                args.num_envs,
+                watch_episodes,
+                journal,
+                partly=True,
+                spread=spread,
             )
         precision = dtype if selection else None
         done.append(Evaluation(result, selection, split, max_steps, args.wording, precision))

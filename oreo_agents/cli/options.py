@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,7 +20,10 @@ from oreo_agents.language.prompt import list_prompts
 from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
+    from oreo_agents.agents.agent import Agent
     from oreo_agents.inference.endpoint import Endpoint
+    from oreo_agents.rollout.loop import Spread
+    from oreo_agents.rollout.ray_pool import RayPool
 
 TO_LEARN_ON = "train; in ALFWorld generated where no data is found"
 HELD_OUT = "held-out games: test; in ALFWorld valid_seen where its data is found, else generated_unseen; of --games all"
@@ -101,6 +106,56 @@ def add_endpoint(parser: argparse.ArgumentParser, *aliases: str) -> None:
         metavar="N",
         help=f"that may be read and written in all; default: {HOSTED_CEILING:,} by https, else no limit",
     )
+
+
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    """``--ray`` and what belongs to it."""
+    group = parser.add_argument_group("many machines, by Ray (pip install ray)")
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="play in this cluster: HOST:PORT; auto, the one that runs here; local, a new one of this machine alone",
+    )
+    group.add_argument(
+        "--ray-workers",
+        type=parse_positive,
+        metavar="N",
+        help="processes, each with a CPU and as many episodes at once as without Ray; default: all there is room for",
+    )
+    group.add_argument(
+        "--ray-gpus",
+        type=parse_nonnegative,
+        metavar="X",
+        help="GPUs of a worker, such as 1 or 0.25; default: none, models then run on its CPU",
+    )
+
+
+@contextmanager
+def open_pool(args: argparse.Namespace) -> Iterator[RayPool | None]:
+    """The workers that were asked for, if any."""
+    if args.ray is None:
+        for name in ("workers", "gpus"):
+            if getattr(args, f"ray_{name}") is not None:
+                raise ConfigurationError(
+                    f"--ray-{name} is of a Ray cluster: name one with --ray, or leave it out"
+                )
+        yield None
+        return
+    from oreo_agents.rollout.ray_pool import RayPool
+
+    with RayPool(args.ray, args.ray_workers, args.ray_gpus or 0.0) as pool:
+        yield pool
+
+
+def choose_spread(pool: RayPool | None, load: Callable[..., Agent], server: Server | None) -> Spread:
+    """Where is played: by the workers, each of which may use its share of the tokens that a server may be asked for."""
+    from oreo_agents.rollout.loop import stay_here
+
+    if pool is None:
+        return stay_here
+    if server is not None and server.ceiling is not None:
+        server = replace(server, max_tokens=max(server.ceiling // pool.workers, 1))
+    return pool.spread(partial(load, endpoint=server))
 
 
 def read_server(args: argparse.Namespace, model: str) -> Server | None:

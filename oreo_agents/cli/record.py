@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,17 @@ from oreo_agents.cli.options import (
     add_endpoint,
     add_game_options,
     add_prompt,
+    add_ray,
     add_selection,
     add_trust,
+    choose_spread,
     mark_resumable,
     open_endpoint,
+    open_pool,
     parse_positive,
     parse_shard,
     read_choice,
+    read_server,
     refuse_choice,
     tell_next,
 )
@@ -62,6 +67,7 @@ def add_record(commands: Commands) -> None:
     )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
     add_endpoint(parser)
+    add_ray(parser)
 
 
 def run_record(args: argparse.Namespace) -> int:
@@ -77,8 +83,9 @@ def run_record(args: argparse.Namespace) -> int:
         refuse_choice(args)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
-    with open_endpoint(args, args.agent) as endpoint:
-        agent = load_agent(args.agent, endpoint, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
+    load = partial(load_agent, args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
+    with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
+        agent = load(endpoint=endpoint)
         recording = record(
             agent,
             args.output,
@@ -87,6 +94,7 @@ def run_record(args: argparse.Namespace) -> int:
             max_steps=args.max_steps,
             patience=args.patience,
             watch=watch_episodes,
+            spread=choose_spread(pool, load, read_server(args, args.agent)),
             success_return=args.success_return,
             **source_options(args.env, args.split, args.games, args.wording),
         )

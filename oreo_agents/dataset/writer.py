@@ -135,7 +135,7 @@ class TrajectoryWriter:
         Raises:
             DatasetError: the dataset is in another one.
         """
-        _require_dialect(self.path, self._meta.dialect, dialect)
+        require_dialect(self.path, self._meta.dialect, dialect)
         if dialect and self._meta.dialect is None:
             self._meta.dialect = dialect
             write_meta(self.path, self._meta)
@@ -230,7 +230,7 @@ def _continue_meta(path: Path, given: Meta) -> Meta:
         given.metadata = {**tell_origin(), **given.metadata}
         return given
     stored = read_meta(path)
-    _require_dialect(path, stored.dialect, given.dialect)
+    require_dialect(path, stored.dialect, given.dialect)
     for name in ("env_spec", "dialect", "author", "licence"):
         setattr(stored, name, getattr(stored, name) or getattr(given, name))
     stored.metadata.update(given.metadata)
@@ -238,7 +238,8 @@ def _continue_meta(path: Path, given: Meta) -> Meta:
     return stored
 
 
-def _require_dialect(path: Path, stored: str | None, given: str | None) -> None:
+def require_dialect(path: Path, stored: str | None, given: str | None) -> None:
+    """Raise DatasetError if a dataset is in one wording and an episode in another."""
     if stored and given and stored != given:
         raise DatasetError(
             f"{path}: holds episodes in the {stored!r} wording, not {given!r}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.results import Result, summarise_episodes
-from oreo_agents.rollout.loop import Watch, look_away, rollout
+from oreo_agents.rollout.loop import Spread, Watch, look_away, rollout, stay_here
 from oreo_agents.rollout.schedule import assign_games
 from oreo_agents.trajectory import Trajectory
 
@@ -40,6 +40,7 @@ def play_games(
     watch: Watch = look_away,
     name: str = "",
     journal: TrajectoryWriter | None = None,
+    spread: Spread = stay_here,
 ) -> list[Trajectory]:
     """One episode on each of ``games``, in their order; each has ``metadata["seconds"]``, its share of wall time.
 
@@ -53,11 +54,12 @@ def play_games(
         name: under which name.
         journal: keeps finished episodes; those it has are not played again. Episodes that failed for reasons
             outside the policy are not kept, so that the next run tries them again.
+        spread: where it happens: here, or where :meth:`oreo_agents.rollout.ray_pool.RayPool.spread` says.
     """
     episodes = assign_games(games, seed)
     kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
     waiting = [episode for episode in episodes if episode.seed not in kept]
-    played = _time_episodes(make_env, agent, waiting, slots)
+    played = spread(_time_episodes)(make_env, waiting, agent, slots)
     for trajectory in watch(played, len(waiting), name):
         kept[trajectory.seed] = trajectory
         if journal is not None and not trajectory.metadata.get("failed"):
@@ -66,7 +68,7 @@ def play_games(
 
 
 def _time_episodes(
-    make_env: MakeEnv, agent: Agent, episodes: Sequence[Assignment], slots: int
+    make_env: MakeEnv, episodes: Iterable[Assignment], agent: Agent, slots: int
 ) -> Iterator[Trajectory]:
     clock = _Clock(agent)
     for trajectory in rollout(make_env, episodes, clock, slots):
@@ -111,13 +113,14 @@ def evaluate(
     watch: Watch = look_away,
     journal: TrajectoryWriter | None = None,
     partly: bool = False,
+    spread: Spread = stay_here,
 ) -> tuple[Result, list[Trajectory]]:
     """Play every game once, or continue where ``journal`` stopped; the result and the episodes.
 
     Raises:
         EngineError: episodes could not be played for reasons outside the policy; with ``partly`` only if all of them.
     """
-    trajectories = play_games(make_env, agent, games, seed, slots, watch, method, journal)
+    trajectories = play_games(make_env, agent, games, seed, slots, watch, method, journal, spread)
     result = summarise_episodes(trajectories, method)
     if result.errors and not partly:
         raise EngineError(result.describe_errors())

@@ -213,7 +213,9 @@ def load_pretrained_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     with as_checkpoint_error(path):
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=is_trusted())
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=is_trusted())
+        tokenizer("a")  # a field of the wrong type shows here, not after the playing
+        return tokenizer
 
 
 @contextmanager

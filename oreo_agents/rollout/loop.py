@@ -17,6 +17,12 @@ from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.trajectory import Trajectory
 
+Rollout = Callable[[Callable[[], gym.Env[str, str]], Iterable[Assignment], Agent, int], Iterator[Trajectory]]
+"""Plays episodes and yields each as it ends: :func:`rollout`, or what does the same with more or elsewhere."""
+
+Spread = Callable[[Rollout], Rollout]
+"""Lets a rollout happen elsewhere, such as :meth:`oreo_agents.rollout.ray_pool.RayPool.spread`."""
+
 Watch = Callable[[Iterable[Trajectory], int, str], Iterable[Trajectory]]
 """Passes episodes on as they end, of which there will be so many, and shows how it goes under some name."""
 
@@ -24,6 +30,11 @@ Watch = Callable[[Iterable[Trajectory], int, str], Iterable[Trajectory]]
 def look_away(played: Iterable[Trajectory], total: int, name: str) -> Iterable[Trajectory]:
     """Show nothing."""
     return played
+
+
+def stay_here(play: Rollout) -> Rollout:
+    """Let a rollout happen in this process."""
+    return play
 
 
 class _Running:

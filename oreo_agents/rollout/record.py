@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from oreo_envs.catalog import DEFAULT_ID, describe
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
-from oreo_agents.dataset.writer import TrajectoryWriter
-from oreo_agents.environments import environments, games_of
+from oreo_agents.dataset.writer import TrajectoryWriter, require_dialect
+from oreo_agents.environments import MakeEnv, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
-from oreo_agents.rollout.loop import Watch, look_away, rollout
-from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking
+from oreo_agents.rollout.loop import Spread, Watch, look_away, rollout, stay_here
+from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking, restore_order
 from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
 
 AT_ONCE = 64
@@ -95,11 +96,15 @@ def record(
     slots: int | None = None,
     max_steps: int | None = None,
     watch: Watch = look_away,
+    spread: Spread = stay_here,
     author: str | None = None,
     licence: str | None = None,
     **options: Any,
 ) -> Recording:
     """Let an agent play games and record every episode; run again, it continues where it stopped.
+
+    Episodes are recorded in the order of the schedule, however many are played at once and wherever, so that the same
+    schedule makes the same dataset. One that has ended before others that come before it waits for them in memory.
 
     The dataset notes who an :class:`oreo_agents.OreoAgent` is, its weights and how it chooses, and takes no episodes
     of another one by the same name.
@@ -110,10 +115,11 @@ def record(
             ``load_trajectories(path)`` reads all parts.
         env_id: a Gymnasium id of a text environment; without a list of games, an episode is its seed.
         schedule: what is played; episodes recorded before count towards its limit.
-        slots: episodes at once. By default a model, whose actions have token ids, plays 64; others play one after the
-            other, and are recorded in the order of the schedule.
+        slots: episodes at once, of each worker where there are several. By default a model, whose actions have token
+            ids, plays 64; others play one after the other.
         max_steps: step limit of an episode; None: the environment's.
         watch: shows how it goes, such as :func:`oreo_agents.terminal.live.watch_episodes`.
+        spread: where it happens: here, or where :meth:`oreo_agents.rollout.ray_pool.RayPool.spread` says.
         author: stored in the dataset.
         licence: stored in the dataset.
         options: of the environment, as for :func:`oreo_agents.environments.environments`: ``split``, ``games``,
@@ -140,15 +146,17 @@ def record(
         "author": author,
         "licence": licence,
     }
-    description |= {"metadata": introduce_player(agent, recording.path), "dialect": dialect_of(env.unwrapped)}
+    dialect = dialect_of(env.unwrapped)
+    description |= {"metadata": introduce_player(agent, recording.path), "dialect": dialect}
     slots = slots or (1 if agent.tokenizer_fingerprint is None else AT_ONCE)
     with TrajectoryWriter(recording.path, **description) as writer:
         waiting = list_lacking(plan, writer, agent.name)
         recording.already_there = len(plan) - len(waiting)
         recording.of_others = len(writer) - writer.count(agent=agent.name)
-        played = rollout(lambda: _OneWording(make_env(), writer), waiting, agent, slots)
+        make_worded = partial(_make_worded, make_env, recording.path, dialect)
+        played = watch(spread(rollout)(make_worded, waiting, agent, slots), len(waiting), "recording")
         start = time.perf_counter()
-        for trajectory in watch(played, len(waiting), "recording"):
+        for trajectory in restore_order(played, waiting):
             if trajectory.metadata.get("failed"):  # no word on the policy; the next run tries it again
                 recording.fail(trajectory.metadata["ended"])
                 continue
@@ -158,19 +166,23 @@ def record(
     return recording
 
 
+def _make_worded(make_env: MakeEnv, path: Path, dialect: str | None) -> gym.Env[str, str]:
+    return _OneWording(make_env(), path, dialect)
+
+
 class _OneWording(gym.Wrapper):
     """Lets no game be played whose wording is not the dataset's."""
 
-    def __init__(self, env: gym.Env[str, str], writer: TrajectoryWriter) -> None:
+    def __init__(self, env: gym.Env[str, str], path: Path, dialect: str | None) -> None:
         super().__init__(env)
-        self._writer = writer
+        self._path, self._dialect = path, dialect
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Begin an episode; DatasetError if its wording is another one."""
         opening = self.env.reset(seed=seed, options=options)
-        self._writer.set_dialect(dialect_of(self.env.unwrapped))
+        require_dialect(self._path, self._dialect, dialect_of(self.env.unwrapped))
         return opening
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -15,6 +15,7 @@ import numpy as np
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.trajectory import Trajectory
 
 UNLIMITED = 100_000
 """So many games, and no more, are played without a limit; the generated splits have a million."""
@@ -90,6 +91,18 @@ EVERY_GAME_ONCE = Schedule()
 def assign_games(games: Sequence[int], seed: int) -> list[Assignment]:
     """One episode on each of ``games``, in their order; a game that stands twice is played with other randomness."""
     return [Assignment(game, seed * 1_000_003 + i) for i, game in enumerate(games)]
+
+
+def restore_order(played: Iterable[Trajectory], plan: Sequence[Assignment]) -> Iterator[Trajectory]:
+    """Episodes in the order of the plan that they are of, each as soon as it and all before it have ended."""
+    waiting = deque((episode.game, episode.seed) for episode in plan)
+    ended: dict[tuple[object, int | None], deque[Trajectory]] = defaultdict(deque)
+    for trajectory in played:
+        ended[trajectory.game, trajectory.seed].append(trajectory)
+        while waiting and ended[waiting[0]]:
+            yield ended[waiting.popleft()].popleft()
+    for rest in ended.values():  # an environment that calls a game by another name than its list does
+        yield from rest
 
 
 def list_lacking(plan: Sequence[Assignment], writer: TrajectoryWriter, agent: str) -> list[Assignment]:

@@ -357,11 +357,11 @@ def test_a_scripted_recording_loads_nothing_that_models_need(tmp_path):
 
 
 def test_many_at_once_record_what_one_after_the_other_does(tmp_path):
-    """The same episodes, noise included, in the order in which they end."""
+    """The same episodes, noise included, in the same order, whichever ended first."""
     for slots in (1, 5):
         run(tmp_path / str(slots), epsilon=0.3, episodes_per_game=2, seed=4, slots=slots)
     one, many = (list(load_trajectories(tmp_path / name)) for name in "15")
-    assert sorted(one, key=str) == sorted(many, key=str) and one != many
+    assert one == many
     names = [f"{episode.game}/{episode.seed}" for episode in one]
     planned = Schedule(2, seed=4, limit=12).assign(find_games("generated").names)
     assert names == [f"{episode.game}/{episode.seed}" for episode in planned]

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from learning import EPISODES
 
 from oreo_agents.models.agent_folder import load_critic, load_policy
 
@@ -83,3 +85,37 @@ def test_accelerate_reads_the_shipped_configs(path):
     config = load_config_from_file(str(path))
     assert config.num_processes == 8 and config.mixed_precision == "bf16"
     assert config.distributed_type.value in {"FSDP", "DEEPSPEED", "MULTI_GPU"}
+
+
+def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
+    """torchrun begins again from the newest checkpoint; one process without torchrun is never disturbed."""
+    from dies_once import train_shortly
+
+    from oreo_agents.dataset import TrajectoryWriter
+
+    with TrajectoryWriter(tmp_path / "data") as writer:
+        for number, played in enumerate(EPISODES[:1] * 8):
+            writer.append(replace(played, seed=number))
+    start = str(ASSETS.parent / "start")
+    train_shortly(str(tmp_path / "data"), start, str(tmp_path / "one"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "1", str(HERE / "dies_once.py"), str(tmp_path / "data"), start]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+    }
+    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the second attempt may wait for the first
+    done = subprocess.run(
+        [*command, str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert "failed (exitcode: -9) local_rank: 1" in done.stderr
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [line["step"] for line in one] == [line["step"] for line in two] == [1, 2, 3, 4]
+    for line, other in zip(one, two, strict=True):
+        assert other["loss"] == pytest.approx(line["loss"], abs=1e-5)
+    assert one[-1]["loss"] < one[0]["loss"]

@@ -1,0 +1,44 @@
+"""A short training; in processes of torchrun, one of them is killed in the middle of the first attempt.
+
+torchrun ... dies_once.py DATA MODEL OUTPUT
+"""
+
+import os
+import signal
+import sys
+
+from transformers import TrainerCallback
+
+from oreo_agents import train
+
+KILLED_AFTER = 3
+
+
+class DieOnce(TrainerCallback):
+    """As a machine does that fails."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        first = os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if first and state.global_step == KILLED_AFTER:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_shortly(data, model, output, processes=1, callbacks=()):
+    """Four optimizer steps, a checkpoint after two."""
+    train(
+        data,
+        model,
+        output,
+        "sft",
+        callbacks=callbacks,
+        save_every=2,
+        use_cpu=True,
+        per_device_train_batch_size=4 // processes,
+        learning_rate=1e-3,
+        num_train_epochs=2,
+        logging_steps=1,
+    )
+
+
+if __name__ == "__main__":
+    train_shortly(*sys.argv[1:], processes=int(os.environ["WORLD_SIZE"]), callbacks=[DieOnce()])
