@@ -100,7 +100,7 @@ def run_record(args: argparse.Namespace) -> int:
         )
     scripted = args.agent in SCRIPTED
     lack = "" if scripted else _find_lack(recording)
-    advice = () if lack else (_advise(args.agent, recording.path, scripted),)
+    advice = () if lack else (_advise_training(args.agent, recording.path, scripted),)
     tell_next(recording, f"replay {recording.path}", *advice)
     if lack:
         print_line(lack)
@@ -118,7 +118,7 @@ def _find_lack(recording: Recording) -> str:
     return ""
 
 
-def _advise(player: str, path: Path, scripted: bool) -> str:
+def _advise_training(player: str, path: Path, scripted: bool) -> str:
     """How to train on what was recorded, with rates that suit a small decoder where it is one."""
     if scripted:
         return f"train --method sft --data {path} --model new-small -o runs/sft"
