@@ -151,7 +151,13 @@ def test_type_checkers_know_the_options_of_an_agent_and_the_kind_of_an_episode()
     from oreo_agents.dataset import TrajectoryDataset
 
     own = set(inspect.signature(OreoAgent.__init__).parameters) - {"self", "policy", "tokenizer", "critic"}
-    assert AgentOptions.__optional_keys__ == own | {"critic", "device", "dtype", "trust_remote_code", "env_id"}
+    assert AgentOptions.__optional_keys__ == own | {
+        "critic",
+        "device",
+        "dtype",
+        "trust_remote_code",
+        "env_id",
+    }
     given = inspect.signature(OreoAgent.from_pretrained).parameters["options"].annotation
     assert given == "Unpack[AgentOptions]"
     kinds = [one.__annotations__["return"] for one in typing.get_overloads(TrajectoryDataset.__getitem__)]
