@@ -32,6 +32,7 @@ def test_what_is_missing_or_too_old_is_named_with_the_line_that_mends_it(checks)
 def test_a_compiler_is_missed_only_where_textworld_is_to_be_built(monkeypatch):
     monkeypatch.setattr(installation.shutil, "which", lambda name: None)
     monkeypatch.setattr(installation.sys, "version_info", (3, 12))
+    monkeypatch.setattr(installation, "_find_version", lambda name: "1.7.0")
     assert installation._check_compiler().finding == "not needed"
     monkeypatch.setattr(installation, "_find_version", lambda name: None)
     check = installation._check_compiler()
