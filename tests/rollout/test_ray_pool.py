@@ -104,12 +104,10 @@ def test_what_a_cluster_lacks_is_said(cluster, monkeypatch):
         ConfigurationError, match="1 workers want 1 CPU and 1 GPU each, and there is room for 0"
     ):
         RayPool(cluster.address, workers=1, gpus=1)
-    monkeypatch.setattr(ray_pool, "PATIENCE", 2)
-    with (
-        RayPool(cluster.address),
-        pytest.raises(ConfigurationError, match="others hold what the cluster has"),
-    ):
-        RayPool(cluster.address, workers=1)
+    with RayPool(cluster.address):
+        monkeypatch.setattr(ray_pool, "PATIENCE", 2)
+        with pytest.raises(ConfigurationError, match="others hold what the cluster has"):
+            RayPool(cluster.address, workers=1)
     assert time.monotonic() - start < 30
 
 
