@@ -104,7 +104,7 @@ def test_what_a_cluster_lacks_is_said(cluster, monkeypatch):
         ConfigurationError, match="1 workers want 1 CPU and 1 GPU each, and there is room for 0"
     ):
         RayPool(cluster.address, workers=1, gpus=1)
-    with RayPool(cluster.address):
+    with RayPool(cluster.address, workers=1):  # the killed one may still be counted
         monkeypatch.setattr(ray_pool, "PATIENCE", 2)
         with pytest.raises(ConfigurationError, match="others hold what the cluster has"):
             RayPool(cluster.address, workers=1)
