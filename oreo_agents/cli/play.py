@@ -72,7 +72,9 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
 
     from oreo_agents.environments import find_step_limit
     from oreo_agents.terminal.agent_player import AgentPlayer
-    from oreo_agents.terminal.play import keep_episode, make_reader, open_recording, play_session
+    from oreo_agents.terminal.controls import Controls
+    from oreo_agents.terminal.play import make_reader, play_session
+    from oreo_agents.terminal.recording import keep_episode, open_recording
     from oreo_agents.terminal.session import Session
 
     env = make_env(args, agent)
@@ -84,7 +86,7 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
         with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
             try:
-                play_session(session, console, make_reader(session, console), player, args.pause)
+                play_session(Controls(session, player), console, make_reader(session, console), args.pause)
             finally:
                 keep_episode(session, writer, player, console)
     finally:

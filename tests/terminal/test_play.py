@@ -18,8 +18,9 @@ from oreo_agents.cli import program as cli
 from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.agent_player import AgentPlayer
+from oreo_agents.terminal.controls import Controls, ask_back
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.play import ask_back, watch_agent
+from oreo_agents.terminal.play import watch_agent
 from oreo_agents.terminal.session import Session
 from oreo_agents.trajectory import Action, Candidate
 
@@ -155,7 +156,7 @@ def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     session.max_steps = 2
-    watch_agent(session, Console(quiet=True), AgentPlayer(Believer(), 0), 1e300)
+    watch_agent(Controls(session, AgentPlayer(Believer(), 0)), Console(quiet=True), 1e300)
     (pause,) = pauses
     assert 1e9 <= pause < 9e9  # what the system's clock can do
 
