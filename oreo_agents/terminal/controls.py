@@ -30,7 +30,7 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Effect:
     """What a line led to; one that only moved the game says nothing itself."""
 
     text: str | None = None
@@ -62,7 +62,7 @@ class Controls:
     def __post_init__(self) -> None:
         self.agents_turn = self.player is not None
 
-    def enter(self, typed: str) -> Answer:
+    def enter(self, typed: str) -> Effect:
         """Carry out a line."""
         line = " ".join(typed.split())
         if line == "quit":
@@ -72,48 +72,52 @@ class Controls:
         elif line:
             asked = "" if line == self._refused else ask_back(self.session, line)
             self._refused = line if asked else ""
-            return Answer(asked, "yellow") if asked else self._obey(line)
-        return Answer()
+            return Effect(asked, "yellow") if asked else self._obey(line)
+        return Effect()
 
     def let_agent_act(self) -> None:
-        """One step of the agent's; interrupted (Ctrl-C), nothing has happened."""
+        """One step of the agent's, unless a person takes over while it thinks; interrupted, nothing has happened."""
         assert self.player is not None
-        self.session.step(self.player.act(self.session), self.player.agent.name)
+        action = self.player.act(self.session)
+        if self.agents_turn:
+            self.session.step(action, self.player.agent.name)
 
-    def _obey(self, line: str) -> Answer:
+    def _obey(self, line: str) -> Effect:
         session = self.session
         if line == "hint":
             plan = session.info.get("expert_plan")
             return (
-                Answer(f"The expert would: {plan[0]}", "magenta") if plan else Answer("No hint here.", "dim")
+                Effect(f"The expert would: {plan[0]}", "magenta") if plan else Effect("No hint here.", "dim")
             )
         if line == "undo":
             return self._take_back()
         if line == "goal":
-            return Answer(describe_goal(session))
+            return Effect(describe_goal(session))
         if line == "map":
-            return Answer(places=read_map(session.observations))
+            return Effect(places=read_map(session.observations))
         if line == "commands":
-            return Answer("\n".join(session.info.get("admissible_commands", ())))
+            return Effect("\n".join(session.info.get("admissible_commands", ())))
         if line == "agent":
-            return Answer("There is no agent here: start with --agent.", "dim")
+            return Effect("There is no agent here: start with --agent.", "dim")
         if line == "?":
-            return Answer("\n".join(f"{word:<9} {meaning}" for word, meaning in WORDS.items()))
+            return Effect("\n".join(f"{word:<9} {meaning}" for word, meaning in WORDS.items()))
+        if session.over:
+            return Effect("It is over. `undo` takes the last command back, `quit` leaves.", "dim")
         session.step(line)
-        return Answer(moved=True)
+        return Effect(moved=True)
 
-    def _take_back(self) -> Answer:
+    def _take_back(self) -> Effect:
         if not self.session.keeps_snapshots:
-            return Answer("This environment cannot go back.", "dim")
+            return Effect("This environment cannot go back.", "dim")
         if not self.session.steps:
-            return Answer("Nothing to undo.", "dim")
+            return Effect("Nothing to undo.", "dim")
         self.session.undo()
-        return Answer("Taken back.", "dim", moved=True)
+        return Effect("Taken back.", "dim", moved=True)
 
 
 def ask_back(session: Session, line: str) -> str:
     """What to ask instead of taking a step for a line that the game would not understand."""
-    if line in WORDS or session.understands(line):
+    if line in WORDS or session.over or session.understands(line):
         return ""
     known = tuple(map(str, session.info.get("admissible_commands", ())))
     meant = suggest_commands(line.lower(), known) or get_close_matches(line, WORDS, 1)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from oreo_agents.terminal.controls import Answer, Controls, list_completions
+from oreo_agents.terminal.controls import Controls, Effect, list_completions
 from oreo_agents.terminal.map import map_table
 from oreo_agents.terminal.panel import Beside, Panel
+from oreo_agents.terminal.scene import render_outcome
 from oreo_agents.terminal.session import Session
 from oreo_agents.terminal.views import make_text, render_decision
-from oreo_agents.trajectory import describe_outcome, format_steps
 
 LONGEST_PAUSE = 1_000_000_000
 """Seconds; the clock cannot sleep for much longer."""
@@ -60,7 +60,7 @@ def watch_agent(controls: Controls, console: Console, pause: float) -> None:
         controls.agents_turn = False
 
 
-def print_answer(answer: Answer, session: Session, console: Console) -> None:
+def print_answer(answer: Effect, session: Session, console: Console) -> None:
     """Print what a line led to."""
     if answer.text is not None:
         console.print(make_text(answer.text, answer.style, console.options.ascii_only))
@@ -79,20 +79,6 @@ def render_scene(session: Session, console: Console) -> RenderableType:
         text.append_text(make_text(f"\nDid you mean: {', '.join(suggestions)}?", "yellow", ascii_only))
     left = session.max_steps - len(session.steps)
     return Beside(text, Panel(session.info.get("task", ""), session.conditions, left))
-
-
-def render_outcome(session: Session) -> Text:
-    """How it ended."""
-    played = session.trajectory()
-    if session.over and played.success is None:
-        return Text(f"Over: {describe_outcome(played)}.", "bold")
-    if played.success:
-        return Text(f"Won in {format_steps(len(session.steps))}.", "bold green")
-    if session.over:
-        lost = Text(f"Over after {format_steps(len(session.steps))}, not won.", "bold red")
-        gold = session.info.get("gold")
-        return lost if gold is None else lost.append_text(make_text(f" The answer is {gold}."))
-    return Text(f"Stopped after {format_steps(len(session.steps))}.", "dim")
 
 
 def make_reader(session: Session, console: Console) -> Callable[[], str]:
