@@ -161,6 +161,8 @@ def main() -> None:
         choice = ["--agent", "small", "--select", "best_of_k", "--temperature", "2"]
         terminal = Terminal("play", *choice, *GAME, "--record", "episodes", cwd=folder)
         screens = terminal.watch(quiet=15)
+        terminal.type("q")  # which records the episode
+        terminal.watch(quiet=15)
         terminal.close()
         palette = screens[-1].quantize(64)
         frames = [screen.quantize(palette=palette, dither=Image.Dither.NONE) for screen in screens]

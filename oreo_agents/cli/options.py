@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -358,6 +359,22 @@ def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     with progress_bar() as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def add_plain(parser: Options) -> None:
+    """Whether there is to be a full screen."""
+    parser.add_argument(
+        "--plain", action="store_true", help="print, as into a pipe, instead of a full screen"
+    )
+
+
+def fills_screen(args: argparse.Namespace) -> bool:
+    """Whether a full screen is wanted, and all three streams are a terminal's that can move its cursor and knows more
+    than ASCII.
+    """
+    streams = sys.stdin, sys.stdout, sys.stderr  # Textual draws on the third
+    terminal = all(stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
+    return not args.plain and terminal and sys.stdout.encoding.lower().startswith("utf")
 
 
 def add_seed(parser: Options, default: int | None = 0) -> None:

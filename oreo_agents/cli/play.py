@@ -13,9 +13,11 @@ from oreo_agents.cli.options import (
     add_command,
     add_endpoint,
     add_game_options,
+    add_plain,
     add_prompt,
     add_selection,
     add_trust,
+    fills_screen,
     open_endpoint,
     parse_nonnegative,
     read_choice,
@@ -25,9 +27,11 @@ from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import gymnasium as gym
+    from rich.console import Console
 
     from oreo_agents.agents.agent import Agent
     from oreo_agents.inference.endpoint import Endpoint
+    from oreo_agents.terminal.controls import Controls
 
 ENDLESS = 1_000_000_000
 """Gymnasium's step limit cannot be undone, so the session counts its own."""
@@ -56,6 +60,7 @@ def add_play(commands: Commands) -> None:
         "--pause", type=parse_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
     )
     parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
+    add_plain(parser)
     add_endpoint(parser)
 
 
@@ -72,7 +77,8 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
 
     from oreo_agents.environments import find_step_limit
     from oreo_agents.terminal.agent_player import AgentPlayer
-    from oreo_agents.terminal.play import keep_episode, make_reader, open_recording, play_session
+    from oreo_agents.terminal.controls import Controls
+    from oreo_agents.terminal.recording import keep_episode, open_recording
     from oreo_agents.terminal.session import Session
 
     env = make_env(args, agent)
@@ -84,11 +90,25 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
         with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
             try:
-                play_session(session, console, make_reader(session, console), player, args.pause)
+                show_game(Controls(session, player), console, args)
             finally:
                 keep_episode(session, writer, player, console)
     finally:
         env.close()
+
+
+def show_game(controls: Controls, console: Console, args: argparse.Namespace) -> None:
+    """On a full screen; where there is none to be had or wanted, line by line."""
+    if fills_screen(args):
+        from oreo_agents.terminal.play_app import show_play
+        from oreo_agents.terminal.scene import render_outcome
+
+        show_play(controls, args.pause)
+        console.print(render_outcome(controls.session))
+    else:
+        from oreo_agents.terminal.play import make_reader, play_session
+
+        play_session(controls, console, make_reader(controls.session, console), args.pause)
 
 
 def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_named_environment,
+    add_plain,
+    fills_screen,
     parse_nonnegative,
     parse_positive,
 )
@@ -34,9 +34,7 @@ def add_replay(commands: Commands) -> None:
         "--speed", type=parse_nonnegative, metavar="STEPS_PER_S", help="play by itself at this speed"
     )
     parser.add_argument("--verify", action="store_true", help="execute the actions again and compare")
-    parser.add_argument(
-        "--plain", action="store_true", help="print, as into a pipe, instead of a full screen"
-    )
+    add_plain(parser)
     add_named_environment(parser)
 
 
@@ -49,7 +47,7 @@ def run_replay(args: argparse.Namespace) -> int:
     cursor = Cursor(select_episodes(args), runs_by_game(args.compare), names)
     cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
     with open_verifier(cursor.episodes, args.verify, args.env) as found:
-        if args.plain or not can_fill_screen():
+        if not fills_screen(args):
             cursor.check = found.result if found else None
             return print_all(cursor, single=args.episode is not None)
         cursor.check = found.so_far if found else None
@@ -58,13 +56,6 @@ def run_replay(args: argparse.Namespace) -> int:
 
         show_replay(cursor)
     return 0
-
-
-def can_fill_screen() -> bool:
-    """Whether all three streams are a terminal's that can move its cursor and knows more than ASCII."""
-    streams = sys.stdin, sys.stdout, sys.stderr  # Textual draws on the third
-    terminal = all(stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
-    return terminal and sys.stdout.encoding.lower().startswith("utf")
 
 
 def select_episodes(args: argparse.Namespace) -> Any:

@@ -20,6 +20,12 @@ OPENED = re.compile(r"You open the (?P<place>[a-z]+ \d+)\. .*?In it, you see ([^
 TAKEN = re.compile(r"You pick up the (.+? \d+) from the (.+? \d+)\.")
 PUT = re.compile(r"You (?:move|put) the (.+? \d+) (?:to|in/on) the (.+? \d+)\.")
 THING = re.compile(r"\ban? ([a-z]+ \d+)")
+STANDING = re.compile(
+    r"You arrive at (?:loc \d+\. (?:On the|The) )?(?P<at>[a-z]+ \d+)"
+    r"|You are facing the (?P<facing>.+?)\. Next to it"
+    r"|(?P<middle>You are in the middle of a room)"
+)
+CARRYING = re.compile(r"You are carrying: an? (.+ \d+)\.|You are not carrying anything\.")
 
 
 def read_map(observations: Iterable[str]) -> Contents:
@@ -37,6 +43,31 @@ def read_map(observations: Iterable[str]) -> Contents:
         for thing, place in PUT.findall(text):
             places[place] = [*(places.get(place) or []), thing]
     return places
+
+
+def read_place(observations: Iterable[str]) -> str:
+    """Where the player stands; empty where nothing says it.
+
+    >>> read_place(["You arrive at desk 1. On the desk 1, you see nothing.", "Nothing happens."])
+    'desk 1'
+    """
+    place = ""
+    for text in observations:
+        for found in STANDING.finditer(text):
+            place = found["at"] or found["facing"] or "middle of the room"
+    return place
+
+
+def read_carried(observations: Iterable[str]) -> list[str]:
+    """What the player has picked up and not put down."""
+    carried: list[str] = []
+    for text in observations:
+        for said in CARRYING.finditer(text):
+            carried = [said[1]] if said[1] else []
+        carried += [thing for thing, _ in TAKEN.findall(text)]
+        put = {thing for thing, _ in PUT.findall(text)}
+        carried = [thing for thing in carried if thing not in put]
+    return carried
 
 
 def map_table(places: Contents) -> Table:

@@ -13,19 +13,18 @@ from rich.console import Group, RenderableType
 from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
-from textual import events, on
+from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import Screen
-from textual.widget import Widget
 from textual.widgets import Footer, Input, Static
 
 from oreo_agents.evaluation.events import EventKind
 from oreo_agents.terminal.cursor import Cursor
-from oreo_agents.terminal.curve import AXIS, draw_curve, locate_step
 from oreo_agents.terminal.episode_list import EpisodeScreen
 from oreo_agents.terminal.excerpt import CANDIDATES, cut_step, cut_text
+from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
 from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
 from oreo_agents.trajectory import Trajectory
@@ -67,55 +66,12 @@ def show_replay(cursor: Cursor) -> None:
     ReplayApp(cursor).run()
 
 
-class HelpScreen(Screen[None]):
-    """The keys, and what the words mean."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "app.pop_screen", "back")]
-
-    def compose(self) -> ComposeResult:
-        """A text that scrolls."""
-        yield VerticalScroll(Static(Text(HELP)))
-        yield Footer(show_command_palette=False)
-
-
-class CurvePane(Widget):
-    """V along the episode; a click goes to a step."""
-
-    DEFAULT_CSS = "CurvePane { height: 8; }"
-
-    def __init__(self, cursor: Cursor) -> None:
-        super().__init__()
-        self.cursor = cursor
-
-    def render(self) -> Text:
-        """The whole curve."""
-        cursor = self.cursor
-        return draw_curve(cursor.trajectory, cursor.events, cursor.step, *self.size)
-
-    def on_click(self, event: events.Click) -> None:
-        """Go there."""
-        step = locate_step(self.cursor.trajectory, event.x - AXIS, max(self.size.width - AXIS, 8))
-        self.post_message(TranscriptPane.Chosen(step))
-
-
 class ReplayApp(App[None]):
     """Transcripts on the left, the present step on the right, V below; one above the other on a narrow screen."""
 
     AUTO_FOCUS = None
     ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    #runs { layout: horizontal; width: 3fr; height: 1fr; }
-    #main { layout: horizontal; height: 1fr; }
-    #side { width: 2fr; height: 1fr; border-left: solid ansi_bright_black; padding: 0 1; }
-    .-narrow #main { layout: vertical; }
-    .-narrow #runs { width: 100%; height: 3fr; }
-    .-narrow #side { width: 100%; height: 2fr; border-left: none; border-top: solid ansi_bright_black; }
-    .-narrow CurvePane { height: 6; }
-    .-low CurvePane { display: none; }
-    #status { height: 1; }
-    Input { border: none; height: 1; }
-    #typed { display: none; }
-    """
+    CSS = LAYOUT + "#typed { display: none; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "keys", key_display="?"),
         Binding("q,ctrl+d", "quit", "quit", key_display="q"),
@@ -152,8 +108,7 @@ class ReplayApp(App[None]):
 
     def __init__(self, cursor: Cursor) -> None:
         super().__init__()
-        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-high")]
+        self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS = WIDTHS, HEIGHTS
         self.theme = "ansi-dark"  # the terminal's own colours and background, dark or light
         self.cursor = cursor
         self.compares = True
@@ -167,7 +122,7 @@ class ReplayApp(App[None]):
                 yield TranscriptPane(id="right")
             with VerticalScroll(id="side", can_focus=False):
                 yield Static(id="step")
-        yield CurvePane(self.cursor)
+        yield CurvePane()
         yield Static(id="status")
         yield Input(id="typed")
         yield Footer(show_command_palette=False, compact=True)
@@ -240,7 +195,7 @@ class ReplayApp(App[None]):
 
     def action_help(self) -> None:
         """The keys."""
-        self.push_screen(HelpScreen())
+        self.push_screen(HelpScreen(HELP))
 
     def action_episodes(self) -> None:
         """The list."""
@@ -314,7 +269,7 @@ class ReplayApp(App[None]):
         self.panes.query_one("#step", Static).update(
             Styled(self._describe(other, left.size.width - GUTTER), STYLED)
         )
-        self.panes.query_one(CurvePane).refresh()
+        self.panes.query_one(CurvePane).show(cursor.trajectory, cursor.events, cursor.step)
         self.panes.query_one("#status", Static).update(make_text(cut_text(cursor.status(), 500)))
 
     def _describe(self, other: Trajectory | None, width: int) -> RenderableType:
@@ -340,7 +295,7 @@ class ReplayApp(App[None]):
         ended = step == len(trajectory)
         text = run.final_observation if ended else run.turns[step].observation
         if not ended:
-            parts.append(render_decision(run, step, folded=self.folded))
+            parts.append(render_decision(run, step, unfold="t" if self.folded else ""))
             more = len(trajectory.turns[step].candidates) - CANDIDATES
             parts += [Text(f"... {more} more candidates", "dim")] if more > 0 else []
         if is_folded(text.strip(), width):

@@ -15,12 +15,13 @@ from textual.widget import Widget
 
 from oreo_agents.evaluation.beliefs import compute_advantage
 from oreo_agents.evaluation.events import Event, list_events
+from oreo_agents.printable import make_printable
 from oreo_agents.terminal.excerpt import cut_text
 from oreo_agents.terminal.views import choose_style, make_text
 from oreo_agents.trajectory import Trajectory, describe_outcome
 
 LINES = 12
-"""Lines of one observation."""
+"""Lines of one observation, if nothing else is said."""
 GUTTER = 7
 KEPT = 500
 """Rendered steps that are kept."""
@@ -43,26 +44,44 @@ class TranscriptPane(Widget):
             super().__init__()
             self.step = step
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, lines: int = LINES) -> None:
         super().__init__(id=id)
+        self.lines = lines
         self.trajectory, self.step = Trajectory(()), 0
         self.events: dict[int, list[Event]] = {}
         self.difference: int | None = None
         self.title = ""
+        self.goes_on = False
         self._top = (0, 0)
         self._blocks: dict[tuple[int, bool], list[Strip]] = {}
 
-    def show(self, trajectory: Trajectory, step: int, difference: int | None = None, title: str = "") -> None:
-        """Look at a step of an episode; ``difference`` is the step at which another run parts from it."""
+    def show(
+        self,
+        trajectory: Trajectory,
+        step: int,
+        difference: int | None = None,
+        title: str = "",
+        goes_on: bool = False,
+    ) -> None:
+        """Look at a step of an episode.
+
+        Args:
+            trajectory: the episode.
+            step: from 0; one past the last is the end.
+            difference: the step at which another run parts from it.
+            title: above it.
+            goes_on: the episode is still being played; one that goes on from the last shown stays where it is.
+        """
         if trajectory is not self.trajectory:
-            self._top = (0, 0)
+            if not goes_on or trajectory.turns[: len(self.trajectory)] != self.trajectory.turns:
+                self._top = (0, 0)
             self.events = {}
             for event in list_events(trajectory):
                 self.events.setdefault(event.step, []).append(event)
         if trajectory is not self.trajectory or difference != self.difference:
             self._blocks.clear()
         self.trajectory, self.step = trajectory, min(step, len(trajectory))
-        self.difference, self.title = difference, title
+        self.difference, self.title, self.goes_on = difference, title, goes_on
         self._reveal()
         self.refresh()
 
@@ -80,6 +99,7 @@ class TranscriptPane(Widget):
         self._blocks.clear()
         self._top = (self._top[0], 0)
         self._reveal()
+        self.refresh()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """The wheel."""
@@ -149,7 +169,8 @@ class TranscriptPane(Widget):
         console = self.app.console
         options = console.options.update(width=inner, height=None)
         gutter = Style(bold=True, reverse=True) if step == self.step else Style(dim=True)
-        number = f"{step + 1:>{GUTTER - 2}}" if step < len(self.trajectory) else f"{'end':>{GUTTER - 2}}"
+        last = "now" if self.goes_on else "end"
+        number = f"{step + 1 if step < len(self.trajectory) else last:>{GUTTER - 2}}"
         lines = console.render_lines(self._describe_step(step, inner), options, style=STYLED)
         for row, line in enumerate(lines):
             label = number if row == 0 else " " * (GUTTER - 2)
@@ -161,33 +182,40 @@ class TranscriptPane(Widget):
         parts: list[RenderableType] = []
         if step == self.difference:
             parts.append(Text("first difference", "bold magenta reverse"))
+        if step == len(trajectory) and self.goes_on:
+            return Group(*parts, *_fold_text(trajectory.final_observation, width, self.lines))
         if step == len(trajectory):
             ending = Text(describe_outcome(trajectory), f"bold {choose_style(trajectory.success)}")
-            return Group(*parts, *_fold_text(trajectory.final_observation, width), ending)
+            return Group(*parts, *_fold_text(trajectory.final_observation, width, self.lines), ending)
         turn = trajectory.turns[step]
         action = make_text(cut_text(turn.action, 4 * width), "bold cyan")
-        parts += [*_fold_text(turn.observation, width), Text.assemble(("> ", "bold cyan"), action)]
+        parts += [
+            *_fold_text(turn.observation, width, self.lines),
+            Text.assemble(("> ", "bold cyan"), action),
+        ]
         facts = Text(style="dim")
         if turn.value is not None:
             facts.append(f"V {turn.value:.2f}  ")
         gain = compute_advantage(trajectory, step)
         if gain is not None:
             facts.append(f"advantage {gain:+.2f}  ")
+        if step < len(players := trajectory.metadata.get("players", ())):
+            facts.append(f"{make_printable(str(players[step]))}  ")
         for event in self.events.get(step, ()):
             facts.append(f"{event.kind}  ", MARK_STYLES[event.kind])
         return Group(*parts, facts) if facts else Group(*parts)
 
 
-def _fold_text(text: str, width: int) -> Iterator[Text]:
+def _fold_text(text: str, width: int, most: int) -> Iterator[Text]:
     """A text in at most so many lines, and what says that there is more."""
     text = text.strip()
-    excerpt = "\n".join(text[: LINES * width].split("\n")[:LINES])
+    excerpt = "\n".join(text[: most * width].split("\n")[:most])
     if excerpt:
         yield make_text(excerpt)
-    if is_folded(text, width):
+    if is_folded(text, width, most):
         yield Text(f"... {len(text) - len(excerpt):,} more characters: see beside", "dim")
 
 
-def is_folded(text: str, width: int) -> bool:
-    """Whether the transcript shows less than the whole text."""
-    return len(text) > LINES * width or text.count("\n") >= LINES
+def is_folded(text: str, width: int, most: int = LINES) -> bool:
+    """Whether a transcript of at most so many lines a text shows less than the whole."""
+    return len(text) > most * width or text.count("\n") >= most

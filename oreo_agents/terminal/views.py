@@ -157,7 +157,7 @@ def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
 
 
 def render_decision(
-    trajectory: Trajectory, step: int, ascii_only: bool = False, folded: bool = False
+    trajectory: Trajectory, step: int, ascii_only: bool = False, unfold: str = ""
 ) -> RenderableType:
     """What was done in a step and what the agent believed: action, value, advantage, candidates.
 
@@ -165,13 +165,13 @@ def render_decision(
         trajectory: the episode.
         step: which step of it, from 0.
         ascii_only: nothing but ASCII.
-        folded: a thought is only counted.
+        unfold: the key that shows a thought, which is then only counted; empty: it is shown.
     """
     turn = trajectory.turns[step]
     thought = read_thought(turn)
-    if folded and thought:
+    if unfold and thought:
         words = len(thought.split())
-        thought = f"[thought of {words} word{'' if words == 1 else 's'}: t unfolds it]"
+        thought = f"[thought of {words} word{'' if words == 1 else 's'}: {unfold} unfolds it]"
     parts: list[RenderableType] = [
         *([make_text(thought, "italic dim", ascii_only)] if thought else []),
         Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),

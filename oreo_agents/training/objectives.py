@@ -180,12 +180,12 @@ def select_items(
     good = episodes.facts["success"] == 1
     if objective.contrasts and not held_out and (good.all() or not good.any()):
         kind = "failed" if good[0] else "successful"
-        further = "at a higher --temperature" if good[0] else "or imitate a better player first (--method sft)"
+        further = "at a higher --temperature" if good[0] else "or imitate a better player (--method sft)"
         returns = episodes.facts["return"]
         alike = f" (all return {returns[0]:g})" if (returns == returns[0]).all() else ""
         raise DatasetError(
-            f"there are no {kind} episodes{alike}: {config.method} learns from the difference; record more rollouts of the "
-            f"policy itself, {further}"
+            f"there are no {kind} episodes{alike}: {config.method} learns from the difference; "
+            f"record more rollouts of the policy itself, {further}"
         )
     items = ITEMS[objective.items](episodes, config)
     if items.longest > config.max_length:

@@ -8,20 +8,20 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 from episodes import HOSTILE, printed
+from players import Believer
 from rich.console import Console
 from rich.text import Text
 
 import oreo_agents  # noqa: F401 (registers the environments)
 from oreo_agents.agents import load
-from oreo_agents.agents.agent import Decision
 from oreo_agents.cli import program as cli
 from oreo_agents.cli.play import ENDLESS
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.agent_player import AgentPlayer
+from oreo_agents.terminal.controls import Controls, ask_back
 from oreo_agents.terminal.panel import Beside, Panel
-from oreo_agents.terminal.play import ask_back, watch_agent
+from oreo_agents.terminal.play import watch_agent
 from oreo_agents.terminal.session import Session
-from oreo_agents.trajectory import Action, Candidate
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -155,7 +155,7 @@ def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     session.max_steps = 2
-    watch_agent(session, Console(quiet=True), AgentPlayer(Believer(), 0), 1e300)
+    watch_agent(Controls(session, AgentPlayer(Believer(), 0)), Console(quiet=True), 1e300)
     (pause,) = pauses
     assert 1e9 <= pause < 9e9  # what the system's clock can do
 
@@ -240,23 +240,6 @@ def test_what_a_person_did_and_took_back_an_agent_learns_before_it_goes_on(sessi
     assert session.trajectory().metadata["players"] == ["believer", "human", "believer"]
 
 
-class Believer:
-    name, tokenizer_fingerprint, needs = "believer", "fingerprint", frozenset()
-
-    def prepare(self, slots):
-        pass
-
-    def begin(self, slots, assignments):
-        self.followed = []
-
-    def follow(self, slots, observations, infos, actions):
-        self.followed += actions
-
-    def act_many(self, slots, observations, infos):
-        candidates = (Candidate("look", -1.0, 0.5), Candidate("wait", -2.0, 0.2))
-        return [Decision(Action("look", (1, 2), (-0.5, -0.5), 0.5, candidates))]
-
-
 def test_hostile_games_are_shown_and_never_obeyed(monkeypatch, capsys, tmp_path):
     words = ["hint", "goal", "commands", "map", "undo", HOSTILE, "undo"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(words)))
@@ -331,7 +314,7 @@ def test_unknown_environments_are_named(capsys):
 
 
 def test_a_person_plays_to_the_win(terminal, tmp_path, session):
-    screen = terminal("play", "--split", "generated", "--seed", 3, "--record", tmp_path / "d")
+    screen = terminal("play", "--plain", "--split", "generated", "--seed", 3, "--record", tmp_path / "d")
     plan = session.info["expert_plan"]
     screen.expect_prompt()
     screen.type("hint\r")
@@ -358,7 +341,7 @@ def test_a_person_plays_to_the_win(terminal, tmp_path, session):
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["ctrl-c", "end-of-input"])
 def test_leaving_keeps_the_recording(terminal, tmp_path, key):
-    screen = terminal("play", "--split", "generated", "--record", tmp_path / "d")
+    screen = terminal("play", "--plain", "--split", "generated", "--record", tmp_path / "d")
     screen.expect_prompt()
     screen.type("look\r")
     screen.expect("> look")
@@ -370,7 +353,7 @@ def test_leaving_keeps_the_recording(terminal, tmp_path, key):
 
 
 def test_a_person_takes_over_from_an_agent_and_gives_back(terminal, tmp_path):
-    command = ("play", "--split", "generated", "--seed", 3, "--agent", "expert", "--pause", 30)
+    command = ("play", "--plain", "--split", "generated", "--seed", 3, "--agent", "expert", "--pause", 30)
     screen = terminal(*command, "--record", tmp_path / "d")
     screen.expect("steps left: 49")
     screen.type("\x03")
@@ -392,7 +375,7 @@ def test_a_person_takes_over_from_an_agent_and_gives_back(terminal, tmp_path):
 
 
 def test_hostile_games_leave_a_real_terminal_alone(terminal, tmp_path):
-    screen = terminal("play", "--env", "hostile:Hostile-v0")
+    screen = terminal("play", "--plain", "--env", "hostile:Hostile-v0")
     screen.expect_prompt()
     screen.type("\t")
     screen.expect("commands")  # the menu of completions

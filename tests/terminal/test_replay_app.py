@@ -4,10 +4,10 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import wraps
 
 import pytest
 from episodes import HOSTILE, episode
+from screens import in_a_loop, press, seen
 
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.terminal.cursor import Cursor
@@ -20,32 +20,12 @@ from oreo_agents.trajectory import Candidate, Trajectory, Turn
 LONG = 10_000_000
 
 
-def in_a_loop(test):
-    @wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(test(*args, **kwargs))
-
-    return run
-
-
 @asynccontextmanager
 async def opened(episodes, size=(120, 34), **options):
     app = ReplayApp(Cursor(episodes, **options))
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield app, pilot
-
-
-def seen(app):
-    """What is on the screen, line by line."""
-    lines = app.screen._compositor.render_strips()
-    return ["".join(segment.text for segment in strip) for strip in lines]
-
-
-async def press(pilot, *keys):
-    await pilot.press(*keys)
-    await pilot.pause()
-    return "\n".join(seen(pilot.app))
 
 
 @in_a_loop
