@@ -102,7 +102,13 @@ class LineFrames:
             self._begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
             self._after = Speller(tokenizer).spell_piece("\n>", follows=True)
             self.contexts = (Context() if self._begin else None, Context("\n"), Context("\n>"))
-            self.end_id = tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
+            line_break = tokenizer("\n", add_special_tokens=False)["input_ids"]
+            if not line_break:
+                raise ConfigurationError(
+                    "the tokenizer has neither a chat template nor a token for a line break, with which a reply would end: "
+                    "give it a template"
+                )
+            self.end_id = line_break[-1]
 
     def pieces(self, n: int) -> Pieces:
         """Alike for every turn."""

@@ -6,7 +6,7 @@ import pytest
 from chat_templates import CHATML, byte_level
 from learning import EPISODES, LOSING, WINNING, episode
 
-from oreo_agents.errors import DatasetError
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.learnt_tokenizer import learn_tokenizer
 
@@ -184,3 +184,15 @@ def test_an_action_is_one_line(plain):
     chat = Chat(plain)
     assert chat.understand(plain("  go\n to\tdesk 1 \n")["input_ids"]).action == "go to desk 1"
     assert chat.understand([]).action == chat.understand([chat.end_id]).action == ""
+
+
+def test_a_tokenizer_without_a_line_break_is_refused():
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({"<unk>": 0, "look": 1, ">": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = WhitespaceSplit()
+    with pytest.raises(ConfigurationError, match="neither a chat template nor a token for a line break"):
+        Chat(PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>"))

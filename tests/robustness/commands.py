@@ -67,7 +67,8 @@ class Zygote:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self._hear())
-        words = [Path(f"{log}.{name}").read_text(errors="replace") for name in ("out", "err")]
+        files = [Path(f"{log}.{name}") for name in ("out", "err")]  # none of one that is killed at once
+        words = [file.read_text(errors="replace") if file.exists() else "" for file in files]
         return Outcome(answer["status"], *words, answer["operations"], answer["seconds"], answer["late"])
 
     def close(self):

@@ -17,6 +17,6 @@ def material(zygote, tmp_path_factory):
     folder = tmp_path_factory.mktemp("material")
     record = ("record", "--agent", "expert", "--split", "generated", "--max-steps", "12")
     zygote.run(folder, *record, "-n", "8", "-o", "one").require_done()
-    zygote.run(folder, *record, "-n", "5", "--epsilon", "0.2", "-o", "two").require_done()
+    zygote.run(folder, *record, "-n", "8", "--epsilon", "0.6", "-o", "two").require_done()
     zygote.run(folder, "data", "generate", "--count", "3", "-o", "games").require_done()
     return folder
