@@ -105,8 +105,8 @@ class LineFrames:
             line_break = tokenizer("\n", add_special_tokens=False)["input_ids"]
             if not line_break:
                 raise ConfigurationError(
-                    "the tokenizer has neither a chat template nor a token for a line break, with which a reply would end: "
-                    "give it a template"
+                    "the tokenizer has neither a chat template nor a token for a line break, with which a reply would "
+                    "end: give it a template"
                 )
             self.end_id = line_break[-1]
 

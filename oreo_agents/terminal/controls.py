@@ -124,7 +124,7 @@ def ask_back(session: Session, line: str) -> str:
     asked = (
         f"Did you mean: {', '.join(meant)}?" if meant else "Tab completes, `commands` lists what can be done."
     )
-    return f"Not understood, no step taken. {asked} The same again is said all the same."
+    return f"Not understood, no step taken. {asked} Type it again to say it all the same."
 
 
 def describe_goal(session: Session) -> str:
