@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from oreo_agents.terminal.views import make_text
 
@@ -68,6 +69,12 @@ def read_carried(observations: Iterable[str]) -> list[str]:
         put = {thing for thing, _ in PUT.findall(text)}
         carried = [thing for thing in carried if thing not in put]
     return carried
+
+
+def render_place(place: str, carried: Sequence[str], known: bool) -> list[Text]:
+    """Where the player is and, where the texts are ALFWorld's, what it carries."""
+    lines = [make_text(f"at: {place}")] if place else []
+    return [*lines, make_text(f"carrying: {', '.join(carried) or 'nothing'}")] if known else lines
 
 
 def map_table(places: Contents) -> Table:

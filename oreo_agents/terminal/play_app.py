@@ -29,7 +29,7 @@ from oreo_agents.language.reply import read_thought
 from oreo_agents.terminal.command_line import CommandLine
 from oreo_agents.terminal.controls import WORDS, Controls, Effect
 from oreo_agents.terminal.excerpt import cut_step, cut_text
-from oreo_agents.terminal.map import map_table
+from oreo_agents.terminal.map import map_table, render_place
 from oreo_agents.terminal.panel import Panel
 from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen
 from oreo_agents.terminal.scene import Scene, look_around
@@ -402,9 +402,7 @@ class PlayApp(App[None]):
     def _describe_goal(self, narrow: bool) -> Iterator[RenderableType]:
         """With where the player is and what it carries, as far as the texts say."""
         scene = self.scene
-        where = [make_text(f"at: {scene.place}")] if scene.place else []
-        if scene.places:
-            where.append(make_text(f"carrying: {', '.join(scene.carried) or 'nothing'}"))
+        where = render_place(scene.place, scene.carried, bool(scene.places))
         goal = Panel(scene.trajectory.task, scene.conditions, scene.steps_left)
         if narrow:
             width = self.panes.query_one("#side").content_size.width

@@ -24,6 +24,7 @@ from oreo_agents.evaluation.events import EventKind
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.episode_list import EpisodeScreen
 from oreo_agents.terminal.excerpt import CANDIDATES, cut_step, cut_text
+from oreo_agents.terminal.map import map_table, read_carried, read_map, read_place, render_place
 from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
 from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
@@ -57,6 +58,10 @@ environment did not understand or that changed nothing."""
 
 BESIDE = 76
 """Columns from which on the steps of two runs stand beside each other."""
+SURVEYED = 500
+"""Steps up to which the map is read from the texts: a key is answered at once in any episode."""
+LEGIBLE = 10_000
+"""Characters of a text that are looked at for it."""
 REFRESH = 0.2
 """Seconds between looks at a verification that is under way."""
 
@@ -275,7 +280,8 @@ class ReplayApp(App[None]):
     def _describe(self, other: Trajectory | None, width: int) -> RenderableType:
         cursor = self.cursor
         if other is None:
-            return Group(*self._deviations(), *self._describe_run(cursor.trajectory, width))
+            run = self._describe_run(cursor.trajectory, width)
+            return Group(*self._deviations(), *run, *_describe_surroundings(cursor.trajectory, cursor.step))
         runs: list[RenderableType] = [
             Group(make_text(name, "bold underline"), *self._describe_run(run, width), Text())
             for name, run in zip(cursor.names, (cursor.trajectory, other), strict=True)
@@ -305,3 +311,21 @@ class ReplayApp(App[None]):
     def _deviations(self) -> list[Text]:
         found = self.cursor.deviations()
         return [render_deviation(replace(one, replayed=cut_text(one.replayed))) for one in found]
+
+
+def _describe_surroundings(run: Trajectory, step: int) -> list[RenderableType]:
+    """Where the player is, what it carries and the map, where the texts of an episode of usual length tell."""
+    if step > SURVEYED:
+        return []
+    said = [turn.observation[:LEGIBLE] for turn in run.turns[: step + 1]]
+    if step >= len(run):
+        said.append(run.final_observation[:LEGIBLE])
+    places = read_map(said)
+    if not places:
+        return []
+    return [
+        Text(),
+        *render_place(read_place(said), read_carried(said), known=True),
+        Text(),
+        map_table(places),
+    ]

@@ -252,3 +252,19 @@ def test_the_curve_has_a_scale_and_every_step_its_column():
         assert columns == sorted(columns) and columns[-1] < 40
         assert all(columns[locate_step(one, column, 40)] == column for column in set(columns))
     assert "there is no V" in draw_curve(episode(values=False), [], 0, 60, 6).plain
+
+
+@in_a_loop
+async def test_place_things_carried_and_map_stand_beside_where_the_texts_tell():
+    from learning import WINNING
+    from learning import episode as play
+
+    async with opened([play(WINNING)]) as (app, pilot):
+        assert "carrying: nothing" in await press(pilot, "home")
+        text = await press(pilot, "5", "enter")  # the mug was taken from the desk
+        assert "at: desk 1" in text and "carrying: mug 1" in text
+        assert "desk 1    pen 2, desklamp 1" in " ".join(text.split("\n")) or "pen 2, desklamp 1" in text
+        text = await press(pilot, "end")
+        assert "at: shelf 1" in text and "carrying: nothing" in text
+    async with opened([episode(3)]) as (app, pilot):
+        assert "carrying" not in await press(pilot, "end")
