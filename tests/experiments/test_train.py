@@ -213,7 +213,7 @@ def test_an_agent_that_is_there_is_not_lost(work, capsys):
     assert "start holds an agent already" in capsys.readouterr().err and identify_model("start") == before
     assert cli.main([*words, "--overwrite"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("start: oreo, 1 steps on 3 episodes\nnext: oreo-agents eval --agent start")
+    assert out.startswith("start: oreo, 1 step on 3 episodes\nnext: oreo-agents eval --agent start")
     assert identify_model("start") != before
 
 
