@@ -190,6 +190,13 @@ def put_folder(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Delete a folder at once: killed meanwhile, this leaves no part of it at its place."""
+    gone = _name_beside(path, "new")
+    path.rename(gone)
+    shutil.rmtree(gone)
+
+
 def remove_path(path: Path) -> None:
     """Delete a file or a folder, if there is one."""
     if path.is_dir() and not path.is_symlink():

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from oreo_envs.files import LOCK, hash_json, lock_folder, write_file
+from oreo_envs.files import LOCK, hash_json, lock_folder, remove_folder, write_file
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
@@ -121,7 +121,7 @@ def train(
         if config.push_to_hub:
             trainer.push_to_hub(episodes=count, license=license)
         if save_every and trainer.args.should_save:
-            shutil.rmtree(checkpoints)
+            remove_folder(checkpoints)
     return trainer
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from oreo_envs import files
 from oreo_envs.errors import ConfigurationError
 from oreo_envs.files import (
     hash_file,
@@ -401,3 +402,19 @@ def test_hashes_are_sha256(tmp_path):
 def test_nothing_slow_is_imported_before_it_is_needed():
     code = "import sys, oreo_envs.files; print('filelock' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_folder_that_is_being_deleted_is_gone_at_once(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    (folder / "checkpoint-1").mkdir(parents=True)
+
+    def killed(path, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files.shutil, "rmtree", killed)
+        files.remove_folder(folder)
+    assert not folder.exists() and all(files.is_unfinished(left) for left in tmp_path.iterdir())
+    monkeypatch.setattr(files, "_is_alive", lambda process: False)
+    files.clear_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -50,7 +50,7 @@ patience = 3
 [search]
 ks = [1]
 [methods.sft]
-[methods.rejection]
+[methods.sft-continued]
 """
 
 
