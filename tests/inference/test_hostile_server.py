@@ -181,7 +181,7 @@ def test_ids_that_spell_the_key_are_refused(tokenizer):
     ids = Chat(tokenizer).action_ids(key)
     body = json.dumps({"choices": [{"text": "look", "token_ids": ids}]}).encode()
     with listening(lambda request: answer(body)) as (url, _):
-        endpoint = Endpoint(url, "m", key, timeout=2, retries=0, protocol="completions")
+        endpoint = Endpoint(url, "m", key, timeout=5, retries=2, protocol="completions")
         decision = OreoAgent(endpoint, tokenizer, max_new_tokens=16).act("You see a desk 1.")
     assert decision.failed and "repeats the key" in decision.end and key not in decision.end
 
