@@ -259,12 +259,12 @@ async def test_place_things_carried_and_map_stand_beside_where_the_texts_tell():
     from learning import WINNING
     from learning import episode as play
 
-    async with opened([play(WINNING)]) as (app, pilot):
+    async with opened([play(WINNING)]) as (_, pilot):
         assert "carrying: nothing" in await press(pilot, "home")
         text = await press(pilot, "5", "enter")  # the mug was taken from the desk
         assert "at: desk 1" in text and "carrying: mug 1" in text
         assert "desk 1    pen 2, desklamp 1" in " ".join(text.split("\n")) or "pen 2, desklamp 1" in text
         text = await press(pilot, "end")
         assert "at: shelf 1" in text and "carrying: nothing" in text
-    async with opened([episode(3)]) as (app, pilot):
+    async with opened([episode(3)]) as (_, pilot):
         assert "carrying" not in await press(pilot, "end")
