@@ -10,11 +10,10 @@ import argparse
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from oreo_agents.cli.parser import HelpfulParser
+from oreo_agents.cli.parser import HelpfulParser, suggest_word
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.options import OPTIONS, known_as
 
@@ -144,9 +143,8 @@ def _require_table(name: str, value: Any) -> dict[str, Any]:
 
 def _require_name(name: str, known: Sequence[str], complaint: str) -> None:
     if name not in known:
-        close = get_close_matches(name, known, 1)
-        meant = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
-        raise ConfigurationError(f"{complaint} {name!r}: {meant}")
+        meant = suggest_word(name, known) or f": choose one of {', '.join(known)}"
+        raise ConfigurationError(f"{complaint} {name!r}{meant}")
 
 
 def format_config(args: argparse.Namespace, training: Mapping[str, Any]) -> str:

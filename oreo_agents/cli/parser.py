@@ -28,7 +28,7 @@ class HelpfulParser(argparse.ArgumentParser):
             unknown = [word.partition("=")[0] for word in extras if word.startswith("-")]
             flags = [flag for action in self._actions for flag in action.option_strings]
             self.error(
-                "; ".join(f"there is no option {flag}{_suggest_word(flag, flags)}" for flag in unknown)
+                "; ".join(f"there is no option {flag}{suggest_word(flag, flags)}" for flag in unknown)
                 or f"{' '.join(extras)!r} belongs to no option"
             )
         return found, extras
@@ -43,12 +43,13 @@ class HelpfulParser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
-            meant = _suggest_word(str(value), known)
+            meant = suggest_word(str(value), known)
             raise argparse.ArgumentError(
                 action, f"there is no {value!r}{meant}; choose one of {', '.join(known)}"
             )
 
 
-def _suggest_word(word: str, known: Iterable[str]) -> str:
+def suggest_word(word: str, known: Iterable[str]) -> str:
+    """What a word may have meant, to be put behind what is said of it; empty where nothing is like it."""
     close = get_close_matches(word, list(known), 1)
     return f": did you mean {close[0]}?" if close else ""

@@ -180,10 +180,7 @@ class JudgedTrainer(AgentTrainer):
         """Record the losses of a batch; ``places`` are those of its items, the longest first."""
         model = self.model_wrapped if self._is_sharded else self.trained
         micros = collate_items(items, self.pad_id, 0 if self._is_sharded else self.args.micro_batch_tokens)
-        if self.objective.items == "mismatches":
-            (placed,) = self._with_reference_point([micros], everyones=False)
-        else:
-            placed = [self.place_batch(micro) for micro in micros]
+        (placed,) = self.place_batches([micros], everyones=False)
         of_row = (
             place
             for place, item in zip(places, items, strict=True)
@@ -202,13 +199,10 @@ class JudgedTrainer(AgentTrainer):
     def _is_sharded(self) -> bool:
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def _with_reference_point(
+    def place_batches(
         self, batches: list[list[MicroBatch]], everyones: bool = True
     ) -> list[list[PlacedBatch]]:
-        raise NotImplementedError
-
-    def place_batch(self, micro: MicroBatch) -> PlacedBatch:
-        """A micro-batch of :func:`collate_items` as the passes take it."""
+        """Micro-batches of :func:`collate_items` as the passes take them."""
         raise NotImplementedError
 
 

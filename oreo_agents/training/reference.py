@@ -39,15 +39,16 @@ class Reference:
         before = rows.actions - 1
         if self._known is None:
             return self._run(layout, rows).index_select(0, before)
-        if not all(key in self._known for key in rows.keys):
+        keys = rows.keys
+        if not all(key in self._known for key in keys):
             hidden = self._run(layout, rows)
             chosen = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device).index_fill(
                 0, before, True
             )
-            parts = zip(rows.keys, hidden.split(rows.counts), chosen.split(rows.counts), strict=True)
+            parts = zip(keys, hidden.split(rows.counts), chosen.split(rows.counts), strict=True)
             for key, states, kept in parts:
                 self._known[key] = states[kept].to("cpu", self._precision(hidden.device.type))
-        return torch.cat([self._known[key] for key in rows.keys]).to(rows.ids.device, non_blocking=True)
+        return torch.cat([self._known[key] for key in keys]).to(rows.ids.device, non_blocking=True)
 
     def _run(self, layout: str, rows: TokenRows) -> Tensor:
         with self._without_adapters() if self.switches_adapters else nullcontext():

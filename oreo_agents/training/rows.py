@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,8 +39,8 @@ class TokenRows:
     """Of right-padded sequences."""
     counts: tuple[int, ...]
     """Tokens of each sequence."""
-    keys: tuple[bytes, ...]
-    """What names each sequence: its ids."""
+    host_ids: np.ndarray
+    """``ids``, where the host can read them."""
 
     def to(self, device: torch.device | str) -> TokenRows:
         """The same on a device; the host goes on without waiting."""
@@ -49,6 +50,11 @@ class TokenRows:
             if isinstance(value := getattr(self, one.name), Tensor)
         }
         return replace(self, **moved)
+
+    @property
+    def keys(self) -> list[bytes]:
+        """What names each sequence: its ids."""
+        return [part.tobytes() for part in np.split(self.host_ids, np.cumsum(self.counts)[:-1])]
 
     def scatter(self, values: Tensor, tokens: Tensor | None = None) -> Tensor:
         """A value for each of some tokens, all if None, as ``[B, T]``, zero elsewhere."""
@@ -95,5 +101,5 @@ def lay_rows(
         shape=(batch, width),
         width=longest,
         counts=tuple(counts.tolist()),
-        keys=tuple(part.numpy().tobytes() for part in ids.split(counts.tolist())),
+        host_ids=ids.numpy(),
     )

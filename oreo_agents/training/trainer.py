@@ -268,13 +268,21 @@ class OreoTrainer(JudgedTrainer):
         batches, total = super().get_batch_samples(epoch_iterator, num_batches, device)
         return self.place_batches(batches) if batches else batches, total
 
-    def place_batches(self, batches: list[list[MicroBatch]]) -> list[list[PlacedBatch]]:
-        """Batches as the passes take them, on the device; KTO's with the reference point of all of them."""
+    def place_batches(
+        self, batches: list[list[MicroBatch]], everyones: bool = True
+    ) -> list[list[PlacedBatch]]:
+        """Batches as the passes take them, on the device; KTO's with the reference point of all of them.
+
+        Args:
+            batches: of an optimizer step, or of this process alone.
+            everyones: all processes place theirs at once.
+        """
         if any("rows" in micro for batch in batches for micro in batch):
             return batches
-        batches = [self._evenly(batch) for batch in batches]
+        if everyones:
+            batches = [self._evenly(batch) for batch in batches]
         if self.objective.items == "mismatches":
-            return self._with_reference_point(batches)
+            return self._with_reference_point(batches, everyones)
         return [[self.place_batch(micro) for micro in batch] for batch in batches]
 
     def place_batch(self, micro: MicroBatch) -> PlacedBatch:
@@ -337,7 +345,7 @@ class OreoTrainer(JudgedTrainer):
 
     @torch.no_grad()
     def _with_reference_point(
-        self, batches: list[list[MicroBatch]], everyones: bool = True
+        self, batches: list[list[MicroBatch]], everyones: bool
     ) -> list[list[PlacedBatch]]:
         """Measure KTO's reference point on the mismatched episodes of an optimizer step, and leave those out."""
         ratios = []
