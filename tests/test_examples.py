@@ -1,6 +1,7 @@
 """The scripts that a newcomer would write first, run as they stand, and the ways in which each is got wrong."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from oreo_agents import OreoAgent
+from oreo_agents.errors import OreoError
 from oreo_agents.models.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +45,30 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(name, words, folder):
+@pytest.fixture
+def run(folder, monkeypatch):
+    """Runs an example as its user would, a Python script in this process; raises what it ends with."""
+    settings = {
+        "MINARI_DATASETS_PATH": str(folder / "minari"),
+        "ALFWORLD_DATA": "no-data",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+    def run(name, words):
+        for variable, value in settings.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.chdir(folder)
+        script = ROOT / "examples" / name
+        if name.endswith(".sh"):
+            return run_shell(script, words, folder)
+        monkeypatch.setattr(sys, "argv", [str(script), *words])
+        runpy.run_path(str(script), run_name="__main__")
+
+    return run
+
+
+def run_shell(script, words, folder):
     (folder / "bin").mkdir(exist_ok=True)
     command = folder / "bin" / "oreo-agents"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m oreo_agents "$@"\n')
@@ -52,16 +77,12 @@ def run(name, words, folder):
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "envs"), *filter(None, sys.path)]),
         "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
-        "MINARI_DATASETS_PATH": str(folder / "minari"),
-        "ALFWORLD_DATA": "no-data",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
     }
-    program = "sh" if name.endswith(".sh") else sys.executable
-    return subprocess.run(
-        [program, str(ROOT / "examples" / name), *words],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    done = subprocess.run(
+        ["sh", str(script), *words], env=environment, capture_output=True, text=True, timeout=900
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
 
 
 def test_every_example_is_run_and_short():
@@ -72,17 +93,17 @@ def test_every_example_is_run_and_short():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_works_as_written(folder, name):
-    done = run(name, RUN[name], folder)
-    assert done.returncode == 0, done.stderr
+def test_an_example_works_as_written(folder, run, name):
+    run(name, RUN[name])
     agents = sorted(path.parent for path in folder.rglob("recipe.json"))
     assert agents and all(read_recipe(agent).steps for agent in agents)
 
 
 @pytest.mark.parametrize(("name", "words", "said"), WRONG)
-def test_a_wrong_use_ends_with_one_sentence_that_says_what_to_do(folder, name, words, said):
-    done = run(name, words, folder)
-    assert done.returncode and said in done.stderr.strip().splitlines()[-1], done.stderr
+def test_a_wrong_use_ends_with_one_sentence_that_says_what_to_do(run, name, words, said):
+    with pytest.raises((OreoError, RuntimeError), match=said) as ended:
+        run(name, words)
+    assert "\n" not in str(ended.value)
 
 
 ADAPTERS = {"gem": "gem_env:GEM-v0", "textarena": "textarena_env:TextArena-v0"}

@@ -328,8 +328,8 @@ def balance_loss(rho: Tensor, returns: Tensor, group: Tensor, beta: float) -> Te
     """
     ratio, total = rho.sum(1), returns[:, 0]
     soft = (total - beta * ratio).detach()
-    together = group[:, None] == group
-    value = (together * soft).sum(1) / together.sum(1)
+    together = (group[:, None] == group).to(soft)
+    value = together @ soft / together.sum(1)
     return ((value - total + beta * ratio) ** 2).mean()
 
 

@@ -341,7 +341,12 @@ def test_the_critic_has_a_rate_of_its_own(make):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make, policy, chat, method):
+def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(
+    make, policy, chat, method, monkeypatch
+):
+    monkeypatch.setattr(
+        "oreo_agents.models.agreement.Probe.require", lambda *_: None
+    )  # it has tests of its own
     changes = {
         "beta": 0.7,
         "alpha": 0.5,
@@ -375,13 +380,13 @@ def test_an_option_changes_the_weights_unless_the_method_makes_no_use_of_it(make
         trainer.train()
         return trainer.trained.state_dict()
 
+    def changed(weights):
+        return any(not torch.equal(weight, usual[name]) for name, weight in weights.items())
+
     usual = trained()
-    idle = set()
-    for option, value in changes.items():
-        weights = trained(**{option: value})
-        if all(torch.equal(weight, usual[name]) for name, weight in weights.items()):
-            idle.add(option)
-    assert idle == unused_options(method) - {"critic", "cache_reference", "good", "discount"}
+    idle = {name: changes.pop(name) for name in unused_options(method) & changes.keys()}
+    assert not changed(trained(**idle))
+    assert [name for name, value in changes.items() if not changed(trained(**{name: value}))] == []
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])
