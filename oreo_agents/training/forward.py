@@ -57,7 +57,7 @@ class PolicyAndCritic(nn.Module):
         rows: TokenRows,
         reference: Reference | None = None,
         divergence: Divergence = "reverse",
-        head_alone: bool = False,
+        critic_alone: bool = False,
     ) -> dict[str, Tensor]:
         """Log-probabilities of the action tokens and what the losses need beside them, each ``[B, T]``.
 
@@ -66,33 +66,36 @@ class PolicyAndCritic(nn.Module):
             reference: the frozen start, for log-ratio and KL.
             divergence: which KL over the whole vocabulary; see
                 :func:`oreo_agents.training.token_statistics.project_tokens`.
-            head_alone: values on the policy's trunk move only their head.
+            critic_alone: nothing of the policy learns, nor has it yet; values on its trunk move only their head.
 
         Returns:
             ``logp``, ``entropy``; with a reference also ``rho`` and ``kl``; zero but for actions. With a critic also
             ``values``, zero at padding; where ``rows`` has observed tokens also ``observed_logp``, their
             log-probabilities by the critic's trunk through the reference's head.
         """
-        hidden = LAYOUTS[self.layout](trunk_of(self.policy), rows)
-        ref_head = ref_hidden = None
+        ref_head = ref_hidden = hidden = None
         if reference is not None:
             ref_head, ref_hidden = reference.head, reference.states(self.layout, rows)
-        statistics = project_tokens(
-            lm_head(self.policy),
-            hidden.index_select(0, rows.actions - 1),
-            rows.ids.index_select(0, rows.actions),
-            self.head_chunk,
-            ref_head,
-            ref_hidden,
-            divergence,
-        )
+        shared = self.critic is not None and self.critic.shares(self.policy)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not critic_alone):
+            if critic_alone and ref_hidden is not None and not shared:
+                before = ref_hidden  # the policy still is the reference
+            else:
+                hidden = LAYOUTS[self.layout](trunk_of(self.policy), rows)
+                before = hidden.index_select(0, rows.actions - 1)
+            statistics = project_tokens(
+                lm_head(self.policy),
+                before,
+                rows.ids.index_select(0, rows.actions),
+                self.head_chunk,
+                ref_head,
+                ref_hidden,
+                divergence,
+            )
         names = ("logp", "entropy", "rho", "kl") if reference else ("logp", "entropy")
         columns = {name: rows.scatter(getattr(statistics, name), rows.actions) for name in names}
         if self.critic is not None:
-            if self.critic.shares(self.policy):
-                states = hidden.detach() if head_alone else hidden
-            else:
-                states = LAYOUTS[self.layout](self.critic.backbone, rows)
+            states = hidden if shared else LAYOUTS[self.layout](self.critic.backbone, rows)
             columns["values"] = rows.scatter(self.critic.read(states))
             if (observed := rows.observed) is not None and ref_head is not None:
                 before, targets = states.index_select(0, observed - 1), rows.ids.index_select(0, observed)

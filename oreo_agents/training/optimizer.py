@@ -48,8 +48,8 @@ class MuonAdamW(torch.optim.AdamW):
     def step(self, closure: Any = None) -> Any:
         """Move every parameter that has a gradient; AdamW passes over those that Muon has moved."""
         for group in self.param_groups:
-            if group["muon"]:
-                self._muon([p for p in group["params"] if p.grad is not None], group)
+            if group["muon"] and (parameters := [p for p in group["params"] if p.grad is not None]):
+                self._muon(parameters, group)
         return super().step(closure)
 
     def _muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:

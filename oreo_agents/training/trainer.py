@@ -250,11 +250,17 @@ class OreoTrainer(JudgedTrainer):
     # --- one step ---------------------------------------------------------------------------------------------
 
     def before_step(self) -> None:
-        """While the critic learns alone, the policy's weights do not decay, either."""
+        """Note who learns in this step; DeepSpeed, which steps by itself, lets weights decay without a gradient."""
         self._critic_alone = self._warming_up
         for group in cast(torch.optim.Optimizer, self.optimizer).param_groups:
             if group.get("part") == "policy":
                 group["weight_decay"] = 0.0 if self._warming_up else self.args.weight_decay
+
+    def before_update(self) -> None:
+        """While the critic learns alone, the policy's moments wait: a zero is no gradient to average with."""
+        if self._critic_alone:
+            for parameter in self._parts()[0]:
+                parameter.grad = None
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
         """What all processes' batches of an optimizer step weigh together."""
@@ -392,7 +398,7 @@ class OreoTrainer(JudgedTrainer):
             self._meters.add("value_loss", loss_v, rows)
             states = critic_states(objective, inputs)
             metrics.record_critic(self._meters, inputs, out, states, args.beta)
-            loss = args.value_weight * loss_v + (0.0 if self._warming_up else 1.0) * loss
+            loss = args.value_weight * loss_v + (0.0 if self._warming_up else loss)
             if "observed_logp" in out:
                 loss_o = -masked_mean(out["observed_logp"], observed_tokens(inputs))
                 self._meters.add("observation_loss", loss_o, rows)
@@ -402,11 +408,12 @@ class OreoTrainer(JudgedTrainer):
     @property
     def _warming_up(self) -> bool:
         """The critic learns alone."""
-        return self.state.global_step < self.args.critic_warmup * self.state.max_steps
+        steps = self.args.critic_warmup * self.state.max_steps
+        return self.objective.critic and self.state.global_step < steps
 
     def _run(self, model: nn.Module, batch: PlacedBatch, divergence: Any) -> dict[str, Tensor]:
         """One pass over all networks."""
-        out = model(batch["rows"], self.reference, divergence, head_alone=self._warming_up)
+        out = model(batch["rows"], self.reference, divergence, critic_alone=self._warming_up)
         if self.target_critic is not None:
             with torch.no_grad():
                 out["target_values"] = read_values(self.target_critic, self.args.layout, batch["rows"])
@@ -458,6 +465,9 @@ class _AroundStep(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs) -> None:
         self.trainer.before_step()
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs) -> None:
+        self.trainer.before_update()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.trainer.after_step()

@@ -332,6 +332,29 @@ def test_warm_up_of_a_shared_critic_leaves_the_trunk_alone(make, policy):
     }
 
 
+@pytest.mark.parametrize("muon", [False, True])
+def test_after_the_warm_up_the_policy_begins_as_if_the_run_began(make, policy, muon):
+    """Adam's first step is the learning rate for every weight (Kingma & Ba, Sec. 2.1), whoever learnt before."""
+    options = {"lr_scheduler_type": "constant", "max_grad_norm": 1e9, "adam_epsilon": 1e-30, "muon": muon}
+    start = copy.deepcopy(policy)
+    trainer = make("oreo", max_steps=4, critic_warmup=0.75, **options)
+    trainer.train()
+    moved = (policy.model.norm.weight - start.model.norm.weight).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 1e-3), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("critic", "passes"), [("separate", 1), ("shared", 4)])
+def test_while_the_critic_learns_alone_the_policy_is_not_run(make, policy, critic, passes):
+    """But for values on its trunk; its reference is what it still is."""
+    trainer = make("oreo", max_steps=4, critic_warmup=0.75, critic=critic)
+    runs = []
+    policy.model.register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    trainer.train()
+    assert runs == [False] * (passes - 1) + [True]
+    lines = [line for line in trainer.state.log_history if "kl" in line]
+    assert [line["kl"] for line in lines] == [0.0] * 4 and lines[0]["entropy"] > 0
+
+
 def test_the_critic_has_a_rate_of_its_own(make):
     trainer = make("oreo", max_steps=1, critic_learning_rate=0.0)
     before = copy.deepcopy(trainer.critic.state_dict())
