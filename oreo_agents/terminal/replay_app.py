@@ -25,7 +25,8 @@ from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.episode_list import EpisodeScreen
 from oreo_agents.terminal.excerpt import CANDIDATES, cut_step, cut_text
 from oreo_agents.terminal.map import map_table, read_carried, read_map, read_place, render_place
-from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen
+from oreo_agents.terminal.palette import Ground
+from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen, dress_app
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
 from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
 from oreo_agents.trajectory import Trajectory
@@ -51,9 +52,9 @@ q             quit
 
 Mouse: click on a step, the curve, a key below; the wheel scrolls.
 
-V is what the critic expects the rest of the episode to bring. The
-advantage is what an action changed in V; a surprise is an advantage of
-a fifth of V's range or more. An invalid command is one that the
+V is what the critic expects the rest of the episode to bring. \
+The advantage is what an action changed in V; a surprise is an advantage \
+of a fifth of V's range or more. An invalid command is one that the \
 environment did not understand or that changed nothing."""
 
 BESIDE = 76
@@ -66,9 +67,9 @@ REFRESH = 0.2
 """Seconds between looks at a verification that is under way."""
 
 
-def show_replay(cursor: Cursor) -> None:
-    """Take over the screen until the user quits."""
-    ReplayApp(cursor).run()
+def show_replay(cursor: Cursor, ground: Ground | None = None) -> None:
+    """Take over the screen until the user quits; ``ground`` is the terminal's background."""
+    ReplayApp(cursor, ground).run()
 
 
 class ReplayApp(App[None]):
@@ -80,11 +81,11 @@ class ReplayApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "keys", key_display="?"),
         Binding("q,ctrl+d", "quit", "quit", key_display="q"),
-        Binding("right,l", "do('move', 1)", "step", key_display="\u2192"),
-        Binding("left,h", "do('move', -1)", "back", key_display="\u2190"),
-        Binding("right_square_bracket", "do('change_episode', 1)", "next", key_display="]"),
+        Binding("right,l", "do('move', 1)", "step", key_display="\u2190\u2192"),
+        Binding("left,h", "do('move', -1)", show=False),
+        Binding("right_square_bracket", "do('change_episode', 1)", "episode", key_display="[]"),
         Binding("left_square_bracket", "do('change_episode', -1)", show=False),
-        Binding("e", "episodes", "episodes"),
+        Binding("e", "episodes", "list"),
         Binding("slash", "type('/')", "search", key_display="/", priority=True),
         Binding("w", "event('won', 1)", "win"),
         Binding("s", "event('surprise', 1)", "surprise"),
@@ -111,10 +112,10 @@ class ReplayApp(App[None]):
         *(Binding(digit, f"type('{digit}')", show=False, priority=True) for digit in "0123456789"),
     ]
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, ground: Ground | None = None) -> None:
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS = WIDTHS, HEIGHTS
-        self.theme = "ansi-dark"  # the terminal's own colours and background, dark or light
+        dress_app(self, ground)
         self.cursor = cursor
         self.compares = True
         self.folded = True
@@ -262,15 +263,15 @@ class ReplayApp(App[None]):
         cursor = self.cursor
         other = cursor.other if self.compares else None
         parting = cursor.difference if other else None
-        names = cursor.names if other else ("", "")
+        titles = cursor.titles if other else ("", "")
         left, right = (
             self.panes.query_one("#left", TranscriptPane),
             self.panes.query_one("#right", TranscriptPane),
         )
-        left.show(cursor.trajectory, cursor.step, parting, names[0])
+        left.show(cursor.trajectory, cursor.step, parting, titles[0])
         right.styles.display = "block" if other else "none"
         if other:
-            right.show(other, cursor.step, parting, names[1])
+            right.show(other, cursor.step, parting, titles[1])
         self.panes.query_one("#step", Static).update(
             Styled(self._describe(other, left.size.width - GUTTER), STYLED)
         )
@@ -284,7 +285,7 @@ class ReplayApp(App[None]):
             return Group(*self._deviations(), *run, *_describe_surroundings(cursor.trajectory, cursor.step))
         runs: list[RenderableType] = [
             Group(make_text(name, "bold underline"), *self._describe_run(run, width), Text())
-            for name, run in zip(cursor.names, (cursor.trajectory, other), strict=True)
+            for name, run in zip(cursor.titles, (cursor.trajectory, other), strict=True)
         ]
         if self.panes.query_one("#side").size.width >= BESIDE:
             grid = Table.grid(expand=True, padding=(0, 2))

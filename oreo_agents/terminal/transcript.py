@@ -168,7 +168,7 @@ class TranscriptPane(Widget):
         inner = max(self.size.width - GUTTER, 8)
         console = self.app.console
         options = console.options.update(width=inner, height=None)
-        gutter = Style(bold=True, reverse=True) if step == self.step else Style(dim=True)
+        gutter = Style(bold=True, reverse=True) if step == self.step else console.get_style("dim")
         last = "now" if self.goes_on else "end"
         number = f"{step + 1 if step < len(self.trajectory) else last:>{GUTTER - 2}}"
         lines = console.render_lines(self._describe_step(step, inner), options, style=STYLED)
@@ -181,7 +181,9 @@ class TranscriptPane(Widget):
         trajectory = self.trajectory
         parts: list[RenderableType] = []
         if step == self.difference:
-            parts.append(Text("first difference", "bold magenta reverse"))
+            parting = Text("first difference", "bold magenta")
+            parting.stylize("reverse")
+            parts.append(parting)
         if step == len(trajectory) and self.goes_on:
             return Group(*parts, *_fold_text(trajectory.final_observation, width, self.lines))
         if step == len(trajectory):

@@ -83,12 +83,17 @@ class StepView:
 class SideBySide:
     """Two episodes at the same step, beside each other or, on a narrow console, one below the other."""
 
-    left: Trajectory
-    right: Trajectory
+    runs: tuple[Trajectory, Trajectory]
+    titles: tuple[str, str]
     step: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        views = [StepView(run, min(self.step, len(run))) for run in (self.left, self.right)]
+        views = [
+            Group(
+                make_text(title, "bold underline", options.ascii_only), StepView(run, min(self.step, len(run)))
+            )
+            for title, run in zip(self.titles, self.runs, strict=True)
+        ]
         if options.max_width < 80:
             yield Group(views[0], Text(), views[1])
             return
@@ -139,20 +144,19 @@ def render_deviation(found: Deviation) -> Text:
 
 
 def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
-    """The candidates of a turn, best value first, the chosen one marked, and why it won."""
+    """The candidates of a turn, best value first, the chosen one marked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "candidate", "prob.", "V", ""):
-        table.add_column(heading, justify="right" if heading in ("prob.", "V") else "left")
+    table.add_column("")
+    table.add_column("candidate")
+    table.add_column("prob.", justify="right", no_wrap=True)
+    table.add_column("V", justify="right", no_wrap=True)
     for candidate, times in merge_candidates(turn):
         chosen = candidate.action == turn.action
-        style = "bold" if chosen else "dim"
-        name = make_text(candidate.action, style, ascii_only) + Text(
+        name = make_text(candidate.action, "bold" if chosen else "dim", ascii_only) + Text(
             f" ({times} times)" if times > 1 else "", "dim"
         )
         numbers = _format_number(to_probability(candidate.logprob)), _format_number(candidate.value)
-        table.add_row(
-            ">" if chosen else "", name, *numbers, Text(explain_choice(turn) if chosen else "", "dim")
-        )
+        table.add_row(">" if chosen else "", name, *numbers)
     return table
 
 
@@ -175,10 +179,12 @@ def render_decision(
     parts: list[RenderableType] = [
         *([make_text(thought, "italic dim", ascii_only)] if thought else []),
         Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),
-        _render_facts(trajectory, step),
+        Padding(_render_facts(trajectory, step), (0, 0, 0, 2)),
     ]
     if turn.candidates:
-        parts.append(Padding(candidate_table(turn, ascii_only), (0, 0, 0, 2)))
+        why = explain_choice(turn)
+        beside = [Text(f"chosen: {why}", "dim")] if why else []
+        parts.append(Padding(Group(candidate_table(turn, ascii_only), *beside), (0, 0, 0, 2)))
     return Group(*parts)
 
 
@@ -189,7 +195,7 @@ def _render_turn(trajectory: Trajectory, step: int, ascii_only: bool) -> Rendera
 
 def _render_facts(trajectory: Trajectory, step: int) -> Text:
     turn = trajectory.turns[step]
-    facts = Text(f"  reward {turn.reward:g}", style="dim")
+    facts = Text(f"reward {turn.reward:g}", style="dim")
     if turn.action_status:
         facts.append(
             f"  {make_printable(turn.action_status)}", STATUS_STYLES.get(turn.action_status, "green")

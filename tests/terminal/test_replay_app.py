@@ -10,6 +10,7 @@ from episodes import HOSTILE, episode
 from screens import in_a_loop, press, seen
 
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.evaluation.pairs import find_partners
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.curve import draw_curve, locate_column, locate_step
 from oreo_agents.terminal.entries import list_entries
@@ -21,7 +22,10 @@ LONG = 10_000_000
 
 
 @asynccontextmanager
-async def opened(episodes, size=(120, 34), **options):
+async def opened(episodes, size=(120, 34), others=(), **options):
+    if others:
+        games = [[one.game for one in run] for run in (episodes, others)]
+        options |= {"others": others, "partners": find_partners(*games)}
     app = ReplayApp(Cursor(episodes, **options))
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
@@ -86,7 +90,7 @@ async def test_the_transcript_follows_the_step_and_the_wheel():
 @in_a_loop
 async def test_a_click_on_the_curve_goes_there():
     async with opened([episode(40)]) as (app, pilot):
-        await pilot.click("CurvePane", offset=(7 + 25, 2))
+        await pilot.click("CurvePane", offset=(7 + 2 * 25, 2))  # a step has two of the 113 columns
         await pilot.pause()
         assert app.cursor.step == 25
 
@@ -136,7 +140,7 @@ async def test_two_runs_with_names_and_where_they_part():
     mine = episode(6)
     turns = (*mine.turns[:3], replace(mine.turns[3], action="wait"), *mine.turns[4:])
     theirs = replace(mine, turns=turns, agent="them")
-    async with opened([mine], others={"game-1": theirs}, names=("runs/a", "runs/b")) as (app, pilot):
+    async with opened([mine], others=[theirs], names=("runs/a", "runs/b")) as (app, pilot):
         shown = await press(pilot, "d")
         assert app.cursor.step == 3
         assert shown.count("runs/a") == 2 and shown.count("runs/b") == 2  # over the transcript, over the step
@@ -165,7 +169,11 @@ async def test_every_width_shows_all_that_matters(width):
             assert words in shown, words
         assert all(len(line) <= width for line in seen(app))
         curve = next(line for line in seen(app) if "└" in line)
-        assert curve[8] == "^" and curve[7 + 39] == "W"
+        each = (width - 7) // 40
+        assert len(curve.rstrip()) == 7 + 40 * each
+        for step, sign in ((1, "^"), (39, "W")):
+            columns = slice(7 + step * each, 7 + (step + 1) * each)
+            assert curve[columns].strip("\u2500") == sign
 
 
 @in_a_loop
@@ -175,7 +183,7 @@ async def test_hostile_text_is_shown_and_never_obeyed():
     )
     told = dict.fromkeys(("game", "task", "task_type", "agent", "final_observation"), HOSTILE)
     bad = Trajectory((hostile, hostile), **told)
-    options = {"others": {HOSTILE: episode()}, "names": (HOSTILE, HOSTILE)}
+    options = {"others": [replace(episode(), game=HOSTILE)], "names": (HOSTILE, HOSTILE)}
     async with opened([bad, bad], size=(200, 40), **options) as (_, pilot):
         for key in ("right", "t", "c", "end", "e", "escape"):
             shown = await press(pilot, key)
@@ -245,7 +253,8 @@ def test_what_is_cut_is_said():
 def test_the_curve_has_a_scale_and_every_step_its_column():
     lines = draw_curve(episode(11, values=True), [], 10, 40, 6).plain.splitlines()
     assert [line[:7].strip() for line in lines[:4]] == ["1 │", "│", "│", "0 │"]
-    assert lines[0][7:18] == " " * 8 + "▁▄ " and lines[3][7:18] == "▁▄▇███████▁"  # 1 + 31 V eighths
+    assert lines[0][7:40:3] == " " * 8 + "▁▄ " and lines[3][7:40:3] == "▁▄▇███████▁"  # 1 + 31 V eighths
+    assert lines[3][7:40] == "".join(3 * one for one in "▁▄▇███████▁")  # 33 columns for 11 steps
     for steps in (1, 7, 40, 10_000):
         one = episode(steps, values=False)
         columns = [locate_column(one, step, 40) for step in range(steps)]

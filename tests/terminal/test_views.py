@@ -12,7 +12,7 @@ from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize(
-    "view", [StepView(episode(), 1), SideBySide(episode(), episode(5), 1), Transcript(episode())]
+    "view", [StepView(episode(), 1), SideBySide((episode(), episode(5)), ("one", "two"), 1), Transcript(episode())]
 )
 def test_views_fit_the_width(view, width):
     lines = printed(view, width).splitlines()
