@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from oreo_agents.cli.options import (
     Commands,
     add_command,
-    add_named_environment,
     add_looks,
+    add_named_environment,
     fills_screen,
     parse_nonnegative,
     parse_positive,
@@ -35,7 +35,12 @@ def add_replay(commands: Commands) -> None:
         "--min-steps", type=parse_positive, default=1, metavar="N", help="only episodes that long"
     )
     parser.add_argument("--search", metavar="TEXT", help="only episodes whose text contains this")
-    parser.add_argument("--compare", type=Path, metavar="PATH", help="show PATH's run of the game beside, the k-th with the k-th")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="PATH",
+        help="show PATH's run of the game beside, the k-th with the k-th",
+    )
     parser.add_argument(
         "--speed", type=parse_nonnegative, metavar="STEPS_PER_S", help="play by itself at this speed"
     )

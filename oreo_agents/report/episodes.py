@@ -172,7 +172,11 @@ def _describe_cost(trajectory: Trajectory) -> str:
     names = {"prompt": "read", "generated": "written", "critic": "judged"}
     if not isinstance(tokens, dict):
         return ""
-    told = [f"{tokens[key]:,} {name}" for key, name in names.items() if isinstance(tokens.get(key), int) and tokens[key]]
+    told = [
+        f"{tokens[key]:,} {name}"
+        for key, name in names.items()
+        if isinstance(tokens.get(key), int) and tokens[key]
+    ]
     return f"tokens: {', '.join(told)}" if told else ""
 
 

@@ -55,9 +55,14 @@ def dress_app(app: App[None], ground: Ground | None) -> None:
     ground = ground or find_ground(os.environ)
     paint_console(app.console, ground)
     colours = COLOURS[ground]
-    bars = ("", "-hover", "-active"), ("-background", "-background-hover", "-background-active", "-corner-color")
-    shown, hidden = (dict.fromkeys((f"scrollbar{part}" for part in parts), colour) for parts, colour in
-                     zip(bars, (colours["dim"], "ansi_default"), strict=True))
+    bars = (
+        ("", "-hover", "-active"),
+        ("-background", "-background-hover", "-background-active", "-corner-color"),
+    )
+    shown, hidden = (
+        dict.fromkeys((f"scrollbar{part}" for part in parts), colour)
+        for parts, colour in zip(bars, (colours["dim"], "ansi_default"), strict=True)
+    )
     usual = BUILTIN_THEMES[f"ansi-{ground}"]
     told = {"border": colours["dim"], "footer-key-foreground": colours["magenta"], **shown, **hidden}
     app.register_theme(replace(usual, name="legible", variables={**usual.variables, **told}))

@@ -29,8 +29,8 @@ from oreo_agents.terminal.command_line import CommandLine
 from oreo_agents.terminal.controls import WORDS, Controls, Effect
 from oreo_agents.terminal.excerpt import cut_step, cut_text
 from oreo_agents.terminal.map import map_table, render_place
-from oreo_agents.terminal.panel import Panel
 from oreo_agents.terminal.palette import Ground
+from oreo_agents.terminal.panel import Panel
 from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen, dress_app
 from oreo_agents.terminal.scene import Scene, look_around
 from oreo_agents.terminal.session import HUMAN

@@ -21,6 +21,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from oreo_agents.evaluation.events import EventKind
+from oreo_agents.printable import make_printable
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.episode_list import EpisodeScreen
 from oreo_agents.terminal.excerpt import CANDIDATES, cut_step, cut_text
@@ -47,6 +48,7 @@ c             other run shown or not
 t             thoughts shown or folded
 12 Enter      go to step 12
 /text Enter   search; n: again; Esc: leave it
+y             copy the step (the terminal must allow it: OSC 52)
 space         play; + - speed
 q             quit
 
@@ -63,6 +65,8 @@ SURVEYED = 500
 """Steps up to which the map is read from the texts: a key is answered at once in any episode."""
 LEGIBLE = 10_000
 """Characters of a text that are looked at for it."""
+COPIED = 50_000
+"""Characters that are copied at most: more than terminals take."""
 REFRESH = 0.2
 """Seconds between looks at a verification that is under way."""
 
@@ -99,6 +103,7 @@ class ReplayApp(App[None]):
         Binding("end,G", "end", show=False),
         Binding("f", "do('next_failure')", show=False),
         Binding("n", "again", show=False),
+        Binding("y", "copy", show=False),
         Binding("d", "do('jump_difference')", show=False),
         Binding("c", "compare", show=False),
         Binding("t", "thoughts", show=False),
@@ -180,6 +185,22 @@ class ReplayApp(App[None]):
     def action_again(self) -> None:
         """The next place of what was sought."""
         self._act(lambda: self.cursor.find(self.cursor.sought))
+
+    def action_copy(self) -> None:
+        """What was seen and done in this step goes to the terminal's clipboard."""
+
+        def copy() -> None:
+            run, step = self.cursor.trajectory, min(self.cursor.step, len(self.cursor.trajectory))
+            turn = run.turns[step] if step < len(run) else None
+            text = (
+                f"{turn.observation.strip()}\n> {turn.action}\n"
+                if turn
+                else f"{run.final_observation.strip()}\n"
+            )
+            self.copy_to_clipboard(cut_text(make_printable(text), COPIED))
+            self.cursor.message = "copied"
+
+        self._act(copy)
 
     def action_play(self) -> None:
         """Begin to play, or stop."""
@@ -268,10 +289,10 @@ class ReplayApp(App[None]):
             self.panes.query_one("#left", TranscriptPane),
             self.panes.query_one("#right", TranscriptPane),
         )
-        left.show(cursor.trajectory, cursor.step, parting, titles[0])
+        left.show(cursor.trajectory, cursor.step, parting, titles[0], sought=cursor.sought)
         right.styles.display = "block" if other else "none"
         if other:
-            right.show(other, cursor.step, parting, titles[1])
+            right.show(other, cursor.step, parting, titles[1], sought=cursor.sought)
         self.panes.query_one("#step", Static).update(
             Styled(self._describe(other, left.size.width - GUTTER), STYLED)
         )

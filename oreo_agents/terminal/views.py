@@ -90,7 +90,8 @@ class SideBySide:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         views = [
             Group(
-                make_text(title, "bold underline", options.ascii_only), StepView(run, min(self.step, len(run)))
+                make_text(title, "bold underline", options.ascii_only),
+                StepView(run, min(self.step, len(run))),
             )
             for title, run in zip(self.titles, self.runs, strict=True)
         ]

@@ -156,9 +156,9 @@ def test_a_step_has_a_link_and_an_episode_is_saved(page):
         "document.querySelector('#about a').dispatchEvent(new Event('click', { cancelable: true }))"
     )
     assert page.script("called") == "episode-2.json"
-    told = page.send(
-        "Runtime.evaluate", expression="saved.text()", awaitPromise=True, returnByValue=True
-    )["result"]["value"]
+    told = page.send("Runtime.evaluate", expression="saved.text()", awaitPromise=True, returnByValue=True)[
+        "result"
+    ]["value"]
     saved = json.loads(told)
     assert saved["task"] == "heat an egg" and len(saved["sides"][0]["steps"]) == 4 and "text" not in saved
 
