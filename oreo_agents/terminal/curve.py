@@ -8,6 +8,7 @@ from rich.text import Text
 
 from oreo_agents.evaluation.beliefs import list_values
 from oreo_agents.evaluation.events import Event
+from oreo_agents.printable import make_printable
 from oreo_agents.terminal.views import BLOCKS, average_buckets
 from oreo_agents.trajectory import Trajectory
 
@@ -20,7 +21,9 @@ WIDEST = 6
 """Columns that a step takes at most, where there are more columns than steps."""
 
 
-def draw_curve(trajectory: Trajectory, events: Sequence[Event], step: int, width: int, height: int) -> Text:
+def draw_curve(
+    trajectory: Trajectory, events: Sequence[Event], step: int, size: tuple[int, int], name: str = ""
+) -> Text:
     """Bars of V from 0 to 1, or as far as it goes, the columns of ``step`` turned over; below, the events.
 
     Args:
@@ -28,9 +31,11 @@ def draw_curve(trajectory: Trajectory, events: Sequence[Event], step: int, width
             a step has several where there are fewer.
         events: what to mark, see :func:`~oreo_agents.evaluation.events.list_events`.
         step: where one is.
-        width: columns, the scale's among them.
-        height: lines, the last two of them the marks and the legend; without V no others are drawn.
+        size: columns, the scale's among them, and lines, the last two of them the marks and the legend; without V no
+            others are drawn.
+        name: whose V it is, where that is not clear.
     """
+    width, height = size
     columns = max(width - AXIS, 8)
     each = _count_columns(len(trajectory), columns)
     values = [
@@ -44,7 +49,8 @@ def draw_curve(trajectory: Trajectory, events: Sequence[Event], step: int, width
         for row in reversed(range(height - 2)):
             _append_row(text, values, (low, high), (row, height - 2), range(place, place + max(each, 1)))
     text.append_text(_draw_marks(trajectory, events, place, columns))
-    about = "V: expected rest of the return" if known else "no critic looked at it: there is no V"
+    of = make_printable(f" of {name}" if name else "")
+    about = f"V{of}: expected rest of the return" if known else "no critic looked at it: there is no V"
     return text.append(f"{about}  {LEGEND}"[:width], "dim")
 
 

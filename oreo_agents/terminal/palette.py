@@ -1,8 +1,8 @@
 """The colours of all that is shown in a terminal: legible on a dark ground and on a light one.
 
-Renderables name colours in rich's words (``cyan``, ``bold red``, ``dim``); here stands what these words mean. Text has a
-contrast of 4.5 to 1 with its ground at least (WCAG 2, AA); good and bad are a bluish green and a vermilion, which the
-colour-blind tell apart, and never stand without a word or a sign.
+Renderables name colours in rich's words (``cyan``, ``bold red``, ``dim``); here stands what these words mean. Text has
+a contrast of 4.5 to 1 with its ground at least (WCAG 2, AA); good and bad are a bluish green and a vermilion, which
+the colour-blind tell apart, and never stand without a word or a sign.
 """
 
 from __future__ import annotations

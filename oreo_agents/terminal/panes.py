@@ -105,16 +105,18 @@ class CurvePane(Widget):
         super().__init__()
         self.trajectory, self.step = Trajectory(()), 0
         self.events: Sequence[Event] = ()
+        self.run_name = ""
 
-    def show(self, trajectory: Trajectory, marked: Sequence[Event], step: int) -> None:
-        """The curve of an episode, with what stands out in it and where one is."""
+    def show(self, trajectory: Trajectory, marked: Sequence[Event], step: int, run_name: str = "") -> None:
+        """The curve of an episode, with what stands out in it and where one is; of two runs, with its name."""
+        self.run_name = run_name
         self.trajectory, self.events, self.step = trajectory, marked, step
         self.set_class(all(value is None for value in list_values(trajectory)), "-bare")
         self.refresh()
 
     def render(self) -> Text:
         """The whole curve."""
-        return draw_curve(self.trajectory, self.events, self.step, *self.size)
+        return draw_curve(self.trajectory, self.events, self.step, self.size, self.run_name)
 
     def on_click(self, event: events.Click) -> None:
         """Go there."""

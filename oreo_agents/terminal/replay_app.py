@@ -29,7 +29,13 @@ from oreo_agents.terminal.map import map_table, read_carried, read_map, read_pla
 from oreo_agents.terminal.palette import Ground
 from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen, dress_app
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
-from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
+from oreo_agents.terminal.views import (
+    make_text,
+    render_decision,
+    render_deviation,
+    render_header,
+    render_progress,
+)
 from oreo_agents.trajectory import Trajectory
 
 HELP = """\
@@ -296,16 +302,24 @@ class ReplayApp(App[None]):
         self.panes.query_one("#step", Static).update(
             Styled(self._describe(other, left.size.width - GUTTER), STYLED)
         )
-        self.panes.query_one(CurvePane).show(cursor.trajectory, cursor.events, cursor.step)
+        self.panes.query_one(CurvePane).show(cursor.trajectory, cursor.events, cursor.step, titles[0])
         self.panes.query_one("#status", Static).update(make_text(cut_text(cursor.status(), 500)))
 
     def _describe(self, other: Trajectory | None, width: int) -> RenderableType:
         cursor = self.cursor
         if other is None:
             run = self._describe_run(cursor.trajectory, width)
-            return Group(*self._deviations(), *run, *_describe_surroundings(cursor.trajectory, cursor.step))
+            header = render_header(cut_step(cursor.trajectory, len(cursor.trajectory)), cursor.step)
+            surroundings = _describe_surroundings(cursor.trajectory, cursor.step)
+            return Group(*self._deviations(), header, Text(), *run, *surroundings)
+        task = make_text(cut_text(cursor.trajectory.task or cursor.trajectory.game), "bold")
         runs: list[RenderableType] = [
-            Group(make_text(name, "bold underline"), *self._describe_run(run, width), Text())
+            Group(
+                make_text(name, "bold underline"),
+                render_progress(run, cursor.step),
+                *self._describe_run(run, width),
+                Text(),
+            )
             for name, run in zip(cursor.titles, (cursor.trajectory, other), strict=True)
         ]
         if self.panes.query_one("#side").size.width >= BESIDE:
@@ -314,12 +328,12 @@ class ReplayApp(App[None]):
                 grid.add_column(ratio=1)
             grid.add_row(*runs)
             runs = [grid]
-        return Group(*self._deviations(), *runs)
+        return Group(*self._deviations(), task, *runs)
 
     def _describe_run(self, trajectory: Trajectory, width: int) -> list[RenderableType]:
         step = min(self.cursor.step, len(trajectory))
         run = cut_step(trajectory, step)
-        parts: list[RenderableType] = [render_header(run, step), Text()]
+        parts: list[RenderableType] = []
         ended = step == len(trajectory)
         text = run.final_observation if ended else run.turns[step].observation
         if not ended:
@@ -327,7 +341,7 @@ class ReplayApp(App[None]):
             more = len(trajectory.turns[step].candidates) - CANDIDATES
             parts += [Text(f"... {more} more candidates", "dim")] if more > 0 else []
         if is_folded(text.strip(), width):
-            parts += [Text(), Text("what it saw", "bold"), make_text(text)]
+            parts += [*([Text()] if parts else []), Text("what it saw", "bold"), make_text(text)]
         return parts
 
     def _deviations(self) -> list[Text]:

@@ -133,9 +133,14 @@ def render_header(trajectory: Trajectory, step: int, ascii_only: bool = False) -
     lines = [
         make_text(trajectory.task or trajectory.game or trajectory.env_id, "bold", ascii_only),
         make_text(" | ".join(filter(None, (trajectory.game, trajectory.agent))), "dim", ascii_only),
-        Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {describe_outcome(trajectory)}"),
+        render_progress(trajectory, step),
     ]
     return Group(*lines)
+
+
+def render_progress(trajectory: Trajectory, step: int) -> Text:
+    """Which step it is, and how the episode ended."""
+    return Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {describe_outcome(trajectory)}")
 
 
 def render_deviation(found: Deviation) -> Text:

@@ -138,7 +138,8 @@ def test_what_is_searched_for_is_found_inside_the_episode(page):
     assert page.text("#steps [aria-current]").startswith("3")  # there is no further one
     page.press("N")
     assert page.text("#steps [aria-current]").startswith("2")
-    marked = "[...CSS.highlights.get('sought')].map((one) => one.startContainer.data.slice(one.startOffset, one.endOffset))"
+    marked = """[...CSS.highlights.get('sought')].map((one) =>
+        one.startContainer.data.slice(one.startOffset, one.endOffset))"""
     assert page.script(marked) == ["room 2", "room 2"]
     page.press("/")
     page.script("search.value = ''; search.dispatchEvent(new Event('input'))")
