@@ -54,7 +54,7 @@ c             other run shown or not
 t             thoughts shown or folded
 12 Enter      go to step 12
 /text Enter   search; n: again; Esc: leave it
-y             copy the step (the terminal must allow it: OSC 52)
+y             copy the step (where OSC 52 is allowed)
 space         play; + - speed
 q             quit
 
@@ -165,7 +165,7 @@ class ReplayApp(App[None]):
     @property
     def typing(self) -> bool:
         """Whether keys are text."""
-        return self.panes.query_one("#typed", Input).has_focus
+        return self.panes.focused is self.panes.query_one("#typed", Input)  # its has_focus lags behind
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of the panes are not those of the other screens, nor of a line being typed.

@@ -65,11 +65,16 @@ class StepView:
 
     trajectory: Trajectory
     step: int
+    headed: bool = True
+    """With task, game and V of the whole episode."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         ascii_only = options.ascii_only
-        yield render_header(self.trajectory, self.step, ascii_only)
-        yield from _value_line(self.trajectory, self.step, options.max_width, ascii_only)
+        if self.headed:
+            yield render_header(self.trajectory, self.step, ascii_only)
+            yield from _value_line(self.trajectory, self.step, options.max_width, ascii_only)
+        else:
+            yield render_progress(self.trajectory, self.step)
         yield Text()
         if self.step < len(self.trajectory):
             yield _render_turn(self.trajectory, self.step, ascii_only)
@@ -81,7 +86,10 @@ class StepView:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Two episodes at the same step, beside each other or, on a narrow console, one below the other."""
+    """Two episodes at the same step, beside each other or, on a narrow console, one below the other.
+
+    Task and game are told at the first step alone.
+    """
 
     runs: tuple[Trajectory, Trajectory]
     titles: tuple[str, str]
@@ -91,7 +99,7 @@ class SideBySide:
         views = [
             Group(
                 make_text(title, "bold underline", options.ascii_only),
-                StepView(run, min(self.step, len(run))),
+                StepView(run, min(self.step, len(run)), headed=self.step == 0),
             )
             for title, run in zip(self.titles, self.runs, strict=True)
         ]
@@ -185,12 +193,12 @@ def render_decision(
     parts: list[RenderableType] = [
         *([make_text(thought, "italic dim", ascii_only)] if thought else []),
         Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),
-        Padding(_render_facts(trajectory, step), (0, 0, 0, 2)),
+        Padding(_render_facts(trajectory, step), (0, 0, 0, 2), expand=False),
     ]
     if turn.candidates:
         why = explain_choice(turn)
         beside = [Text(f"chosen: {why}", "dim")] if why else []
-        parts.append(Padding(Group(candidate_table(turn, ascii_only), *beside), (0, 0, 0, 2)))
+        parts.append(Padding(Group(candidate_table(turn, ascii_only), *beside), (0, 0, 0, 2), expand=False))
     return Group(*parts)
 
 

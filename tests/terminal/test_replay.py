@@ -170,6 +170,9 @@ def test_keys_on_a_real_terminal(terminal, recorded):
     screen.expect("episode 3/3")
     screen.type("l")
     screen.expect("6/40")
+    screen.type("/room 30\x03")  # all at once, as pasted
+    screen.type("l")
+    screen.expect("7/40")
     screen.type("?")
     screen.expect("next episode not won")
     screen.type("q")
