@@ -133,7 +133,7 @@ function listItem(entry) {
   const facts = [`#${entry.number}`, entry.kind,
     `${sidesOf(entry).map(([side]) => side.steps.length).join(" and ")} steps`];
   const largest = surprise(entry);
-  if (largest > 0) facts.push(`V moved ${number(largest)} at most`);
+  if (largest > 0) facts.push(`V moved ${number(largest)}`);
   const button = make("button", "", make("span", "badges", ...badges), make("span", "name", ...typeset(entry.task)),
     make("small", "", facts.filter(Boolean).join(" \u00b7 ")));
   button.type = "button";
@@ -313,7 +313,8 @@ function drawCurve() {
   at("curve").hidden = !known && !marked;
   if (at("curve").hidden) return;
   const tall = known ? TALL : 4;
-  const width = Math.max(at("episode").clientWidth - 40, 200), height = tall + 12 + UNDER * sides.length;
+  const width = Math.max(at("episode").clientWidth - 40, 200), bottom = TOP + tall,
+    height = bottom + 8 + UNDER * sides.length;
   placeOf = (index) => EDGE + (width - EDGE - 8) * (index + 0.5) / steps;
   const heightOf = (value) => TOP + tall * (high - value) / (high - low);
   const picture = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
@@ -327,9 +328,9 @@ function drawCurve() {
       .map(([index, value]) => `${placeOf(index).toFixed(1)},${heightOf(value).toFixed(1)}`);
     picture.append(draw("polyline", { class: `curve ${"AB"[place]}`, points: points.join(" ") }));
     if (points.length === 1) picture.append(draw("circle", { class: "dot", cx: placeOf(0), cy: points[0].split(",")[1], r: 3 }));
-    if (sides.length > 1) picture.append(draw("text", { x: EDGE - 6, y: tall + 22 + UNDER * row, "text-anchor": "end" }, "AB"[place]));
+    if (sides.length > 1) picture.append(draw("text", { x: EDGE - 6, y: bottom + 18 + UNDER * row, "text-anchor": "end" }, "AB"[place]));
     side.steps.forEach((turn, index) => turn.marks.forEach((mark, nth, all) => picture.append(draw("text",
-      { class: `mark ${mark}`, x: placeOf(index) + 9 * nth - 4.5 * (all.length - 1), y: tall + 22 + UNDER * row, "text-anchor": "middle" }, SIGNS[mark]))));
+      { class: `mark ${mark}`, x: placeOf(index) + 9 * nth - 4.5 * (all.length - 1), y: bottom + 18 + UNDER * row, "text-anchor": "middle" }, SIGNS[mark]))));
   });
   picture.addEventListener("click", (event) => {
     const x = event.clientX - picture.getBoundingClientRect().left;
