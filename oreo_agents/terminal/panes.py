@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -33,6 +33,8 @@ HEIGHTS = [(0, "-low"), (24, "-high")]
 """Lines from which on there is room for the curve."""
 KEYS = 12
 """Columns of the keys in their list."""
+TRACKS: Mapping[Ground, str] = {"dark": "#333c47", "light": "#d5dae0"}
+"""What scrollbars lie on: Textual cannot draw their ends on the terminal's own colour."""
 LAYOUT = """
 * { scrollbar-size-vertical: 1; }
 #runs { layout: horizontal; width: 3fr; height: 1fr; }
@@ -55,16 +57,12 @@ def dress_app(app: App[None], ground: Ground | None) -> None:
     ground = ground or find_ground(os.environ)
     paint_console(app.console, ground)
     colours = COLOURS[ground]
-    bars = (
-        ("", "-hover", "-active"),
-        ("-background", "-background-hover", "-background-active", "-corner-color"),
-    )
-    shown, hidden = (
-        dict.fromkeys((f"scrollbar{part}" for part in parts), colour)
-        for parts, colour in zip(bars, (colours["dim"], "ansi_default"), strict=True)
+    bars = dict.fromkeys(("scrollbar", "scrollbar-hover", "scrollbar-active"), colours["dim"])
+    tracks = dict.fromkeys(
+        (f"scrollbar-background{state}" for state in ("", "-hover", "-active")), TRACKS[ground]
     )
     usual = BUILTIN_THEMES[f"ansi-{ground}"]
-    told = {"border": colours["dim"], "footer-key-foreground": colours["magenta"], **shown, **hidden}
+    told = {"border": colours["dim"], "footer-key-foreground": colours["magenta"], **bars, **tracks}
     app.register_theme(replace(usual, name="legible", variables={**usual.variables, **told}))
     app.theme = "legible"
 
