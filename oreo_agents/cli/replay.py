@@ -86,7 +86,9 @@ def choose_runs(args: argparse.Namespace) -> dict[str, Any]:
     if args.compare is None:
         return {"episodes": dataset[places]}
     others = load_trajectories(args.compare)
-    partners = find_partners(dataset.games.tolist(), others.games.tolist())  # of all: which one it is, no filter changes
+    partners = find_partners(
+        dataset.games.tolist(), others.games.tolist()
+    )  # of all: which one it is, no filter changes
     return {
         "episodes": dataset[places],
         "others": others,
