@@ -63,11 +63,10 @@ def run_inspect(args: argparse.Namespace) -> None:
         write_file(args.html, render_inspection_page(title, inspection))
         tell_next(f"{args.html}: {len(inspection.tokens)} tokens; open it in a browser")
         return
-    from rich.console import Console
-
     from oreo_agents.terminal.inspection import render_inspection
+    from oreo_agents.terminal.palette import open_console
 
-    console = Console(highlight=False, soft_wrap=not args.tokens)
+    console = open_console(highlight=False, soft_wrap=not args.tokens)
     console.print(render_inspection(inspection, args.tokens, console.options.ascii_only))
 
 

@@ -361,10 +361,15 @@ def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def add_plain(parser: Options) -> None:
-    """Whether there is to be a full screen."""
+def add_looks(parser: Options) -> None:
+    """Whether there is to be a full screen, and in which colours."""
     parser.add_argument(
         "--plain", action="store_true", help="print, as into a pipe, instead of a full screen"
+    )
+    parser.add_argument(
+        "--theme",
+        choices=("dark", "light"),
+        help="colours for a terminal with such a background; default: as COLORFGBG says, else dark",
     )
 
 

@@ -13,7 +13,7 @@ from oreo_agents.cli.options import (
     add_command,
     add_endpoint,
     add_game_options,
-    add_plain,
+    add_looks,
     add_prompt,
     add_selection,
     add_trust,
@@ -60,7 +60,7 @@ def add_play(commands: Commands) -> None:
         "--pause", type=parse_nonnegative, default=1.0, metavar="S", help="seconds between its steps"
     )
     parser.add_argument("--record", type=Path, metavar="PATH", help="append the episode to this dataset")
-    add_plain(parser)
+    add_looks(parser)
     add_endpoint(parser)
 
 
@@ -73,11 +73,10 @@ def run_play(args: argparse.Namespace) -> None:
 def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     import secrets
 
-    from rich.console import Console
-
     from oreo_agents.environments import find_step_limit
     from oreo_agents.terminal.agent_player import AgentPlayer
     from oreo_agents.terminal.controls import Controls
+    from oreo_agents.terminal.palette import open_console
     from oreo_agents.terminal.recording import keep_episode, open_recording
     from oreo_agents.terminal.session import Session
 
@@ -86,7 +85,7 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     try:
         limit = args.max_steps or find_step_limit(args.env)
         session = Session(env, limit, seed, choose_game(env, args, seed))
-        console = Console(highlight=False)
+        console = open_console(args.theme, highlight=False)
         with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
             try:
@@ -103,7 +102,7 @@ def show_game(controls: Controls, console: Console, args: argparse.Namespace) ->
         from oreo_agents.terminal.play_app import show_play
         from oreo_agents.terminal.scene import render_outcome
 
-        show_play(controls, args.pause)
+        show_play(controls, args.pause, args.theme)
         console.print(render_outcome(controls.session))
     else:
         from oreo_agents.terminal.play import make_reader, play_session

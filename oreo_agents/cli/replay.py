@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oreo_agents.cli.options import (
     Commands,
     add_command,
+    add_looks,
     add_named_environment,
-    add_plain,
     fills_screen,
     parse_nonnegative,
     parse_positive,
 )
 from oreo_agents.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from oreo_agents.dataset import TrajectoryDataset
+    from oreo_agents.trajectory import Trajectory
 
 
 def add_replay(commands: Commands) -> None:
@@ -29,64 +35,85 @@ def add_replay(commands: Commands) -> None:
         "--min-steps", type=parse_positive, default=1, metavar="N", help="only episodes that long"
     )
     parser.add_argument("--search", metavar="TEXT", help="only episodes whose text contains this")
-    parser.add_argument("--compare", type=Path, metavar="PATH", help="show PATH's run of the game beside")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="PATH",
+        help="show PATH's run of the game beside, the k-th with the k-th",
+    )
     parser.add_argument(
         "--speed", type=parse_nonnegative, metavar="STEPS_PER_S", help="play by itself at this speed"
     )
     parser.add_argument("--verify", action="store_true", help="execute the actions again and compare")
-    add_plain(parser)
+    add_looks(parser)
     add_named_environment(parser)
 
 
 def run_replay(args: argparse.Namespace) -> int:
     """Show recorded episodes; where there is no full screen to be had or wanted, print them."""
     from oreo_agents.terminal.cursor import Cursor
-    from oreo_agents.terminal.replay import open_verifier, print_all, runs_by_game
+    from oreo_agents.terminal.replay import open_verifier, print_all
 
-    names = args.path.name, args.compare.name if args.compare else ""
-    cursor = Cursor(select_episodes(args), runs_by_game(args.compare), names)
+    cursor = Cursor(**choose_runs(args))
     cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
     with open_verifier(cursor.episodes, args.verify, args.env) as found:
         if not fills_screen(args):
             cursor.check = found.result if found else None
-            return print_all(cursor, single=args.episode is not None)
+            return print_all(cursor, args.episode is not None, args.theme)
         cursor.check = found.so_far if found else None
         cursor.playing, cursor.speed = args.speed is not None, args.speed or cursor.speed
         from oreo_agents.terminal.replay_app import show_replay
 
-        show_replay(cursor)
+        show_replay(cursor, args.theme)
     return 0
 
 
-def select_episodes(args: argparse.Namespace) -> Any:
-    """The episodes that the options ask for.
+def choose_runs(args: argparse.Namespace) -> dict[str, Any]:
+    """The episodes that the options ask for, and those that belong beside them, as a ``Cursor`` takes them.
 
     Raises:
         DatasetError: there are none.
     """
     from oreo_agents.dataset import load_trajectories
+    from oreo_agents.evaluation.pairs import find_partners
+
+    dataset = load_trajectories(args.path)
+    places = find_episodes(dataset, args)
+    if not len(places):
+        raise DatasetError(
+            f"{args.path}: no episode meets the conditions; drop one of the filters{_list_types(dataset, args)}"
+        )
+    if args.compare is None:
+        return {"episodes": dataset[places]}
+    others = load_trajectories(args.compare)
+    partners = find_partners(
+        dataset.games.tolist(), others.games.tolist()
+    )  # of all: which one it is, no filter changes
+    return {
+        "episodes": dataset[places],
+        "others": others,
+        "partners": [partners[place] for place in places],
+        "names": (args.path.name, args.compare.name),
+    }
+
+
+def find_episodes(dataset: TrajectoryDataset, args: argparse.Namespace) -> np.ndarray:
+    """The places, from 0, of the episodes that the options ask for."""
     from oreo_agents.terminal.replay import contains_text
 
     conditions: dict[str, Any] = {"length": lambda lengths: lengths >= args.min_steps}
     if args.failed:
         conditions["success"] = False
-    if args.task_type:
-        conditions["predicate"] = lambda episode: args.task_type in episode.task_type
-    episodes = load_trajectories(args.path).filter(**conditions)
-    if args.search:
-        episodes = episodes.filter(lambda episode: contains_text(episode, args.search))
-    if not len(episodes):
-        raise DatasetError(
-            f"{args.path}: no episode meets the conditions; drop one of the filters{_list_types(args)}"
-        )
-    return episodes
+
+    def is_wanted(episode: Trajectory) -> bool:
+        typed = not args.task_type or args.task_type in episode.task_type
+        return typed and (not args.search or contains_text(episode, args.search))
+
+    return dataset.where(is_wanted if args.task_type or args.search else None, **conditions)
 
 
-def _list_types(args: argparse.Namespace) -> str:
+def _list_types(dataset: TrajectoryDataset, args: argparse.Namespace) -> str:
     """The task types that there are, where one was asked for."""
     if not args.task_type:
         return ""
-    from oreo_agents.dataset import load_trajectories
-
-    types = sorted(set(load_trajectories(args.path).task_types))
-    return f"; the task types here are {', '.join(types)}"
+    return f"; the task types here are {', '.join(sorted(set(dataset.task_types)))}"

@@ -245,13 +245,19 @@ class TrajectoryDataset:
         >>> len(dataset.filter(success=True, agent=["expert", "shortest"], length=lambda n: n < 20))
         0
         """
+        return self[self.where(predicate, **conditions)]
+
+    def where(
+        self, predicate: Callable[[Trajectory], bool] | None = None, **conditions: Condition
+    ) -> np.ndarray:
+        """The places, from 0, of the episodes that :meth:`filter` keeps."""
         keep = np.ones(len(self), dtype=bool)
         for name, condition in conditions.items():
             keep &= _meets_condition(self.column(name.rstrip("_")), condition)
-        chosen = self[keep]
+        places = np.flatnonzero(keep)
         if predicate is None:
-            return chosen
-        return chosen[np.array([bool(predicate(trajectory)) for trajectory in chosen], dtype=bool)]
+            return places
+        return places[np.array([bool(predicate(trajectory)) for trajectory in self[places]], dtype=bool)]
 
     def split(self, fraction: float, seed: int = 0) -> tuple[TrajectoryDataset, TrajectoryDataset]:
         """Two views with no game in common; the first has ``fraction`` of the games.

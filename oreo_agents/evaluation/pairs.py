@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +52,33 @@ def pair_games(left: Sequence[str], right: Sequence[str]) -> list[Pair]:
     ]
     rest = sorted(place for places in waiting.values() for place in places)
     return [*pairs, *((None, place) for place in rest)]
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """The episode of another run that belongs to one of this run."""
+
+    place: int | None
+    """Of it in the other run, from 0; None where that played the game less often, or never."""
+    number: int
+    """The one of this run is its so-manieth of the game, from 1; that of the other run, too."""
+    counts: tuple[int, int]
+    """How often this run played the game, and the other."""
+
+
+def find_partners(games: Sequence[str], others: Sequence[str]) -> list[Partner]:
+    """For each episode of a run its partner, the k-th of a game for the k-th of it.
+
+    >>> find_partners(["a", "a"], ["a"])[1]
+    Partner(place=None, number=2, counts=(2, 1))
+    """
+    own, theirs = Counter(games), Counter(others)
+    so_far: Counter[str] = Counter()
+    partners = []
+    for game, (_, place) in zip(games, pair_games(games, others), strict=False):
+        so_far[game] += 1
+        partners.append(Partner(place, so_far[game], (own[game], theirs[game])))
+    return partners
 
 
 def compare_endings(left: Sequence[Ending], right: Sequence[Ending]) -> PairedOutcomes:

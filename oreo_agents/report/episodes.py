@@ -156,6 +156,7 @@ def _describe_episode(trajectory: Trajectory) -> dict[str, Any]:
         "return": _round_finite(trajectory.return_),
         "outcome": describe_outcome(trajectory),
         "ended": make_printable(str(trajectory.metadata.get("ended", ""))),
+        "cost": _describe_cost(trajectory),
         "surprise": _round_finite(surprise.advantage if surprise else None),
         "end": _clean_text(trajectory.final_observation),
         "steps": [
@@ -163,6 +164,20 @@ def _describe_episode(trajectory: Trajectory) -> dict[str, Any]:
             for step in range(len(trajectory))
         ],
     }
+
+
+def _describe_cost(trajectory: Trajectory) -> str:
+    """Tokens, where the rollout counted them."""
+    tokens = trajectory.metadata.get("tokens")
+    names = {"prompt": "read", "generated": "written", "critic": "judged"}
+    if not isinstance(tokens, dict):
+        return ""
+    told = [
+        f"{tokens[key]:,} {name}"
+        for key, name in names.items()
+        if isinstance(tokens.get(key), int) and tokens[key]
+    ]
+    return f"tokens: {', '.join(told)}" if told else ""
 
 
 def _describe_turn(trajectory: Trajectory, step: int) -> dict[str, Any]:

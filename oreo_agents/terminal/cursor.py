@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from oreo_agents.evaluation.events import Event, EventKind, find_difference, list_events
+from oreo_agents.evaluation.pairs import Partner
 from oreo_agents.rollout.verify import Deviation
 from oreo_agents.terminal.entries import ListedEpisode, list_entries
 from oreo_agents.trajectory import Trajectory
@@ -26,8 +27,10 @@ class Cursor:
     """An episode out of several, and a step of it. Moves never leave the range."""
 
     episodes: Sequence[Trajectory]
-    others: dict[str, Trajectory] = field(default_factory=dict)
-    """Runs to show beside, by game."""
+    others: Sequence[Trajectory] = ()
+    """Another run to show beside; none: ``partners`` is empty."""
+    partners: Sequence[Partner] = ()
+    """For each episode, what belongs to it among the others."""
     names: tuple[str, str] = ("", "")
     """What the episodes and the others are called."""
     check: Check | None = None
@@ -40,6 +43,7 @@ class Cursor:
     message: str = ""
     """What came of the last key, until the next."""
     _open: tuple[int, Trajectory] | None = None
+    _beside: tuple[int, Trajectory | None] | None = None
     _difference: tuple[int, int | None] | None = None
     _events: tuple[int, list[Event]] | None = None
 
@@ -57,8 +61,24 @@ class Cursor:
 
     @property
     def other(self) -> Trajectory | None:
-        """Another run of the same game."""
-        return self.others.get(self.trajectory.game)
+        """Another run of the same game, read once."""
+        if not self.partners:
+            return None
+        if self._beside is None or self._beside[0] != self.episode:
+            place = self.partners[self.episode].place
+            self._beside = self.episode, None if place is None else self.others[place]
+        return self._beside[1]
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """The names of the two runs, with the number of the episode where a game was played more than once."""
+        if self.other is None or max((partner := self.partners[self.episode]).counts) == 1:
+            return self.names
+        one, other = (
+            f"{name} ({partner.number} of {count})"
+            for name, count in zip(self.names, partner.counts, strict=True)
+        )
+        return one, other
 
     def move(self, steps: int) -> None:
         """Go forward, or back with a negative number."""
@@ -179,9 +199,18 @@ class Cursor:
         """The line at the bottom."""
         place = f"episode {self.episode + 1}/{len(self.episodes)}"
         playing = f"playing {self.speed:g}/s" if self.playing else ""
-        return "  ".join(filter(None, (place, self.message, playing, self._parting(), self.verdict())))
+        return "  ".join(filter(None, (place, self.message, playing, self.conclusion())))
+
+    def conclusion(self) -> str:
+        """Where two runs part, and whether the episode happened again; empty where nobody asked."""
+        return "  ".join(filter(None, (self._parting(), self.verdict())))
 
     def _parting(self) -> str:
+        """Where two runs part, or why there is only one."""
+        if self.partners and self.other is None:
+            own, theirs = self.partners[self.episode].counts
+            often = f"{theirs} of its {own} episodes" if theirs else "none of its episodes"
+            return f"alone: {self.names[1]} has {often}" if own > 1 else f"alone: not in {self.names[1]}"
         return "" if self.difference is None else f"first difference: step {self.difference + 1}"
 
 

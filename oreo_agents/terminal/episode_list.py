@@ -40,7 +40,7 @@ class EntryList(ScrollView, can_focus=False):
     def show(self, entries: list[ListedEpisode], at: int) -> None:
         """List these, the one at ``at`` marked and in sight."""
         self.entries, self.at = entries, max(0, min(at, len(entries) - 1))
-        self.virtual_size = Size(self.size.width, len(entries))
+        self.virtual_size = Size(1, len(entries))  # a line is cut where the screen ends
         if not self.scroll_offset.y <= self.at < self.scroll_offset.y + self.size.height:
             self.scroll_to(y=self.at - self.size.height // 2, animate=False)
         self.refresh()
@@ -52,8 +52,9 @@ class EntryList(ScrollView, can_focus=False):
             return Strip.blank(width, STYLED)
         entry = self.entries[place]
         base = Style(reverse=place == self.at)
-        number = Segment(f"{entry.place + 1:>6}  ", base + Style(dim=True))
-        outcome = Segment(f"{entry.outcome:<12.12}", base + Style.parse(choose_style(entry.success)))
+        styled = self.app.console.get_style
+        number = Segment(f"{entry.place + 1:>6}  ", base + styled("dim"))
+        outcome = Segment(f"{entry.outcome:<12.12}", base + styled(choose_style(entry.success)))
         about = "  ".join(filter(None, (entry.task[:SHOWN], entry.game[:SHOWN], entry.agent[:SHOWN])))
         line = Segment(f"{entry.steps:>6} steps  {make_text(about).plain}".replace("\n", " "), base)
         return Strip([number, outcome, line]).adjust_cell_length(width, base)

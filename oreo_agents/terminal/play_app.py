@@ -23,15 +23,15 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
-from oreo_agents.evaluation.beliefs import list_values
 from oreo_agents.evaluation.events import list_events
 from oreo_agents.language.reply import read_thought
 from oreo_agents.terminal.command_line import CommandLine
 from oreo_agents.terminal.controls import WORDS, Controls, Effect
 from oreo_agents.terminal.excerpt import cut_step, cut_text
 from oreo_agents.terminal.map import map_table, render_place
+from oreo_agents.terminal.palette import Ground
 from oreo_agents.terminal.panel import Panel
-from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen
+from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen, dress_app
 from oreo_agents.terminal.scene import Scene, look_around
 from oreo_agents.terminal.session import HUMAN
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
@@ -64,8 +64,8 @@ Words
 HELP += "\n".join(f"{word:<12} {meaning}" for word, meaning in WORDS.items())
 HELP += """
 
-V is what the critic expects the rest of the episode to bring. The
-advantage is what an action changed in V."""
+V is what the critic expects the rest of the episode to bring. \
+The advantage is what an action changed in V."""
 
 READ = 40
 """Lines of what the game says at once; of more, the rest stands beside."""
@@ -80,13 +80,18 @@ LONGEST_PAUSE = 1_000_000.0
 USUAL = "Type a command; Tab completes, ? lists more."
 
 
-def show_play(controls: Controls, pause: float = 0.0) -> None:
-    """Take over the screen until the person leaves; ``pause`` in seconds between an agent's steps.
+def show_play(controls: Controls, pause: float = 0.0, ground: Ground | None = None) -> None:
+    """Take over the screen until the person leaves.
+
+    Args:
+        controls: the session, and who plays.
+        pause: seconds between an agent's steps.
+        ground: the terminal's background.
 
     Raises:
         OreoError: what an agent or the environment raised.
     """
-    app = PlayApp(controls, pause)
+    app = PlayApp(controls, pause, ground)
     try:
         app.run()
     finally:
@@ -107,8 +112,8 @@ class PlayApp(App[None]):
     #runs { width: 5fr; }
     #side { width: 4fr; }
     CurvePane { height: 6; }
-    #answer { height: auto; max-height: 40%; border-top: solid ansi_bright_black; padding: 0 1; }
-    #answer { scrollbar-size-vertical: 1; }
+    CurvePane.-bare { display: none; }
+    #answer { height: auto; max-height: 40%; border-top: solid $border; padding: 0 1; }
     #status, #choices { padding: 0 1; height: 1; }
     #line { height: 1; }
     #prompt { width: 3; padding: 0 0 0 1; }
@@ -133,10 +138,10 @@ class PlayApp(App[None]):
     WATCHING: ClassVar[set[str]] = {"pause", "advance", "pace", "take_over"}
     """What there is to do only while an agent plays."""
 
-    def __init__(self, controls: Controls, pause: float) -> None:
+    def __init__(self, controls: Controls, pause: float, ground: Ground | None = None) -> None:
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS = WIDTHS, HEIGHTS
-        self.theme = "ansi-dark"  # the terminal's own colours and background, dark or light
+        dress_app(self, ground)
         self.controls, self.pause = controls, pause
         self.hand = ThreadPoolExecutor(max_workers=1)
         self.scene: Scene = look_around(controls.session)
@@ -337,8 +342,6 @@ class PlayApp(App[None]):
         pane.show(scene.trajectory, at, goes_on=not scene.over)
         self.panes.query_one("#step", Static).update(Styled(Group(*self._describe(at)), STYLED))
         curve = self.panes.query_one(CurvePane)
-        curve.set_class(all(value is None for value in list_values(scene.trajectory)), "-empty")
-        curve.styles.display = "none" if curve.has_class("-empty") else "block"
         curve.show(scene.trajectory, list_events(scene.trajectory), at)
         said = Group(*self._describe_answer())
         self.panes.query_one("#said", Static).update(Styled(said, STYLED))

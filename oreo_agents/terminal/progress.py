@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from oreo_agents.printable import make_printable
+from oreo_agents.terminal.palette import open_console
 
 
 class _Notes(ProgressColumn):
@@ -103,7 +104,7 @@ def _format_count(task: Task) -> str:
 
 def progress_bar(below: Callable[[], Iterable[RenderableType]] = tuple) -> Progress:
     """A bar on stderr with name, count, time taken, time left and notes; ``below()`` gives the lines under it."""
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24 if console.width >= 80 else 6),

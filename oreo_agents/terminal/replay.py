@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from oreo_agents.environments import replay_environment
 from oreo_agents.rollout.verify import Deviation, replay
 from oreo_agents.terminal.cursor import Cursor
+from oreo_agents.terminal.palette import Ground, open_console
 from oreo_agents.terminal.views import SideBySide, Transcript
 from oreo_agents.trajectory import Trajectory
 
@@ -69,33 +70,25 @@ def open_verifier(episodes: Any, wanted: bool, named: Sequence[str] = ()) -> Ite
         env.close()
 
 
-def print_all(cursor: Cursor, single: bool) -> int:
+def print_all(cursor: Cursor, single: bool, ground: Ground | None = None) -> int:
     """Print whole episodes, one or all; 1 if one of them did not happen again."""
-    console = Console()
+    console = open_console(ground)
     same = True
     for place in [cursor.episode] if single else range(len(cursor.episodes)):
         cursor.episode = place
-        for renderable in render_steps(cursor.trajectory, cursor.other):
+        for renderable in render_steps(cursor):
             console.print(renderable)
-        console.print(Text(cursor.verdict()), "", sep="\n")
+        console.print(Text(cursor.conclusion()), "", sep="\n")
         same = same and not cursor.differences()
     return 0 if same else 1
 
 
-def render_steps(trajectory: Trajectory, other: Trajectory | None) -> Iterator[RenderableType]:
+def render_steps(cursor: Cursor) -> Iterator[RenderableType]:
     """All steps of an episode, beside those of another run where there is one."""
+    trajectory, other = cursor.trajectory, cursor.other
     if other is None:
         yield Transcript(trajectory)
         return
     for step in range(max(len(trajectory), len(other)) + 1):
-        yield SideBySide(trajectory, other, step)
+        yield SideBySide((trajectory, other), cursor.titles, step)
         yield Text()
-
-
-def runs_by_game(path: Any) -> dict[str, Trajectory]:
-    """The episodes at ``path`` by their games, the last of each; none where there is no path."""
-    if path is None:
-        return {}
-    from oreo_agents.dataset import load_trajectories
-
-    return {trajectory.game: trajectory for trajectory in load_trajectories(path)}

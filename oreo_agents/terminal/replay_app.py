@@ -21,13 +21,21 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from oreo_agents.evaluation.events import EventKind
+from oreo_agents.printable import make_printable
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.episode_list import EpisodeScreen
 from oreo_agents.terminal.excerpt import CANDIDATES, cut_step, cut_text
 from oreo_agents.terminal.map import map_table, read_carried, read_map, read_place, render_place
-from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen
+from oreo_agents.terminal.palette import Ground
+from oreo_agents.terminal.panes import HEIGHTS, LAYOUT, WIDTHS, CurvePane, HelpScreen, dress_app
 from oreo_agents.terminal.transcript import GUTTER, STYLED, TranscriptPane, is_folded
-from oreo_agents.terminal.views import make_text, render_decision, render_deviation, render_header
+from oreo_agents.terminal.views import (
+    make_text,
+    render_decision,
+    render_deviation,
+    render_header,
+    render_progress,
+)
 from oreo_agents.trajectory import Trajectory
 
 HELP = """\
@@ -46,14 +54,15 @@ c             other run shown or not
 t             thoughts shown or folded
 12 Enter      go to step 12
 /text Enter   search; n: again; Esc: leave it
+y             copy the step (where OSC 52 is allowed)
 space         play; + - speed
 q             quit
 
 Mouse: click on a step, the curve, a key below; the wheel scrolls.
 
-V is what the critic expects the rest of the episode to bring. The
-advantage is what an action changed in V; a surprise is an advantage of
-a fifth of V's range or more. An invalid command is one that the
+V is what the critic expects the rest of the episode to bring. \
+The advantage is what an action changed in V; a surprise is an advantage \
+of a fifth of V's range or more. An invalid command is one that the \
 environment did not understand or that changed nothing."""
 
 BESIDE = 76
@@ -62,13 +71,15 @@ SURVEYED = 500
 """Steps up to which the map is read from the texts: a key is answered at once in any episode."""
 LEGIBLE = 10_000
 """Characters of a text that are looked at for it."""
+COPIED = 50_000
+"""Characters that are copied at most: more than terminals take."""
 REFRESH = 0.2
 """Seconds between looks at a verification that is under way."""
 
 
-def show_replay(cursor: Cursor) -> None:
-    """Take over the screen until the user quits."""
-    ReplayApp(cursor).run()
+def show_replay(cursor: Cursor, ground: Ground | None = None) -> None:
+    """Take over the screen until the user quits; ``ground`` is the terminal's background."""
+    ReplayApp(cursor, ground).run()
 
 
 class ReplayApp(App[None]):
@@ -80,11 +91,11 @@ class ReplayApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "keys", key_display="?"),
         Binding("q,ctrl+d", "quit", "quit", key_display="q"),
-        Binding("right,l", "do('move', 1)", "step", key_display="\u2192"),
-        Binding("left,h", "do('move', -1)", "back", key_display="\u2190"),
-        Binding("right_square_bracket", "do('change_episode', 1)", "next", key_display="]"),
+        Binding("right,l", "do('move', 1)", "step", key_display="\u2190\u2192"),
+        Binding("left,h", "do('move', -1)", show=False),
+        Binding("right_square_bracket", "do('change_episode', 1)", "episode", key_display="[]"),
         Binding("left_square_bracket", "do('change_episode', -1)", show=False),
-        Binding("e", "episodes", "episodes"),
+        Binding("e", "episodes", "list"),
         Binding("slash", "type('/')", "search", key_display="/", priority=True),
         Binding("w", "event('won', 1)", "win"),
         Binding("s", "event('surprise', 1)", "surprise"),
@@ -98,6 +109,7 @@ class ReplayApp(App[None]):
         Binding("end,G", "end", show=False),
         Binding("f", "do('next_failure')", show=False),
         Binding("n", "again", show=False),
+        Binding("y", "copy", show=False),
         Binding("d", "do('jump_difference')", show=False),
         Binding("c", "compare", show=False),
         Binding("t", "thoughts", show=False),
@@ -111,10 +123,10 @@ class ReplayApp(App[None]):
         *(Binding(digit, f"type('{digit}')", show=False, priority=True) for digit in "0123456789"),
     ]
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, ground: Ground | None = None) -> None:
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS = WIDTHS, HEIGHTS
-        self.theme = "ansi-dark"  # the terminal's own colours and background, dark or light
+        dress_app(self, ground)
         self.cursor = cursor
         self.compares = True
         self.folded = True
@@ -153,7 +165,7 @@ class ReplayApp(App[None]):
     @property
     def typing(self) -> bool:
         """Whether keys are text."""
-        return self.panes.query_one("#typed", Input).has_focus
+        return self.panes.focused is self.panes.query_one("#typed", Input)  # its has_focus lags behind
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of the panes are not those of the other screens, nor of a line being typed.
@@ -179,6 +191,22 @@ class ReplayApp(App[None]):
     def action_again(self) -> None:
         """The next place of what was sought."""
         self._act(lambda: self.cursor.find(self.cursor.sought))
+
+    def action_copy(self) -> None:
+        """What was seen and done in this step goes to the terminal's clipboard."""
+
+        def copy() -> None:
+            run, step = self.cursor.trajectory, min(self.cursor.step, len(self.cursor.trajectory))
+            turn = run.turns[step] if step < len(run) else None
+            text = (
+                f"{turn.observation.strip()}\n> {turn.action}\n"
+                if turn
+                else f"{run.final_observation.strip()}\n"
+            )
+            self.copy_to_clipboard(cut_text(make_printable(text), COPIED))
+            self.cursor.message = "copied"
+
+        self._act(copy)
 
     def action_play(self) -> None:
         """Begin to play, or stop."""
@@ -262,29 +290,37 @@ class ReplayApp(App[None]):
         cursor = self.cursor
         other = cursor.other if self.compares else None
         parting = cursor.difference if other else None
-        names = cursor.names if other else ("", "")
+        titles = cursor.titles if other else ("", "")
         left, right = (
             self.panes.query_one("#left", TranscriptPane),
             self.panes.query_one("#right", TranscriptPane),
         )
-        left.show(cursor.trajectory, cursor.step, parting, names[0])
+        left.show(cursor.trajectory, cursor.step, parting, titles[0], sought=cursor.sought)
         right.styles.display = "block" if other else "none"
         if other:
-            right.show(other, cursor.step, parting, names[1])
+            right.show(other, cursor.step, parting, titles[1], sought=cursor.sought)
         self.panes.query_one("#step", Static).update(
             Styled(self._describe(other, left.size.width - GUTTER), STYLED)
         )
-        self.panes.query_one(CurvePane).show(cursor.trajectory, cursor.events, cursor.step)
+        self.panes.query_one(CurvePane).show(cursor.trajectory, cursor.events, cursor.step, titles[0])
         self.panes.query_one("#status", Static).update(make_text(cut_text(cursor.status(), 500)))
 
     def _describe(self, other: Trajectory | None, width: int) -> RenderableType:
         cursor = self.cursor
         if other is None:
             run = self._describe_run(cursor.trajectory, width)
-            return Group(*self._deviations(), *run, *_describe_surroundings(cursor.trajectory, cursor.step))
+            header = render_header(cut_step(cursor.trajectory, len(cursor.trajectory)), cursor.step)
+            surroundings = _describe_surroundings(cursor.trajectory, cursor.step)
+            return Group(*self._deviations(), header, Text(), *run, *surroundings)
+        task = make_text(cut_text(cursor.trajectory.task or cursor.trajectory.game), "bold")
         runs: list[RenderableType] = [
-            Group(make_text(name, "bold underline"), *self._describe_run(run, width), Text())
-            for name, run in zip(cursor.names, (cursor.trajectory, other), strict=True)
+            Group(
+                make_text(name, "bold underline"),
+                render_progress(run, cursor.step),
+                *self._describe_run(run, width),
+                Text(),
+            )
+            for name, run in zip(cursor.titles, (cursor.trajectory, other), strict=True)
         ]
         if self.panes.query_one("#side").size.width >= BESIDE:
             grid = Table.grid(expand=True, padding=(0, 2))
@@ -292,12 +328,12 @@ class ReplayApp(App[None]):
                 grid.add_column(ratio=1)
             grid.add_row(*runs)
             runs = [grid]
-        return Group(*self._deviations(), *runs)
+        return Group(*self._deviations(), task, *runs)
 
     def _describe_run(self, trajectory: Trajectory, width: int) -> list[RenderableType]:
         step = min(self.cursor.step, len(trajectory))
         run = cut_step(trajectory, step)
-        parts: list[RenderableType] = [render_header(run, step), Text()]
+        parts: list[RenderableType] = []
         ended = step == len(trajectory)
         text = run.final_observation if ended else run.turns[step].observation
         if not ended:
@@ -305,7 +341,7 @@ class ReplayApp(App[None]):
             more = len(trajectory.turns[step].candidates) - CANDIDATES
             parts += [Text(f"... {more} more candidates", "dim")] if more > 0 else []
         if is_folded(text.strip(), width):
-            parts += [Text(), Text("what it saw", "bold"), make_text(text)]
+            parts += [*([Text()] if parts else []), Text("what it saw", "bold"), make_text(text)]
         return parts
 
     def _deviations(self) -> list[Text]:

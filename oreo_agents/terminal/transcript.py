@@ -52,6 +52,7 @@ class TranscriptPane(Widget):
         self.difference: int | None = None
         self.title = ""
         self.goes_on = False
+        self.sought = ""
         self._top = (0, 0)
         self._blocks: dict[tuple[int, bool], list[Strip]] = {}
 
@@ -62,6 +63,7 @@ class TranscriptPane(Widget):
         difference: int | None = None,
         title: str = "",
         goes_on: bool = False,
+        sought: str = "",
     ) -> None:
         """Look at a step of an episode.
 
@@ -71,6 +73,7 @@ class TranscriptPane(Widget):
             difference: the step at which another run parts from it.
             title: above it.
             goes_on: the episode is still being played; one that goes on from the last shown stays where it is.
+            sought: what is marked wherever it occurs, in any case.
         """
         if trajectory is not self.trajectory:
             if not goes_on or trajectory.turns[: len(self.trajectory)] != self.trajectory.turns:
@@ -78,10 +81,10 @@ class TranscriptPane(Widget):
             self.events = {}
             for event in list_events(trajectory):
                 self.events.setdefault(event.step, []).append(event)
-        if trajectory is not self.trajectory or difference != self.difference:
+        if trajectory is not self.trajectory or (difference, sought) != (self.difference, self.sought):
             self._blocks.clear()
         self.trajectory, self.step = trajectory, min(step, len(trajectory))
-        self.difference, self.title, self.goes_on = difference, title, goes_on
+        self.difference, self.title, self.goes_on, self.sought = difference, title, goes_on, sought
         self._reveal()
         self.refresh()
 
@@ -168,7 +171,7 @@ class TranscriptPane(Widget):
         inner = max(self.size.width - GUTTER, 8)
         console = self.app.console
         options = console.options.update(width=inner, height=None)
-        gutter = Style(bold=True, reverse=True) if step == self.step else Style(dim=True)
+        gutter = Style(bold=True, reverse=True) if step == self.step else console.get_style("dim")
         last = "now" if self.goes_on else "end"
         number = f"{step + 1 if step < len(self.trajectory) else last:>{GUTTER - 2}}"
         lines = console.render_lines(self._describe_step(step, inner), options, style=STYLED)
@@ -181,18 +184,18 @@ class TranscriptPane(Widget):
         trajectory = self.trajectory
         parts: list[RenderableType] = []
         if step == self.difference:
-            parts.append(Text("first difference", "bold magenta reverse"))
-        if step == len(trajectory) and self.goes_on:
-            return Group(*parts, *_fold_text(trajectory.final_observation, width, self.lines))
+            parting = Text("first difference", "bold magenta")
+            parting.stylize("reverse")
+            parts.append(parting)
         if step == len(trajectory):
-            ending = Text(describe_outcome(trajectory), f"bold {choose_style(trajectory.success)}")
-            return Group(*parts, *_fold_text(trajectory.final_observation, width, self.lines), ending)
+            parts += self._fold_text(trajectory.final_observation, width)
+            if not self.goes_on:
+                outcome = f"bold {choose_style(trajectory.success)}"
+                parts.append(Text(describe_outcome(trajectory), outcome))
+            return Group(*parts)
         turn = trajectory.turns[step]
-        action = make_text(cut_text(turn.action, 4 * width), "bold cyan")
-        parts += [
-            *_fold_text(turn.observation, width, self.lines),
-            Text.assemble(("> ", "bold cyan"), action),
-        ]
+        action = self._mark(make_text(cut_text(turn.action, 4 * width), "bold cyan"))
+        parts += [*self._fold_text(turn.observation, width), Text.assemble(("> ", "bold cyan"), action)]
         facts = Text(style="dim")
         if turn.value is not None:
             facts.append(f"V {turn.value:.2f}  ")
@@ -205,15 +208,19 @@ class TranscriptPane(Widget):
             facts.append(f"{event.kind}  ", MARK_STYLES[event.kind])
         return Group(*parts, facts) if facts else Group(*parts)
 
+    def _fold_text(self, text: str, width: int) -> Iterator[Text]:
+        """A text in at most so many lines, and what says that there is more."""
+        text, most = text.strip(), self.lines
+        excerpt = "\n".join(text[: most * width].split("\n")[:most])
+        if excerpt:
+            yield self._mark(make_text(excerpt))
+        if is_folded(text, width, most):
+            yield Text(f"... {len(text) - len(excerpt):,} more characters: see beside", "dim")
 
-def _fold_text(text: str, width: int, most: int) -> Iterator[Text]:
-    """A text in at most so many lines, and what says that there is more."""
-    text = text.strip()
-    excerpt = "\n".join(text[: most * width].split("\n")[:most])
-    if excerpt:
-        yield make_text(excerpt)
-    if is_folded(text, width, most):
-        yield Text(f"... {len(text) - len(excerpt):,} more characters: see beside", "dim")
+    def _mark(self, text: Text) -> Text:
+        if self.sought:
+            text.highlight_words([self.sought], "reverse", case_sensitive=False)
+        return text
 
 
 def is_folded(text: str, width: int, most: int = LINES) -> bool:

@@ -65,11 +65,16 @@ class StepView:
 
     trajectory: Trajectory
     step: int
+    headed: bool = True
+    """With task, game and V of the whole episode."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         ascii_only = options.ascii_only
-        yield render_header(self.trajectory, self.step, ascii_only)
-        yield from _value_line(self.trajectory, self.step, options.max_width, ascii_only)
+        if self.headed:
+            yield render_header(self.trajectory, self.step, ascii_only)
+            yield from _value_line(self.trajectory, self.step, options.max_width, ascii_only)
+        else:
+            yield render_progress(self.trajectory, self.step)
         yield Text()
         if self.step < len(self.trajectory):
             yield _render_turn(self.trajectory, self.step, ascii_only)
@@ -81,14 +86,23 @@ class StepView:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Two episodes at the same step, beside each other or, on a narrow console, one below the other."""
+    """Two episodes at the same step, beside each other or, on a narrow console, one below the other.
 
-    left: Trajectory
-    right: Trajectory
+    Task and game are told at the first step alone.
+    """
+
+    runs: tuple[Trajectory, Trajectory]
+    titles: tuple[str, str]
     step: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        views = [StepView(run, min(self.step, len(run))) for run in (self.left, self.right)]
+        views = [
+            Group(
+                make_text(title, "bold underline", options.ascii_only),
+                StepView(run, min(self.step, len(run)), headed=self.step == 0),
+            )
+            for title, run in zip(self.titles, self.runs, strict=True)
+        ]
         if options.max_width < 80:
             yield Group(views[0], Text(), views[1])
             return
@@ -127,9 +141,14 @@ def render_header(trajectory: Trajectory, step: int, ascii_only: bool = False) -
     lines = [
         make_text(trajectory.task or trajectory.game or trajectory.env_id, "bold", ascii_only),
         make_text(" | ".join(filter(None, (trajectory.game, trajectory.agent))), "dim", ascii_only),
-        Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {describe_outcome(trajectory)}"),
+        render_progress(trajectory, step),
     ]
     return Group(*lines)
+
+
+def render_progress(trajectory: Trajectory, step: int) -> Text:
+    """Which step it is, and how the episode ended."""
+    return Text(f"step {min(step + 1, len(trajectory))}/{len(trajectory)}  {describe_outcome(trajectory)}")
 
 
 def render_deviation(found: Deviation) -> Text:
@@ -139,20 +158,19 @@ def render_deviation(found: Deviation) -> Text:
 
 
 def candidate_table(turn: Turn, ascii_only: bool = False) -> Table:
-    """The candidates of a turn, best value first, the chosen one marked, and why it won."""
+    """The candidates of a turn, best value first, the chosen one marked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "candidate", "prob.", "V", ""):
-        table.add_column(heading, justify="right" if heading in ("prob.", "V") else "left")
+    table.add_column("")
+    table.add_column("candidate")
+    table.add_column("prob.", justify="right", no_wrap=True)
+    table.add_column("V", justify="right", no_wrap=True)
     for candidate, times in merge_candidates(turn):
         chosen = candidate.action == turn.action
-        style = "bold" if chosen else "dim"
-        name = make_text(candidate.action, style, ascii_only) + Text(
+        name = make_text(candidate.action, "bold" if chosen else "dim", ascii_only) + Text(
             f" ({times} times)" if times > 1 else "", "dim"
         )
         numbers = _format_number(to_probability(candidate.logprob)), _format_number(candidate.value)
-        table.add_row(
-            ">" if chosen else "", name, *numbers, Text(explain_choice(turn) if chosen else "", "dim")
-        )
+        table.add_row(">" if chosen else "", name, *numbers)
     return table
 
 
@@ -175,10 +193,12 @@ def render_decision(
     parts: list[RenderableType] = [
         *([make_text(thought, "italic dim", ascii_only)] if thought else []),
         Text.assemble(("> ", "bold cyan"), make_text(turn.action, "bold cyan", ascii_only)),
-        _render_facts(trajectory, step),
+        Padding(_render_facts(trajectory, step), (0, 0, 0, 2), expand=False),
     ]
     if turn.candidates:
-        parts.append(Padding(candidate_table(turn, ascii_only), (0, 0, 0, 2)))
+        why = explain_choice(turn)
+        beside = [Text(f"chosen: {why}", "dim")] if why else []
+        parts.append(Padding(Group(candidate_table(turn, ascii_only), *beside), (0, 0, 0, 2), expand=False))
     return Group(*parts)
 
 
@@ -189,7 +209,7 @@ def _render_turn(trajectory: Trajectory, step: int, ascii_only: bool) -> Rendera
 
 def _render_facts(trajectory: Trajectory, step: int) -> Text:
     turn = trajectory.turns[step]
-    facts = Text(f"  reward {turn.reward:g}", style="dim")
+    facts = Text(f"reward {turn.reward:g}", style="dim")
     if turn.action_status:
         facts.append(
             f"  {make_printable(turn.action_status)}", STATUS_STYLES.get(turn.action_status, "green")

@@ -52,6 +52,8 @@ def test_filter(recorded):
     }
     assert [e.seed for e in dataset.filter(lambda e: e.seed % 10 == 3, return_=0.0)] == [3, 13, 23, 33]
     assert len(dataset.filter(agent="nobody")) == 0
+    places = dataset.where(lambda e: e.seed % 10 == 3, return_=0.0)
+    assert [dataset[place].seed for place in places] == [3, 13, 23, 33]
 
 
 def test_split_is_by_game(recorded):

@@ -1,5 +1,6 @@
 """The report as its reader has it: in a browser, with a keyboard, on a large and a small screen."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -124,6 +125,52 @@ def test_filters_orders_and_neighbours(page):
     assert page.text("#task") == "find the door"
     page.press("[")
     assert page.text("#task") == "heat an egg"
+
+
+def test_what_is_searched_for_is_found_inside_the_episode(page):
+    page.press("/")
+    page.type("room 2")
+    page.press("Enter")
+    assert page.text("#task") == "find the door" and page.text("#steps [aria-current]").startswith("2")
+    page.press("n")
+    assert "You are in room 2." in page.text("#steps [aria-current]")
+    page.press("n")
+    assert page.text("#steps [aria-current]").startswith("3")  # there is no further one
+    page.press("N")
+    assert page.text("#steps [aria-current]").startswith("2")
+    marked = """[...CSS.highlights.get('sought')].map((one) =>
+        one.startContainer.data.slice(one.startOffset, one.endOffset))"""
+    assert page.script(marked) == ["room 2", "room 2"]
+    page.press("/")
+    page.script("search.value = ''; search.dispatchEvent(new Event('input'))")
+    assert page.script(marked) == []
+
+
+def test_a_step_has_a_link_and_an_episode_is_saved(page):
+    link = "#steps li:nth-child(3) a"
+    assert page.script(f"document.querySelector('{link}').href").endswith("report.html#2.3")
+    page.script(f"document.querySelector('{link}').click()")
+    assert page.text("#steps [aria-current]").startswith("3")
+    page.script(
+        "URL.createObjectURL = (blob) => { window.saved = blob; return 'about:blank' };"
+        "HTMLAnchorElement.prototype.click = function () { window.called = this.download };"
+        "document.querySelector('#about a').dispatchEvent(new Event('click', { cancelable: true }))"
+    )
+    assert page.script("called") == "episode-2.json"
+    told = page.send("Runtime.evaluate", expression="saved.text()", awaitPromise=True, returnByValue=True)[
+        "result"
+    ]["value"]
+    saved = json.loads(told)
+    assert saved["task"] == "heat an egg" and len(saved["sides"][0]["steps"]) == 4 and "text" not in saved
+
+
+def test_tokens_are_told_where_they_were_counted(browser, tmp_path):
+    browser.show(1200, 700)
+    counted = replace(episode("one"), metadata={"tokens": {"prompt": 1200, "generated": 34, "critic": 0}})
+    open_page(browser, tmp_path / "one.html", [ReportedRun("one", [counted])])
+    assert "tokens: 1,200 read, 34 written" in browser.text("#about")
+    open_page(browser, tmp_path / "none.html", [ReportedRun("none", [episode("one")])])
+    assert "tokens" not in browser.text("#about")
 
 
 def test_what_is_chosen_is_in_sight_in_list_and_transcript(browser, tmp_path):

@@ -62,11 +62,11 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
-    def expect(self, text, seconds=20):
+    def expect(self, text, seconds=60):
         """Wait until `text` is on the screen, wherever its lines are broken."""
         self._wait(lambda lines: text.replace(" ", "") in "".join(lines).replace(" ", ""), text, seconds)
 
-    def expect_prompt(self, seconds=20):
+    def expect_prompt(self, seconds=60):
         """Wait until the program asks for a command; what is typed earlier would be lost."""
         self._wait(lambda lines: next(filter(None, reversed(lines)), "") == ">", "a prompt", seconds)
 
@@ -87,9 +87,10 @@ class Terminal:
         return True
 
     def ends(self, status=0):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end and self._read() and self.process.poll() is None:
             pass
+        self._read()  # what was written last
         assert self.process.wait(10) == status
 
     def close(self):

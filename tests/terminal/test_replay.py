@@ -170,6 +170,9 @@ def test_keys_on_a_real_terminal(terminal, recorded):
     screen.expect("episode 3/3")
     screen.type("l")
     screen.expect("6/40")
+    screen.type("/room 30\x03")  # all at once, as pasted
+    screen.type("l")
+    screen.expect("7/40")
     screen.type("?")
     screen.expect("next episode not won")
     screen.type("q")
@@ -194,3 +197,16 @@ def test_a_terminal_gets_it_printed_where_that_is_wanted(terminal, recorded, opt
     screen.ends()
     assert b"won in 3 steps" in screen.written and b"\x1b[?1049h" not in screen.written
     assert b"go to room 2" in screen.written
+
+
+def test_a_filter_does_not_change_what_is_compared(tmp_path, capsys):
+    """The failure is the second episode of its game, and so stands beside the second of the other run."""
+    for name, lengths in (("one", (3, 4)), ("two", (5, 6))):
+        with TrajectoryWriter(tmp_path / name) as writer:
+            for number, steps in enumerate(lengths):
+                writer.append(episode(steps, won=number == 0))
+    one, two = (str(tmp_path / name) for name in ("one", "two"))
+    assert cli.main(["replay", one, "--failed", "--compare", two, "--episode", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "one (2 of 2)" in out and "two (2 of 2)" in out
+    assert "step 1/4" in out and "step 1/6" in out and "step 1/5" not in out

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from episodes import HOSTILE, episode
 from screens import in_a_loop, press, seen
+from textual.geometry import Region
 
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.evaluation.pairs import find_partners
 from oreo_agents.terminal.cursor import Cursor
 from oreo_agents.terminal.curve import draw_curve, locate_column, locate_step
 from oreo_agents.terminal.entries import list_entries
@@ -21,7 +23,10 @@ LONG = 10_000_000
 
 
 @asynccontextmanager
-async def opened(episodes, size=(120, 34), **options):
+async def opened(episodes, size=(120, 34), others=(), **options):
+    if others:
+        games = [[one.game for one in run] for run in (episodes, others)]
+        options |= {"others": others, "partners": find_partners(*games)}
     app = ReplayApp(Cursor(episodes, **options))
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
@@ -86,7 +91,7 @@ async def test_the_transcript_follows_the_step_and_the_wheel():
 @in_a_loop
 async def test_a_click_on_the_curve_goes_there():
     async with opened([episode(40)]) as (app, pilot):
-        await pilot.click("CurvePane", offset=(7 + 25, 2))
+        await pilot.click("CurvePane", offset=(7 + 2 * 25, 2))  # a step has two of the 113 columns
         await pilot.pause()
         assert app.cursor.step == 25
 
@@ -136,15 +141,51 @@ async def test_two_runs_with_names_and_where_they_part():
     mine = episode(6)
     turns = (*mine.turns[:3], replace(mine.turns[3], action="wait"), *mine.turns[4:])
     theirs = replace(mine, turns=turns, agent="them")
-    async with opened([mine], others={"game-1": theirs}, names=("runs/a", "runs/b")) as (app, pilot):
+    async with opened([mine], others=[theirs], names=("runs/a", "runs/b")) as (app, pilot):
         shown = await press(pilot, "d")
         assert app.cursor.step == 3
-        assert shown.count("runs/a") == 2 and shown.count("runs/b") == 2  # over the transcript, over the step
-        assert "first difference: step 4" in shown
+        assert shown.count("runs/a") == 3 and shown.count("runs/b") == 2  # over transcript and step, under V
+        assert "first difference: step 4" in shown and "V of runs/a" in shown
         marked = [line for line in seen(app) if "first difference" in line]
         assert marked[0].count("first difference") == 2  # in both, beside each other
         assert "> wait" in shown and "> go to room 3" in shown
         assert "runs/b" not in await press(pilot, "c")
+
+
+@in_a_loop
+async def test_of_a_game_played_several_times_the_kth_stands_beside_the_kth():
+    mine = [episode(3), episode(4, game="game-2"), episode(5), episode(6)]
+    theirs = [episode(7), episode(8), episode(9, game="game-3")]
+    async with opened(mine, others=theirs, names=("one", "two")) as (app, pilot):
+        shown = await press(pilot, "home")
+        assert len(app.cursor.other) == 7 and "one (1 of 3)" in shown and "two (1 of 2)" in shown
+        assert "alone: not in two" in await press(pilot, "right_square_bracket")
+        await press(pilot, "right_square_bracket")
+        assert len(app.cursor.trajectory) == 5 and len(app.cursor.other) == 8
+        shown = await press(pilot, "right_square_bracket")
+        assert app.cursor.other is None and "alone: two has 2 of its 3 episodes" in shown
+        assert "no other run" in await press(pilot, "d")
+
+
+@in_a_loop
+async def test_what_is_searched_for_is_marked(recorded):
+    async with opened(load_trajectories(recorded)) as (app, pilot):
+        await press(pilot, "slash", *"ROOM", "enter")
+        strips = app.query_one("#left").render_lines(Region(0, 0, 80, 20))
+        marked = [part.text for strip in strips for part in strip if part.style and part.style.reverse]
+        assert marked.count("room") >= 2
+
+
+@in_a_loop
+async def test_a_step_is_copied_as_it_can_be_shown():
+    hostile = Turn(HOSTILE, "look")
+    async with opened([Trajectory((hostile,), final_observation="Done.")]) as (app, pilot):
+        assert "copied" in await press(pilot, "y")
+        assert (
+            app.clipboard.endswith("> look\n") and "\\x1b[2J" in app.clipboard and "\x1b" not in app.clipboard
+        )
+        await press(pilot, "end", "y")
+        assert app.clipboard == "Done.\n"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
@@ -165,7 +206,11 @@ async def test_every_width_shows_all_that_matters(width):
             assert words in shown, words
         assert all(len(line) <= width for line in seen(app))
         curve = next(line for line in seen(app) if "└" in line)
-        assert curve[8] == "^" and curve[7 + 39] == "W"
+        each = (width - 7) // 40
+        assert len(curve.rstrip()) == 7 + 40 * each
+        for step, sign in ((1, "^"), (39, "W")):
+            columns = slice(7 + step * each, 7 + (step + 1) * each)
+            assert curve[columns].strip("\u2500") == sign
 
 
 @in_a_loop
@@ -175,7 +220,7 @@ async def test_hostile_text_is_shown_and_never_obeyed():
     )
     told = dict.fromkeys(("game", "task", "task_type", "agent", "final_observation"), HOSTILE)
     bad = Trajectory((hostile, hostile), **told)
-    options = {"others": {HOSTILE: episode()}, "names": (HOSTILE, HOSTILE)}
+    options = {"others": [replace(episode(), game=HOSTILE)], "names": (HOSTILE, HOSTILE)}
     async with opened([bad, bad], size=(200, 40), **options) as (_, pilot):
         for key in ("right", "t", "c", "end", "e", "escape"):
             shown = await press(pilot, key)
@@ -243,15 +288,16 @@ def test_what_is_cut_is_said():
 
 
 def test_the_curve_has_a_scale_and_every_step_its_column():
-    lines = draw_curve(episode(11, values=True), [], 10, 40, 6).plain.splitlines()
+    lines = draw_curve(episode(11, values=True), [], 10, (40, 6)).plain.splitlines()
     assert [line[:7].strip() for line in lines[:4]] == ["1 │", "│", "│", "0 │"]
-    assert lines[0][7:18] == " " * 8 + "▁▄ " and lines[3][7:18] == "▁▄▇███████▁"  # 1 + 31 V eighths
+    assert lines[0][7:40:3] == " " * 8 + "▁▄ " and lines[3][7:40:3] == "▁▄▇███████▁"  # 1 + 31 V eighths
+    assert lines[3][7:40] == "".join(3 * one for one in "▁▄▇███████▁")  # 33 columns for 11 steps
     for steps in (1, 7, 40, 10_000):
         one = episode(steps, values=False)
         columns = [locate_column(one, step, 40) for step in range(steps)]
         assert columns == sorted(columns) and columns[-1] < 40
         assert all(columns[locate_step(one, column, 40)] == column for column in set(columns))
-    assert "there is no V" in draw_curve(episode(values=False), [], 0, 60, 6).plain
+    assert "there is no V" in draw_curve(episode(values=False), [], 0, (60, 6)).plain
 
 
 @in_a_loop

@@ -12,7 +12,8 @@ from oreo_agents.trajectory import Candidate, Trajectory, Turn
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize(
-    "view", [StepView(episode(), 1), SideBySide(episode(), episode(5), 1), Transcript(episode())]
+    "view",
+    [StepView(episode(), 1), SideBySide((episode(), episode(5)), ("one", "two"), 1), Transcript(episode())],
 )
 def test_views_fit_the_width(view, width):
     lines = printed(view, width).splitlines()
@@ -25,7 +26,9 @@ def test_a_step_shows_what_the_agent_believed():
     assert "step 3/3  won in 3 steps" in out
     assert "V 0.200  advantage +0.100" in out
     words = " ".join(out.split())
-    assert "> go to room 2 0.607 0.200 highest V by 0.5 wait 0.135 -0.300" in words  # exp(-0.5), exp(-2)
+    assert (
+        "> go to room 2 0.607 0.200 wait 0.135 -0.300 chosen: highest V by 0.5" in words
+    )  # exp(-0.5), exp(-2)
 
 
 def test_the_step_after_the_last_shows_the_end():

@@ -52,7 +52,7 @@ function foldedText(text, className) {
   const more = make("button", "more", `show all ${whole.length.toLocaleString("en")} characters`);
   more.type = "button";
   const made = make("pre", className, `${short} \u2026\n`, more);
-  more.addEventListener("click", () => made.replaceChildren(...typeset(text)));
+  more.addEventListener("click", () => { made.replaceChildren(...typeset(text)); highlight(); });
   return made;
 }
 
@@ -69,18 +69,22 @@ const outcomeSign = (side) => (side.won === null ? number(side.return) : side.wo
 const beside = () => matchMedia("(min-width: 56rem)").matches; // list and episode stand beside each other
 const odd = (side) => side.won !== null && side.return !== Number(side.won); // a return that its outcome does not say
 const letter = (place) => (names.length > 1 ? [make("b", `run ${"AB"[place]}`, "AB"[place]), " "] : []);
+const rowsOf = (entry) => Math.max(...sidesOf(entry).map(([side]) => side.steps.length)) + 1; // the end is one
 const sidesOf = (entry) => entry.sides.map((side, place) => [side, place]).filter(([side]) => side);
 
 // ---------------------------------------------------------------- finding episodes
 
 function textOf(entry) {
-  const texts = [entry.task, entry.game, entry.kind];
-  for (const [side] of sidesOf(entry)) {
-    texts.push(side.agent, side.outcome, side.end);
-    for (const turn of side.steps) texts.push(turn.observation, turn.thought, turn.action);
-  }
-  return texts.map(plain).join("\n").toLowerCase();
+  const texts = [entry.task, entry.game, entry.kind, ...sidesOf(entry).flatMap(([side]) => [side.agent, side.outcome])];
+  const steps = Array.from({ length: rowsOf(entry) }, (_, index) => textOfStep(entry, index));
+  return [...texts.map((text) => plain(text).toLowerCase()), ...steps].join("\n");
 }
+
+const textOfStep = (entry, index) => sidesOf(entry).flatMap(([side]) => {
+  const turn = side.steps[index];
+  return turn ? [turn.observation, turn.thought, turn.action] : index === side.steps.length ? [side.end] : [];
+}).map(plain).join("\n").toLowerCase();
+const sought = () => at("search").value.trim().toLowerCase();
 
 const both = (entry) => (entry.sides[0] && entry.sides[1] ? entry.sides : [{}, {}]);
 const OUTCOMES = {
@@ -110,8 +114,7 @@ const outcomes = () => (names.length > 1 ? OUTCOMES_OF_TWO : OUTCOMES);
 const hasMark = (entry, mark) => sidesOf(entry).some(([side]) => side.steps.some((turn) => turn.marks.includes(mark)));
 
 function find() {
-  const wanted = at("search").value.trim().toLowerCase(), [outcome, kind, mark] =
-    ["outcome", "kind", "mark"].map((id) => at(id).value);
+  const wanted = sought(), [outcome, kind, mark] = ["outcome", "kind", "mark"].map((id) => at(id).value);
   const least = Number(at("least").value), most = Number(at("most").value || Infinity);
   found = entries.filter((entry) =>
     (!outcome || outcomes()[outcome][1](entry)) && (!kind || entry.kind === kind) &&
@@ -121,6 +124,7 @@ function find() {
   at("count").textContent = `${found.length} of ${entries.length}`;
   at("list").replaceChildren(...found.map(listItem));
   markChosen();
+  highlight();
 }
 
 function listItem(entry) {
@@ -129,7 +133,7 @@ function listItem(entry) {
   const facts = [`#${entry.number}`, entry.kind,
     `${sidesOf(entry).map(([side]) => side.steps.length).join(" and ")} steps`];
   const largest = surprise(entry);
-  if (largest > 0) facts.push(`surprise ${number(largest)}`);
+  if (largest > 0) facts.push(`V moved ${number(largest)}`);
   const button = make("button", "", make("span", "badges", ...badges), make("span", "name", ...typeset(entry.task)),
     make("small", "", facts.filter(Boolean).join(" \u00b7 ")));
   button.type = "button";
@@ -152,16 +156,17 @@ function rangeOf(entry) { // of V, which is taken to span at least 0 to 1
   return [known.reduce((low, value) => Math.min(low, value), 0), known.reduce((high, value) => Math.max(high, value), 1), known.length];
 }
 
-function open(entry, to = 0, why = "") {
+function open(entry, to = null, why = "") {
   current = entry;
+  to ??= Math.max(findStep(0, 1), 0);
   at("episode").hidden = false;
   at("why").textContent = why;
   at("task").replaceChildren(...typeset(entry.task));
   at("about").replaceChildren(...sidesOf(entry).map(([side, place]) => make("p", "",
     ...letter(place), make("span", outcomeClass(side), side.outcome), odd(side) ? ` \u00b7 return ${number(side.return)}` : "",
-    side.agent ? ` \u00b7 ${side.agent}` : "", side.ended ? ` \u00b7 ended early: ${side.ended}` : "")),
-  make("p", "dim", [entry.kind, entry.game].filter(Boolean).join(" \u00b7 ")));
-  const rows = Math.max(...sidesOf(entry).map(([side]) => side.steps.length)) + 1, range = rangeOf(entry);
+    side.agent ? ` \u00b7 ${side.agent}` : "", side.cost ? ` \u00b7 ${side.cost}` : "", side.ended ? ` \u00b7 ended early: ${side.ended}` : "")),
+  make("p", "dim", [entry.kind, entry.game].filter(Boolean).join(" \u00b7 ")), make("p", "", saving(entry)));
+  const rows = rowsOf(entry), range = rangeOf(entry);
   at("steps").classList.toggle("two", sidesOf(entry).length > 1);
   at("steps").classList.toggle("many", rows > MANY);
   at("heads").replaceChildren(...sidesOf(entry).map(([, place]) => make("span", "", ...letter(place), names[place])));
@@ -179,13 +184,31 @@ function open(entry, to = 0, why = "") {
   else { go(to, to > 0); if (!to) at("episode").scrollIntoView(); }
 }
 
+function saving(entry) { // all that the page has of an episode, as a file
+  const link = make("a", "", "save as JSON");
+  link.href = "#";
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const { text, ...told } = entry, file = make("a");
+    file.href = URL.createObjectURL(new Blob([JSON.stringify({ names, ...told }, null, 1)], { type: "application/json" }));
+    file.download = `episode-${entry.number}.json`;
+    file.click();
+    URL.revokeObjectURL(file.href);
+  });
+  return link;
+}
+
 const approaching = new IntersectionObserver((seen) => {
   for (const one of seen) if (one.isIntersecting) one.target.fill();
+  highlight();
 }, { rootMargin: "100%" });
 
 function stepRow(entry, row, range) {
   const parting = entry.difference ?? Infinity; // up to there two runs have seen and done the same
-  const item = make("li", row === parting ? "difference" : row < parting ? "same" : "", make("span", "place", String(row + 1)));
+  const place = make("a", "place", String(row + 1));
+  place.href = `#${entry.number}.${row + 1}`;
+  place.title = "a link to this step";
+  const item = make("li", row === parting ? "difference" : row < parting ? "same" : "", place);
   item.addEventListener("click", () => go(row, false));
   item.fill = () => { fillRow(item, entry, row, range); item.fill = () => {}; };
   return item;
@@ -218,7 +241,7 @@ function turnView(turn, range) {
 function details(title, className, fill) {
   const made = make("details", className, make("summary", "", title));
   made.fill = () => { if (made.children.length === 1) made.append(...fill()); };
-  made.addEventListener("toggle", made.fill);
+  made.addEventListener("toggle", () => { made.fill(); highlight(); });
   return made;
 }
 
@@ -269,6 +292,7 @@ function go(to, scroll = true) {
   step = Math.max(0, Math.min(to, rows.length - 1));
   rows[step].setAttribute("aria-current", "step");
   rows[step].fill();
+  highlight();
   if (scroll) {
     rows[step].scrollIntoView({ block: "center" });
     if (rows.length > MANY) requestAnimationFrame(() => rows[step]?.scrollIntoView({ block: "center" }));
@@ -279,7 +303,7 @@ function go(to, scroll = true) {
 
 // ---------------------------------------------------------------- V along the episode
 
-const EDGE = 46, TALL = 76, UNDER = 16;
+const EDGE = 46, TOP = 9, TALL = 71, UNDER = 16;
 let placeOf = () => 0;
 
 function drawCurve() {
@@ -289,9 +313,10 @@ function drawCurve() {
   at("curve").hidden = !known && !marked;
   if (at("curve").hidden) return;
   const tall = known ? TALL : 4;
-  const width = Math.max(at("episode").clientWidth - 40, 200), height = tall + 12 + UNDER * sides.length;
+  const width = Math.max(at("episode").clientWidth - 40, 200), bottom = TOP + tall,
+    height = bottom + 8 + UNDER * sides.length;
   placeOf = (index) => EDGE + (width - EDGE - 8) * (index + 0.5) / steps;
-  const heightOf = (value) => 4 + tall * (high - value) / (high - low);
+  const heightOf = (value) => TOP + tall * (high - value) / (high - low);
   const picture = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
     "aria-label": "V along the episode" });
   if (known) for (const value of [low, high]) picture.append(
@@ -303,9 +328,9 @@ function drawCurve() {
       .map(([index, value]) => `${placeOf(index).toFixed(1)},${heightOf(value).toFixed(1)}`);
     picture.append(draw("polyline", { class: `curve ${"AB"[place]}`, points: points.join(" ") }));
     if (points.length === 1) picture.append(draw("circle", { class: "dot", cx: placeOf(0), cy: points[0].split(",")[1], r: 3 }));
-    if (sides.length > 1) picture.append(draw("text", { x: EDGE - 6, y: tall + 22 + UNDER * row, "text-anchor": "end" }, "AB"[place]));
+    if (sides.length > 1) picture.append(draw("text", { x: EDGE - 6, y: bottom + 18 + UNDER * row, "text-anchor": "end" }, "AB"[place]));
     side.steps.forEach((turn, index) => turn.marks.forEach((mark, nth, all) => picture.append(draw("text",
-      { class: `mark ${mark}`, x: placeOf(index) + 9 * nth - 4.5 * (all.length - 1), y: tall + 22 + UNDER * row, "text-anchor": "middle" }, SIGNS[mark]))));
+      { class: `mark ${mark}`, x: placeOf(index) + 9 * nth - 4.5 * (all.length - 1), y: bottom + 18 + UNDER * row, "text-anchor": "middle" }, SIGNS[mark]))));
   });
   picture.addEventListener("click", (event) => {
     const x = event.clientX - picture.getBoundingClientRect().left;
@@ -342,6 +367,31 @@ function neighbour(by) {
   if (next && next !== current) open(next);
 }
 
+function findStep(from, by) { // the next step with what is searched for; -1 where there is none
+  const wanted = sought();
+  for (let index = from; wanted && index >= 0 && index < rowsOf(current); index += by)
+    if (textOfStep(current, index).includes(wanted)) return index;
+  return -1;
+}
+
+function again(by) {
+  const index = findStep(step + by, by);
+  if (index >= 0) go(index);
+}
+
+function highlight() { // what is searched for, in what is there of the episode
+  if (!window.Highlight) return;
+  const wanted = sought(), ranges = [];
+  const walker = document.createTreeWalker(at("steps"), NodeFilter.SHOW_TEXT);
+  while (wanted && walker.nextNode()) {
+    const text = walker.currentNode.data.toLowerCase();
+    for (let start = text.indexOf(wanted); start >= 0; start = text.indexOf(wanted, start + wanted.length))
+      ranges.push(new StaticRange({ startContainer: walker.currentNode, startOffset: start,
+        endContainer: walker.currentNode, endOffset: start + wanted.length }));
+  }
+  CSS.highlights.set("sought", new Highlight(...ranges));
+}
+
 function seek(mark, by) {
   const marked = (index) => sidesOf(current).some(([side]) => side.steps[index]?.marks.includes(mark));
   for (let index = step + by; index >= 0 && index < at("steps").children.length; index += by)
@@ -359,6 +409,7 @@ const KEYS = {
   PageDown: () => go(step + 10), PageUp: () => go(step - 10), Home: () => go(0), End: () => go(Infinity),
   "]": () => neighbour(1), "[": () => neighbour(-1), s: () => seek("surprise", 1), S: () => seek("surprise", -1),
   x: () => seek("invalid", 1), X: () => seek("invalid", -1), w: () => seek("won", 1), W: () => seek("won", -1),
+  n: () => again(1), N: () => again(-1),
   d: () => { if (current.difference !== null) go(current.difference); },
   t: () => unfold("thought"), c: () => unfold("candidates"),
 };
@@ -368,7 +419,9 @@ function pressed(event) {
   const typing = event.target.tagName === "INPUT", choosing = event.target.tagName === "SELECT";
   if (event.key === "/" && !typing) { showTab("episodes"); at("search").focus(); }
   else if (event.key === "Escape" && typing) at("episode").focus({ preventScroll: true });
-  else if (event.key === "Enter" && event.target === at("search")) { if (found.length) open(found[0]); }
+  else if (event.key === "Enter" && event.target === at("search")) {
+    if (found.length) { open(found[0]); at("episode").focus({ preventScroll: true }); } // n is a key again
+  }
   else if (typing || choosing || !current || !KEYS[event.key]) return;
   else KEYS[event.key]();
   event.preventDefault();
@@ -382,8 +435,11 @@ function showTab(name) {
 function followLink() {
   const [asked, to] = location.hash.slice(1).split(".").map(Number);
   const linked = entries.find((entry) => entry.number === asked);
-  if (linked) { showTab("episodes"); open(linked, (to || 1) - 1); }
-  return Boolean(linked);
+  if (!linked) return false;
+  showTab("episodes");
+  if (linked === current) go((to || 1) - 1);
+  else open(linked, (to || 1) - 1);
+  return true;
 }
 
 async function start() {
