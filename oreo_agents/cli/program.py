@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = HelpfulParser(
         prog="oreo-agents",
         description="Offline reinforcement learning (OREO) for language agents in text environments.",
-        epilog="Start with: oreo-agents demo",
+        epilog="Start with: oreo-agents play --agent small",
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     parser.add_argument(
