@@ -148,6 +148,11 @@ def run_train(args: argparse.Namespace) -> None:
 
     if args.launch != "none" and not args.print_config:
         launch_processes(args)
+    alone = args.launch == "none" and "WORLD_SIZE" not in os.environ
+    if alone and (args.processes or args.restarts or args.machines > 1):
+        raise ConfigurationError(
+            f"several processes are started by name: give --launch {', '.join(list_launches())}, too"
+        )
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     given = given_options(args)

@@ -1,4 +1,7 @@
-"""Two processes on CPU (gloo) against one: the same losses, and what a sharded run saves is an ordinary model."""
+"""Processes of two machines on CPU (gloo) against one: the same losses, and what a sharded run saves is an ordinary model.
+
+Both machines are this one: two launchers, which find each other at an address. ROBUSTNESS=long adds four processes.
+"""
 
 import json
 import os
@@ -11,46 +14,79 @@ import pytest
 import torch
 from learning import EPISODES
 
+from oreo_agents.cli.program import build_parser
+from oreo_agents.cli.train import list_launcher_options
 from oreo_agents.models.agent_folder import load_critic, load_policy
 
 HERE = Path(__file__).parents[1] / "helpers"
 METHODS = ("oreo", "sft", "kto")
 ASSETS = HERE.parents[1] / "oreo_agents" / "assets" / "accelerate"
 CONFIGS = sorted(ASSETS.glob("*.yaml"))
-LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ASSETS / "fsdp2.yaml"))
-LAUNCH = (*LAUNCH, "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no")
 PORT = (
     20_000 + os.getpid() % 10_000
 )  # below those that the system gives to others between choosing and binding
-LAUNCH = (*LAUNCH, "--main_process_port", str(PORT))
+LONG = os.environ.get("ROBUSTNESS") == "long"
+COUNTS = (2, 4) if LONG else (2,)
+"""Processes, half of them on each of two machines."""
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+    "OMP_NUM_THREADS": "1",
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else the second attempt may wait for the first
+}
+
+
+def launchers(launch, processes, port, *options):
+    """What each of two machines, which are both this one, starts accelerate with."""
+    for rank in (0, 1):
+        line = f"--launch {launch} --machines 2 --machine-rank {rank} --processes {processes // 2}"
+        words = ["train", "--data", "d", "--model", "m", "-o", "o", *line.split()]
+        args = build_parser().parse_args([*words, "--main-address", f"127.0.0.1:{port}", *options])
+        yield ["-m", "accelerate.commands.launch", *list_launcher_options(args), *HERE_AND_NOW]
+
+
+HERE_AND_NOW = ("--mixed_precision", "no", "--dynamo_backend", "no")
+
+
+def run_all(commands):
+    """Side by side; what the last of them printed."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command in commands
+    ]
+    try:
+        told = [one.communicate(timeout=280)[1] for one in started]
+    finally:
+        for one in started:
+            one.kill()
+    assert not any(one.returncode for one in started), "\n".join(told)
+    return told
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What one process and two left behind."""
+    """What one process and several of two machines left behind."""
     folder = tmp_path_factory.mktemp("distributed")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-    }
-    for launcher, processes in (((), 1), (LAUNCH, 2)):
-        command = [
-            sys.executable,
-            *launcher,
-            str(HERE / "two_processes.py"),
-            str(folder),
-            str(processes),
-            *METHODS,
-        ]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stderr
+    program = HERE / "two_processes.py"
+    run_all([[program, folder, 1, *METHODS]])
+    for count in COUNTS:
+        run_all(
+            [*launcher, program, folder, count, *METHODS]
+            for launcher in launchers("fsdp2", count, PORT + count)
+        )
     return folder
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_two_processes_log_what_one_logs(folder, method):
-    one, two = (json.loads((folder / f"losses-{n}.json").read_text())[method] for n in (1, 2))
+def test_several_processes_log_what_one_logs(folder, method, count):
+    one, two = (json.loads((folder / f"losses-{n}.json").read_text())[method] for n in (1, count))
     assert len(one) == len(two) == 3
     for line, other in zip(one, two, strict=True):
         assert line.keys() == other.keys()
@@ -65,6 +101,7 @@ def test_two_processes_log_what_one_logs(folder, method):
         ("agent-2", "agent-1"),
         ("resumed-2", "agent-2"),
         ("resumed-1", "agent-1"),
+        *([("agent-4", "agent-1"), ("resumed-4", "agent-4")] if LONG else []),
     ],
 )
 def test_what_a_sharded_run_saves_is_loaded_by_one_process(folder, sharded, expected):
@@ -88,7 +125,7 @@ def test_accelerate_reads_the_shipped_configs(path):
 
 
 def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
-    """torchrun begins again from the newest checkpoint; one process without torchrun is never disturbed."""
+    """Both machines begin again from the newest checkpoint; one process alone is never disturbed."""
     from dies_once import train_shortly
 
     from oreo_agents.dataset import TrajectoryWriter
@@ -98,19 +135,12 @@ def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
             writer.append(replace(played, seed=number))
     start = str(ASSETS.parent / "start")
     train_shortly(str(tmp_path / "data"), start, str(tmp_path / "one"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--max-restarts", "1", str(HERE / "dies_once.py"), str(tmp_path / "data"), start]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-    }
-    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the second attempt may wait for the first
-    done = subprocess.run(
-        [*command, str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=280
+    program = HERE / "dies_once.py"
+    told = run_all(
+        [*launcher, program, tmp_path / "data", start, tmp_path / "two"]
+        for launcher in launchers("multi_gpu", 2, PORT + 1, "--restarts", "1")
     )
-    assert done.returncode == 0, done.stderr
-    assert "failed (exitcode: -9) local_rank: 1" in done.stderr
+    assert "failed (exitcode: -9) local_rank: 0" in "".join(told)
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         for name in ("one", "two")
