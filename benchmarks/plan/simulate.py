@@ -87,6 +87,8 @@ class Outcome:
     """Steps that a death of the command would have lost, at most: of running episodes and of held ones."""
     repeated_steps: int = 0
     """Played twice, because a worker was lost."""
+    handed_out: tuple[float, int, float] = (0.0, 0, 0.0)
+    """Seconds, steps and tokens when the last episode had been given to a worker: what follows is the end of a run."""
 
 
 class Server:
@@ -161,6 +163,9 @@ class Worker:
         setting, waiting = self.world.setting, self.world.waiting
         most = setting.chunk or min(ROUNDS * setting.slots, ceil(len(waiting) / (2 * setting.workers)))
         self.chunk = deque(waiting.popleft() for _ in range(min(most, len(waiting))))
+        told = self.world.outcome
+        if not waiting:
+            told.handed_out = (self.world.now, told.steps, told.said)
         self._fill()
 
     def fail(self) -> None:
@@ -213,6 +218,7 @@ class Worker:
                 self.world.running_steps -= self.playing.pop(number)
                 self.world.record(number)
                 ended = True
+        self.world.notice()
         if self.world.setting.lockstep or ended:
             self._fill()
         for number in () if self.world.setting.lockstep else numbers:
@@ -258,7 +264,10 @@ class World:
             self._recorded += 1
         told.held = max(told.held, len(self._ended))
         told.held_steps = max(told.held_steps, self._held_steps)
-        told.unsafe_steps = max(told.unsafe_steps, self._held_steps + self.running_steps)
+
+    def notice(self) -> None:
+        """How much would be lost if the command died now."""
+        self.outcome.unsafe_steps = max(self.outcome.unsafe_steps, self._held_steps + self.running_steps)
 
     def run(self) -> Outcome:
         """Until every episode is recorded."""
@@ -319,43 +328,40 @@ def describe_setting(plan: Plan, workers: int, slots: int, **changes: Any) -> Se
 def list_scenarios(plan: Plan, episodes: int) -> list[dict[str, Any]]:
     """How many episodes in flight keep a server busy, in which manner; and what losses cost."""
     drawn = draw_episodes(plan, episodes)
-    most = count_places(plan)
-    cap = most / time_iteration(plan, most)
-    bytes_per_step = plan.measured["journal_bytes_per_step"]
-    scenarios: list[tuple[str, Setting]] = []
-    for workers, slots in ((1, 64), (2, 64), (4, 64), (8, 64), (32, 8), (64, 8)):
-        scenarios.append(("together", describe_setting(plan, workers, slots)))
-    for workers, slots in ((1, 64), (2, 64), (4, 64), (8, 64)):
-        scenarios.append(("each for itself", describe_setting(plan, workers, slots, lockstep=False)))
-    slow = lambda rng: rng.expovariate(1 / (0.5 if rng.random() < 0.01 else 0.002))  # noqa: E731
-    scenarios.append(("together, one step in 100 takes 0.5 s", describe_setting(plan, 8, 64, step_seconds=slow)))
+    setting = partial(describe_setting, plan)
+    rare = lambda rng: rng.expovariate(1 / (0.5 if rng.random() < 0.01 else 0.002))  # noqa: E731
     textworld = plan.engine["textworld"]["step"]
-    scenarios.append(("together, on TextWorld", describe_setting(plan, 8, 64, step_seconds=lambda rng: textworld)))
-    undisturbed = simulate(scenarios[3][1], drawn).seconds
-    for kind in ("worker", "server"):
-        lost = describe_setting(plan, 8, 64, lose=(kind, undisturbed / 2))
-        scenarios.append((f"together, a {kind} is lost", lost))
-    rows = []
-    for manner, setting in scenarios:
-        told = simulate(setting, drawn)
-        rows.append(
-            {
-                "manner": manner,
-                "workers": setting.workers,
-                "slots": setting.slots,
-                "in_flight": setting.workers * setting.slots,
-                "seconds": told.seconds,
-                "steps_per_second": told.steps / told.seconds,
-                "of_the_most": told.said / told.seconds / cap,
-                "present": told.present_seconds / told.seconds,
-                "held": told.held,
-                "held_bytes": told.held_steps * bytes_per_step,
-                "unsafe_steps": told.unsafe_steps,
-                "repeated_steps": told.repeated_steps,
-                "longer": told.seconds / undisturbed,
-            }
-        )
-    return rows
+    base = setting(16, 64)
+    middle = simulate(base, drawn).seconds / 2
+    scenarios = {
+        **{f"together, {n} x 64": setting(n, 64) for n in (1, 4, 8)},
+        "together, 16 x 64": base,
+        "together, 64 x 16": setting(64, 16),
+        "together, 16 x 64, without chunks": setting(16, 64, chunk=ceil(episodes / 32)),
+        **{f"each for itself, {n} x 64": setting(n, 64, lockstep=False) for n in (1, 4, 8)},
+        "together, 16 x 64, a step in 100 takes 0.5 s": setting(16, 64, step_seconds=rare),
+        "together, 16 x 64, on TextWorld": setting(16, 64, step_seconds=lambda rng: textworld),
+        "together, 16 x 64, a worker is lost": replace(base, lose=("worker", middle)),
+        "together, 16 x 64, the server is lost": replace(base, lose=("server", middle)),
+    }
+    return [{"manner": name, **describe_run(plan, one, drawn)} for name, one in scenarios.items()]
+
+
+def describe_run(plan: Plan, setting: Setting, drawn: Sequence[Episode]) -> dict[str, Any]:
+    """A simulated run; its speed while there was enough to do."""
+    told, most = simulate(setting, drawn), count_places(plan)
+    whole = told.seconds, told.steps, told.said  # where all were given away at once
+    seconds, steps, said = told.handed_out if told.handed_out[0] else whole
+    return {
+        "in_flight": setting.workers * setting.slots,
+        "seconds": told.seconds,
+        "steps_per_second": steps / seconds,
+        "of_the_most": said / seconds / (most / time_iteration(plan, most)),
+        "held": told.held,
+        "held_bytes": told.held_steps * plan.measured["journal_bytes_per_step"],
+        "unsafe_steps": told.unsafe_steps,
+        "repeated_steps": told.repeated_steps,
+    }
 
 
 def draw_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -363,9 +369,9 @@ def draw_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         [
             row["manner"],
-            f"{row['workers']} x {row['slots']}",
             f"{row['steps_per_second']:.1f}",
             f"{row['of_the_most']:.0%}",
+            f"{row['seconds'] / 60:.1f}",
             f"{row['held']:,}",
             f"{row['held_bytes'] / 1e6:.1f} MB",
             f"{row['unsafe_steps']:,}",
@@ -373,14 +379,16 @@ def draw_table(rows: Sequence[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    head = "episodes decide | workers x slots | steps/s | of the server's most | held, episodes | held | unsafe steps | "
-    return draw_lines(head + "played twice", lines)
+    head = "workers x slots | steps/s | of the server's most | minutes | episodes held | of memory | unsafe steps"
+    return draw_lines(f"{head} | played twice", lines)
 
 
 # --- beside a real recording --------------------------------------------------------------------------------------
 
 
-def check_recording(games: str | None, episodes: int = 64, slots: Sequence[int] = (1, 4, 16, 64)) -> dict[str, Any]:
+def check_recording(
+    games: str | None, episodes: int = 64, slots: Sequence[int] = (1, 4, 16, 64), max_steps: int = 30
+) -> dict[str, Any]:
     """CPU seconds of the agent ``small`` by its slots, and what the simulation says of the same episodes.
 
     Two numbers, the time of an iteration and what each request adds to it, are fitted to the fewest and the most slots;
@@ -392,7 +400,7 @@ def check_recording(games: str | None, episodes: int = 64, slots: Sequence[int] 
     from oreo_agents.rollout.loop import rollout
 
     agent = load_agent("small")
-    make_env = environments("OREO-ALFWorld", 30, **({"games": games} if games else {"split": "generated"}))
+    make_env = environments("OREO-ALFWorld", max_steps, **({"games": games} if games else {"split": "generated"}))
     plan = [Assignment(number, seed=number) for number in range(episodes)]
     measured, played = {}, []
     list(rollout(make_env, plan[:4], agent, 4))  # what the first pass costs once
