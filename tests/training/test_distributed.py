@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 import torch
@@ -25,6 +27,8 @@ CONFIGS = sorted(ASSETS.glob("*.yaml"))
 PORT = (
     20_000 + os.getpid() % 10_000
 )  # below those that the system gives to others between choosing and binding
+PATIENCE = 560
+"""Seconds for what takes ten on a machine without other work."""
 LONG = os.environ.get("ROBUSTNESS") == "long"
 COUNTS = (2, 4) if LONG else (2,)
 """Processes, half of them on each of two machines."""
@@ -49,23 +53,20 @@ HERE_AND_NOW = ("--mixed_precision", "no", "--dynamo_backend", "no")
 
 
 def run_all(commands):
-    """Side by side; what the last of them printed."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for command in commands
-    ]
-    try:
-        told = [one.communicate(timeout=280)[1] for one in started]
-    finally:
+    """Side by side; what each printed of errors."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile("w+")) for _ in commands]
+        started = [
+            subprocess.Popen([sys.executable, *map(str, command)], env=ENVIRONMENT, stdout=file, stderr=file)
+            for command, file in zip(commands, files, strict=True)
+        ]
         for one in started:
-            one.kill()
-    assert not any(one.returncode for one in started), "\n".join(told)
+            stack.callback(one.kill)
+        failed = any([one.wait(timeout=PATIENCE) for one in started])
+        for file in files:
+            file.seek(0)
+        told = [file.read() for file in files]
+        assert not failed, "\n".join(told)
     return told
 
 
@@ -76,10 +77,8 @@ def folder(tmp_path_factory):
     program = HERE / "two_processes.py"
     run_all([[program, folder, 1, *METHODS]])
     for count in COUNTS:
-        run_all(
-            [*launcher, program, folder, count, *METHODS]
-            for launcher in launchers("fsdp2", count, PORT + count)
-        )
+        both = launchers("fsdp2", count, PORT + count)
+        run_all([[*launcher, program, folder, count, *METHODS] for launcher in both])
     return folder
 
 
@@ -136,10 +135,8 @@ def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
     start = str(ASSETS.parent / "start")
     train_shortly(str(tmp_path / "data"), start, str(tmp_path / "one"))
     program = HERE / "dies_once.py"
-    told = run_all(
-        [*launcher, program, tmp_path / "data", start, tmp_path / "two"]
-        for launcher in launchers("multi_gpu", 2, PORT + 1, "--restarts", "1")
-    )
+    both = launchers("multi_gpu", 2, PORT + 1, "--restarts", "1")
+    told = run_all([[*launcher, program, tmp_path / "data", start, tmp_path / "two"] for launcher in both])
     assert "failed (exitcode: -9) local_rank: 0" in "".join(told)
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
