@@ -83,7 +83,9 @@ def test_costs_follow_what_is_changed():
 
     once, twice = (count_costs(read_plan(changes=[f"plan.steps={n}"])) for n in ("1e6", "2e6"))
     for name, part in once.items():
-        assert twice[name]["usd"] == pytest.approx(2 * part["usd"]) and twice[name]["share"] == pytest.approx(part["share"])
+        assert twice[name]["usd"] == pytest.approx(2 * part["usd"]) and twice[name]["share"] == pytest.approx(
+            part["share"]
+        )
     dear = count_costs(read_plan(changes=["plan.steps=1e6", "card.usd_per_hour=5"]))
     assert dear["training"]["usd"] == pytest.approx(2 * once["training"]["usd"])
     assert sum(part["share"] for part in once.values()) == pytest.approx(1)
@@ -133,7 +135,12 @@ def simulate_closed(draw, iteration, most, turns=1500):
     [
         (lambda rng: rng.expovariate(1), lambda b: 1.0, 3, lambda k: min(k, 3)),  # M/M/3 with ten sources
         (lambda rng: rng.expovariate(1), lambda b: 0.4 + 0.1 * b, 99, lambda k: k / (0.4 + 0.1 * k)),
-        (lambda rng: 1.0, lambda b: 0.4 + 0.1 * b, 99, lambda k: k / (0.4 + 0.1 * k)),  # any law, where all share
+        (
+            lambda rng: 1.0,
+            lambda b: 0.4 + 0.1 * b,
+            99,
+            lambda k: k / (0.4 + 0.1 * k),
+        ),  # any law, where all share
     ],
     ids=["queue", "sharing", "sharing, all alike"],
 )
@@ -159,7 +166,7 @@ def play(lengths, replies, slots=2, workers=1, **options):
 
 
 def test_all_of_a_worker_wait_for_the_longest_reply():
-    """By hand: two turns of two replies, of 10 and 30 tokens: 10 at 0.2 s, then 20 at 0.1 s, and twice half a second."""
+    """By hand: two turns of two replies, 10 and 30 tokens: 10 at 0.2 s, then 20 at 0.1 s, and twice half a second."""
     told = play([2, 2], [10.0, 30.0], chunk=2)
     assert told.seconds == pytest.approx(2 * (10 * 0.2 + 20 * 0.1 + 2 * 0.5))
     assert (told.steps, told.requests, told.said, told.held) == (4, 4, 80.0, 0)
@@ -195,7 +202,9 @@ def test_scenarios_are_drawn_from_the_plan(plan):
     turns = sum(len(one.turns) for one in drawn) / len(drawn)
     assert turns == pytest.approx(plan.measured["steps"] / plan.measured["episodes"], rel=0.05)
     rows = list_scenarios(plan, 40)
-    assert len(draw_table(rows).splitlines()) == len(rows) + 2 and all(0 < row["of_the_most"] <= 1 for row in rows)
+    assert len(draw_table(rows).splitlines()) == len(rows) + 2 and all(
+        0 < row["of_the_most"] <= 1 for row in rows
+    )
 
 
 # --- the probe and the page ---------------------------------------------------------------------------------------

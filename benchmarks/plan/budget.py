@@ -39,7 +39,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_constants(parser)
-    parser.add_argument("--output", type=Path, help="also write everything as JSON, such as results/plan.json")
+    parser.add_argument(
+        "--output", type=Path, help="also write everything as JSON, such as results/plan.json"
+    )
     args = parser.parse_args()
     plan = read_plan(args.constants, args.set)
     for title, draw in TABLES.items():
@@ -233,18 +235,22 @@ def describe_load(plan: Plan, critic: str | None = None) -> Workload:
 def count_training(plan: Plan, critic: str | None = None) -> dict[str, float]:
     """Operations and card-hours of all passes; bytes of a card, of the network and of a checkpoint.
 
-    Sharded over all cards (FSDP2, or ZeRO-3) are weights, gradients and optimizer state. A layer is whole while it runs,
-    and the next beside it; its weights are gathered in bfloat16 for the way there and for the way back, and gradients are
-    scattered in float32, in every micro-batch.
+    Sharded over all cards (FSDP2, or ZeRO-3) are weights, gradients and optimizer state. A layer is whole while it
+    runs, and the next beside it; its weights are gathered in bfloat16 for the way there and for the way back, and
+    gradients are scattered in float32, in every micro-batch.
     """
     shape, work, cards = plan.shape, describe_load(plan, critic), plan["training.cards"]
     memory, lora = count_memory(shape, work), work.critic == "lora"
     trained, frozen = memory["optimizer"] / 8, shape.parameters if lora else 0
-    copied = shape.parameters if work.reference and not lora else 0  # with adapters the trunk is its own reference
+    copied = (
+        shape.parameters if work.reference and not lora else 0
+    )  # with adapters the trunk is its own reference
     state = 16.0 * trained + 4 * frozen
     own = state / cards + 2 * 2 * shape.layer + 2 * shape.head + memory["activations"]
     sharded = plan["training.sharded_reference"]
-    passes = (2 if work.critic in ("separate", "lora") else 1) * 2 + (1 if lora or (copied and sharded) else 0)
+    passes = (2 if work.critic in ("separate", "lora") else 1) * 2 + (
+        1 if lora or (copied and sharded) else 0
+    )
     moved = 2 * shape.parameters * passes + 4 * trained
     operations, speed = count_flops(shape, work), plan["card.peak"] * plan["training.utilisation"]
     tokens = count_work(plan)["tokens"] * plan["plan.passes"]
@@ -375,7 +381,9 @@ def draw_decoding(plan: Plan) -> str:
                 write_number(found["card-hours of reading"]),
             ]
         )
-    head = "server | episodes at once | keys and values | tokens/s and card | hours of saying | hours of reading"
+    head = (
+        "server | episodes at once | keys and values | tokens/s and card | hours of saying | hours of reading"
+    )
     return draw_lines(head, lines)
 
 

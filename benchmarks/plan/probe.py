@@ -133,7 +133,9 @@ def measure_episodes(episodes, games, model, played):
             writer.append(one)
     steps = sum(map(len, repeated))
     bare = [
-        replace(one, turns=tuple(replace(turn, said=None, token_ids=None, logprobs=None) for turn in one.turns))
+        replace(
+            one, turns=tuple(replace(turn, said=None, token_ids=None, logprobs=None) for turn in one.turns)
+        )
         for one in repeated
     ]
     found = {

@@ -3,12 +3,12 @@
     python benchmarks/plan/simulate.py [--set NAME=VALUE ...] [--output FILE]
     python benchmarks/plan/simulate.py --check [--games DIR]      # beside a real recording with the agent `small`
 
-Workers play as RayPool's do: each takes a chunk of episodes, has so many in its slots, and all slots decide together; the
-next turn begins when the last reply is there (``free``: each episode goes on for itself). A server says one more token in
-each of its requests in every iteration, whose time grows with their number (budget.py's roofline), up to as many as fit;
-the others queue. Ended episodes are recorded in the order of the schedule, and those that end too early wait in memory.
-Lengths of episodes and replies are drawn from what real games had (``results/plan_probe.json``). Workers and servers can
-be lost.
+Workers play as RayPool's do: each takes a chunk of episodes, has so many in its slots, and all slots decide together;
+the next turn begins when the last reply is there ("each for itself": no episode waits for another). A server says one
+more token in each of its requests in every iteration, whose time grows with their number (budget.py's roofline), up to
+as many as fit; the others queue. Ended episodes are recorded in the order of the schedule, and those that end too early
+wait in memory. Lengths of episodes and replies are drawn from what real games had (``results/plan_probe.json``).
+Workers and servers can be lost.
 
 What it cannot know: what a card really does. The roofline is an assumption until benchmarks/speed/gpu.py has been run.
 """
@@ -112,7 +112,9 @@ class Server:
     def fail(self) -> None:
         """Forget what was said so far, and begin again later with all requests."""
         self._catch_up()
-        self.queue.extendleft((work, since, then) for _, _, work, since, then in sorted(self.running, reverse=True))
+        self.queue.extendleft(
+            (work, since, then) for _, _, work, since, then in sorted(self.running, reverse=True)
+        )
         self.running, self.back = [], self.world.now + AWAY
         self.version += 1
         self.world.after(AWAY, self._plan)
@@ -178,7 +180,10 @@ class Worker:
             self.world.after(AWAY if other is self else 0.0, other.begin)
 
     def _fill(self) -> None:
-        new = [self.chunk.popleft() for _ in range(min(self.world.setting.slots - len(self.playing), len(self.chunk)))]
+        new = [
+            self.chunk.popleft()
+            for _ in range(min(self.world.setting.slots - len(self.playing), len(self.chunk)))
+        ]
         self.playing.update(dict.fromkeys(new, 0))
         if not self.playing and self.world.waiting:
             self.begin()
@@ -299,7 +304,9 @@ def draw_episodes(plan: Plan, count: int, seed: int = 0) -> list[Episode]:
     rng, quantiles, spoken = random.Random(seed), plan.measured["quantiles"], plan.spoken
     replies, lengths = quantiles[f"{plan['plan.kind']}_reply_tokens"], quantiles["steps"]
     places = count_places(plan)
-    worth = time_reading(plan) * places / time_iteration(plan, places)  # a token read, in tokens said, where all is busy
+    worth = (
+        time_reading(plan) * places / time_iteration(plan, places)
+    )  # a token read, in tokens said, where all is busy
     episodes = []
     for _ in range(count):
         turns = max(1, round(draw_quantile(rng, lengths)))
@@ -400,7 +407,9 @@ def check_recording(
     from oreo_agents.rollout.loop import rollout
 
     agent = load_agent("small")
-    make_env = environments("OREO-ALFWorld", max_steps, **({"games": games} if games else {"split": "generated"}))
+    make_env = environments(
+        "OREO-ALFWorld", max_steps, **({"games": games} if games else {"split": "generated"})
+    )
     plan = [Assignment(number, seed=number) for number in range(episodes)]
     measured, played = {}, []
     list(rollout(make_env, plan[:4], agent, 4))  # what the first pass costs once
@@ -409,7 +418,9 @@ def check_recording(
         played = list(rollout(make_env, plan, agent, count))
         measured[count] = time.process_time() - start
     by_seed = sorted(played, key=lambda one: one.seed)
-    shape = [Episode(tuple((0.0, float(len(turn.token_ids or "1"))) for turn in one.turns)) for one in by_seed]
+    shape = [
+        Episode(tuple((0.0, float(len(turn.token_ids or "1"))) for turn in one.turns)) for one in by_seed
+    ]
 
     def run(count: int, iteration: Callable[[int], float]) -> float:
         setting = Setting(1, count, 1, True, lambda rng: 0.0, iteration, count, chunk=episodes)
@@ -439,7 +450,9 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=3000, help="default: %(default)s")
     parser.add_argument("--check", action="store_true", help="measure a real recording beside the simulation")
     parser.add_argument("--games", help="for that; default: generated ones")
-    parser.add_argument("--output", type=Path, help="also write it as JSON, such as results/plan_simulation.json")
+    parser.add_argument(
+        "--output", type=Path, help="also write it as JSON, such as results/plan_simulation.json"
+    )
     args = parser.parse_args()
     if args.check:
         found: Any = {"check": check_recording(args.games)}

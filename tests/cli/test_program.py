@@ -147,7 +147,11 @@ MACHINES = ["train", "--data", "d", "--model", "m", "-o", "o", "--launch", "zero
     ("words", "environment", "told"),
     [
         (["--machine-rank", "1", "--main-address", "node0:4000"], {}, ["16", "1", "node0", "4000"]),
-        ([], {"NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "77"}, ["16", "0", "10.0.0.1", "77"]),
+        (
+            [],
+            {"NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "77"},
+            ["16", "0", "10.0.0.1", "77"],
+        ),
         (["--processes", "4"], {"NODE_RANK": "1", "MASTER_ADDR": "a"}, ["8", "1", "a", "29500"]),
     ],
 )

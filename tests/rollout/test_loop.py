@@ -229,4 +229,8 @@ def test_what_is_passed_on_in_order_is_kept_no_longer():
 def test_order_is_restored_where_the_same_episode_is_played_twice():
     twice = [Assignment("a", seed=1), Assignment("b", seed=1), Assignment("a", seed=1)]
     played = [SimpleNamespace(game=name, seed=1, place=place) for place, name in enumerate("aab")]
-    assert [(one.game, one.place) for one in restore_order(iter(played), twice)] == [("a", 0), ("b", 2), ("a", 1)]
+    assert [(one.game, one.place) for one in restore_order(iter(played), twice)] == [
+        ("a", 0),
+        ("b", 2),
+        ("a", 1),
+    ]

@@ -1,4 +1,4 @@
-"""Processes of two machines on CPU (gloo) against one: the same losses, and what a sharded run saves is an ordinary model.
+"""Processes of two machines on CPU (gloo) against one: the same losses, and what is saved is an ordinary model.
 
 Both machines are this one: two launchers, which find each other at an address. ROBUSTNESS=long adds four processes.
 """
@@ -123,8 +123,9 @@ def test_accelerate_reads_the_shipped_configs(path):
     assert config.distributed_type.value in {"FSDP", "DEEPSPEED", "MULTI_GPU"}
 
 
-def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
-    """Both machines begin again from the newest checkpoint; one process alone is never disturbed."""
+@pytest.mark.parametrize("machines", (1, 2) if LONG else (1,))
+def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path, machines):
+    """All begin again from the newest checkpoint; one process alone is never disturbed."""
     from dies_once import train_shortly
 
     from oreo_agents.dataset import TrajectoryWriter
@@ -134,10 +135,11 @@ def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
             writer.append(replace(played, seed=number))
     start = str(ASSETS.parent / "start")
     train_shortly(str(tmp_path / "data"), start, str(tmp_path / "one"))
-    program = HERE / "dies_once.py"
-    both = launchers("multi_gpu", 2, PORT + 1, "--restarts", "1")
-    told = run_all([[*launcher, program, tmp_path / "data", start, tmp_path / "two"] for launcher in both])
-    assert "failed (exitcode: -9) local_rank: 0" in "".join(told)
+    elastic = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    both = launchers("multi_gpu", 2, PORT + 1, "--restarts", "1") if machines == 2 else [elastic]
+    program = [HERE / "dies_once.py", tmp_path / "data", start, tmp_path / "two"]
+    told = run_all([[*launcher, *program] for launcher in both])
+    assert f"failed (exitcode: -9) local_rank: {0 if machines == 2 else 1}" in "".join(told)
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         for name in ("one", "two")
