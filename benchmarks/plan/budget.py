@@ -26,7 +26,7 @@ from oreo_agents.training.estimate import Shape, Workload, count_flops, count_me
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
-CLUSTERS = (8, 64, 256)
+CLUSTERS = (8, 64, 128, 256)
 """Cards."""
 CRITICS = ("none", "shared", "separate", "lora")
 SERVERS = ((4, "thoughts", True), (8, "thoughts", True), (4, "actions", True), (4, "thoughts", False))
@@ -293,8 +293,11 @@ def count_walls(plan: Plan, cards: int) -> dict[str, float]:
         "decoding": count_decoding(plan)["card-hours"] / cards / 24,
         "training": count_training(plan)["card-hours"] / cards / 24,
     }
+    training = count_training(change_plan(plan, "training.cards", cards))
+    kind = "sharded" if plan["training.sharded_reference"] else "whole"
     return {
         **days,
+        "bytes of a card": training[f"bytes of a card, reference {kind}"],
         "steps a second": plan["plan.steps"] / (days["decoding"] * DAY),
         "recorded bytes a second": count_work(plan)["bytes of parquet"] / (days["decoding"] * DAY),
     }
@@ -421,11 +424,13 @@ def draw_walls(plan: Plan) -> str:
                 f"{cards} cards",
                 f"{found['decoding']:.1f}",
                 f"{found['training']:.1f}",
+                write_number(found["bytes of a card"], "B"),
+                "yes" if found["bytes of a card"] < plan["card.memory"] else "no",
                 write_number(found["steps a second"]),
                 write_number(found["recorded bytes a second"], "B"),
             ]
         )
-    return draw_lines("cluster | days of playing | days of training | steps/s | recorded, a second", lines)
+    return draw_lines("cluster | days of playing | days of training | of a card | fits | steps/s | recorded, a second", lines)
 
 
 def change_plan(plan: Plan, name: str, value: Any) -> Plan:
