@@ -5,8 +5,10 @@ Both machines are this one: two launchers, which find each other at an address. 
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -52,22 +54,28 @@ def launchers(launch, processes, port, *options):
 HERE_AND_NOW = ("--mixed_precision", "no", "--dynamo_backend", "no")
 
 
-def run_all(commands):
-    """Side by side; what each printed of errors."""
+def run_all(commands, port=None):
+    """Side by side, once the first listens to that port, if one is given; what each printed of errors."""
     with ExitStack() as stack:
         files = [stack.enter_context(TemporaryFile("w+")) for _ in commands]
-        started = [
-            subprocess.Popen([sys.executable, *map(str, command)], env=ENVIRONMENT, stdout=file, stderr=file)
-            for command, file in zip(commands, files, strict=True)
-        ]
-        for one in started:
-            stack.callback(one.kill)
+        started = []
+        for command, file in zip(commands, files, strict=True):
+            words = [sys.executable, *map(str, command)]
+            started.append(subprocess.Popen(words, env=ENVIRONMENT, stdout=file, stderr=file))
+            stack.callback(started[-1].kill)
+            while port and started[0].poll() is None and not listens(port):
+                time.sleep(0.1)
         failed = any([one.wait(timeout=PATIENCE) for one in started])
         for file in files:
             file.seek(0)
         told = [file.read() for file in files]
         assert not failed, "\n".join(told)
     return told
+
+
+def listens(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +146,8 @@ def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path, 
     elastic = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     both = launchers("multi_gpu", 2, PORT + 1, "--restarts", "1") if machines == 2 else [elastic]
     program = [HERE / "dies_once.py", tmp_path / "data", start, tmp_path / "two"]
-    told = run_all([[*launcher, *program] for launcher in both])
+    # on one machine the second would take the place where they meet, if it were faster
+    told = run_all([[*launcher, *program] for launcher in both], PORT + 1 if machines == 2 else None)
     assert f"failed (exitcode: -9) local_rank: {0 if machines == 2 else 1}" in "".join(told)
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
