@@ -201,7 +201,7 @@ def test_scenarios_are_drawn_from_the_plan(plan):
     drawn = draw_episodes(plan, 2000)
     turns = sum(len(one.turns) for one in drawn) / len(drawn)
     assert turns == pytest.approx(plan.measured["steps"] / plan.measured["episodes"], rel=0.05)
-    rows = list_scenarios(plan, 40)
+    rows = list_scenarios(plan, 0.05)
     assert len(draw_table(rows).splitlines()) == len(rows) + 2 and all(
         0 < row["of_the_most"] <= 1 for row in rows
     )

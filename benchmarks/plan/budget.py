@@ -430,7 +430,10 @@ def draw_walls(plan: Plan) -> str:
                 write_number(found["recorded bytes a second"], "B"),
             ]
         )
-    return draw_lines("cluster | days of playing | days of training | of a card | fits | steps/s | recorded, a second", lines)
+    return draw_lines(
+        "cluster | days of playing | days of training | of a card | fits | steps/s | recorded, a second",
+        lines,
+    )
 
 
 def change_plan(plan: Plan, name: str, value: Any) -> Plan:

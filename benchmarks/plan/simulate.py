@@ -33,6 +33,8 @@ from oreo_envs.files import write_json
 
 ROUNDS = 4
 """RayPool's: a worker is given at most so many times the episodes that it plays at once."""
+LOST_AFTER = 200.0
+"""Seconds from the start."""
 AWAY = 60.0
 """Seconds until a lost worker or server is replaced: a process, an agent, a model that is loaded."""
 
@@ -62,6 +64,8 @@ class Setting:
     """Requests that a server is at; others queue."""
     chunk: int | None = None
     """Episodes given to a worker at a time; None: as RayPool does."""
+    refill: bool = False
+    """A slot that is free takes the next of all episodes, not of its worker's chunk."""
     lose: tuple[str, float] | None = None
     """``worker`` or ``server``, and when, in seconds."""
 
@@ -163,11 +167,11 @@ class Worker:
         if self.playing:
             return
         setting, waiting = self.world.setting, self.world.waiting
+        if setting.refill:
+            self._fill()
+            return
         most = setting.chunk or min(ROUNDS * setting.slots, ceil(len(waiting) / (2 * setting.workers)))
         self.chunk = deque(waiting.popleft() for _ in range(min(most, len(waiting))))
-        told = self.world.outcome
-        if not waiting:
-            told.handed_out = (self.world.now, told.steps, told.said)
         self._fill()
 
     def fail(self) -> None:
@@ -180,11 +184,12 @@ class Worker:
             self.world.after(AWAY if other is self else 0.0, other.begin)
 
     def _fill(self) -> None:
+        source = self.world.waiting if self.world.setting.refill else self.chunk
         new = [
-            self.chunk.popleft()
-            for _ in range(min(self.world.setting.slots - len(self.playing), len(self.chunk)))
+            source.popleft() for _ in range(min(self.world.setting.slots - len(self.playing), len(source)))
         ]
         self.playing.update(dict.fromkeys(new, 0))
+        self.world.notice_end()
         if not self.playing and self.world.waiting:
             self.begin()
         elif self.world.setting.lockstep:
@@ -270,6 +275,12 @@ class World:
         told.held = max(told.held, len(self._ended))
         told.held_steps = max(told.held_steps, self._held_steps)
 
+    def notice_end(self) -> None:
+        """When the last episode has been given away."""
+        told = self.outcome
+        if not self.waiting and not told.handed_out[0]:
+            told.handed_out = (self.now, told.steps, told.said)
+
     def notice(self) -> None:
         """How much would be lost if the command died now."""
         self.outcome.unsafe_steps = max(self.outcome.unsafe_steps, self._held_steps + self.running_steps)
@@ -332,27 +343,35 @@ def describe_setting(plan: Plan, workers: int, slots: int, **changes: Any) -> Se
     )
 
 
-def list_scenarios(plan: Plan, episodes: int) -> list[dict[str, Any]]:
-    """How many episodes in flight keep a server busy, in which manner; and what losses cost."""
-    drawn = draw_episodes(plan, episodes)
+def list_scenarios(plan: Plan, cycles: float = 2) -> list[dict[str, Any]]:
+    """How many episodes in flight keep a server busy, in which manner; and what losses cost.
+
+    A long recording: workers get whole chunks, so many each.
+    """
     setting = partial(describe_setting, plan)
     rare = lambda rng: rng.expovariate(1 / (0.5 if rng.random() < 0.01 else 0.002))  # noqa: E731
     textworld = plan.engine["textworld"]["step"]
-    base = setting(16, 64)
-    told = simulate(base, drawn)
-    middle = (told.handed_out[0] or told.seconds) / 2
+    base = setting(8, 64)
     scenarios = {
-        **{f"together, {n} x 64": setting(n, 64) for n in (1, 8)},
-        "together, 16 x 64": base,
-        "together, 64 x 16": setting(64, 16),
-        "together, 16 x 64, without chunks": setting(16, 64, chunk=ceil(episodes / 32)),
-        **{f"each for itself, {n} x 64": setting(n, 64, lockstep=False) for n in (1, 8)},
-        "together, 16 x 64, a step in 100 takes 0.5 s": setting(16, 64, step_seconds=rare),
-        "together, 16 x 64, on TextWorld": setting(16, 64, step_seconds=lambda rng: textworld),
-        "together, 16 x 64, a worker is lost": replace(base, lose=("worker", middle)),
-        "together, 16 x 64, the server is lost": replace(base, lose=("server", middle)),
+        "together, 1 x 64": setting(1, 64),
+        "together, 8 x 64": base,
+        "together, 16 x 64": setting(16, 64),
+        "together, 32 x 16": setting(32, 16),
+        "together, 8 x 64, slots refilled at once": setting(8, 64, refill=True),
+        "each for itself, 1 x 64": setting(1, 64, lockstep=False),
+        "each for itself, 8 x 64": setting(8, 64, lockstep=False),
+        "each for itself, 8 x 64, slots refilled at once": setting(8, 64, lockstep=False, refill=True),
+        "together, 8 x 64, a step in 100 takes 0.5 s": setting(8, 64, step_seconds=rare),
+        "together, 8 x 64, on TextWorld": setting(8, 64, step_seconds=lambda rng: textworld),
+        "together, 8 x 64, a worker is lost": replace(base, lose=("worker", LOST_AFTER)),
+        "together, 8 x 64, the server is lost": replace(base, lose=("server", LOST_AFTER)),
     }
-    return [{"manner": name, **describe_run(plan, one, drawn)} for name, one in scenarios.items()]
+    rows = []
+    for name, one in scenarios.items():
+        drawn = draw_episodes(plan, max(1, round(cycles * one.workers * ROUNDS * one.slots)))
+        whole = one if one.refill else replace(one, chunk=ROUNDS * one.slots)
+        rows.append({"manner": name, **describe_run(plan, whole, drawn)})
+    return rows
 
 
 def describe_run(plan: Plan, setting: Setting, drawn: Sequence[Episode]) -> dict[str, Any]:
@@ -448,7 +467,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_constants(parser)
-    parser.add_argument("--episodes", type=int, default=4000, help="default: %(default)s")
+    parser.add_argument(
+        "--cycles", type=float, default=2, help="chunks for each worker; default: %(default)s"
+    )
     parser.add_argument("--check", action="store_true", help="measure a real recording beside the simulation")
     parser.add_argument("--games", help="for that; default: generated ones")
     parser.add_argument(
@@ -459,7 +480,7 @@ def main() -> None:
         found: Any = {"check": check_recording(args.games)}
         print(json.dumps(found, indent=1))
     else:
-        found = {"rows": list_scenarios(read_plan(args.constants, args.set), args.episodes)}
+        found = {"rows": list_scenarios(read_plan(args.constants, args.set), args.cycles)}
         print(draw_table(found["rows"]))
     if args.output:
         known = json.loads(args.output.read_text()) if args.output.exists() else {}
