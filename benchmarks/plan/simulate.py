@@ -343,7 +343,7 @@ def describe_setting(plan: Plan, workers: int, slots: int, **changes: Any) -> Se
     )
 
 
-def list_scenarios(plan: Plan, cycles: float = 1) -> list[dict[str, Any]]:
+def list_scenarios(plan: Plan, cycles: float = 2) -> list[dict[str, Any]]:
     """How many episodes in flight keep a server busy, in which manner; and what losses cost.
 
     A long recording: workers get whole chunks, so many each.
@@ -461,7 +461,7 @@ def main() -> None:
     )
     add_constants(parser)
     parser.add_argument(
-        "--cycles", type=float, default=1, help="chunks for each worker; default: %(default)s"
+        "--cycles", type=float, default=2, help="chunks for each worker; default: %(default)s"
     )
     parser.add_argument("--check", action="store_true", help="measure a real recording beside the simulation")
     parser.add_argument("--games", help="for that; default: generated ones")
