@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,7 +74,31 @@ def add_train(commands: Commands) -> None:
         help="train in several processes, by accelerate with the settings of that name; default: %(default)s",
     )
     machine.add_argument(
-        "--processes", type=parse_positive, metavar="N", help="so many; default: what those settings say, 8"
+        "--processes",
+        type=parse_positive,
+        metavar="N",
+        help="so many on each machine; default: what those settings say, 8",
+    )
+    machine.add_argument(
+        "--machines",
+        type=parse_positive,
+        default=1,
+        metavar="N",
+        help="on so many, each of which runs this command; default: %(default)s",
+    )
+    machine.add_argument(
+        "--machine-rank", type=int, metavar="I", help="which of them this is, from 0; default: $NODE_RANK"
+    )
+    machine.add_argument(
+        "--main-address",
+        metavar="HOST:PORT",
+        help="where the first of them is found by all; default: $MASTER_ADDR:$MASTER_PORT",
+    )
+    machine.add_argument(
+        "--restarts",
+        type=parse_positive,
+        metavar="N",
+        help="where a process dies, start all anew, so often, from the newest checkpoint (--save-every)",
     )
     machine.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU if there is one")
     machine.add_argument(
@@ -123,7 +147,12 @@ def run_train(args: argparse.Namespace) -> None:
     from oreo_agents.experiments.train import EvalGames, train
 
     if args.launch != "none" and not args.print_config:
-        launch_processes(args.launch, args.processes, args.words)
+        launch_processes(args)
+    alone = args.launch == "none" and "WORLD_SIZE" not in os.environ
+    if alone and (args.processes or args.restarts or args.machines > 1):
+        raise ConfigurationError(
+            f"several processes are started by name: give --launch {', '.join(list_launches())}, too"
+        )
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     given = given_options(args)
@@ -191,12 +220,62 @@ def list_launches() -> list[str]:
     return sorted(path.stem for path in LAUNCHES.glob("*.yaml"))
 
 
-def launch_processes(name: str, processes: int | None, words: Sequence[str]) -> NoReturn:
-    """Become accelerate's launcher, which runs the same command in every process."""
-    count = [] if processes is None else ["--num_processes", str(processes)]
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHES / f"{name}.yaml"), *count]
-    command = [sys.executable, *launcher, "-m", "oreo_agents", *words, "--launch", "none"]
+def launch_processes(args: argparse.Namespace) -> NoReturn:
+    """Become accelerate's launcher, which runs the same command in every process.
+
+    Raises:
+        ConfigurationError: it is not said which of several machines this is, or where they meet.
+    """
+    words = ["-m", "oreo_agents", *args.words, "--launch", "none"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *list_launcher_options(args), *words]
+    if args.restarts:  # else the second attempt may wait for processes of the first
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.execv(sys.executable, command)
+
+
+def list_launcher_options(args: argparse.Namespace) -> list[str]:
+    """What accelerate's launcher is told; see :func:`launch_processes`."""
+    options = ["--config_file", str(LAUNCHES / f"{args.launch}.yaml")]
+    if args.processes or args.machines > 1:
+        each = args.processes or _count_processes(args.launch)
+        options += ["--num_processes", str(each * args.machines)]
+    if args.restarts:
+        options += ["--max_restarts", str(args.restarts), "--rdzv_backend", "c10d"]
+    if args.machines == 1:
+        return options
+    rank = _read_rank(args)
+    host, port = _read_address(args)
+    options += ["--num_machines", str(args.machines), "--machine_rank", str(rank)]
+    return [*options, "--main_process_ip", host, "--main_process_port", port]
+
+
+def _count_processes(name: str) -> int:
+    """Of one machine, by those settings."""
+    import yaml
+
+    return int(yaml.safe_load((LAUNCHES / f"{name}.yaml").read_text())["num_processes"])
+
+
+def _read_rank(args: argparse.Namespace) -> int:
+    said = os.environ.get("NODE_RANK", "") if args.machine_rank is None else str(args.machine_rank)
+    if not said.isdigit() or int(said) >= args.machines:
+        raise ConfigurationError(
+            f"{said or 'nothing'!r} does not say which of {args.machines} machines this is: give --machine-rank or "
+            f"$NODE_RANK, from 0 to {args.machines - 1}"
+        )
+    return int(said)
+
+
+def _read_address(args: argparse.Namespace) -> tuple[str, str]:
+    host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "29500")
+    said = f"{host}:{port}" if args.main_address is None else args.main_address
+    host, _, port = said.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ConfigurationError(
+            f"{said!r} is no place where {args.machines} machines find each other: give --main-address HOST:PORT, or "
+            "$MASTER_ADDR and $MASTER_PORT"
+        )
+    return host, port
 
 
 def _list_seeds(args: argparse.Namespace) -> Iterator[str]:

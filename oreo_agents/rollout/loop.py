@@ -131,11 +131,11 @@ def rollout(
     envs = [make_env() for _ in range(slots)]
     try:
         agent.prepare(slots)
-        _announce_games(envs[0], waiting[::-1])
+        _announce_games(envs[0], reversed(waiting))
         running: dict[int, _Running] = {}
         while waiting or running:
             free = [slot for slot in range(slots) if slot not in running][: len(waiting)]
-            _begin_episodes([envs[slot] for slot in free], waiting[::-1])
+            _begin_episodes([envs[slot] for slot in free], reversed(waiting))
             running.update((slot, _Running(envs[slot], waiting.pop())) for slot in free)
             agent.begin(free, [running[slot].assignment for slot in free])
             for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open

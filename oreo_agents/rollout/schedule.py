@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -95,12 +95,15 @@ def assign_games(games: Sequence[int], seed: int) -> list[Assignment]:
 
 def restore_order(played: Iterable[Trajectory], plan: Sequence[Assignment]) -> Iterator[Trajectory]:
     """Episodes in the order of the plan that they are of, each as soon as it and all before it have ended."""
-    waiting = deque((episode.game, episode.seed) for episode in plan)
-    ended: dict[tuple[object, int | None], deque[Trajectory]] = defaultdict(deque)
+    upcoming, ended = 0, dict[tuple[object, int | None], deque[Trajectory]]()
     for trajectory in played:
-        ended[trajectory.game, trajectory.seed].append(trajectory)
-        while waiting and ended[waiting[0]]:
-            yield ended[waiting.popleft()].popleft()
+        ended.setdefault((trajectory.game, trajectory.seed), deque()).append(trajectory)
+        while upcoming < len(plan) and (name := (plan[upcoming].game, plan[upcoming].seed)) in ended:
+            upcoming += 1
+            first = ended[name].popleft()
+            if not ended[name]:
+                del ended[name]
+            yield first
     for rest in ended.values():  # an environment that calls a game by another name than its list does
         yield from rest
 

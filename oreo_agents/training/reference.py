@@ -33,6 +33,23 @@ class Reference:
         self.head = lm_head(self.model)
         self._known: dict[bytes, Tensor] | None = {} if remember else None
 
+    def shard(self, precision: Any = None) -> None:
+        """Leave to each process its part of every layer (FSDP2); all then ask for states as often as each other.
+
+        A reference that remembers stays whole, as no two processes remember the same; one that is the policy itself is
+        sharded with it.
+
+        Args:
+            precision: the policy's ``MixedPrecisionPolicy``, so that both round alike.
+        """
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # since torch 2.6, as FSDP2
+
+        if self.switches_adapters or self._known is not None:
+            return
+        names = set(self.model._no_split_modules or ())
+        for layer in [module for module in self.model.modules() if type(module).__name__ in names]:
+            fully_shard(layer, reshard_after_forward=True, mp_policy=precision or MixedPrecisionPolicy())
+
     @torch.no_grad()
     def states(self, layout: str, rows: TokenRows) -> Tensor:
         """Hidden states before each action token, ``[A, H]``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -164,8 +164,6 @@ class OreoTrainer(JudgedTrainer):
         if critic is not None:
             critic.scale = self.scale
         self.reference = Reference(policy, args.cache_reference) if self.objective.reference else None
-        if self.reference:
-            self.reference.model.to(args.device)  # type: ignore[arg-type]
         keeps_average = critic is not None and args.target_decay is not None
         self.target_critic = _copy_frozen(critic).to(args.device) if critic and keeps_average else None
         self.alpha = cast(float, args.alpha)
@@ -184,6 +182,11 @@ class OreoTrainer(JudgedTrainer):
             compute_metrics=compute_metrics,
             callbacks=callbacks,
         )
+        if self.reference:
+            plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+            if plugin is not None and getattr(plugin, "fsdp_version", 1) == 2:
+                self.reference.shard(plugin.mixed_precision_policy)
+            self.reference.model.to(args.device)  # type: ignore[arg-type]
         self.model_accepts_loss_kwargs = False
         self._critic_alone = False
         self.add_callback(_AroundStep(self))
@@ -338,14 +341,15 @@ class OreoTrainer(JudgedTrainer):
 
     @contextmanager
     def _synchronise_last(self, model: nn.Module, last: bool) -> Iterator[None]:
-        """Processes exchange gradients with the last micro-batch only."""
+        """Processes exchange gradients with the last micro-batch only; those of a sharded model, which they would have
+        to keep whole until then, with each."""
         if last:
             yield
             return
         state = self.accelerator.gradient_state
         before = state.sync_gradients
         state._set_sync_gradients(False)
-        with self.accelerator.no_sync(model):
+        with nullcontext() if self._is_sharded else self.accelerator.no_sync(model):
             yield
         state._set_sync_gradients(before)
 

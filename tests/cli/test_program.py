@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from oreo_agents.cli import program as cli
+from oreo_agents.cli.train import list_launcher_options
 from oreo_agents.errors import CheckpointError
 
 CLI = [sys.executable, "-m", "oreo_agents.cli"]
@@ -137,6 +138,48 @@ def test_several_processes_are_launched_by_the_name_of_their_settings(monkeypatc
     )
     assert launcher[4:] == ["--num_processes", "2", "-m", "oreo_agents", *words, "--launch", "none"]
     assert cli.build_parser().parse_args(launcher[8:]).launch == "none"
+
+
+MACHINES = ["train", "--data", "d", "--model", "m", "-o", "o", "--launch", "zero3", "--machines", "2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "told"),
+    [
+        (["--machine-rank", "1", "--main-address", "node0:4000"], {}, ["16", "1", "node0", "4000"]),
+        (
+            [],
+            {"NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "77"},
+            ["16", "0", "10.0.0.1", "77"],
+        ),
+        (["--processes", "4"], {"NODE_RANK": "1", "MASTER_ADDR": "a"}, ["8", "1", "a", "29500"]),
+    ],
+)
+def test_machines_are_told_by_options_or_by_the_environment(monkeypatch, words, environment, told):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options = list_launcher_options(cli.build_parser().parse_args([*MACHINES, *words]))
+    names = ("--num_processes", "--machine_rank", "--main_process_ip", "--main_process_port")
+    assert [options[options.index(name) + 1] for name in names] == told
+    assert options[options.index("--num_machines") + 1] == "2" and "--max_restarts" not in options
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--main-address", "node0:4000"], "--machine-rank"),
+        (["--main-address", "node0:4000", "--machine-rank", "2"], "from 0 to 1"),
+        (["--machine-rank", "0"], "--main-address"),
+        (["--machine-rank", "0", "--main-address", "node0"], "--main-address"),
+        (["--machine-rank", "0", "--main-address", "node0:99999"], "--main-address"),
+        (["--launch", "none"], "--launch"),
+    ],
+)
+def test_machines_that_cannot_find_each_other_are_told_so(monkeypatch, capsys, words, named):
+    for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main([*MACHINES, *words]) == 2
+    assert named in capsys.readouterr().err
 
 
 def test_patience_needs_evaluations(capsys):

@@ -74,6 +74,9 @@ def sharded_run(folder, processes):
         wrapped = [m for m in trainer.model_wrapped.modules() if isinstance(m, FSDPModule)]
         layers = [*trainer.policy.model.layers, *trainer.critic.backbone.layers]
         assert set(layers) < set(wrapped)
+        for layer in trainer.reference.model.model.layers:
+            held = sum(weight.to_local().numel() for weight in layer.parameters())
+            assert held <= sum(weight.numel() for weight in layer.parameters()) / processes * 1.1
     trainer.save_agent(folder / f"agent-{processes}")
     resumed = trainer_for(folder, processes, "oreo", **options)
     resumed.train(resume_from_checkpoint=str(folder / f"run-oreo-{processes}" / "checkpoint-2"))

@@ -1,5 +1,8 @@
 """The episode loop: every game once, whatever the number of slots, and a truthful record of what happened."""
 
+import tracemalloc
+from types import SimpleNamespace
+
 import gymnasium as gym
 import pytest
 from learning import ToyRoom, Visitor
@@ -8,6 +11,7 @@ from oreo_envs.errors import GameFileError
 from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.evaluation.evaluate import play_games
 from oreo_agents.rollout.loop import rollout
+from oreo_agents.rollout.schedule import restore_order
 from oreo_agents.trajectory import Action
 
 LIMIT = 5
@@ -190,3 +194,43 @@ def test_replies_that_were_cut_are_counted():
 
     played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], LongWinded()))
     assert played[0].metadata["cut_turns"] == [0, 1, 2]
+
+
+MANY = 50_000
+
+
+def peak_of(work):
+    """The most that is allocated beside what is there, in bytes."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_step_copies_nothing_of_what_waits():
+    """Beside millions of waiting episodes, a copy of their list at every step is what the step costs."""
+    playing = rollout(rooms(), [Assignment(0, seed=seed) for seed in range(MANY)], Visitor(), slots=4)
+    next(playing)
+    assert peak_of(lambda: [next(playing) for _ in range(20)]) < MANY * 8 / 4
+
+
+def test_what_is_passed_on_in_order_is_kept_no_longer():
+    plan = [Assignment("room", seed=seed) for seed in range(MANY)]
+    played = (SimpleNamespace(game="room", seed=seed ^ 1) for seed in range(MANY))
+    counted = []
+    peak = peak_of(
+        lambda: counted.append(sum(one.seed == i for i, one in enumerate(restore_order(played, plan))))
+    )
+    assert counted == [MANY] and peak < MANY
+
+
+def test_order_is_restored_where_the_same_episode_is_played_twice():
+    twice = [Assignment("a", seed=1), Assignment("b", seed=1), Assignment("a", seed=1)]
+    played = [SimpleNamespace(game=name, seed=1, place=place) for place, name in enumerate("aab")]
+    assert [(one.game, one.place) for one in restore_order(iter(played), twice)] == [
+        ("a", 0),
+        ("b", 2),
+        ("a", 1),
+    ]

@@ -1,56 +1,99 @@
-"""Two processes on CPU (gloo) against one: the same losses, and what a sharded run saves is an ordinary model."""
+"""Processes of two machines on CPU (gloo) against one: the same losses, and what is saved is an ordinary model.
+
+Both machines are this one: two launchers, which find each other at an address. ROBUSTNESS=long adds four processes.
+"""
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 import torch
 from learning import EPISODES
 
+from oreo_agents.cli.program import build_parser
+from oreo_agents.cli.train import list_launcher_options
 from oreo_agents.models.agent_folder import load_critic, load_policy
 
 HERE = Path(__file__).parents[1] / "helpers"
 METHODS = ("oreo", "sft", "kto")
 ASSETS = HERE.parents[1] / "oreo_agents" / "assets" / "accelerate"
 CONFIGS = sorted(ASSETS.glob("*.yaml"))
-LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ASSETS / "fsdp2.yaml"))
-LAUNCH = (*LAUNCH, "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no")
 PORT = (
     20_000 + os.getpid() % 10_000
 )  # below those that the system gives to others between choosing and binding
-LAUNCH = (*LAUNCH, "--main_process_port", str(PORT))
+PATIENCE = 560
+"""Seconds for what takes ten on a machine without other work."""
+LONG = os.environ.get("ROBUSTNESS") == "long"
+COUNTS = (2, 4) if LONG else (2,)
+"""Processes, half of them on each of two machines."""
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+    "OMP_NUM_THREADS": "1",
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else the second attempt may wait for the first
+}
+
+
+def launchers(launch, processes, port, *options):
+    """What each of two machines, which are both this one, starts accelerate with."""
+    for rank in (0, 1):
+        line = f"--launch {launch} --machines 2 --machine-rank {rank} --processes {processes // 2}"
+        words = ["train", "--data", "d", "--model", "m", "-o", "o", *line.split()]
+        args = build_parser().parse_args([*words, "--main-address", f"127.0.0.1:{port}", *options])
+        yield ["-m", "accelerate.commands.launch", *list_launcher_options(args), *HERE_AND_NOW]
+
+
+HERE_AND_NOW = ("--mixed_precision", "no", "--dynamo_backend", "no")
+
+
+def run_all(commands, port=None):
+    """Side by side, once the first listens to that port, if one is given; what each printed of errors."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile("w+")) for _ in commands]
+        started = []
+        for command, file in zip(commands, files, strict=True):
+            words = [sys.executable, *map(str, command)]
+            started.append(subprocess.Popen(words, env=ENVIRONMENT, stdout=file, stderr=file))
+            stack.callback(started[-1].kill)
+            while port and started[0].poll() is None and not listens(port):
+                time.sleep(0.1)
+        failed = any([one.wait(timeout=PATIENCE) for one in started])
+        for file in files:
+            file.seek(0)
+        told = [file.read() for file in files]
+        assert not failed, "\n".join(told)
+    return told
+
+
+def listens(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What one process and two left behind."""
+    """What one process and several of two machines left behind."""
     folder = tmp_path_factory.mktemp("distributed")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-    }
-    for launcher, processes in (((), 1), (LAUNCH, 2)):
-        command = [
-            sys.executable,
-            *launcher,
-            str(HERE / "two_processes.py"),
-            str(folder),
-            str(processes),
-            *METHODS,
-        ]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stderr
+    program = HERE / "two_processes.py"
+    run_all([[program, folder, 1, *METHODS]])
+    for count in COUNTS:
+        both = launchers("fsdp2", count, PORT + count)
+        run_all([[*launcher, program, folder, count, *METHODS] for launcher in both])
     return folder
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_two_processes_log_what_one_logs(folder, method):
-    one, two = (json.loads((folder / f"losses-{n}.json").read_text())[method] for n in (1, 2))
+def test_several_processes_log_what_one_logs(folder, method, count):
+    one, two = (json.loads((folder / f"losses-{n}.json").read_text())[method] for n in (1, count))
     assert len(one) == len(two) == 3
     for line, other in zip(one, two, strict=True):
         assert line.keys() == other.keys()
@@ -65,6 +108,7 @@ def test_two_processes_log_what_one_logs(folder, method):
         ("agent-2", "agent-1"),
         ("resumed-2", "agent-2"),
         ("resumed-1", "agent-1"),
+        *([("agent-4", "agent-1"), ("resumed-4", "agent-4")] if LONG else []),
     ],
 )
 def test_what_a_sharded_run_saves_is_loaded_by_one_process(folder, sharded, expected):
@@ -87,8 +131,9 @@ def test_accelerate_reads_the_shipped_configs(path):
     assert config.distributed_type.value in {"FSDP", "DEEPSPEED", "MULTI_GPU"}
 
 
-def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
-    """torchrun begins again from the newest checkpoint; one process without torchrun is never disturbed."""
+@pytest.mark.parametrize("machines", (1, 2) if LONG else (1,))
+def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path, machines):
+    """All begin again from the newest checkpoint; one process alone is never disturbed."""
     from dies_once import train_shortly
 
     from oreo_agents.dataset import TrajectoryWriter
@@ -98,19 +143,12 @@ def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path):
             writer.append(replace(played, seed=number))
     start = str(ASSETS.parent / "start")
     train_shortly(str(tmp_path / "data"), start, str(tmp_path / "one"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--max-restarts", "1", str(HERE / "dies_once.py"), str(tmp_path / "data"), start]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-    }
-    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the second attempt may wait for the first
-    done = subprocess.run(
-        [*command, str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    assert "failed (exitcode: -9) local_rank: 1" in done.stderr
+    elastic = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    both = launchers("multi_gpu", 2, PORT + 1, "--restarts", "1") if machines == 2 else [elastic]
+    program = [HERE / "dies_once.py", tmp_path / "data", start, tmp_path / "two"]
+    # on one machine the second would take the place where they meet, if it were faster
+    told = run_all([[*launcher, *program] for launcher in both], PORT + 1 if machines == 2 else None)
+    assert f"failed (exitcode: -9) local_rank: {0 if machines == 2 else 1}" in "".join(told)
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         for name in ("one", "two")
