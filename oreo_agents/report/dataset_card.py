@@ -63,14 +63,15 @@ def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
     """Count without reading any episode's text."""
     success = dataset.column("success")
     returns, lengths = dataset.returns, dataset.lengths
+    terminated = dataset.column("terminated").astype(bool)  # where the last step was both, it ended
     return DatasetInfo(
         episodes=len(dataset),
         turns=int(lengths.sum()),
         games=len(set(dataset.games)),
         successes=_count_won(success),
         mean_return=_average_finite(returns),
-        terminated=int(dataset.column("terminated").astype(bool).sum()),
-        truncated=int(dataset.column("truncated").astype(bool).sum()),
+        terminated=int(terminated.sum()),
+        truncated=int((dataset.column("truncated").astype(bool) & ~terminated).sum()),
         task_types=_group_episodes(dataset.task_types, success, returns, lengths),
         agents=_group_episodes(dataset.agents, success, returns, lengths),
         returns=count_values(dataset.returns),
