@@ -1,6 +1,5 @@
 """The plan for a hundred million steps: its arithmetic by hand, its simulation by queueing theory, its page by both."""
 
-import json
 import random
 import sys
 from itertools import accumulate
