@@ -3,7 +3,7 @@
 import os
 import random
 import shutil
-import stat
+import sys
 import threading
 import time
 
@@ -18,7 +18,7 @@ NAMES = ("record", "train", "eval", "merge", "export", "generate", "unpack", "de
 SHORT = ("record", "export", "merge")
 TRIED = NAMES if LONG else SHORT
 
-root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can become nobody")
+powerless = pytest.mark.skipif(sys.platform != "linux", reason="capset(2) is Linux's")
 
 
 def split_command(name, inputs):  # noqa: F811
@@ -34,23 +34,20 @@ def test_a_full_disk_is_said(zygote, inputs, tmp_path, name):  # noqa: F811
         folder.mkdir()
         outcome = zygote.run(folder, *command, limits={"RLIMIT_FSIZE": most}).require_clean()
         if outcome.status:
-            said = "cannot write" in outcome.out if name == "bench" else "rror" in outcome.err
+            said = "rror" in outcome.err or (name == "bench" and "not done: " in outcome.out)
             assert outcome.status in (1, 2) and said, outcome
             zygote.run(folder, *command).require_done()
         if name == "record":
             assert len(load_trajectories(folder / "made")) == 10
 
 
-@root
+@powerless
 @pytest.mark.parametrize("name", TRIED)
 def test_a_disk_that_cannot_be_written_is_said(zygote, inputs, tmp_path, name):  # noqa: F811
-    os.chmod(tmp_path, 0o755)
-    for parent in (tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(parent, stat.S_IMODE(parent.stat().st_mode) | 0o055)
     folder = tmp_path / "place"
     folder.mkdir(mode=0o555)
     cache = {"XDG_CACHE_HOME": str(folder), "HOME": str(folder)}
-    zygote.run(folder, *split_command(name, inputs), uid=65534, environment=cache).require_refused()
+    zygote.run(folder, *split_command(name, inputs), powerless=True, environment=cache).require_refused()
     assert not list(folder.iterdir())
 
 
