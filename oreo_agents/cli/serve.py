@@ -46,6 +46,7 @@ def run_serve(args: argparse.Namespace) -> None:
         raise ConfigurationError("serve needs a web server: pip install starlette uvicorn") from error
 
     from oreo_agents.agents.load import load_agent
+    from oreo_agents.models.agent_folder import read_environments
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.agents.server import AgentServer
 
@@ -55,7 +56,9 @@ def run_serve(args: argparse.Namespace) -> None:
         "max_new_tokens": args.max_new_tokens,
         **read_choice(args),
     }
-    agent = load_agent(args.agent, prompt=args.prompt, **choosing)
+    learnt = [*read_environments(args.agent)]  # nothing of it runs here
+    home = {"env_id": learnt[0]} if len(learnt) == 1 else {}
+    agent = load_agent(args.agent, prompt=args.prompt, **home, **choosing)
     if not isinstance(agent, OreoAgent):
         raise ConfigurationError(f"{args.agent} has no model to serve: name an agent's folder or a causal LM")
     server = AgentServer(agent, args.name or agent.name)
