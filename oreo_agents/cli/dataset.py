@@ -207,7 +207,15 @@ def run_dataset_split(args: argparse.Namespace) -> None:
     tell_next(
         "no game is in both",
         spell_command(
-            "train", "--data", args.output[0], "--eval-data", args.output[1], "--model", "MODEL", "-o", "AGENT"
+            "train",
+            "--data",
+            args.output[0],
+            "--eval-data",
+            args.output[1],
+            "--model",
+            "MODEL",
+            "-o",
+            "AGENT",
         ),
     )
 

@@ -39,7 +39,10 @@ def add_inspect(commands: Commands) -> None:
     )
     parser.add_argument("model", metavar="NAME_OR_PATH", help="small, an agent's folder or a causal LM")
     parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="recorded episodes; default: one that the expert plays now, or the model where there is none"
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="recorded episodes; default: one that the expert plays now, or the model where there is none",
     )
     parser.add_argument(
         "--episode", type=parse_positive, default=1, metavar="N", help="which of them; default: the first"

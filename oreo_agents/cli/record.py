@@ -133,6 +133,9 @@ def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> st
     from oreo_agents.models.start import SMALL
 
     small = (count_parameters(player) or SMALL + 1) <= SMALL
-    rates = "--learning-rate 1e-4 --critic-learning-rate 1e-3 --critic-warmup 0.25 --batch-size 16".split()
+    rates = ["--learning-rate", "1e-4", "--critic-learning-rate", "1e-3"]
+    rates += ["--critic-warmup", "0.25", "--batch-size", "16"]
     model = ("--model", player, "-o", "runs/oreo")
-    return spell_command("train", *named, "--method", "oreo", "--data", path, *model, *(rates if small else ()))
+    return spell_command(
+        "train", *named, "--method", "oreo", "--data", path, *model, *(rates if small else ())
+    )

@@ -46,9 +46,9 @@ def run_serve(args: argparse.Namespace) -> None:
         raise ConfigurationError("serve needs a web server: pip install starlette uvicorn") from error
 
     from oreo_agents.agents.load import load_agent
-    from oreo_agents.models.agent_folder import read_environments
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.agents.server import AgentServer
+    from oreo_agents.models.agent_folder import read_environments
 
     choosing = {
         "select": args.select,

@@ -106,7 +106,9 @@ def _describe_recorded(found: TrajectoryDataset, sources: tuple[Source, ...]) ->
 def list_environments(found: TrajectoryDataset) -> dict[str, dict[str, Any]]:
     """In which environments recorded episodes were played: by id, the options of :func:`keep_options` on which all
     datasets of it agree; nothing of those that do not say it."""
-    told: dict[str, list[dict[str, Any]]] = {str(env_id): [] for env_id in sorted(set(found.env_ids)) if env_id}
+    told: dict[str, list[dict[str, Any]]] = {
+        str(env_id): [] for env_id in sorted(set(found.env_ids)) if env_id
+    }
     for spec in (meta.env_spec or {} for meta in found.metas):
         if spec.get("id") in told and isinstance(options := spec.get("kwargs") or {}, dict):
             told[spec["id"]].append(keep_options(spec["id"], options))
