@@ -180,7 +180,7 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) 
         if module and module not in ("oreo_agents", "oreo_envs"):
             return _explain_module(module, name)
         meant = suggest_word(name, list_ids())
-        also = " Or choose" if meant else ": choose"
+        also = " Choose" if meant else ": choose"
         return f"there is no environment {env_id!r}{meant}{also} {_list_ids()}, or name your own as module:Id"
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
     known = _list_options(env_id)

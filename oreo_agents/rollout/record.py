@@ -36,7 +36,7 @@ class Recording:
     episodes: int = 0
     successes: int = 0
     undefined: int = 0
-    """Of the episodes played now, those of which nobody says whether they were won."""
+    """Of the episodes played now, those of which the environment did not say whether they were won."""
     mean_return: float = 0.0
     turns: int = 0
     cut: int = 0
@@ -50,6 +50,12 @@ class Recording:
     reason: str = ""
     """Why the first of them could not."""
     seconds: float = 0.0
+
+    @property
+    def defines_success(self) -> bool:
+        """Whether the environment has said of an episode played now whether it was won; those of which it said nothing
+        were not."""
+        return not self.episodes or self.undefined < self.episodes
 
     @property
     def success_rate(self) -> float:
@@ -70,7 +76,7 @@ class Recording:
         )
 
     def _describe_success(self) -> str:
-        return f"mean return {self.mean_return:.3g}" if self.undefined else f"{self.success_rate:.1%} won"
+        return f"{self.success_rate:.1%} won" if self.defines_success else f"mean return {self.mean_return:.3g}"
 
     def fail(self, reason: str) -> None:
         """An episode could not be played."""
