@@ -121,8 +121,7 @@ def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[
     """
     telling = {env_id for env_id, one in zip(env_ids, said, strict=True) if one is not None}
     return [
-        False if one is None and env_id in telling else one
-        for env_id, one in zip(env_ids, said, strict=True)
+        False if one is None and env_id in telling else one for env_id, one in zip(env_ids, said, strict=True)
     ]
 
 

@@ -114,7 +114,12 @@ def run_record(args: argparse.Namespace) -> int:
 
 def _find_lack(recording: Recording) -> str:
     """What these episodes lack for learning from wins and failures."""
-    if not recording.episodes or not recording.defines_success or recording.of_others or recording.already_there:
+    if (
+        not recording.episodes
+        or not recording.defines_success
+        or recording.of_others
+        or recording.already_there
+    ):
         return ""
     if recording.successes == recording.episodes:
         return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"

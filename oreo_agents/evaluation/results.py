@@ -244,10 +244,13 @@ def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
 
 def _count_by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, Count]:
     groups: dict[str, list[bool | None]] = defaultdict(list)
-    for trajectory, won in zip(trajectories, _list_won(trajectories) or [None] * len(trajectories), strict=True):
+    for trajectory, won in zip(
+        trajectories, _list_won(trajectories) or [None] * len(trajectories), strict=True
+    ):
         groups[trajectory.task_type].append(won)
     return {
-        kind: Count(len(won), None if None in won else sum(map(bool, won))) for kind, won in sorted(groups.items())
+        kind: Count(len(won), None if None in won else sum(map(bool, won)))
+        for kind, won in sorted(groups.items())
     }
 
 

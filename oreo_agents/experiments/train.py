@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from oreo_envs.catalog import describe, list_splits
+from oreo_envs.suggestions import suggest_word
+
 from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
@@ -51,6 +54,13 @@ class EvalGames:
     success_return: float | None = None
     """An episode is won from this return on, where the environment does not say."""
 
+    def __post_init__(self) -> None:
+        entry = describe(self.env) if self.env else None
+        known = list_splits() if entry is None else () if entry.foreign else entry.splits
+        if self.split is not None and known and self.split not in known:
+            meant = suggest_word(self.split, known) or f": choose one of {', '.join(known)}"
+            raise ConfigurationError(f"there is no split {self.split!r}{meant}")
+
 
 def train(
     data: Any,
@@ -83,7 +93,8 @@ def train(
         output: the agent's folder.
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
         eval_data: held-out episodes, for losses and the critic's errors.
-        eval_games: games, for a success rate; a path stands for ``EvalGames(games=path)``.
+        eval_games: games, for a success rate; a split's name stands for ``EvalGames(split=name)``, any other path for
+            ``EvalGames(games=path)``.
         eval_every: optimizer steps between evaluations; one follows the last step anyhow.
         patience: end the training after so many evaluations without a higher success rate, and keep the best policy.
         lora: train adapters of this rank on every linear layer (PEFT).
@@ -114,7 +125,11 @@ def train(
     if eval_every and eval_games is None and eval_data is None:
         raise ConfigurationError("there is nothing to evaluate on: give eval_games or eval_data")
     if eval_games is not None and not isinstance(eval_games, EvalGames):
-        eval_games = EvalGames(games=eval_games)
+        eval_games = (
+            EvalGames(split=str(eval_games))
+            if eval_games in list_splits() and not os.path.exists(eval_games)
+            else EvalGames(games=eval_games)
+        )
     prompt = choose_prompt(os.fspath(model), options.get("prompt"))
     data = read_data(data)
     play = make_player(eval_games, watch, prompt, data.environments) if eval_games else None

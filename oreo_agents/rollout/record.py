@@ -76,7 +76,9 @@ class Recording:
         )
 
     def _describe_success(self) -> str:
-        return f"{self.success_rate:.1%} won" if self.defines_success else f"mean return {self.mean_return:.3g}"
+        return (
+            f"{self.success_rate:.1%} won" if self.defines_success else f"mean return {self.mean_return:.3g}"
+        )
 
     def fail(self, reason: str) -> None:
         """An episode could not be played."""

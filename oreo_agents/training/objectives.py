@@ -185,7 +185,11 @@ def select_items(
         returns = episodes.facts["return"]
         same = bool((returns == returns[0]).all())
         alike = f" (all return {returns[0]:g})" if same else ""
-        found = f"all episodes return {returns[0]:g}" if by_return and same else f"there are no {kind} episodes{alike}"
+        found = (
+            f"all episodes return {returns[0]:g}"
+            if by_return and same
+            else f"there are no {kind} episodes{alike}"
+        )
         raise DatasetError(
             f"{found}: {config.method} learns from the difference; "
             f"record more rollouts of the policy itself, {further}"
