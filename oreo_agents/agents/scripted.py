@@ -46,8 +46,8 @@ class PlanFollower:
         """The first command of the plan."""
         if "expert_plan" not in info:
             raise ConfigurationError(
-                "this environment tells nobody what wins (expert_plan in info): there is no expert here; take random, or "
-                "a trained agent's folder"
+                "this environment tells nobody what wins (expert_plan in info): there is no expert here; take "
+                "random, or a trained agent's folder"
             )
         return next(iter(info["expert_plan"]), "look")
 
