@@ -110,7 +110,8 @@ def name_outcome(success: bool | None, return_: float) -> Outcome:
 
 def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[bool | None]:
     """Whether each of some episodes was won. An environment that has said it of one of them says it where an episode
-    ends, and those of which it said nothing came to no such end, so they were not won; None stays where it never says.
+    ends, and those of which it said nothing came to no such end, so they were not won. None stays where it never says, and
+    where nobody knows the environment.
 
     Args:
         env_ids: in which each was played.
@@ -119,7 +120,7 @@ def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[
     >>> settle_success(["Safe", "Safe", "Lift"], [True, None, None])
     [True, False, None]
     """
-    telling = {env_id for env_id, one in zip(env_ids, said, strict=True) if one is not None}
+    telling = {env_id for env_id, one in zip(env_ids, said, strict=True) if one is not None and env_id}
     return [
         False if one is None and env_id in telling else one for env_id, one in zip(env_ids, said, strict=True)
     ]

@@ -231,7 +231,7 @@ def run_dataset_sample(args: argparse.Namespace) -> None:
 
 
 def _tell_made(output: Path, chosen: TrajectoryDataset, dataset: TrajectoryDataset) -> None:
-    won = f", {int(chosen.success.sum())} won"
+    won = f", {int(chosen.success.sum())} won" if chosen.defines_success else ""
     tell_next(
         f"{output}: {len(chosen)} of {len(dataset)} episodes{won}",
         spell_command("dataset", "info", output),
