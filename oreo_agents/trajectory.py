@@ -110,8 +110,8 @@ def name_outcome(success: bool | None, return_: float) -> Outcome:
 
 def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[bool | None]:
     """Whether each of some episodes was won. An environment that has said it of one of them says it where an episode
-    ends, and those of which it said nothing came to no such end, so they were not won. None stays where it never says, and
-    where nobody knows the environment.
+    ends, and those of which it said nothing came to no such end, so they were not won. None stays where it never
+    says, and where nobody knows the environment.
 
     Args:
         env_ids: in which each was played.
