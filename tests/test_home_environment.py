@@ -37,7 +37,7 @@ GOOD = ["--good", "50%"]
 def runs(tmp_path_factory):
     """An agent of somebody else's environment, one of this package's, and one of both; in a folder with a space."""
     folder = tmp_path_factory.mktemp("some runs")
-    options = {"schedule": Schedule(episodes=8), "split": "train"}
+    options = {"schedule": Schedule(limit=8), "split": "train"}
     from oreo_agents.agents.load import load_agent
 
     record(load_agent("random", env_id=LIFT), folder / "lift", LIFT, **options)
@@ -171,7 +171,7 @@ def test_python_has_the_same_default(runs, tmp_path):
             runs / "lift", "new-mini", tmp_path / "a", "sft", eval_games=EvalGames(), max_steps=1, good="50%"
         )
     agent = OreoAgent.from_pretrained(runs / "jugs-agent", max_new_tokens=2)
-    made = record(agent, tmp_path / "ours", schedule=Schedule(episodes=1), max_steps=2)
+    made = record(agent, tmp_path / "ours", schedule=Schedule(limit=1), max_steps=2)
     assert made.episodes == 1 and set(load_trajectories(tmp_path / "ours").env_ids) == {"OREO-Puzzles"}
 
 

@@ -13,7 +13,7 @@ SAFE, LIFT = "text_environments:Safe-v0", "text_environments:Lift-v0"
 
 
 def play(path, env_id=SAFE, **options):
-    return record(ScriptedAgent("random", env_id), path, env_id, schedule=Schedule(episodes=30), **options)
+    return record(ScriptedAgent("random", env_id), path, env_id, schedule=Schedule(limit=30), **options)
 
 
 def test_an_episode_cut_at_the_step_limit_is_not_won(tmp_path):
