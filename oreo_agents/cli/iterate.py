@@ -79,6 +79,9 @@ def run_iterate(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     server = read_server(args, args.model)
     settle_environment(args, args.model)
+    if args.games is None:
+        args.games = args.known.get(describe(args.env).games_argument)
+        args.wording = args.wording or args.known.get("wording")
     if describe(args.env).demo:
         suite, data = demo.choose_suite(args.env, args.games)
     else:

@@ -231,9 +231,8 @@ def _list_seeds(args: argparse.Namespace, learnt: Mapping[str, Mapping[str, Any]
 
     judged = _judges_in_games(args)
     place = choose_environment(PLAYED_IN, learnt, args.env) if judged else None
-    if not all(
-        describe(env_id).foreign for env_id in ([place.env_id] if place else [*learnt, args.env or ""])
-    ):
+    places = [place.env_id] if place else [args.env] if args.env else [*learnt]
+    if not places or not all(describe(env_id).foreign for env_id in places):
         return
     names = [str(game) for path in args.data for game in load_trajectories(path).games]
     if seeds := [read_seed(name) for name in names if name.startswith("seed ")]:

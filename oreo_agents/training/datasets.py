@@ -110,8 +110,9 @@ def list_environments(found: TrajectoryDataset) -> dict[str, dict[str, Any]]:
         str(env_id): [] for env_id in sorted(set(found.env_ids)) if env_id
     }
     for spec in (meta.env_spec or {} for meta in found.metas):
-        if spec.get("id") in told and isinstance(options := spec.get("kwargs") or {}, dict):
-            told[spec["id"]].append(keep_options(spec["id"], options))
+        env_id, options = str(spec.get("id")), spec.get("kwargs") or {}
+        if env_id in told and isinstance(options, dict):
+            told[env_id].append(keep_options(env_id, options))
     return {env_id: _find_agreed(options) for env_id, options in told.items()}
 
 
