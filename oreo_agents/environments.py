@@ -212,7 +212,7 @@ def _list_options(env_id: str) -> list[str]:
     """What an environment of this package takes, by name; empty where that is not known."""
     if env_id not in list_ids():
         return []
-    creator = load_env_creator(gym.spec(env_id).entry_point)
+    creator = load_env_creator(str(gym.spec(env_id).entry_point))
     return [name for name, one in signature(creator).parameters.items() if one.kind is not one.VAR_KEYWORD]
 
 
