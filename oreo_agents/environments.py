@@ -294,8 +294,8 @@ def source_options(
     """
     entry = describe(env_id)
     if wording is not None and wording not in entry.wordings:
-        known = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
-        raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {known}")
+        remedy = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
+        raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {remedy}")
     named = {"split": split, entry.games_argument: games, "wording": wording}
     kept = {name: x for name, x in (known or {}).items() if games is None or name in ("wording", "dialect")}
     return kept | {name: value for name, value in named.items() if value is not None}

@@ -111,16 +111,16 @@ def name_outcome(success: bool | None, return_: float) -> Outcome:
 def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[bool | None]:
     """Whether each of some episodes was won. An environment that has said it of one of them says it where an episode
     ends, and those of which it said nothing came to no such end, so they were not won. None stays where it never
-    says, and where nobody knows the environment.
+    says.
 
     Args:
-        env_ids: in which each was played.
+        env_ids: in which each was played; one that nobody knows, empty, counts as one.
         said: what :attr:`Trajectory.success` is.
 
     >>> settle_success(["Safe", "Safe", "Lift"], [True, None, None])
     [True, False, None]
     """
-    telling = {env_id for env_id, one in zip(env_ids, said, strict=True) if one is not None and env_id}
+    telling = {env_id for env_id, one in zip(env_ids, said, strict=True) if one is not None}
     return [
         False if one is None and env_id in telling else one for env_id, one in zip(env_ids, said, strict=True)
     ]

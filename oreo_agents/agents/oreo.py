@@ -278,7 +278,7 @@ class OreoAgent:
         """
         if isinstance(self.policy, Endpoint):
             raise ConfigurationError(f"the policy at {self.policy.host} is not here to be saved")
-        learnt = {"environments": dict(self.environments)} if self.environments else {}
+        learnt: dict[str, Any] = {"environments": dict(self.environments)} if self.environments else {}
         save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.prompt, **learnt)
 
     def describe(self) -> str:

@@ -26,6 +26,7 @@ from oreo_agents.cli.options import (
     tell_next,
 )
 from oreo_agents.cli.train import add_training_options, given_options
+from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.methods import METHODS
 
 
@@ -78,7 +79,7 @@ def run_iterate(args: argparse.Namespace) -> None:
 
     console = Console(stderr=True)
     server = read_server(args, args.model)
-    settle_environment(args, args.model)
+    settle_environment(args, None if args.model in FROM_SCRATCH else args.model)  # a new one is refused below
     if args.games is None:
         args.games = args.known.get(describe(args.env).games_argument)
         args.wording = args.wording or args.known.get("wording")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from oreo_envs.catalog import DEFAULT_ID
+
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
@@ -57,8 +59,8 @@ def run_serve(args: argparse.Namespace) -> None:
         **read_choice(args),
     }
     learnt = [*read_environments(args.agent)]  # nothing of it runs here
-    home = {"env_id": learnt[0]} if len(learnt) == 1 else {}
-    agent = load_agent(args.agent, prompt=args.prompt, **home, **choosing)
+    home = learnt[0] if len(learnt) == 1 else DEFAULT_ID
+    agent = load_agent(args.agent, prompt=args.prompt, env_id=home, **choosing)
     if not isinstance(agent, OreoAgent):
         raise ConfigurationError(f"{args.agent} has no model to serve: name an agent's folder or a causal LM")
     server = AgentServer(agent, args.name or agent.name)

@@ -38,7 +38,7 @@ class Outcomes:
     @property
     def defines_success(self) -> bool:
         """Whether of every episode it is known if it was won, see :func:`oreo_agents.trajectory.settle_success`."""
-        return self._silent <= self._telling - {""}
+        return self._silent <= self._telling
 
     @property
     def score(self) -> float:

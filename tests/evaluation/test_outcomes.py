@@ -39,7 +39,6 @@ def test_nothing_is_won_or_lost_where_it_is_never_told(tmp_path):
 
 def test_one_environment_does_not_speak_for_another():
     assert settle_success(["a", "a", "b"], [True, None, None]) == [True, False, None]
-    assert settle_success(["", ""], [True, None]) == [True, None]
     mixed = Outcomes()
     mixed.count(True, 1.0, "a")
     mixed.count(None, 5.0, "b")
