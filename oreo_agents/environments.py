@@ -220,14 +220,14 @@ def _list_ids() -> str:
     return f"one of {', '.join(list_ids())}"
 
 
-class Place(NamedTuple):
+class Home(NamedTuple):
     """Where is played: an environment, and options that say which kind of games it has."""
 
     env_id: str = DEFAULT_ID
     options: Mapping[str, Any] = {}
 
 
-def choose_environment(who: str, learnt: Mapping[str, Mapping[str, Any]], asked: str | None = None) -> Place:
+def choose_environment(who: str, learnt: Mapping[str, Mapping[str, Any]], asked: str | None = None) -> Home:
     """Where is played by what has learnt in some environments: there, unless another one is asked for.
 
     Args:
@@ -240,7 +240,7 @@ def choose_environment(who: str, learnt: Mapping[str, Mapping[str, Any]], asked:
     """
     if asked is not None:
         same = [options for env_id, options in learnt.items() if is_same_id(env_id, asked)]
-        return Place(asked, same[0] if same else {})
+        return Home(asked, same[0] if same else {})
     if len(learnt) > 1:
         named = " or ".join(f"--env {_name_with_module(env_id)}" for env_id in learnt)
         raise ConfigurationError(f"{who} {join_words(learnt)}: say which one is meant, {named}")
@@ -250,8 +250,8 @@ def choose_environment(who: str, learnt: Mapping[str, Mapping[str, Any]], asked:
                 f"{who} {env_id}, and a module's code runs only where you name it: "
                 f"add --env {_name_with_module(env_id)}"
             )
-        return Place(env_id, options)
-    return Place()
+        return Home(env_id, options)
+    return Home()
 
 
 def _name_with_module(env_id: str) -> str:

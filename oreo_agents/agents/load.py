@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from oreo_envs.catalog import DEFAULT_ID, describe
 
-from oreo_agents.environments import Place, choose_environment, is_same_id, join_words
+from oreo_agents.environments import Home, choose_environment, is_same_id, join_words
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import Prompt
@@ -36,7 +36,7 @@ def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
     return choose_prompt(name, prompt)
 
 
-def find_environment(name: str | None, asked: str | None = None) -> Place:
+def find_environment(name: str | None, asked: str | None = None) -> Home:
     """Where the agent of this name plays: where ``asked``, else where it was trained, else in the default environment.
 
     A warning says it where it plays elsewhere than it was trained.

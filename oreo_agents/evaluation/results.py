@@ -224,11 +224,11 @@ def _keep_returns(won: Sequence[bool] | None, returns: Sequence[float] | None) -
 
 def _list_won(trajectories: Sequence[Trajectory]) -> tuple[bool, ...] | None:
     """Whether each was won; None where that is not defined."""
-    won = _settle(trajectories)
+    won = _settle_success(trajectories)
     return None if None in won else tuple(map(bool, won))
 
 
-def _settle(trajectories: Sequence[Trajectory]) -> list[bool | None]:
+def _settle_success(trajectories: Sequence[Trajectory]) -> list[bool | None]:
     env_ids = [trajectory.env_id for trajectory in trajectories]
     return settle_success(env_ids, [trajectory.success for trajectory in trajectories])
 
@@ -248,7 +248,7 @@ def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
 
 def _count_by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, Count]:
     groups: dict[str, list[bool | None]] = defaultdict(list)
-    for trajectory, won in zip(trajectories, _settle(trajectories), strict=True):
+    for trajectory, won in zip(trajectories, _settle_success(trajectories), strict=True):
         groups[trajectory.task_type].append(won)
     return {
         kind: Count(len(won), None if None in won else sum(map(bool, won)))
