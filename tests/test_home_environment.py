@@ -188,6 +188,11 @@ def test_inspect_shows_the_models_own_episode_where_there_is_no_expert(runs, cap
     assert "Somebody waits" in said.out
 
 
+def test_a_recorded_episode_is_inspected_without_its_environment(runs, capsys):
+    assert main(["inspect", str(runs / "lift-agent"), "--data", str(runs / "lift")]) == 0
+    assert "Somebody waits" in capsys.readouterr().out
+
+
 def test_a_folder_beside_the_options_is_placed(runs, capsys):
     with pytest.raises(SystemExit):
         main(["inspect", str(runs / "lift-agent"), str(runs / "lift")])

@@ -62,8 +62,10 @@ def run_inspect(args: argparse.Namespace) -> None:
 
     if args.model in SCRIPTED:
         raise ConfigurationError(f"{args.model} has no model and reads nothing: name an agent or a causal LM")
-    settle_environment(args, args.model)
-    prompt, trajectory = find_prompt(args.model, args.prompt).in_environment(args.env), _find_episode(args)
+    if args.data is None:  # else nothing is played
+        settle_environment(args, args.model)
+    prompt, trajectory = find_prompt(args.model, args.prompt), _find_episode(args)
+    prompt = prompt.in_environment(args.env or trajectory.env_id)
     inspection = inspect_episode(args.model, trajectory, prompt)
     title = f"{args.model}: {trajectory.task or trajectory.game}"
     if args.html:

@@ -191,7 +191,7 @@ class TrajectoryDataset:
         said = self.column("success")
         if all(one is not None for one in said):
             return said
-        return np.array(settle_success(self.env_ids.tolist(), said.tolist()), dtype=object)
+        return np.array(settle_success(self.column("env_id").tolist(), said.tolist()), dtype=object)
 
     @property
     def returns(self) -> np.ndarray:

@@ -102,7 +102,7 @@ def _settle_outcomes(
     if (said >= 0).all() or (said < 0).all():
         return found
     if isinstance(episodes, TrajectoryDataset):
-        env_ids = episodes.env_ids.tolist()
+        env_ids = episodes.column("env_id").tolist()
     else:
         env_ids = [one.env_id if isinstance(one, Trajectory) else "" for one in episodes]
     settled = settle_success(env_ids, [None if one < 0 else bool(one) for one in said])
