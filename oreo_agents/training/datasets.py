@@ -107,7 +107,7 @@ def list_environments(found: TrajectoryDataset) -> dict[str, dict[str, Any]]:
     """In which environments recorded episodes were played: by id, the options of :func:`keep_options` on which all
     datasets of it agree; nothing of those that do not say it."""
     told: dict[str, list[dict[str, Any]]] = {
-        str(env_id): [] for env_id in sorted(set(found.column("env_id"))) if env_id
+        str(env_id): [] for env_id in sorted(filter(None, set(found.column("env_id"))))
     }
     for spec in (meta.env_spec or {} for meta in found.metas):
         env_id, options = str(spec.get("id")), spec.get("kwargs") or {}
