@@ -7,13 +7,16 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any
+from inspect import signature
+from typing import Any, NamedTuple
 
 import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 from oreo_envs.catalog import DEFAULT_ID, HASHED, describe, is_unknown, list_ids, require_from_file
+from oreo_envs.suggestions import suggest_word
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 
@@ -173,41 +176,146 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) 
         missing = str(error).partition(". ")[0].replace("No module", "no module")
         return f"there is no environment {env_id!r}, {missing}: install it, or choose {_list_ids()}"
     if isinstance(error, gym.error.UnregisteredEnv):
-        return f"there is no environment {env_id!r}: choose {_list_ids()}, or name your own as module:Id"
+        module, _, name = env_id.rpartition(":")
+        if module and module not in ("oreo_agents", "oreo_envs"):
+            return _explain_module(module, name)
+        meant = suggest_word(name, list_ids())
+        also = " Choose" if meant else ": choose"
+        return f"there is no environment {env_id!r}{meant}{also} {_list_ids()}, or name your own as module:Id"
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    known = _list_options(env_id)
+    wrong = [name for name in options if known and name not in known]
+    if isinstance(error, TypeError) and wrong:
+        meant = suggest_word(wrong[0], known) or f": choose one of {', '.join(known)}"
+        return f"{env_id} has no option {wrong[0]!r}{meant}"
     return f"{env_id} cannot be made{f' with {given}' if given else ''}: {error}"
+
+
+def _explain_module(module: str, name: str) -> str:
+    """A module was imported and has not registered this id: which ones it has."""
+    package = module.partition(".")[0]
+    there = [
+        one
+        for one, spec in gym.registry.items()
+        if str(getattr(spec.entry_point, "__module__", spec.entry_point)).partition(":")[0].partition(".")[0]
+        == package
+    ]
+    if not there:
+        return (
+            f"{module} registers no environment: call gym.register({name!r}, ..., max_episode_steps=N) in it, at the "
+            "top level"
+        )
+    return f"{module} has no environment {name!r}{suggest_word(name, there) or ''}; it registers {', '.join(there)}"
+
+
+def _list_options(env_id: str) -> list[str]:
+    """What an environment of this package takes, by name; empty where that is not known."""
+    if env_id not in list_ids():
+        return []
+    creator = load_env_creator(str(gym.spec(env_id).entry_point))
+    return [name for name, one in signature(creator).parameters.items() if one.kind is not one.VAR_KEYWORD]
 
 
 def _list_ids() -> str:
     return f"one of {', '.join(list_ids())}"
 
 
+class Home(NamedTuple):
+    """Where is played: an environment, and options that say which kind of games it has."""
+
+    env_id: str = DEFAULT_ID
+    options: Mapping[str, Any] = {}
+
+
+def choose_environment(who: str, learnt: Mapping[str, Mapping[str, Any]], asked: str | None = None) -> Home:
+    """Where is played by what has learnt in some environments: there, unless another one is asked for.
+
+    Args:
+        who: begins the error, such as ``runs/oreo was trained in``.
+        learnt: options by id, as an agent's folder or a dataset says; nothing where it does not.
+        asked: the id that the user names; None: none.
+
+    Raises:
+        ConfigurationError: nobody has named one, and there are several, or one that only its module's code can make.
+    """
+    if asked is not None:
+        same = [options for env_id, options in learnt.items() if is_same_id(env_id, asked)]
+        return Home(asked, same[0] if same else {})
+    if len(learnt) > 1:
+        named = " or ".join(f"--env {_name_with_module(env_id)}" for env_id in learnt)
+        raise ConfigurationError(f"{who} {join_words(learnt)}: say which one is meant, {named}")
+    for env_id, options in learnt.items():
+        if env_id not in list_ids():
+            raise ConfigurationError(
+                f"{who} {env_id}, and a module's code runs only where you name it: "
+                f"add --env {_name_with_module(env_id)}"
+            )
+        return Home(env_id, options)
+    return Home()
+
+
+def _name_with_module(env_id: str) -> str:
+    return env_id if ":" in env_id or env_id in list_ids() else f"MODULE:{env_id}"
+
+
+def join_words(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def keep_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an environment's options those that say which kind of games it has, wherever they lie and whichever of them
+    are played; a file may give them.
+    """
+    left_out = {"split", "expert", *_PLACES}
+    allowed = set(describe(env_id).from_files) - left_out if env_id in list_ids() else set()
+    return {name: value for name, value in options.items() if name in allowed and value is not None}
+
+
+def is_same_id(one: Any, other: str) -> bool:
+    """Whether two ids are the same environment's, one of them perhaps without its module."""
+    modules, names = zip(*(str(x).rpartition(":")[::2] for x in (one, other)), strict=True)
+    return names[0] == names[1] and (modules[0] == modules[1] or "" in modules)
+
+
 def source_options(
-    env_id: str, split: str | None = None, games: Any = None, wording: str | None = None
+    env_id: str,
+    split: str | None = None,
+    games: Any = None,
+    wording: str | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options of ``env_id`` that ask for a split, for games of one place or kind and for how they are worded; None
-    is left out.
+    is left out. Those of ``known`` stand behind what is named, of its games behind other games not at all.
 
     Raises:
         ConfigurationError: its games do not come in that wording.
     """
     entry = describe(env_id)
     if wording is not None and wording not in entry.wordings:
-        known = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
-        raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {known}")
+        remedy = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
+        raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {remedy}")
     named = {"split": split, entry.games_argument: games, "wording": wording}
-    return {name: value for name, value in named.items() if value is not None}
+    kept = {name: x for name, x in (known or {}).items() if games is None or name in ("wording", "dialect")}
+    return kept | {name: value for name, value in named.items() if value is not None}
 
 
 def judging_options(
-    env_id: str, split: str | None = None, games: Any = None, wording: str | None = None
+    env_id: str,
+    split: str | None = None,
+    games: Any = None,
+    wording: str | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """As :func:`source_options`, of games to be judged on: where no split is named, held-out ones.
 
     Raises:
         ConfigurationError: its games do not come in that wording.
     """
-    return source_options(env_id, split or describe(env_id).games.judging_split(games), games, wording)
+    entry = describe(env_id)
+    kind = (known or {}).get(entry.games_argument) if games is None else games
+    return source_options(env_id, split or entry.games.judging_split(kind), games, wording, known)
 
 
 def games_of(env: gym.Env[str, str]) -> Any:

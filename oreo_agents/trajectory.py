@@ -5,7 +5,7 @@ Knows nothing about files, models or environments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,6 +106,24 @@ def name_outcome(success: bool | None, return_: float) -> Outcome:
     if success is (return_ > 0):
         return ""
     return "undefined" if success is None else "won" if success else "lost"
+
+
+def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[bool | None]:
+    """Whether each of some episodes was won. An environment that has said it of one of them says it where an episode
+    ends, and those of which it said nothing came to no such end, so they were not won. None stays where it never
+    says.
+
+    Args:
+        env_ids: in which each was played; one that nobody knows, empty, counts as one.
+        said: what :attr:`Trajectory.success` is.
+
+    >>> settle_success(["Safe", "Safe", "Lift"], [True, None, None])
+    [True, False, None]
+    """
+    telling = {env_id for env_id, one in zip(env_ids, said, strict=True) if one is not None}
+    return [
+        False if one is None and env_id in telling else one for env_id, one in zip(env_ids, said, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -13,6 +13,8 @@ from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments, games_of
+from oreo_agents.errors import ConfigurationError
+from oreo_agents.experiments.train import EvalGames
 from oreo_agents.rollout.loop import rollout
 
 LIFT, ECHO = "text_environments:Lift-v0", "text_environments:Echo-v0"
@@ -149,7 +151,7 @@ def test_an_unknown_module_is_one_sentence(capsys):
         main(["record", "--env", "no_such_module:Lift-v0", "-o", "x"])
     assert "no_such_module" in capsys.readouterr().err
     assert main(["record", "--env", "text_environments:Nothing-v0", "-o", "x"]) == 2
-    assert "there is no environment 'text_environments:Nothing-v0'" in capsys.readouterr().err
+    assert "text_environments has no environment 'Nothing-v0'; it registers" in capsys.readouterr().err
 
 
 def test_what_is_missed_is_said():
@@ -174,3 +176,24 @@ def test_what_is_missed_is_said():
 
     with pytest.raises(AssertionError, match="an episode is its seed"):
         check_text_env(lambda: gym.wrappers.OrderEnforcing(Counting()), ["up", "up", "open"], after_end=False)
+
+
+def test_a_space_that_lacks_characters_is_explained():
+    from oreo_envs.testing import check_text_env
+
+    class Terse(text_environments.Lift):
+        observation_space = gym.spaces.Text(500)
+
+    with pytest.raises(AssertionError, match=r"its charset has no ' \.'; take oreo_envs.spaces.Text\(\)"):
+        check_text_env(lambda: gym.wrappers.OrderEnforcing(Terse()), ["up"], after_end=False)
+
+
+def test_what_is_no_option_no_split_and_no_text_is_said_in_one_sentence():
+    with pytest.raises(ConfigurationError, match="OREO-ALFWorld has no option 'splt': did you mean split"):
+        environments("OREO-ALFWorld", splt="generated")
+    with pytest.raises(ConfigurationError, match="no split 'generated_unsen': did you mean generated_unseen"):
+        EvalGames(split="generated_unsen")
+    env = environments("OREO-ALFWorld", split="generated")()
+    env.reset(seed=1)
+    with pytest.raises(gym.error.InvalidAction, match="An action is a text"):
+        env.step(3)

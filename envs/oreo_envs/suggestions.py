@@ -1,4 +1,4 @@
-"""Which command a failed one most likely meant."""
+"""Which command a failed one, and which word a mistyped one most likely meant."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ SUGGESTIONS = 3
 def suggest_commands(command: str, admissible: Sequence[str]) -> list[str]:
     """The admissible commands that a failed one most likely meant, best first; none if nothing is near."""
     return list(_find_similar(command[:80], tuple(admissible)))
+
+
+def suggest_word(word: str, known: Iterable[str]) -> str:
+    """What a word may have meant, to be put behind what is said of it; empty where nothing is like it.
+
+    >>> suggest_word("exprt", ["expert", "random"])
+    ': did you mean expert?'
+    """
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 @lru_cache(maxsize=4096)

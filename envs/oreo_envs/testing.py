@@ -31,6 +31,7 @@ def check_text_env(
     Raises:
         AssertionError: saying what does not hold, and why it matters.
     """
+    _check_space(make(), actions, seed)
     _check_gymnasium(make())
     env = make()
     try:
@@ -52,6 +53,30 @@ def check_text_env(
         "nothing outside the object, and do not depend on the order of sets or on hash()"
     )
     env.close()
+
+
+def _check_space(env: gym.Env[str, str], actions: Sequence[str], seed: int) -> None:
+    """Gymnasium's own space of texts has letters and digits alone unless told otherwise."""
+    space = env.observation_space
+    seen = [env.reset(seed=seed)[0]]
+    for action in actions if isinstance(space, gym.spaces.Text) else ():
+        observation, _, terminated, truncated, _ = env.step(action)
+        seen.append(observation)
+        if terminated or truncated:
+            break
+    env.close()
+    for text in seen:
+        if isinstance(space, gym.spaces.Text) and isinstance(text, str) and text not in space:
+            strange = "".join(sorted(set(text) - space.character_set))
+            why = (
+                f"its charset has no {strange!r}"
+                if strange
+                else f"{len(text)} characters are too many or too few"
+            )
+            raise AssertionError(
+                f"the observation {text[:60]!r} is not in the observation_space {space}: {why}; take "
+                "oreo_envs.spaces.Text(), which has all texts, or name every character as charset="
+            )
 
 
 def _check_gymnasium(env: gym.Env[str, str]) -> None:
@@ -101,7 +126,8 @@ def _check_over(env: gym.Env[str, str], action: str) -> None:
 MISSED = {
     "admissible_commands": "without it constrained choosing and prompts that list commands are not to be had, and "
     "random players draw from the action space",
-    "won": "without it (or success, or a reward_threshold of the registration) returns are reported, not success rates",
+    "won": "if no step says it either (the one that ends an episode is enough; or success, or a reward_threshold of "
+    "the registration), returns are reported, not success rates",
     "action_status": "without it a command counts as failed if the observation stays as it was",
     "task": "without it tables and replays name an episode by its game",
     "expert_plan": "without it there is no expert to imitate",

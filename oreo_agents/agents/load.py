@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreo_envs.catalog import DEFAULT_ID, describe
 
+from oreo_agents.environments import Home, choose_environment, is_same_id, join_words
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import Prompt
@@ -32,6 +34,37 @@ def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
     from oreo_agents.models.agent_folder import choose_prompt
 
     return choose_prompt(name, prompt)
+
+
+def find_environment(name: str | None, asked: str | None = None) -> Home:
+    """Where the agent of this name plays: where ``asked``, else where it was trained, else in the default environment.
+
+    A warning says it where it plays elsewhere than it was trained.
+
+    Args:
+        name: as for :func:`load_agent`; None: nobody plays but the user.
+        asked: the id that the user named.
+
+    Raises:
+        CheckpointError: there is no such agent, or its folder is damaged.
+        ConfigurationError: nothing was asked for, and it was trained in several environments, or in one that only a
+            module's code can make, which runs where the user names it.
+    """
+    from oreo_agents.agents.scripted import SCRIPTED
+
+    if name is None or name in SCRIPTED:
+        return choose_environment("", {}, asked)
+    from oreo_agents.models.model_files import SHIPPED, require_name
+
+    require_name(name, (*SCRIPTED, *SHIPPED))
+    from oreo_agents.models.agent_folder import read_environments
+
+    learnt = read_environments(name)
+    place = choose_environment(f"{name} was trained in", learnt, asked)
+    if learnt and not any(is_same_id(env_id, place.env_id) for env_id in learnt):
+        where = join_words(learnt)
+        logging.getLogger(__name__).warning(f"{name} was trained in {where} and plays {place.env_id} here")
+    return place
 
 
 def choose_reply_length(prompt: Prompt, env_id: str) -> int:
@@ -78,7 +111,9 @@ def load_agent(
         raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.inference.endpoint import Endpoint
+    from oreo_agents.models.model_files import SHIPPED, require_name
 
+    require_name(name, (*SCRIPTED, *SHIPPED))
     own = find_prompt(name, prompt).in_environment(env_id)
     options |= {"prompt": own, "max_new_tokens": max_new_tokens or choose_reply_length(own, env_id)}
     if endpoint is None:

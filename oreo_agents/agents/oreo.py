@@ -51,6 +51,7 @@ from oreo_agents.models.agent_folder import (
     load_policy,
     load_tokenizer,
     read_choice,
+    read_environments,
     save_agent,
 )
 from oreo_agents.models.critic import Critic
@@ -184,6 +185,7 @@ class OreoAgent:
                 "earlier turns are shown otherwise later on: choose best_of_k"
             )
         self.name = name
+        self.environments: Mapping[str, Mapping[str, Any]] = {}
         self.max_length = _max_length(policy, critic)
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.needs = frozenset({"branch"} if select == "lookahead" else ())
@@ -207,6 +209,7 @@ class OreoAgent:
         ``device`` (default: the GPU if there is one), ``dtype`` (default: bfloat16 on a GPU, float32 elsewhere, in
         whichever precision the weights are stored) and ``trust_remote_code``, which lets code run that the model
         brings. ``env_id`` says where it is to play, for a prompt that has words of their own for some environments.
+        Where it was trained is in ``environments``: options by id, empty where nobody knows.
         ``critic`` may also be the folder of another agent of the same tokenizer, which lends its own.
         ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with by
         whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
@@ -237,6 +240,7 @@ class OreoAgent:
             if model is not None:
                 cast(nn.Module, model).to(dtype)
         agent = cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
+        agent.environments = read_environments(path)
         if agent.selection.needs_critic and not isinstance(judge, Critic):
             _warn_of_critic(judge)
         return agent
@@ -262,7 +266,9 @@ class OreoAgent:
         options["prompt"] = told.in_environment(env_id) if env_id else told
         if critic is not None:
             _warn_of_critic(path)
-        return cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
+        agent = cls(endpoint, load_tokenizer(path), critic and critic.to(device).float(), **options)
+        agent.environments = read_environments(path)
+        return agent
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them.
@@ -272,7 +278,8 @@ class OreoAgent:
         """
         if isinstance(self.policy, Endpoint):
             raise ConfigurationError(f"the policy at {self.policy.host} is not here to be saved")
-        save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.prompt)
+        learnt: dict[str, Any] = {"environments": dict(self.environments)} if self.environments else {}
+        save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.prompt, **learnt)
 
     def describe(self) -> str:
         """What decides, by a digest of the weights that does not depend on their type in memory, and how it does."""

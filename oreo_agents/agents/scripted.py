@@ -45,7 +45,10 @@ class PlanFollower:
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The first command of the plan."""
         if "expert_plan" not in info:
-            raise ConfigurationError("this environment tells nobody what wins: there is no expert here")
+            raise ConfigurationError(
+                "this environment tells nobody what wins (expert_plan in info): there is no expert here; take "
+                "random, or a trained agent's folder"
+            )
         return next(iter(info["expert_plan"]), "look")
 
     def observe(self, action: str, observation: str) -> None:

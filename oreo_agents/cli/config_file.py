@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oreo_agents.cli.parser import HelpfulParser, suggest_word
+from oreo_envs.suggestions import suggest_word
+
+from oreo_agents.cli.parser import HelpfulParser
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.options import OPTIONS, known_as
 

@@ -12,6 +12,7 @@ from oreo_agents.cli.options import (
     mark_resumable,
     parse_positive,
     show_progress,
+    spell_command,
     tell_next,
 )
 
@@ -57,4 +58,5 @@ def run_data_generate(args: argparse.Namespace) -> None:
         folder = write_games(
             args.output, args.count, args.split, args.seed, args.task, args.room, args.difficulty, progress
         )
-    tell_next(f"{args.count} games are in {folder}", f"record --games {folder} -o runs/expert")
+    then = spell_command("record", "--games", folder, "-o", "runs/expert")
+    tell_next(f"{args.count} games are in {folder}", then)

@@ -14,6 +14,7 @@ from oreo_agents.cli.options import (
     add_seed,
     parse_file,
     parse_positive,
+    spell_command,
     tell_next,
 )
 from oreo_agents.errors import ConfigurationError
@@ -154,7 +155,8 @@ def run_dataset_merge(args: argparse.Namespace) -> None:
 
     merged = merge_datasets(args.paths, args.output)
     tell_next(
-        f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets", f"dataset info {args.output}"
+        f"{args.output}: {len(merged)} episodes of {len(args.paths)} datasets",
+        spell_command("dataset", "info", args.output),
     )
 
 
@@ -204,7 +206,17 @@ def run_dataset_split(args: argparse.Namespace) -> None:
         print_line(f"{output}: {len(part)} episodes of {len(set(part.games))} games")
     tell_next(
         "no game is in both",
-        f"train --data {args.output[0]} --eval-data {args.output[1]} --model MODEL -o AGENT",
+        spell_command(
+            "train",
+            "--data",
+            args.output[0],
+            "--eval-data",
+            args.output[1],
+            "--model",
+            "MODEL",
+            "-o",
+            "AGENT",
+        ),
     )
 
 
@@ -219,11 +231,11 @@ def run_dataset_sample(args: argparse.Namespace) -> None:
 
 
 def _tell_made(output: Path, chosen: TrajectoryDataset, dataset: TrajectoryDataset) -> None:
-    won = f", {int(chosen.success.sum())} won"
+    won = f", {int(chosen.success.sum())} won" if chosen.defines_success else ""
     tell_next(
         f"{output}: {len(chosen)} of {len(dataset)} episodes{won}",
-        f"dataset info {output}",
-        f"replay {output}",
+        spell_command("dataset", "info", output),
+        spell_command("replay", output),
     )
 
 
@@ -234,8 +246,8 @@ def run_dataset_import(args: argparse.Namespace) -> None:
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
     tell_next(
         f"{args.output}: {count} episodes imported from {args.path}",
-        f"dataset verify {args.output}",
-        f"replay {args.output}",
+        spell_command("dataset", "verify", args.output),
+        spell_command("replay", args.output),
     )
 
 

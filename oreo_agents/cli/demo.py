@@ -13,6 +13,7 @@ from oreo_agents.cli.options import (
     add_wording,
     mark_resumable,
     parse_positive,
+    spell_command,
     tell_next,
 )
 
@@ -68,6 +69,6 @@ def run_demo(args: argparse.Namespace) -> None:
     tell_next(
         f"{time.monotonic() - start:.0f} s. Results: {output}/results.json and results.png. "
         f"The agents: {output}/seed-{args.seed}.",
-        f"replay {output}/episodes",
-        f"play --agent {output}/seed-{args.seed}/oreo",
+        spell_command("replay", output / "episodes"),
+        spell_command("play", "--agent", output / f"seed-{args.seed}" / "oreo"),
     )

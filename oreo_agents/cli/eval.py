@@ -31,6 +31,8 @@ from oreo_agents.cli.options import (
     read_choice,
     read_server,
     refuse_choice,
+    settle_environment,
+    spell_command,
     tell_next,
 )
 from oreo_agents.errors import ConfigurationError
@@ -111,6 +113,7 @@ def run_eval(args: argparse.Namespace) -> int:
     from oreo_agents.report.tables import SuccessTable
 
     _refuse_idle_options(args)
+    settle_environment(args, args.agent)
     with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
         evaluations = list(_judge_agent(args, endpoint, pool))
     if args.output and len(evaluations) > 1:
@@ -125,7 +128,8 @@ def run_eval(args: argparse.Namespace) -> int:
             print(make_printable(f"{result.method}: {cuts}"), file=sys.stderr)
     if args.output:
         episodes = args.output.with_suffix(".episodes")
-        tell_next(f"{args.output}: {len(results)} results; their episodes: {episodes}", f"replay {episodes}")
+        made = f"{args.output}: {len(results)} results; their episodes: {episodes}"
+        tell_next(made, spell_command("replay", episodes))
     return int(any(result.errors for result in results))
 
 
@@ -164,7 +168,7 @@ def _judge_agent(
         from oreo_agents.models.agent_folder import require_model  # loads torch, which the others do without
 
         require_model(args.agent)  # before games are looked for
-    options = judging_options(args.env, args.split, args.games, args.wording)
+    options = judging_options(args.env, args.split, args.games, args.wording, args.known)
     split = options.get("split")
     max_steps = args.max_steps or find_step_limit(args.env)
     make_env = environments(args.env, max_steps, **options)

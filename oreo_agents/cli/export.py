@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_prompt, tell_next
+from oreo_agents.cli.options import Commands, add_command, add_prompt, spell_command, tell_next
+from oreo_agents.printable import print_line
 
 
 def add_export(commands: Commands) -> None:
@@ -34,4 +35,4 @@ def run_export(args: argparse.Namespace) -> None:
     )
     rest = f"; left to whoever asks: {', '.join(named)}" if named else ""
     tell_next(f"{args.output}: a model for transformers, vLLM and the like{rest}")
-    print(f"next: vllm serve {args.output}")
+    print_line(f"next: {spell_command('vllm', 'serve', args.output)}")

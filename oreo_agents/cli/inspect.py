@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oreo_agents.cli.options import (
     Commands,
@@ -14,11 +16,16 @@ from oreo_agents.cli.options import (
     add_trust,
     parse_file,
     parse_positive,
+    settle_environment,
     tell_next,
 )
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.printable import make_printable
 
 if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from oreo_agents.agents.agent import Assignment
     from oreo_agents.trajectory import Trajectory
 
 
@@ -32,7 +39,10 @@ def add_inspect(commands: Commands) -> None:
     )
     parser.add_argument("model", metavar="NAME_OR_PATH", help="small, an agent's folder or a causal LM")
     parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="recorded episodes; default: one that the expert plays now"
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="recorded episodes; default: one that the expert plays now, or the model where there is none",
     )
     parser.add_argument(
         "--episode", type=parse_positive, default=1, metavar="N", help="which of them; default: the first"
@@ -52,7 +62,10 @@ def run_inspect(args: argparse.Namespace) -> None:
 
     if args.model in SCRIPTED:
         raise ConfigurationError(f"{args.model} has no model and reads nothing: name an agent or a causal LM")
-    prompt, trajectory = find_prompt(args.model, args.prompt).in_environment(args.env), _find_episode(args)
+    if args.data is None:  # else nothing is played
+        settle_environment(args, args.model)
+    prompt, trajectory = find_prompt(args.model, args.prompt), _find_episode(args)
+    prompt = prompt.in_environment(args.env or trajectory.env_id)
     inspection = inspect_episode(args.model, trajectory, prompt)
     title = f"{args.model}: {trajectory.task or trajectory.game}"
     if args.html:
@@ -71,7 +84,7 @@ def run_inspect(args: argparse.Namespace) -> None:
 
 
 def _find_episode(args: argparse.Namespace) -> Trajectory:
-    """The recorded one that the options name, or one that the expert plays now."""
+    """The recorded one that the options name, or one that the expert plays now; the model where there is no expert."""
     if args.data is not None:
         from oreo_agents.dataset import load_trajectories
 
@@ -84,8 +97,20 @@ def _find_episode(args: argparse.Namespace) -> Trajectory:
     from oreo_agents.environments import environments, source_options
     from oreo_agents.rollout.loop import rollout
 
-    expert = load_agent("expert", env_id=args.env)
-    options = source_options(args.env, args.split, args.games, args.wording)
-    make_env = environments(args.env, args.max_steps, **options, **options_for(expert))
-    (episode,) = rollout(make_env, [Assignment(args.episode - 1, args.seed)], expert)
+    player = load_agent("expert", env_id=args.env)
+    options = source_options(args.env, args.split, args.games, args.wording, args.known)
+    make_env = environments(args.env, args.max_steps, **options, **options_for(player))
+    chosen = Assignment(args.episode - 1, args.seed)
+    if "expert_plan" in player.needs and "expert_plan" not in _open_game(make_env(), chosen):
+        player = load_agent(args.model, env_id=args.env, prompt=args.prompt)
+        told = "--data FOLDER shows a recorded episode"
+        print(make_printable(f"{args.env} has no expert: {player.name} plays; {told}"), file=sys.stderr)
+    (episode,) = rollout(make_env, [chosen], player)
     return episode
+
+
+def _open_game(env: gym.Env[str, str], chosen: Assignment) -> Mapping[str, Any]:
+    """What an environment tells at the beginning of a game."""
+    info = env.reset(seed=chosen.seed, options={"game": chosen.game})[1]
+    env.close()
+    return info

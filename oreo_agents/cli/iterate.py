@@ -5,24 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_envs.catalog import DEFAULT_ID, describe
+from oreo_envs.catalog import describe
 
 from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_endpoint,
+    add_environment,
     add_seed,
     add_success_return,
     add_trust,
     add_wording,
     mark_resumable,
-    parse_environment,
     parse_positive,
     parse_temperature,
     read_server,
+    repeat_options,
+    settle_environment,
+    spell_command,
     tell_next,
 )
 from oreo_agents.cli.train import add_training_options, given_options
+from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.methods import METHODS
 
 
@@ -48,13 +52,7 @@ def add_iterate(commands: Commands) -> None:
         metavar="T",
         help="at which rounds are played; default: as for demo",
     )
-    parser.add_argument(
-        "--env",
-        type=parse_environment,
-        default=DEFAULT_ID,
-        metavar="ID",
-        help="or module:Id, any text environment that a module registers with Gymnasium; default: %(default)s",
-    )
+    add_environment(parser)
     parser.add_argument("--games", metavar="PATH", help="as for demo")
     add_wording(parser)
     add_success_return(parser)
@@ -81,6 +79,10 @@ def run_iterate(args: argparse.Namespace) -> None:
 
     console = Console(stderr=True)
     server = read_server(args, args.model)
+    settle_environment(args, None if args.model in FROM_SCRATCH else args.model)  # a new one is refused below
+    if args.games is None:
+        args.games = args.known.get(describe(args.env).games_argument)
+        args.wording = args.wording or args.known.get("wording")
     if describe(args.env).demo:
         suite, data = demo.choose_suite(args.env, args.games)
     else:
@@ -107,7 +109,9 @@ def run_iterate(args: argparse.Namespace) -> None:
     title = f"{runs[0].setting.test}, {runs[0].result.n} games, seed {args.seed}: {qualify_intervals(1)}"
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
+    named = repeat_options(args, "env") if describe(args.env).foreign else []
+    named += repeat_options(args, "wording", "max_steps", "success_return")
     tell_next(
         f"The newest policy: {args.output / newest}; all rounds: {args.output / 'results.json'}",
-        f"eval --agent {args.output / newest} -n 100",
+        spell_command("eval", "--agent", args.output / newest, *named, "-n", 100),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -272,13 +273,7 @@ def refuse_choice(args: argparse.Namespace) -> None:
 
 def add_game_options(parser: Options, seed: int | None = 0, usual: str = TO_LEARN_ON) -> None:
     """``--env``, where its games come from, ``--max-steps`` and ``--seed``."""
-    parser.add_argument(
-        "--env",
-        type=parse_environment,
-        default=DEFAULT_ID,
-        metavar="ID",
-        help="or module:Id, any text environment that a module registers with Gymnasium; default: %(default)s",
-    )
+    add_environment(parser)
     add_game_source(parser, usual)
     parser.add_argument(
         "--max-steps",
@@ -288,6 +283,29 @@ def add_game_options(parser: Options, seed: int | None = 0, usual: str = TO_LEAR
     )
     add_success_return(parser)
     add_seed(parser, seed)
+
+
+def add_environment(parser: Options) -> None:
+    """``--env``; None stands for what :func:`settle_environment` finds."""
+    parser.add_argument(
+        "--env",
+        type=parse_environment,
+        metavar="ID",
+        help="or module:Id, any text environment that a module registers with Gymnasium; default: where the agent (for "
+        f"train: the data) is from, if that is one of ours, else {DEFAULT_ID}",
+    )
+
+
+def settle_environment(args: argparse.Namespace, agent: str | None) -> None:
+    """Put into ``args.env`` where is played, and into ``args.known`` which kind of games an agent was trained on there.
+
+    Raises:
+        CheckpointError: there is no such agent.
+        ConfigurationError: the user has to name the environment.
+    """
+    from oreo_agents.agents.load import find_environment
+
+    args.env, args.known = find_environment(agent, args.env)
 
 
 def add_success_return(parser: Options) -> None:
@@ -345,10 +363,21 @@ def add_wording(parser: Options) -> None:
 
 
 def tell_next(made: object, *then: str) -> None:
-    """The end of a command: what was made and where, and which commands go on from there."""
+    """The end of a command: what was made and where, and which commands go on from there (:func:`spell_command`)."""
     print_line(made)
     for command in then:
         print_line(f"next: oreo-agents {command}")
+
+
+def spell_command(*words: object) -> str:
+    """The words of a command as they are typed into a shell."""
+    return shlex.join(map(str, words))
+
+
+def repeat_options(args: argparse.Namespace, *names: str) -> list[str]:
+    """Of this command's options those that were given, for the next one, which would else play something else."""
+    given = {f"--{name.replace('_', '-')}": getattr(args, name) for name in names}
+    return [str(word) for flag, value in given.items() if value is not None for word in (flag, value)]
 
 
 @contextmanager

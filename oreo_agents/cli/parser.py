@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
+
+from oreo_envs.suggestions import suggest_word
 
 REQUIRED = "the following arguments are required: "
 """How argparse says what is missing."""
@@ -29,7 +32,7 @@ class HelpfulParser(argparse.ArgumentParser):
             flags = [flag for action in self._actions for flag in action.option_strings]
             self.error(
                 "; ".join(f"there is no option {flag}{suggest_word(flag, flags)}" for flag in unknown)
-                or f"{' '.join(extras)!r} belongs to no option"
+                or f"{' '.join(extras)!r} belongs to no option{_place_folder(extras[0], flags)}"
             )
         return found, extras
 
@@ -49,7 +52,12 @@ class HelpfulParser(argparse.ArgumentParser):
             )
 
 
-def suggest_word(word: str, known: Iterable[str]) -> str:
-    """What a word may have meant, to be put behind what is said of it; empty where nothing is like it."""
-    close = get_close_matches(word, list(known), 1)
-    return f": did you mean {close[0]}?" if close else ""
+def _place_folder(path: str, flags: Sequence[str]) -> str:
+    """Which option a folder may be meant for, by what is in it; empty where there is none."""
+    wanted = [flag for file, options in FOLDERS.items() if (Path(path) / file).is_file() for flag in options]
+    meant = [flag for flag in wanted if flag in flags]
+    return f": did you mean {meant[0]} {quote(path)}?" if meant else ""
+
+
+FOLDERS = {"meta.json": ("--data",), "agent.json": ("--agent", "--model")}
+"""Options that take a folder, by the file that is in such a folder."""

@@ -22,6 +22,7 @@ from oreo_agents.cli.options import (
     parse_nonnegative,
     read_choice,
     refuse_choice,
+    settle_environment,
 )
 from oreo_agents.errors import ConfigurationError
 
@@ -66,6 +67,7 @@ def add_play(commands: Commands) -> None:
 
 def run_play(args: argparse.Namespace) -> None:
     """Play one episode."""
+    settle_environment(args, args.agent)
     with open_endpoint(args, args.agent or "") as endpoint:
         _play_game(args, choose_agent(args, endpoint))
 
@@ -117,7 +119,7 @@ def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
 
     needs = options_for(agent) if agent else {}
     needs |= {"expert": True} if describe(args.env).plans else {}
-    options = source_options(args.env, args.split, args.games, args.wording)
+    options = source_options(args.env, args.split, args.games, args.wording, args.known)
     return environments(args.env, ENDLESS, success_return=args.success_return, **options, **needs)()
 
 

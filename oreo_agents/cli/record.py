@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oreo_envs.catalog import describe
+
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
@@ -26,6 +28,8 @@ from oreo_agents.cli.options import (
     read_choice,
     read_server,
     refuse_choice,
+    settle_environment,
+    spell_command,
     tell_next,
 )
 from oreo_agents.printable import print_line
@@ -81,6 +85,7 @@ def run_record(args: argparse.Namespace) -> int:
 
     if args.agent in SCRIPTED:
         refuse_choice(args)
+    settle_environment(args, args.agent)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
     load = partial(load_agent, args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
@@ -96,12 +101,12 @@ def run_record(args: argparse.Namespace) -> int:
             watch=watch_episodes,
             spread=choose_spread(pool, load, read_server(args, args.agent)),
             success_return=args.success_return,
-            **source_options(args.env, args.split, args.games, args.wording),
+            **source_options(args.env, args.split, args.games, args.wording, args.known),
         )
     scripted = args.agent in SCRIPTED
     lack = "" if scripted else _find_lack(recording)
-    advice = () if lack else (_advise_training(args.agent, recording.path, scripted),)
-    tell_next(recording, f"replay {recording.path}", *advice)
+    advice = () if lack else (_advise_training(args.agent, recording.path, args.env, scripted),)
+    tell_next(recording, spell_command("replay", recording.path), *advice)
     if lack:
         print_line(lack)
     return int(bool(recording.failed))
@@ -109,7 +114,12 @@ def run_record(args: argparse.Namespace) -> int:
 
 def _find_lack(recording: Recording) -> str:
     """What these episodes lack for learning from wins and failures."""
-    if not recording.episodes or recording.undefined or recording.of_others or recording.already_there:
+    if (
+        not recording.episodes
+        or not recording.defines_success
+        or recording.of_others
+        or recording.already_there
+    ):
         return ""
     if recording.successes == recording.episodes:
         return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"
@@ -118,13 +128,19 @@ def _find_lack(recording: Recording) -> str:
     return ""
 
 
-def _advise_training(player: str, path: Path, scripted: bool) -> str:
+def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> str:
     """How to train on what was recorded, with rates that suit a small decoder where it is one."""
+    named = ("--env", env_id) if describe(env_id).foreign else ()
     if scripted:
-        return f"train --method sft --data {path} --model new-small -o runs/sft"
+        model = ("--model", "new-small", "-o", "runs/sft")
+        return spell_command("train", *named, "--method", "sft", "--data", path, *model)
     from oreo_agents.models.model_files import count_parameters
     from oreo_agents.models.start import SMALL
 
     small = (count_parameters(player) or SMALL + 1) <= SMALL
-    rates = " --learning-rate 1e-4 --critic-learning-rate 1e-3 --critic-warmup 0.25 --batch-size 16"
-    return f"train --method oreo --data {path} --model {player} -o runs/oreo{rates if small else ''}"
+    rates = ["--learning-rate", "1e-4", "--critic-learning-rate", "1e-3"]
+    rates += ["--critic-warmup", "0.25", "--batch-size", "16"]
+    model = ("--model", player, "-o", "runs/oreo")
+    return spell_command(
+        "train", *named, "--method", "oreo", "--data", path, *model, *(rates if small else ())
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from oreo_envs.catalog import DEFAULT_ID
+
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
@@ -48,6 +50,7 @@ def run_serve(args: argparse.Namespace) -> None:
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.agents.server import AgentServer
+    from oreo_agents.models.agent_folder import read_environments
 
     choosing = {
         "select": args.select,
@@ -55,7 +58,9 @@ def run_serve(args: argparse.Namespace) -> None:
         "max_new_tokens": args.max_new_tokens,
         **read_choice(args),
     }
-    agent = load_agent(args.agent, prompt=args.prompt, **choosing)
+    learnt = [*read_environments(args.agent)]  # nothing of it runs here
+    home = learnt[0] if len(learnt) == 1 else DEFAULT_ID
+    agent = load_agent(args.agent, prompt=args.prompt, env_id=home, **choosing)
     if not isinstance(agent, OreoAgent):
         raise ConfigurationError(f"{args.agent} has no model to serve: name an agent's folder or a causal LM")
     server = AgentServer(agent, args.name or agent.name)

@@ -20,6 +20,8 @@ from oreo_agents.cli.options import (
     add_trust,
     mark_resumable,
     parse_positive,
+    repeat_options,
+    spell_command,
     tell_next,
 )
 from oreo_agents.errors import ConfigurationError
@@ -173,8 +175,9 @@ def run_train(args: argparse.Namespace) -> None:
         return
 
     from oreo_agents.terminal.training_progress import TrainingProgress
+    from oreo_agents.training.datasets import read_data
 
-    for line in _list_seeds(args):
+    for line in _list_seeds(args, read_data(args.data).environments):
         print_line(line)
     progress = TrainingProgress(args.method)
     games = EvalGames(
@@ -211,8 +214,22 @@ def run_train(args: argparse.Namespace) -> None:
             f"{args.output}: {args.method}, {steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"
         )
         hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
-        search = " --k 5" if trainer.critic is not None else ""
-        tell_next(where + hub, f"eval --agent {args.output} -n 100{search}", f"play --agent {args.output}")
+        search = ("--k", 5) if trainer.critic is not None else ()
+        then = []
+        for named in _name_places(args, [*trainer.environments]):
+            then.append(spell_command("eval", "--agent", args.output, *named, "-n", 100, *search))
+            then.append(spell_command("play", "--agent", args.output, *named))
+        tell_next(where + hub, *then)
+
+
+def _name_places(args: argparse.Namespace, learnt: Sequence[str]) -> list[list[str]]:
+    """For each environment where the agent is to play, the options without which it would play something else."""
+    from oreo_envs.catalog import list_ids
+
+    own = len(learnt) == 1 and learnt[0] in list_ids() and args.env in (None, learnt[0])
+    places = [] if own else [args.env] if args.env else learnt
+    rest = repeat_options(args, "games", "wording", "max_steps", "success_return")
+    return [["--env", env_id, *rest] for env_id in places] or [rest]
 
 
 def list_launches() -> list[str]:
@@ -278,21 +295,30 @@ def _read_address(args: argparse.Namespace) -> tuple[str, str]:
     return host, port
 
 
-def _list_seeds(args: argparse.Namespace) -> Iterator[str]:
-    """Which seeds are learnt from and which judge, where episodes are known by their seeds."""
+def _list_seeds(args: argparse.Namespace, learnt: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Which seeds are learnt from and which judge, where episodes are known by their seeds.
+
+    Raises:
+        ConfigurationError: games are to judge, and the user has to name their environment.
+    """
     from oreo_envs.catalog import describe
     from oreo_envs.foreign import describe_split, read_seed
 
     from oreo_agents.dataset import load_trajectories
-    from oreo_agents.environments import environments, games_of, judging_options
+    from oreo_agents.environments import choose_environment, environments, games_of, judging_options
+    from oreo_agents.experiments.train import PLAYED_IN
 
-    if not describe(args.env).foreign:
+    judged = _judges_in_games(args)
+    place = choose_environment(PLAYED_IN, learnt, args.env) if judged else None
+    places = [place.env_id] if place else [args.env] if args.env else [*learnt]
+    if not places or not all(describe(env_id).foreign for env_id in places):
         return
     names = [str(game) for path in args.data for game in load_trajectories(path).games]
     if seeds := [read_seed(name) for name in names if name.startswith("seed ")]:
         yield f"learns from seeds {min(seeds):,} to {max(seeds):,}"
-    if _judges_in_games(args):
-        env = environments(args.env, **judging_options(args.env, args.split, args.games))()
+    if place:
+        options = judging_options(place.env_id, args.split, args.games, known=place.options)
+        env = environments(place.env_id, **options)()
         if told := describe_split(games_of(env)):
             yield f"judged on {told}"
         env.close()

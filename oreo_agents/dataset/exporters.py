@@ -83,14 +83,15 @@ def _require_success(dataset: TrajectoryDataset) -> None:
 
 def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
     """Every episode, with what one filters by."""
-    for episode in dataset:
+    defined, success = dataset.defines_success, dataset.success
+    for episode, won in zip(dataset, success, strict=True):
         yield {
             "messages": to_messages(episode),
             "game": episode.game,
             "task_type": episode.task_type,
             "agent": episode.agent,
             "return": episode.return_,
-            "success": episode.success,
+            "success": bool(won) if defined else episode.success,
         }
 
 

@@ -21,7 +21,7 @@ from oreo_agents.dataset.schema import SCHEMA, from_row, to_table
 from oreo_agents.dataset.shards import JournalShard, Shard, is_damaged, open_shard, read_column
 from oreo_agents.dataset.writer import LOCK, TrajectoryWriter
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, settle_success
 
 if TYPE_CHECKING:
     import datasets
@@ -179,12 +179,19 @@ class TrajectoryDataset:
     @property
     def success(self) -> np.ndarray:
         """Whether each episode was won, bool [len(self)]; not won where that is not defined."""
-        return self.column("success").astype(bool)
+        return self._settled.astype(bool)
 
     @property
     def defines_success(self) -> bool:
-        """Whether every episode says if it was won."""
-        return all(one is not None for one in self.column("success"))
+        """Whether of every episode it is known if it was won, see :func:`oreo_agents.trajectory.settle_success`."""
+        return all(one is not None for one in self._settled)
+
+    @property
+    def _settled(self) -> np.ndarray:
+        said = self.column("success")
+        if all(one is not None for one in said):
+            return said
+        return np.array(settle_success(self.column("env_id").tolist(), said.tolist()), dtype=object)
 
     @property
     def returns(self) -> np.ndarray:
@@ -253,7 +260,8 @@ class TrajectoryDataset:
         """The places, from 0, of the episodes that :meth:`filter` keeps."""
         keep = np.ones(len(self), dtype=bool)
         for name, condition in conditions.items():
-            keep &= _meets_condition(self.column(name.rstrip("_")), condition)
+            values = self._settled if name == "success" else self.column(name.rstrip("_"))
+            keep &= _meets_condition(values, condition)
         places = np.flatnonzero(keep)
         if predicate is None:
             return places

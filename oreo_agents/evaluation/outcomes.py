@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import sqrt
 
 from oreo_agents.evaluation.statistics import mean_interval, wilson_interval
@@ -15,29 +15,30 @@ class Outcomes:
 
     episodes: int = 0
     successes: int = 0
-    undefined: int = 0
-    """Of the episodes, those of which nobody says whether they were won."""
     mean_return: float = 0.0
     _squares: float = 0.0
     """Squared distances of the returns from their mean, summed (Welford 1962)."""
+    _silent: set[str] = field(default_factory=set)
+    _telling: set[str] = field(default_factory=set)
+    """Environments that have not said, and that have said of an episode whether it was won."""
 
     def add(self, trajectory: Trajectory) -> None:
         """Count one."""
-        self.count(trajectory.success, trajectory.return_)
+        self.count(trajectory.success, trajectory.return_, trajectory.env_id)
 
-    def count(self, success: bool | None, return_: float) -> None:
-        """Count one by what it came to."""
+    def count(self, success: bool | None, return_: float, env_id: str = "") -> None:
+        """Count one by what it came to, and where."""
+        (self._silent if success is None else self._telling).add(env_id)
         self.episodes += 1
         self.successes += bool(success)
-        self.undefined += success is None
         before, distance = self.mean_return, return_ - self.mean_return
         self.mean_return += distance / self.episodes
         self._squares += (return_ - before) * (return_ - self.mean_return)
 
     @property
     def defines_success(self) -> bool:
-        """Whether every episode says if it was won."""
-        return not self.undefined
+        """Whether of every episode it is known if it was won, see :func:`oreo_agents.trajectory.settle_success`."""
+        return self._silent <= self._telling
 
     @property
     def score(self) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.statistics import t_interval, wilson_interval
-from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
+from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts, settle_success
 
 CLOCKS = ("seconds_per_episode", "seconds_per_decision")
 """What differs between two evaluations of the same agent on the same games."""
@@ -223,9 +223,14 @@ def _keep_returns(won: Sequence[bool] | None, returns: Sequence[float] | None) -
 
 
 def _list_won(trajectories: Sequence[Trajectory]) -> tuple[bool, ...] | None:
-    """Whether each was won; None where one of them does not say."""
-    won = [trajectory.success for trajectory in trajectories]
+    """Whether each was won; None where that is not defined."""
+    won = _settle_success(trajectories)
     return None if None in won else tuple(map(bool, won))
+
+
+def _settle_success(trajectories: Sequence[Trajectory]) -> list[bool | None]:
+    env_ids = [trajectory.env_id for trajectory in trajectories]
+    return settle_success(env_ids, [trajectory.success for trajectory in trajectories])
 
 
 def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
@@ -242,11 +247,13 @@ def _average_cost(trajectories: Sequence[Trajectory]) -> Cost:
 
 
 def _count_by_task_type(trajectories: Sequence[Trajectory]) -> dict[str, Count]:
-    groups: dict[str, list[Trajectory]] = defaultdict(list)
-    for trajectory in trajectories:
-        groups[trajectory.task_type].append(trajectory)
-    won = {kind: _list_won(group) for kind, group in sorted(groups.items())}
-    return {kind: Count(len(groups[kind]), None if one is None else sum(one)) for kind, one in won.items()}
+    groups: dict[str, list[bool | None]] = defaultdict(list)
+    for trajectory, won in zip(trajectories, _settle_success(trajectories), strict=True):
+        groups[trajectory.task_type].append(won)
+    return {
+        kind: Count(len(won), None if None in won else sum(map(bool, won)))
+        for kind, won in sorted(groups.items())
+    }
 
 
 TASK_TYPES = {

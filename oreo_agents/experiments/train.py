@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from oreo_envs.catalog import DEFAULT_ID
+from oreo_envs.catalog import describe, list_splits
+from oreo_envs.suggestions import suggest_word
 
 from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
+from oreo_agents.models.start import require_start
 from oreo_agents.models.trust import trusting_code
 from oreo_agents.training.options import OPTIONS, known_as, unused_options
 from oreo_agents.trajectory import Trajectory
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
 Watch = Callable[[Iterable[Trajectory]], Iterable[Trajectory]]
 
 
+PLAYED_IN = "the episodes were played in"
+"""How an error begins where nobody says in which environment to judge."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvalGames:
     """The games that judge a policy while it is trained: the same ones every time, each played once, greedily."""
 
-    env: str = DEFAULT_ID
+    env: str | None = None
+    """None: where the episodes were played that are trained on, if that is one of this package's environments."""
     split: str | None = None
     """None: held-out games, in ALFWorld ``valid_seen`` where real games are and else ``generated_unseen``, or what
     ``games`` is."""
@@ -46,6 +53,13 @@ class EvalGames:
     seed: int = 0
     success_return: float | None = None
     """An episode is won from this return on, where the environment does not say."""
+
+    def __post_init__(self) -> None:
+        entry = describe(self.env) if self.env else None
+        known = list_splits() if entry is None else () if entry.foreign else entry.splits
+        if self.split is not None and known and self.split not in known:
+            meant = suggest_word(self.split, known) or f": choose one of {', '.join(known)}"
+            raise ConfigurationError(f"there is no split {self.split!r}{meant}")
 
 
 def train(
@@ -79,7 +93,8 @@ def train(
         output: the agent's folder.
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
         eval_data: held-out episodes, for losses and the critic's errors.
-        eval_games: games, for a success rate; a path stands for ``EvalGames(games=path)``.
+        eval_games: games, for a success rate; a split's name stands for ``EvalGames(split=name)``, any other path for
+            ``EvalGames(games=path)``.
         eval_every: optimizer steps between evaluations; one follows the last step anyhow.
         patience: end the training after so many evaluations without a higher success rate, and keep the best policy.
         lora: train adapters of this rank on every linear layer (PEFT).
@@ -98,8 +113,10 @@ def train(
     """
     from oreo_agents.models.agent_folder import choose_prompt
     from oreo_agents.training import train as training
+    from oreo_agents.training.datasets import read_data
 
     OPTIONS["method"].check(method)
+    require_start(os.fspath(model))
     options = known_as(options)
     if idle := sorted(unused_options(method) & options.keys()):
         raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
@@ -108,8 +125,14 @@ def train(
     if eval_every and eval_games is None and eval_data is None:
         raise ConfigurationError("there is nothing to evaluate on: give eval_games or eval_data")
     if eval_games is not None and not isinstance(eval_games, EvalGames):
-        eval_games = EvalGames(games=eval_games)
+        eval_games = (
+            EvalGames(split=str(eval_games))
+            if eval_games in list_splits() and not os.path.exists(eval_games)
+            else EvalGames(games=eval_games)
+        )
     prompt = choose_prompt(os.fspath(model), options.get("prompt"))
+    data = read_data(data)
+    play = make_player(eval_games, watch, prompt, data.environments) if eval_games else None
     with trusting_code(trust_remote_code):
         return training.train(
             method,
@@ -117,7 +140,7 @@ def train(
             os.fspath(model),
             Path(output),
             eval_dataset=eval_data,
-            play=make_player(eval_games, watch, prompt) if eval_games else None,
+            play=play,
             eval_every=eval_every,
             patience=patience,
             lora=lora,
@@ -218,21 +241,33 @@ def forecast_training(
     )
 
 
-def make_player(games: EvalGames, watch: Watch | None = None, prompt: Prompt | None = None) -> Play:
+def make_player(
+    games: EvalGames,
+    watch: Watch | None = None,
+    prompt: Prompt | None = None,
+    learnt: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Play:
     """Plays the games, the same ones every time, with the agent that it is given; they are found now.
 
+    Args:
+        games: which.
+        watch: sees the episodes pass by.
+        prompt: of the agent.
+        learnt: the environments in which it learns, see :func:`oreo_agents.environments.choose_environment`.
+
     Raises:
-        ConfigurationError: there are no such games.
+        ConfigurationError: there are no such games, or their environment has to be named.
     """
-    from oreo_agents.environments import environments, judging_options
+    from oreo_agents.environments import choose_environment, environments, judging_options
     from oreo_agents.evaluation.evaluate import pick_games, play_games
 
     place = None if games.games is None else os.fspath(games.games)
-    options = judging_options(games.env, games.split, place, games.wording)
-    make_env = environments(games.env, games.max_steps, success_return=games.success_return, **options)
+    env_id, known = choose_environment(PLAYED_IN, learnt or {}, games.env)
+    options = judging_options(env_id, games.split, place, games.wording, known)
+    make_env = environments(env_id, games.max_steps, success_return=games.success_return, **options)
     chosen = pick_games(make_env, games.episodes, games.seed)
-    told = (prompt or Prompt()).in_environment(games.env)
-    length = games.max_new_tokens or choose_reply_length(told, games.env)
+    told = (prompt or Prompt()).in_environment(env_id)
+    length = games.max_new_tokens or choose_reply_length(told, env_id)
 
     def play(networks: Networks) -> Iterable[Trajectory]:
         from oreo_agents.agents.oreo import OreoAgent

@@ -144,7 +144,7 @@ class EncodedEpisodes(Sequence[EncodedEpisode]):
         )
 
     def with_success(self, success: np.ndarray) -> EncodedEpisodes:
-        """The same episodes, won where ``success`` (``[len(self)]``, bool) says so."""
+        """The same episodes, won where ``success`` (``[len(self)]``, 1 or 0, -1 where nobody knows) says so."""
         facts = self.facts.copy()
         facts["success"] = success
         return EncodedEpisodes(self._columns._replace(facts=facts))

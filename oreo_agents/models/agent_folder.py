@@ -23,6 +23,7 @@ from oreo_envs.files import in_use, replace_folder, write_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from oreo_agents.environments import keep_options
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.prompt import Prompt, as_prompt
@@ -113,6 +114,22 @@ def read_prompt(path: str | Path) -> Prompt:
         return Prompt.from_dict(_read_card(file).get("prompt", {}))
     except (AttributeError, TypeError, ConfigurationError) as error:
         raise CheckpointError(f"{file}: its prompt is damaged, or of a newer version ({error})") from error
+
+
+def read_environments(path: str | Path) -> dict[str, dict[str, Any]]:
+    """In which environments the agent at ``path`` was trained: by id, the options that say which kind of games; empty
+    where nobody knows, as of ``small``, of a plain model, and of agents of earlier versions.
+
+    Raises:
+        CheckpointError: its ``agent.json`` is damaged.
+    """
+    file = Path(local_folder(path)) / AGENT
+    told = _read_card(file).get("environments", {}) if file.is_file() else {}
+    if not isinstance(told, dict) or not all(isinstance(options, dict) for options in told.values()):
+        raise CheckpointError(
+            f"{file}: environments is {told!r}, it must be a table with options for each id: mend it, or leave it out"
+        )
+    return {env_id: keep_options(env_id, options) for env_id, options in told.items()}
 
 
 def choose_prompt(model: Any, asked: Prompt | Mapping[str, Any] | str | Path | None = None) -> Prompt:

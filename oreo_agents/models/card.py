@@ -37,7 +37,8 @@ def model_card(
         critic=", `critic/` the value function that judges its actions" if has_critic else "",
         beside=" `recipe.json` and `log.jsonl` say how it was made." if recipe else "",
     )
-    text += _format_table(_flatten_card(card))
+    told = {"trained in": ", ".join(card["environments"])} if card.get("environments") else {}
+    text += _format_table(_flatten_card({k: x for k, x in card.items() if k != "environments"} | told))
     if recipe is not None:
         text += (
             "\n## How it was made\n" + _format_table(_describe_recipe(recipe)) + _format_evaluations(recipe)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreo_envs.files import hash_file
+from oreo_envs.suggestions import suggest_word
 from safetensors import SafetensorError, safe_open
 
 from oreo_agents.errors import CheckpointError, OreoError
@@ -35,6 +36,21 @@ _OWN_FILES = [AGENT, "policy/*", "critic/*", "adapter_*", "tokenizer*", "chat_te
 def find_shipped(name: str | Path) -> str | Path:
     """Where the agent of this name is that the package carries; the name itself, if it is another's."""
     return SHIPPED.get(str(name), name)
+
+
+def require_name(name: str | Path, names: Iterable[str]) -> None:
+    """Refuse a word that is none of these names, no folder here and no ``owner/name`` of the Hub.
+
+    Raises:
+        CheckpointError: with all names, and the one that may have been meant.
+    """
+    known = list(names)
+    if str(name) in known or "/" in str(name) or Path(name).exists() or len(Path(name).parts) > 1:
+        return
+    raise CheckpointError(
+        f"{name} does not exist{suggest_word(str(name), known)}; pass {', '.join(known)}, a folder written by "
+        "`oreo-agents train` or a Hugging Face causal LM (owner/name)"
+    )
 
 
 def identify_model(model: str | Path) -> str:

@@ -35,12 +35,25 @@ def starting_model(
     from oreo_agents.models.agent_folder import load_policy
     from oreo_agents.models.decoder import small_decoder
 
+    require_start(model)
     if str(model) not in FROM_SCRATCH:
         return load_policy(model)
     if not episodes:
         raise DatasetError("a new decoder learns its vocabulary from episodes, and there are none")
     tokenizer = tokenizer_for(episodes)
     return small_decoder(tokenizer, FROM_SCRATCH[str(model)]), tokenizer
+
+
+def require_start(model: str | Path) -> None:
+    """Refuse a word that stands for nothing that training starts from.
+
+    Raises:
+        CheckpointError: with the name that may have been meant.
+    """
+    from oreo_agents.models.model_files import SHIPPED, require_name
+
+    if str(model) not in FROM_SCRATCH:
+        require_name(model, (*SHIPPED, *(name for name in FROM_SCRATCH if name.startswith("new-"))))
 
 
 def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:

@@ -15,6 +15,7 @@ from oreo_envs.catalog import describe
 from oreo_agents.agents.agent import Agent
 from oreo_agents.dataset.meta import meta_so_far
 from oreo_agents.dataset.writer import TrajectoryWriter
+from oreo_agents.environments import is_same_id
 from oreo_agents.errors import DatasetError
 
 
@@ -58,7 +59,7 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     stored = meta_so_far(Path(path)).env_spec or {}
     if env.spec is None:
         return None
-    if not _is_same_id(stored.get("id", env.spec.id), env.spec.id):
+    if not is_same_id(stored.get("id", env.spec.id), env.spec.id):
         raise DatasetError(f"{path}: is of {stored['id']}, not {env.spec.id}; record into another folder")
     entry = describe(env.spec.id)
     if any(env.spec.kwargs.get(name) is not None for name in ("split", entry.games_argument)):
@@ -76,12 +77,6 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     spec = copy.copy(env.spec)
     spec.kwargs = {**spec.kwargs, "split": split}
     return spec
-
-
-def _is_same_id(one: Any, other: str) -> bool:
-    """Whether two ids are the same environment's, one of them perhaps without its module."""
-    modules, names = zip(*(str(x).rpartition(":")[::2] for x in (one, other)), strict=True)
-    return names[0] == names[1] and (modules[0] == modules[1] or "" in modules)
 
 
 def dialect_of(env: Any) -> str | None:

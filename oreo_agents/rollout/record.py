@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.catalog import DEFAULT_ID, describe
+from oreo_envs.catalog import describe
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
 from oreo_agents.dataset.writer import TrajectoryWriter, require_dialect
-from oreo_agents.environments import MakeEnv, environments, games_of
+from oreo_agents.environments import MakeEnv, choose_environment, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
@@ -36,7 +36,7 @@ class Recording:
     episodes: int = 0
     successes: int = 0
     undefined: int = 0
-    """Of the episodes played now, those of which nobody says whether they were won."""
+    """Of the episodes played now, those of which the environment did not say whether they were won."""
     mean_return: float = 0.0
     turns: int = 0
     cut: int = 0
@@ -50,6 +50,12 @@ class Recording:
     reason: str = ""
     """Why the first of them could not."""
     seconds: float = 0.0
+
+    @property
+    def defines_success(self) -> bool:
+        """Whether the environment has said of an episode played now whether it was won; those of which it said nothing
+        were not."""
+        return not self.episodes or self.undefined < self.episodes
 
     @property
     def success_rate(self) -> float:
@@ -70,7 +76,9 @@ class Recording:
         )
 
     def _describe_success(self) -> str:
-        return f"mean return {self.mean_return:.3g}" if self.undefined else f"{self.success_rate:.1%} won"
+        return (
+            f"{self.success_rate:.1%} won" if self.defines_success else f"mean return {self.mean_return:.3g}"
+        )
 
     def fail(self, reason: str) -> None:
         """An episode could not be played."""
@@ -90,7 +98,7 @@ class Recording:
 def record(
     agent: Agent,
     path: str | os.PathLike[str],
-    env_id: str = DEFAULT_ID,
+    env_id: str | None = None,
     *,
     schedule: Schedule = EVERY_GAME_ONCE,
     slots: int | None = None,
@@ -113,7 +121,8 @@ def record(
         agent: who plays; see :func:`oreo_agents.agents.load.load_agent`.
         path: folder of the dataset. A shard of several writes to ``path/part-I-of-N``, and
             ``load_trajectories(path)`` reads all parts.
-        env_id: a Gymnasium id of a text environment; without a list of games, an episode is its seed.
+        env_id: a Gymnasium id of a text environment; without a list of games, an episode is its seed. None: where the
+            agent was trained, if that is one of this package's environments, else ALFWorld.
         schedule: what is played; episodes recorded before count towards its limit.
         slots: episodes at once, of each worker where there are several. By default a model, whose actions have token
             ids, plays 64; others play one after the other.
@@ -134,6 +143,10 @@ def record(
     """
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
+    if env_id is None:
+        learnt = getattr(agent, "environments", {})
+        env_id, known = choose_environment(f"{agent.name} was trained in", learnt)
+        options = {**known, **options}
     if describe(env_id).foreign:
         options.setdefault("split", "train")
     make_env = environments(env_id, max_steps, **{**options, **options_for(agent)})

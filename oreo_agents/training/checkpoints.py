@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -69,6 +71,8 @@ class AgentTrainer(Trainer):
     """The same in words, since training began."""
     sources: tuple[Source, ...] = ()
     """The datasets that ``items`` are from, where they are known."""
+    environments: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """In which they were played, likewise."""
     seconds: float = 0.0
     """That training has taken."""
     _first_bad: Tensor | None = None
@@ -268,6 +272,7 @@ class AgentTrainer(Trainer):
         done = {"method": self.args.method, "objective": self.objective.summary}
         card = {**done, **card, "options": options, "data_sha256": data}
         card |= parameter_counts(self.trained)
+        card |= {"environments": dict(self.environments)} if self.environments else {}
         recipe = make_recipe(
             self.args,
             self.base_model or describe_base(self.start, self.args),

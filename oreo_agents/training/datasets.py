@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.importers import OUTCOMES, parse_records
 from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets
+from oreo_agents.environments import keep_options
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.trajectory import Trajectory
@@ -39,6 +40,8 @@ class Data:
 
     episodes: Sequence[Trajectory | EncodedEpisode]
     sources: tuple[Source, ...] = ()
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """In which they were played, where that is known: by id, the options that say which kind of games."""
 
 
 def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) -> Data:
@@ -56,9 +59,9 @@ def read_data(given: Any, name: str = "train_dataset", outcomes: bool = True) ->
     """
     if isinstance(given, str | os.PathLike):
         found = load_trajectories(given)
-        return Data(cast(Sequence[Trajectory], found), _list_sources(found, Path(given).name))
+        return _describe_recorded(found, _list_sources(found, Path(given).name))
     if isinstance(given, TrajectoryDataset):
-        return Data(cast(Sequence[Trajectory], given), _list_sources(given, ""))
+        return _describe_recorded(given, _list_sources(given, ""))
     if isinstance(given, Data):
         return given
     columns = getattr(given, "column_names", None)
@@ -77,16 +80,15 @@ def _read_several(given: list[Any], name: str, outcomes: bool) -> Data:
     if all(isinstance(one, str | os.PathLike) for one in given) and given:
         parts = [read_data(one, name) for one in given]
         found = concatenate_datasets(*(cast(TrajectoryDataset, part.episodes) for part in parts))
-        return Data(
-            cast(Sequence[Trajectory], found), tuple(source for part in parts for source in part.sources)
-        )
+        return _describe_recorded(found, tuple(source for part in parts for source in part.sources))
     if all(isinstance(one, Mapping) for one in given) and given:
         for one in given:
             _require_columns(list(one), name, outcomes)
         return Data(parse_records(given))
     if not all(isinstance(one, Trajectory | EncodedEpisode) for one in given):
         raise DatasetError(f"{name} is a list of {', '.join(sorted(kinds))}: {REMEDY}")
-    return Data(given)
+    played = {one.env_id for one in given if isinstance(one, Trajectory) and one.env_id}
+    return Data(given, environments={env_id: {} for env_id in sorted(played)})
 
 
 def _require_columns(columns: Sequence[str], name: str, outcomes: bool) -> None:
@@ -95,6 +97,28 @@ def _require_columns(columns: Sequence[str], name: str, outcomes: bool) -> None:
         raise DatasetError(f"{has}, none with what was said: name it messages, a list of role and content")
     if outcomes and not set(OUTCOMES) & set(columns):
         raise DatasetError(f"{has}, none with the outcome: add reward, a number for each episode")
+
+
+def _describe_recorded(found: TrajectoryDataset, sources: tuple[Source, ...]) -> Data:
+    return Data(cast(Sequence[Trajectory], found), sources, list_environments(found))
+
+
+def list_environments(found: TrajectoryDataset) -> dict[str, dict[str, Any]]:
+    """In which environments recorded episodes were played: by id, the options of :func:`keep_options` on which all
+    datasets of it agree; nothing of those that do not say it."""
+    told: dict[str, list[dict[str, Any]]] = {
+        str(env_id): [] for env_id in sorted(filter(None, set(found.column("env_id"))))
+    }
+    for spec in (meta.env_spec or {} for meta in found.metas):
+        env_id, options = str(spec.get("id")), spec.get("kwargs") or {}
+        if env_id in told and isinstance(options, dict):
+            told[env_id].append(keep_options(env_id, options))
+    return {env_id: _find_agreed(options) for env_id, options in told.items()}
+
+
+def _find_agreed(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, *others = several or [{}]
+    return {name: x for name, x in first.items() if all(one.get(name) == x for one in others)}
 
 
 def _list_sources(found: TrajectoryDataset, name: str) -> tuple[Source, ...]:

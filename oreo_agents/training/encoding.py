@@ -37,7 +37,7 @@ from oreo_agents.language import encoded
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, gather_episodes
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, settle_success
 
 WORTH_KEEPING = 20_000
 """Turns from which on a dataset is encoded on all cores and kept; fewer take seconds, in this process."""
@@ -84,6 +84,7 @@ def encode_episodes(
         found = _open_kept(stored, chat, follow, discount)[places]
     else:
         found = encoded.join_columns(_encode_parts(episodes, chat, follow, discount))
+    found = _settle_outcomes(episodes, found)
     if spelt := int(found.facts["text_only"].sum()):
         warnings.warn(
             f"{spelt} of {len(found)} episodes were played through a server that gave no token ids: they are trained "
@@ -91,6 +92,21 @@ def encode_episodes(
             stacklevel=2,
         )
     return found
+
+
+def _settle_outcomes(
+    episodes: Sequence[Trajectory | EncodedEpisode] | TrajectoryDataset, found: EncodedEpisodes
+) -> EncodedEpisodes:
+    """Where environments say of some episodes whether they were won, as of :func:`settle_success` of all."""
+    said = found.facts["success"]
+    if (said >= 0).all() or (said < 0).all():
+        return found
+    if isinstance(episodes, TrajectoryDataset):
+        env_ids = episodes.column("env_id").tolist()
+    else:
+        env_ids = [one.env_id if isinstance(one, Trajectory) else "" for one in episodes]
+    settled = settle_success(env_ids, [None if one < 0 else bool(one) for one in said])
+    return found.with_success(np.array([-1 if one is None else one for one in settled], dtype=said.dtype))
 
 
 def _encode_apart(

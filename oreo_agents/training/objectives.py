@@ -174,6 +174,7 @@ def select_items(
     if not len(episodes):
         raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
     _check_episodes(episodes, config, model.vocab_size)
+    by_return = config.good != "success" and (config.good or (episodes.facts["success"] < 0).any())
     episodes = mark_good(episodes, config.good)
     if config.good and objective.imitates:
         episodes = episodes[_find_good(episodes)]
@@ -182,9 +183,15 @@ def select_items(
         kind = "failed" if good[0] else "successful"
         further = "at a higher --temperature" if good[0] else "or imitate a better player (--method sft)"
         returns = episodes.facts["return"]
-        alike = f" (all return {returns[0]:g})" if (returns == returns[0]).all() else ""
+        same = bool((returns == returns[0]).all())
+        alike = f" (all return {returns[0]:g})" if same else ""
+        found = (
+            f"all episodes return {returns[0]:g}"
+            if by_return and same
+            else f"there are no {kind} episodes{alike}"
+        )
         raise DatasetError(
-            f"there are no {kind} episodes{alike}: {config.method} learns from the difference; "
+            f"{found}: {config.method} learns from the difference; "
             f"record more rollouts of the policy itself, {further}"
         )
     items = ITEMS[objective.items](episodes, config)

@@ -139,7 +139,7 @@ class OreoTrainer(JudgedTrainer):
         self.chat = Chat(tokenizer, self.prompt)
         self._told_of_encoding = [one.on_encode for one in callbacks or () if hasattr(one, "on_encode")]
         data = Data([]) if train_dataset is None else self._read(train_dataset, "train_dataset")
-        self.sources = data.sources
+        self.sources, self.environments = data.sources, data.environments
         before = critic.scale if critic and self.objective.critic else PLAIN
         discount = before.discount if args.discount is None else args.discount
         encoded = self._encode(data, discount)

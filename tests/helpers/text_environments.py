@@ -80,6 +80,26 @@ class Spell(Echo):
         return f"Say {self.wanted}.", {"success": False, "game": name}
 
 
+class Safe(gym.Env):
+    """Says whether it is won in the step that ends an episode, and never before."""
+
+    observation_space = action_space = LETTERS
+    commands: ClassVar = ["read note", "turn a", "turn b"]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.right = "ab"[int(self.np_random.integers(2))]
+        return "A safe with a dial and a note.", {"admissible_commands": self.commands}
+
+    def step(self, action):
+        info = {"admissible_commands": self.commands}
+        if not action.startswith("turn "):
+            return f"The note says {self.right}.", 0.0, False, False, info
+        won = action == f"turn {self.right}"
+        return "Click." if won else "Alarm.", float(won), True, False, {**info, "won": won}
+
+
+gym.register("Safe-v0", Safe, max_episode_steps=2)
 gym.register("Lift-v0", Lift, max_episode_steps=6)
 gym.register("Echo-v0", Echo)
 gym.register("Spell-v0", Spell, max_episode_steps=3)

@@ -1,10 +1,16 @@
 """Which episodes are good, by success, a return or a share."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.encoded import EncodedEpisode, gather_episodes
-from oreo_agents.training.objectives import mark_good
+from oreo_agents.training.config import OreoConfig
+from oreo_agents.training.encoding import _settle_outcomes
+from oreo_agents.training.methods import METHODS
+from oreo_agents.training.objectives import mark_good, select_items
+from oreo_agents.trajectory import Trajectory
 
 
 def marked(returns, rule=None, success=None):
@@ -34,3 +40,36 @@ def test_equal_returns_are_all_good_or_none():
     assert marked([5.0, 1.0, 1.0, 1.0], "50%") == [True, False, False, False]
     assert marked([1.0, 1.0, 1.0, 0.0], "25%") == [True, True, True, False]
     assert marked([2.0, 2.0]) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("returns", "success", "said"),
+    [
+        ([0.0, 0.0], None, "all episodes return 0: oreo learns from the difference"),
+        ([-3.0, -3.0], None, "all episodes return -3: oreo learns from the difference"),
+        ([0.0, 0.0], False, r"there are no successful episodes \(all return 0\)"),
+        ([1.0, 1.0], True, r"there are no failed episodes \(all return 1\)"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_truly(returns, success, said):
+    episodes = [
+        EncodedEpisode([0, 1], [False, True], [False, True], [False, True], [r, r], success, return_=r)
+        for r in returns
+    ]
+    model = SimpleNamespace(vocab_size=9, max_position_embeddings=9)
+    with pytest.raises(DatasetError, match=said):
+        select_items(METHODS["oreo"], gather_episodes(episodes), OreoConfig(method="oreo"), model)
+
+
+def test_silence_of_an_environment_that_tells_is_no_win():
+    told = [
+        EncodedEpisode([0], [True], [True], [True], [r], s, return_=r)
+        for r, s in ((1.0, True), (0.0, None), (0.0, None))
+    ]
+    recorded = [
+        Trajectory((), env_id="Safe-v0"),
+        Trajectory((), env_id="Safe-v0"),
+        Trajectory((), env_id="Lift-v0"),
+    ]
+    settled = _settle_outcomes(recorded, gather_episodes(told))
+    assert [one.success for one in settled] == [True, False, None]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
-from gymnasium.error import ResetNeeded
+from gymnasium.error import InvalidAction, ResetNeeded
 
 from oreo_envs.alfworld import text
 from oreo_envs.alfworld.game import Game
@@ -135,9 +135,12 @@ class ALFWorldEnv(gym.Env[str, str]):
 
         Raises:
             gymnasium.error.ResetNeeded: the episode is over, or none was started.
+            gymnasium.error.InvalidAction: the action is not a text.
         """
         if self._ended:
             raise ResetNeeded("The episode is over: call reset() before the next step().")
+        if not isinstance(action, str):
+            raise InvalidAction(f"An action is a text, a command; this is a {type(action).__name__}.")
         command = self._reword(action.strip())
         observation = self.world.step(command)
         won = self.world.won

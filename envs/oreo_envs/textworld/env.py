@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
-from gymnasium.error import ResetNeeded
+from gymnasium.error import InvalidAction, ResetNeeded
 
 from oreo_envs.errors import ConfigurationError
 from oreo_envs.files import PathLike
@@ -147,6 +147,8 @@ class TextWorldEnv(gym.Env[str, str]):
         """
         if self._ended:
             raise ResetNeeded("The episode is over: call reset() before the next step().")
+        if not isinstance(action, str):
+            raise InvalidAction(f"An action is a text, a command; this is a {type(action).__name__}.")
         if not is_interpreters_own(action):
             self._running.begin_step(clean_command(action))  # type: ignore[union-attr]
         self._begun = action
@@ -156,6 +158,7 @@ class TextWorldEnv(gym.Env[str, str]):
 
         Raises:
             gymnasium.error.ResetNeeded: the episode is over, or none was started.
+            gymnasium.error.InvalidAction: the action is not a text.
             GameFileError: the game hangs or has ended its interpreter; the episode is lost.
         """
         if self._begun is None:
