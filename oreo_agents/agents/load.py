@@ -29,7 +29,7 @@ def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
         if prompt is not None:
             raise ConfigurationError(f"{name} has no model and reads no prompt: leave --prompt out")
         return Prompt()
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_card import choose_prompt
 
     return choose_prompt(name, prompt)
 

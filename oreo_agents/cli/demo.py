@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from oreo_envs.catalog import describe
+
+from oreo_agents.cli.interrupted import mark_resumable, tell_stages
 from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_demonstrated,
     add_seed,
     add_wording,
-    mark_resumable,
     parse_positive,
     tell_next,
 )
@@ -20,7 +22,7 @@ from oreo_agents.cli.options import (
 def add_demo(commands: Commands) -> None:
     """Options of ``demo``."""
     parser = add_command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
-    mark_resumable(parser)
+    mark_resumable(parser, lambda args: tell_stages(_choose_output(args)))
     add_demonstrated(parser)
     parser.add_argument(
         "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
@@ -36,7 +38,6 @@ def run_demo(args: argparse.Namespace) -> None:
     """Run the demo, or go on with it: record, imitate, roll out, train OREO, compare, one table."""
     import time
 
-    from oreo_envs.catalog import describe
     from rich.console import Console
 
     from oreo_agents.evaluation.statistics import qualify_intervals
@@ -54,7 +55,7 @@ def run_demo(args: argparse.Namespace) -> None:
     suite = demo.shape_suite(
         suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch, wording=args.wording
     )
-    output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
+    output = _choose_output(args)
     plan = Plan(suite, find_arenas(suite, data), views=SHOWN)
     found = run_plan(plan, output, report=print_stages(console, output))
     require_done(found)
@@ -71,3 +72,7 @@ def run_demo(args: argparse.Namespace) -> None:
         f"replay {output}/episodes",
         f"play --agent {output}/seed-{args.seed}/oreo",
     )
+
+
+def _choose_output(args: argparse.Namespace) -> Path:
+    return Path(args.output or f"runs/demo{describe(args.env).suffix}")

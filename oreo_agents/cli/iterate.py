@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oreo_envs.catalog import DEFAULT_ID, describe
 
+from oreo_agents.cli.interrupted import mark_resumable, tell_stages
 from oreo_agents.cli.options import (
     Commands,
     add_command,
@@ -15,13 +16,13 @@ from oreo_agents.cli.options import (
     add_success_return,
     add_trust,
     add_wording,
-    mark_resumable,
     parse_environment,
     parse_positive,
     parse_temperature,
     read_server,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.training.methods import METHODS
 
@@ -29,7 +30,8 @@ from oreo_agents.training.methods import METHODS
 def add_iterate(commands: Commands) -> None:
     """Options of ``iterate``."""
     parser = add_command(commands, "iterate", run_iterate, "collect, train, evaluate, repeat; resumable")
-    mark_resumable(parser)
+    mark_resumable(parser, lambda args: tell_stages(args.output))
+    mark_paths(parser, agents=["model"])
     parser.add_argument(
         "--model",
         required=True,

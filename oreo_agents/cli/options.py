@@ -42,13 +42,8 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A command of its own: its parser, with the function that does the work."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run, resumes=lambda args: False)
+    parser.set_defaults(run=run)
     return parser
-
-
-def mark_resumable(parser: argparse.ArgumentParser, only_with: str | None = None) -> None:
-    """The command goes on where it was interrupted; where an option says what is left, only with that."""
-    parser.set_defaults(resumes=lambda args: only_with is None or getattr(args, only_with) is not None)
 
 
 def add_action_length(parser: Options) -> None:

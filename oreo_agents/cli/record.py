@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oreo_agents.cli.interrupted import mark_resumable, tell_episodes
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
@@ -18,7 +19,6 @@ from oreo_agents.cli.options import (
     add_selection,
     add_trust,
     choose_spread,
-    mark_resumable,
     open_endpoint,
     open_pool,
     parse_positive,
@@ -28,6 +28,7 @@ from oreo_agents.cli.options import (
     refuse_choice,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 def add_record(commands: Commands) -> None:
     """Options of ``record``."""
     parser = add_command(commands, "record", run_record, "play many games and keep the episodes")
-    mark_resumable(parser)
+    mark_resumable(parser, _tell_kept)
+    mark_paths(parser, agents=["agent"])
     parser.add_argument(
         "--agent",
         default="expert",
@@ -105,6 +107,12 @@ def run_record(args: argparse.Namespace) -> int:
     if lack:
         print_line(lack)
     return int(bool(recording.failed))
+
+
+def _tell_kept(args: argparse.Namespace) -> str:
+    from oreo_agents.rollout.destination import place_shard
+
+    return tell_episodes(place_shard(args.output, args.shard))
 
 
 def _find_lack(recording: Recording) -> str:

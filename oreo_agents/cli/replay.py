@@ -15,12 +15,14 @@ from oreo_agents.cli.options import (
     parse_nonnegative,
     parse_positive,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import DatasetError
 
 
 def add_replay(commands: Commands) -> None:
     """Options of ``replay``."""
     parser = add_command(commands, "replay", run_replay, "step through recorded episodes")
+    mark_paths(parser, data=["path", "compare"])
     parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
     parser.add_argument("--episode", type=parse_positive, metavar="N", help="open the N-th matching episode")
     parser.add_argument("--failed", action="store_true", help="only episodes that were not won")

@@ -14,6 +14,7 @@ from oreo_agents.cli.options import (
     read_choice,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 
 
@@ -22,6 +23,7 @@ def add_serve(commands: Commands) -> None:
     parser = add_command(
         commands, "serve", run_serve, "an agent's choices, by value too, behind the OpenAI protocol"
     )
+    mark_paths(parser, agents=["agent"])
     parser.add_argument(
         "agent", metavar="NAME_OR_PATH", help="small, a trained agent's folder or a causal LM"
     )

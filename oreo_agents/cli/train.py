@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from oreo_agents.cli.config_file import format_config
+from oreo_agents.cli.interrupted import AGAIN, mark_resumable
 from oreo_agents.cli.options import (
     HELD_OUT,
     Commands,
@@ -18,14 +19,14 @@ from oreo_agents.cli.options import (
     add_command,
     add_game_options,
     add_trust,
-    mark_resumable,
     parse_positive,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
 from oreo_agents.training.methods import METHODS
-from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
+from oreo_agents.training.options import GROUPS, OPTIONS, Option, refuse_unused
 
 LAUNCHES = Path(__file__).parents[1] / "assets" / "accelerate"
 """Where accelerate's settings are, one file a name."""
@@ -34,7 +35,8 @@ LAUNCHES = Path(__file__).parents[1] / "assets" / "accelerate"
 def add_train(commands: Commands) -> None:
     """Options of ``train``."""
     parser = add_command(commands, "train", run_train, "train a policy, with OREO also its critic")
-    mark_resumable(parser, only_with="save_every")
+    mark_resumable(parser, _tell_kept)
+    mark_paths(parser, agents=["model"], data=["data", "eval_data"], new_agents=["output"])
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="options in TOML or YAML; what is typed counts"
     )
@@ -127,17 +129,11 @@ def run_train(args: argparse.Namespace) -> None:
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     given = given_options(args)
-    if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
-        raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
+    refuse_unused(args.method, given, lambda option: option.flag)
     given |= _trainer_options(args, given)
     if args.print_config:
         print(format_config(args, given), end="")
         return
-
-    from oreo_agents.dataset import load_trajectories
-
-    for path in (*args.data, *(args.eval_data or ())):
-        load_trajectories(path)  # before torch is loaded
 
     if args.dry_run:
         _print_forecast(args, given)
@@ -145,7 +141,7 @@ def run_train(args: argparse.Namespace) -> None:
 
     from oreo_agents.terminal.training_progress import TrainingProgress
 
-    for line in _list_seeds(args):
+    for line in (*_list_seeds(args), *_tell_start(args)):
         print_line(line)
     progress = TrainingProgress(args.method)
     games = EvalGames(
@@ -178,12 +174,34 @@ def run_train(args: argparse.Namespace) -> None:
     )
     if trainer.is_world_process_zero():
         steps = trainer.state.global_step
-        where = (
-            f"{args.output}: {args.method}, {steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"
-        )
+        made = f"{steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"
+        made = f"already trained, {made}: nothing to do" if trainer.trained_before else made
+        where = f"{args.output}: {args.method}, {made}"
         hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
         search = " --k 5" if trainer.critic is not None else ""
         tell_next(where + hub, f"eval --agent {args.output} -n 100{search}", f"play --agent {args.output}")
+
+
+def _tell_start(args: argparse.Namespace) -> Iterator[str]:
+    """That an earlier training into the same folder is not gone on with, where there is a trace of one."""
+    from oreo_agents.training.train import checkpoint_folder, find_checkpoints, has_begun
+
+    folder, kept = checkpoint_folder(args.output), find_checkpoints(args.output)
+    if kept and not args.save_every:
+        yield f"starting anew: step {kept[-1]} of an interrupted one is in {folder}; --save-every N goes on from it"
+    elif has_begun(args.output) and not kept:
+        yield f"starting anew: nothing was kept of the training before, no checkpoint is in {folder}"
+
+
+def _tell_kept(args: argparse.Namespace) -> str:
+    from oreo_agents.training.train import checkpoint_folder, find_checkpoints
+
+    if not args.save_every:
+        return "nothing is kept of this training; with --save-every N it keeps a checkpoint every N steps"
+    kept = find_checkpoints(args.output)
+    if not kept:
+        return f"no checkpoint had been kept yet; the first would be that of step {args.save_every}"
+    return f"step {kept[-1]} is kept in {checkpoint_folder(args.output)}; {AGAIN}"
 
 
 def list_launches() -> list[str]:

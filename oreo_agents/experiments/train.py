@@ -14,7 +14,7 @@ from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.trust import trusting_code
-from oreo_agents.training.options import OPTIONS, known_as, unused_options
+from oreo_agents.training.options import OPTIONS, known_as, refuse_unused
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -96,20 +96,19 @@ def train(
         DatasetError: the episodes do not fit the method or the model's tokenizer.
         CheckpointError: ``model`` is not a checkpoint, or ``output`` holds an agent or something else.
     """
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_card import choose_prompt
     from oreo_agents.training import train as training
 
     OPTIONS["method"].check(method)
     options = known_as(options)
-    if idle := sorted(unused_options(method) & options.keys()):
-        raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
+    refuse_unused(method, options)
     if patience and eval_games is None:
         raise ConfigurationError("patience counts evaluations in games: say which with eval_games")
     if eval_every and eval_games is None and eval_data is None:
         raise ConfigurationError("there is nothing to evaluate on: give eval_games or eval_data")
     if eval_games is not None and not isinstance(eval_games, EvalGames):
         eval_games = EvalGames(games=eval_games)
-    prompt = choose_prompt(os.fspath(model), options.get("prompt"))
+    prompt = choose_prompt(os.fspath(model), options.get("prompt")) if eval_games else None
     with trusting_code(trust_remote_code):
         return training.train(
             method,
@@ -157,7 +156,7 @@ def forecast_training(
         CheckpointError: as :func:`train`.
     """
     from oreo_agents.language.chat import Chat
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_card import choose_prompt
     from oreo_agents.models.decoder import text_config
     from oreo_agents.models.return_scale import PLAIN
     from oreo_agents.models.start import starting_model

@@ -1,0 +1,55 @@
+"""Which arguments of a command are agents, data and outputs: what cannot be is refused before torch is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+
+def mark_paths(parser: argparse.ArgumentParser, **kinds: Iterable[str]) -> None:
+    """Say which arguments are paths, by their names: ``agents``, recorded ``data`` and
+    ``new_agents``, which are to be written."""
+    parser.set_defaults(paths={CHECKS[kind]: tuple(names) for kind, names in kinds.items()})
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Raise OreoError if one of the arguments that :func:`mark_paths` was told of cannot be what it should."""
+    for check, names in getattr(args, "paths", {}).items():
+        for name in names:
+            given = getattr(args, name)
+            for path in given if isinstance(given, list) else [] if given is None else [given]:
+                check(path)
+
+
+def _check_agent(name: Any) -> None:
+    """An agent or model by name or path; one on the Hub is looked for when it is loaded."""
+    from oreo_agents.agents.scripted import SCRIPTED
+    from oreo_agents.models.agent_card import require_model
+    from oreo_agents.models.model_files import may_be_hub_name
+    from oreo_agents.models.start import FROM_SCRATCH
+
+    if str(name) in SCRIPTED or str(name) in FROM_SCRATCH:
+        return
+    if Path(name).exists() or not may_be_hub_name(str(name)):
+        require_model(name)
+
+
+def _check_data(path: Path) -> None:
+    from oreo_agents.dataset import load_trajectories
+
+    load_trajectories(path)
+
+
+def _check_new_agent(path: Path) -> None:
+    from oreo_agents.models.agent_card import agent_folder
+
+    agent_folder(path)
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    "agents": _check_agent,
+    "data": _check_data,
+    "new_agents": _check_new_agent,
+}
