@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits, list_wordings
 
 from oreo_agents.agents.selection import LOGPROB_WEIGHT, SELECTS, TEMPERATURE
+from oreo_agents.cli.interrupted import tell_nothing
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.server import HOSTED_CEILING, Protocol, Server
 from oreo_agents.language.prompt import list_prompts
@@ -42,7 +43,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A command of its own: its parser, with the function that does the work."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, tell_kept=tell_nothing, paths={})
     return parser
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from oreo_agents.printable import make_printable
 
 
 def mark_paths(parser: argparse.ArgumentParser, **kinds: Iterable[str]) -> None:
@@ -27,19 +30,29 @@ def _check_agent(name: Any) -> None:
     """An agent or model by name or path; one on the Hub is looked for when it is loaded."""
     from oreo_agents.agents.scripted import SCRIPTED
     from oreo_agents.models.agent_card import require_model
-    from oreo_agents.models.model_files import may_be_hub_name
+    from oreo_agents.models.model_files import find_shipped, may_be_hub_name
     from oreo_agents.models.start import FROM_SCRATCH
 
     if str(name) in SCRIPTED or str(name) in FROM_SCRATCH:
         return
-    if Path(name).exists() or not may_be_hub_name(str(name)):
+    folder = Path(find_shipped(name))
+    if any((place / "config.json").is_file() for place in (folder, folder / "policy")):
+        return  # which architecture it is, transformers knows
+    if folder.exists() or not may_be_hub_name(str(name)):
         require_model(name)
 
 
 def _check_data(path: Path) -> None:
-    from oreo_agents.dataset import load_trajectories
+    """Recorded episodes; what is read as one though it was recorded apart is named."""
+    from oreo_agents.dataset.reader import find_datasets, load_trajectories
 
-    load_trajectories(path)
+    episodes, names = load_trajectories(path), [folder.name for folder in find_datasets(path)]
+    if len(names) < 2 or all(name.startswith("part-") for name in names):
+        return
+    environments = sorted({str((meta.env_spec or {}).get("id")) for meta in episodes.metas})
+    mixed = f"; of several environments: {', '.join(environments)}" if len(environments) > 1 else ""
+    line = f"{path}: {len(names)} datasets are read as one: {', '.join(names)}{mixed}"
+    print(make_printable(line), file=sys.stderr)
 
 
 def _check_new_agent(path: Path) -> None:

@@ -49,7 +49,11 @@ def add_record(commands: Commands) -> None:
     add_selection(parser, "sample")
     add_game_options(parser)
     parser.add_argument(
-        "--episodes", "-n", type=parse_positive, metavar="N", help="at most this many; default: all"
+        "--episodes",
+        "-n",
+        type=parse_positive,
+        metavar="N",
+        help="at most this many, of each shard where there are several; default: all",
     )
     add_prompt(parser)
     add_action_length(parser)

@@ -47,7 +47,11 @@ def run_replay(args: argparse.Namespace) -> int:
 
     names = args.path.name, args.compare.name if args.compare else ""
     cursor = Cursor(select_episodes(args), runs_by_game(args.compare), names)
-    cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
+    cursor.episode = (args.episode or 1) - 1
+    if cursor.episode >= len(cursor.episodes):
+        raise DatasetError(
+            f"--episode {args.episode}: {len(cursor.episodes)} episodes of {args.path} match: choose from 1 to that"
+        )
     with open_verifier(cursor.episodes, args.verify, args.env) as found:
         if not fills_screen(args):
             cursor.check = found.result if found else None

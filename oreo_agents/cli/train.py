@@ -135,6 +135,12 @@ def run_train(args: argparse.Namespace) -> None:
         print(format_config(args, given), end="")
         return
 
+    from oreo_agents.training.train import find_checkpoints, find_earlier
+
+    given = {"seed": args.seed, **given}
+    if not (args.overwrite or args.dry_run or (args.save_every and find_checkpoints(args.output))):
+        beside = {"lora": args.lora, "patience": args.patience}
+        find_earlier(args.output, args.method, args.model, {**given, **beside})  # before torch is loaded
     if args.dry_run:
         _print_forecast(args, given)
         return
@@ -170,7 +176,7 @@ def run_train(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         callbacks=[progress],
         watch=progress.watch,
-        **{"seed": args.seed, **given},
+        **given,
     )
     if trainer.is_world_process_zero():
         steps = trainer.state.global_step
@@ -241,7 +247,7 @@ def _print_forecast(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     from oreo_agents.experiments.train import forecast_training
     from oreo_agents.training.estimate import UTILISATION
 
-    found = forecast_training(args.data, args.model, args.method, args.lora, **{"seed": args.seed, **given})
+    found = forecast_training(args.data, args.model, args.method, args.lora, **given)
     print(f"{found.parameters / 1e6:,.1f} M parameters, {found.episodes} episodes, {found.tokens} tokens,")
     print(f"the longest {found.longest}; {found.epochs:g} times each")
     for name, size in found.memory.items():

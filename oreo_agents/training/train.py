@@ -12,6 +12,7 @@ from oreo_envs.files import LOCK, hash_json, lock_folder, read_json, remove_fold
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.agent_card import agent_folder, choose_prompt
+from oreo_agents.models.recipe import TrainingRecipe
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
 from oreo_agents.training.ingredients import (
     JUDGED,
@@ -88,13 +89,12 @@ def train(
 
     data = read_data(episodes)
     asked, output = output, agent_folder(output)
-    options = {**_method_defaults(method, str(model)), **options}
     beside = {"lora": lora, "patience": patience}
-    kept = save_every and find_checkpoints(output)
+    resumes = bool(save_every and find_checkpoints(output))
     finished = None
-    if not (overwrite or kept):
-        known = {name: value for name, value in options.items() if name in OPTIONS}
-        finished = find_finished(asked, {**known, **beside})  # before torch is loaded
+    if not (overwrite or resumes):
+        finished = find_earlier(asked, method, model, {**options, **beside})  # before torch is loaded
+    options = {**_method_defaults(method, str(model)), **options}
 
     import torch
     from transformers import PrinterCallback
@@ -155,6 +155,22 @@ def train(
         if save_every and trainer.args.should_save:
             remove_folder(checkpoints)
     return trainer
+
+
+def find_earlier(
+    output: str | Path, method: str, model: str | Path, given: Mapping[str, Any]
+) -> TrainingRecipe | None:
+    """The recipe of the agent in ``output``, where it may be that of the training that is asked for; None where there
+    is no agent.
+
+    Raises:
+        CheckpointError: it is another training's.
+    """
+    options = {**_method_defaults(method, str(model)), **given}
+    known = {
+        name: value for name, value in options.items() if name in OPTIONS or name in ("lora", "patience")
+    }
+    return find_finished(output, known)
 
 
 def checkpoint_folder(output: str | Path) -> Path:

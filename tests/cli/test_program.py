@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from oreo_agents.cli import program as cli
+from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.errors import CheckpointError
+from oreo_agents.trajectory import Trajectory, Turn
 
 CLI = [sys.executable, "-m", "oreo_agents.cli"]
+STAGES = "and the episodes of the one at work; the same command goes on from there"
 COMMANDS = [
     "demo",
     "data",
@@ -91,26 +94,47 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("line", "resumes"),
+    ("line", "kept"),
     [
-        ("demo", True),
-        ("record -o d", True),
-        ("iterate --model m -o d", True),
-        ("bench", True),
-        ("eval --agent expert -o r.json", True),
-        ("eval --agent expert", False),
-        ("train --data d --model a -o m", False),
-        ("train --data d --model a -o m --save-every 100", True),
-        ("data generate --count 1 -o g", False),
-        ("doctor", False),
+        ("demo", ": nothing had been kept in runs/demo yet"),
+        ("demo -o made", f": the stages that had ended are kept in made, {STAGES}"),
+        ("iterate --model small -o made", f": the stages that had ended are kept in made, {STAGES}"),
+        ("bench", ": nothing had been kept in runs/bench/smoke yet"),
+        ("record -o d", ": 2 episodes are kept in d; the same command goes on from there"),
+        ("record -o new", ": no episode had been kept in new yet"),
+        ("eval --agent expert -o r.json", ": 2 episodes are kept in r.episodes; the same command goes on from there"),
+        (
+            "eval --agent expert",
+            ": nothing is kept of this evaluation; with --output FILE it keeps its episodes, and goes on with them",
+        ),
+        (
+            "train --data d --model small -o m",
+            ": nothing is kept of this training; with --save-every N it keeps a checkpoint every N steps",
+        ),
+        (
+            "train --data d --model small -o m --save-every 100",
+            ": no checkpoint had been kept yet; the first would be that of step 100",
+        ),
+        (
+            "train --data d --model small -o t --save-every 5",
+            ": step 15 is kept in {}/t.checkpoints; the same command goes on from there",
+        ),
+        ("data generate --count 1 -o g", ""),
+        ("doctor", ""),
     ],
 )
-def test_interruption_says_whether_to_go_on(monkeypatch, capsys, line, resumes):
+def test_interruption_says_what_is_kept(monkeypatch, capsys, tmp_path, line, kept):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("d", "r.episodes/expert"):
+        with TrajectoryWriter(folder) as writer:
+            for game in "ab":
+                writer.append(Trajectory((Turn("a door", "open door", 1.0),), game=game, agent="expert"))
+    for folder in ("made", "t.checkpoints/checkpoint-5", "t.checkpoints/checkpoint-15"):
+        Path(folder).mkdir(parents=True)
     name = "data_generate" if line.startswith("data") else line.split()[0]
     monkeypatch.setattr(f"oreo_agents.cli.{line.split()[0]}.run_{name}", raising(KeyboardInterrupt()))
     assert cli.main(line.split()) == 130
-    again = "; run the same command again to resume" if resumes else ""
-    assert capsys.readouterr().err == f"interrupted{again}\n"
+    assert capsys.readouterr().err == f"interrupted{kept.format(tmp_path)}\n"
 
 
 def test_bugs_are_not_hidden(monkeypatch):
