@@ -102,7 +102,10 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
         ("bench", ": nothing had been kept in runs/bench/smoke yet"),
         ("record -o d", ": 2 episodes are kept in d; the same command goes on from there"),
         ("record -o new", ": no episode had been kept in new yet"),
-        ("eval --agent expert -o r.json", ": 2 episodes are kept in r.episodes; the same command goes on from there"),
+        (
+            "eval --agent expert -o r.json",
+            ": 2 episodes are kept in r.episodes; the same command goes on from there",
+        ),
         (
             "eval --agent expert",
             ": nothing is kept of this evaluation; with --output FILE it keeps its episodes, and goes on with them",
