@@ -18,6 +18,10 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import DatasetError
 
 
+COMPARED = ("max_steps", "split", "games", "patience", "wording")
+"""Options of an environment that a user gives; what it has beside is what an agent needs to be told."""
+
+
 class SeedSource:
     """Draws a seed where none was given; the draws follow from the last given one."""
 
@@ -84,7 +88,7 @@ def list_spec_changes(path: Path, spec: EnvSpec | None) -> list[str]:
     if not before or not now:
         return []
     one, other = ({"max_steps": x.get("max_episode_steps"), **(x.get("kwargs") or {})} for x in (before, now))
-    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    names = [name for name in COMPARED if one.get(name) != other.get(name)]
     return [f"{name} {one.get(name)} then, {other.get(name)} now" for name in names]
 
 

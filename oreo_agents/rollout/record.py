@@ -151,10 +151,11 @@ def record(
     env = make_env()
     plan = schedule.assign(games_of(env).names)
     recording = Recording(place_shard(Path(path), schedule.shard))
-    recording.changes = tuple(list_spec_changes(recording.path, env.spec))
     _require_commands(agent, env, _open_first(env, plan))
+    spec = spec_for(recording.path, env)
+    recording.changes = tuple(list_spec_changes(recording.path, spec))
     description: dict[str, Any] = {
-        "env_spec": spec_for(recording.path, env),
+        "env_spec": spec,
         "author": author,
         "licence": licence,
     }

@@ -235,7 +235,7 @@ def test_closed_streams_are_no_error(command):
             "train --data x -o y --model m --learnin-rate 1e-4",
             "no option --learnin-rate: did you mean --learning-rate? (",
         ),
-        ("dataset info x y", "'y' belongs to no option"),
+        ("dataset info x y", "'y' is too much: oreo-agents dataset info takes PATH alone"),
         ("record -o x --split valid", "there is no 'valid'"),
         ("record -o x --episodes 0", "must be at least 1, got 0"),
         ("record -o x --episodes many", "invalid int value: 'many'"),
