@@ -43,7 +43,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A command of its own: its parser, with the function that does the work."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run, tell_kept=tell_nothing, paths={})
+    parser.set_defaults(run=run, tell_kept=tell_nothing, marked_paths={})
     return parser
 
 

@@ -14,12 +14,12 @@ from oreo_agents.printable import make_printable
 def mark_paths(parser: argparse.ArgumentParser, **kinds: Iterable[str]) -> None:
     """Say which arguments are paths, by their names: ``agents``, recorded ``data`` and
     ``new_agents``, which are to be written."""
-    parser.set_defaults(paths={CHECKS[kind]: tuple(names) for kind, names in kinds.items()})
+    parser.set_defaults(marked_paths={CHECKS[kind]: tuple(names) for kind, names in kinds.items()})
 
 
 def check_paths(args: argparse.Namespace) -> None:
     """Raise OreoError if one of the arguments that :func:`mark_paths` was told of cannot be what it should."""
-    for check, names in getattr(args, "paths", {}).items():
+    for check, names in getattr(args, "marked_paths", {}).items():
         for name in names:
             given = getattr(args, name)
             for path in given if isinstance(given, list) else [] if given is None else [given]:

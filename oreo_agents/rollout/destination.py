@@ -17,7 +17,6 @@ from oreo_agents.dataset.meta import describe_spec, meta_so_far
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import DatasetError
 
-
 COMPARED = ("max_steps", "split", "games", "patience", "wording")
 """Options of an environment that a user gives; what it has beside is what an agent needs to be told."""
 

@@ -38,7 +38,7 @@ LINES = {
     "dataset verify runs/no": NO_DATA,
     "dataset merge runs/no -o x": NO_DATA,
     "dataset filter runs/no -o x": NO_DATA,
-    "dataset split runs/no --fraction 0.5 -o x y": NO_DATA,
+    "dataset split runs/no -o x y": NO_DATA,
     "dataset sample runs/no -n 1 -o x": NO_DATA,
     "runs runs/no": "no trained agent",
 }
