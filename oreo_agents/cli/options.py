@@ -16,6 +16,7 @@ from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_spli
 
 from oreo_agents.agents.selection import LOGPROB_WEIGHT, SELECTS, TEMPERATURE
 from oreo_agents.cli.interrupted import tell_nothing
+from oreo_agents.cli.paths import check_nothing
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.server import HOSTED_CEILING, Protocol, Server
 from oreo_agents.language.prompt import list_prompts
@@ -43,7 +44,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A command of its own: its parser, with the function that does the work."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run, tell_kept=tell_nothing, marked_paths={})
+    parser.set_defaults(run=run, tell_kept=tell_nothing, check_paths=check_nothing)
     return parser
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from oreo_agents.printable import make_printable
 
 
-def mark_paths(parser: argparse.ArgumentParser, **kinds: Iterable[str]) -> None:
-    """Say which arguments are paths, by their names: ``agents``, recorded ``data`` and
-    ``new_agents``, which are to be written."""
-    parser.set_defaults(marked_paths={CHECKS[kind]: tuple(names) for kind, names in kinds.items()})
+def mark_paths(parser: argparse.ArgumentParser, unless: str = "", **kinds: Iterable[str]) -> None:
+    """Say which arguments are paths, by their names: ``agents``, recorded ``data`` and ``new_agents``, which are to be
+    written; ``unless`` names an option with which none is used."""
+    checks = {CHECKS[kind]: tuple(names) for kind, names in kinds.items()}
+
+    def check(args: argparse.Namespace) -> None:
+        if not (unless and getattr(args, unless)):
+            _check_all(args, checks)
+
+    parser.set_defaults(check_paths=check)
 
 
-def check_paths(args: argparse.Namespace) -> None:
-    """Raise OreoError if one of the arguments that :func:`mark_paths` was told of cannot be what it should."""
-    for check, names in getattr(args, "marked_paths", {}).items():
+def check_nothing(args: argparse.Namespace) -> None:
+    """Of a command without such paths."""
+
+
+def _check_all(args: argparse.Namespace, checks: Mapping[Callable[[Any], None], Iterable[str]]) -> None:
+    for check, names in checks.items():
         for name in names:
             given = getattr(args, name)
             for path in given if isinstance(given, list) else [] if given is None else [given]:

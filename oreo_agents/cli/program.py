@@ -28,7 +28,6 @@ from oreo_agents.cli.inspect import add_inspect
 from oreo_agents.cli.interrupted import tell_nothing
 from oreo_agents.cli.iterate import add_iterate
 from oreo_agents.cli.parser import HelpfulParser
-from oreo_agents.cli.paths import check_paths
 from oreo_agents.cli.play import add_play
 from oreo_agents.cli.record import add_record
 from oreo_agents.cli.replay import add_replay
@@ -65,7 +64,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
     try:
         build_parser().parse_args(argv, args)
         with trusting_code(getattr(args, "trust_remote_code", False)):
-            check_paths(args)
+            args.check_paths(args)
             return args.run(args) or 0
     except OreoError as error:
         return _report_error(str(error))

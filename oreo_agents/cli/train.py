@@ -36,7 +36,7 @@ def add_train(commands: Commands) -> None:
     """Options of ``train``."""
     parser = add_command(commands, "train", run_train, "train a policy, with OREO also its critic")
     mark_resumable(parser, _tell_kept)
-    mark_paths(parser, agents=["model"], data=["data", "eval_data"], new_agents=["output"])
+    mark_paths(parser, "print_config", agents=["model"], data=["data", "eval_data"], new_agents=["output"])
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="options in TOML or YAML; what is typed counts"
     )

@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
     (work / "it.toml").write_text(text)
     try:
         status = cli.main(
-            ["train", "--data", "nowhere", "--model", "start", "-o", "x", "--config", "it.toml"]
+            ["train", "--data", "episodes", "--model", "start", "-o", "x", "--config", "it.toml"]
         )
     except SystemExit as exit_:
         status = exit_.code
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
         (["--trainer", "eval_strategy=never"], "never is not a valid IntervalStrategy"),
         (
             ["--method", "sft", "--config", "nothing.toml"],
-            "nothing.toml: cannot be read as TOML: No such file",
+            "nothing.toml: there is no such file",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_what_is_trained_already_is_not_trained_again(work, capsys):
         writer.append(EPISODES[0])
     for changed, said in (
         (["--learning-rate", "1e-3"], "learning_rate 0.004 then, 0.001 now"),
-        (["--seed", "5", "--batch-size", "2"], "batch_size 1 then, 2 now; seed 0 then, 5 now"),
+        (["--seed", "5", "--batch-size", "2"], "seed 0 then, 5 now; batch_size 1 then, 2 now"),
         (["--lora", "4"], "lora not set then, 4 now"),
         (["--trainer", "gradient_accumulation_steps=2"], "gradient_accumulation_steps not set then, 2 now"),
         (["--model", "new-tiny"], "model new-mini (a new decoder) then, new-tiny (a new decoder) now"),
