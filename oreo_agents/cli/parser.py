@@ -35,7 +35,7 @@ class HelpfulParser(argparse.ArgumentParser):
 
     def _describe_words(self) -> str:
         """What a command takes beside its options."""
-        words = [str(a.metavar or a.dest) for a in self._actions if not a.option_strings]
+        words = [str(a.metavar or a.dest.upper()) for a in self._actions if not a.option_strings]
         return f"{self.prog} takes {' '.join(words) if words else 'options'} alone"
 
     def _explain(self, name: str) -> str:
