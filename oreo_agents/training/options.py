@@ -121,10 +121,12 @@ class Option:
             raise ConfigurationError(
                 f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
             )
+        if self.within is None:
+            return
         number = isinstance(self.within, Range)
         if number and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ConfigurationError(f"{self.name} is {value!r}, it must be a number, {self.within.words}")
-        if self.within and not _fits_range(self.within, value):
+        if not _fits_range(self.within, value):
             raise ConfigurationError(
                 f"{self.name} is {value if number else repr(value)}, it must be {self.within.words}"
             )
