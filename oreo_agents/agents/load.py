@@ -31,7 +31,7 @@ def find_prompt(name: str, prompt: str | Path | Prompt | None = None) -> Prompt:
         if prompt is not None:
             raise ConfigurationError(f"{name} has no model and reads no prompt: leave --prompt out")
         return Prompt()
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_card import choose_prompt
 
     return choose_prompt(name, prompt)
 
@@ -57,7 +57,7 @@ def find_environment(name: str | None, asked: str | None = None) -> Home:
     from oreo_agents.models.model_files import SHIPPED, require_name
 
     require_name(name, (*SCRIPTED, *SHIPPED))
-    from oreo_agents.models.agent_folder import read_environments
+    from oreo_agents.models.agent_card import read_environments
 
     learnt = read_environments(name)
     place = choose_environment(f"{name} was trained in", learnt, asked)

@@ -45,15 +45,8 @@ from oreo_agents.inference.served_policy import ServedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt, as_prompt
-from oreo_agents.models.agent_folder import (
-    choose_prompt,
-    load_critic,
-    load_policy,
-    load_tokenizer,
-    read_choice,
-    read_environments,
-    save_agent,
-)
+from oreo_agents.models.agent_card import choose_prompt, read_choice, read_environments
+from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import best_device, context_length
 from oreo_agents.models.model_files import local_folder

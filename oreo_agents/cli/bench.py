@@ -6,18 +6,19 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from oreo_agents.cli.interrupted import mark_resumable, tell_stages
 from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_endpoint,
     add_named_environment,
-    mark_resumable,
     parse_file,
     parse_positive,
     parse_seed,
     read_server,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.printable import make_printable
 
 
@@ -26,7 +27,8 @@ def add_bench(commands: Commands) -> None:
     parser = add_command(
         commands, "bench", run_bench, "run a benchmark suite, or go on with it; one result file"
     )
-    mark_resumable(parser)
+    mark_resumable(parser, lambda args: tell_stages(_choose_output(args, Path(args.suite).stem)))
+    mark_paths(parser, models=["model"])
     parser.add_argument(
         "--suite", default="smoke", metavar="NAME", help="or a TOML file; default: %(default)s"
     )
@@ -76,7 +78,7 @@ def run_bench(args: argparse.Namespace) -> int:
     )
     for name, reason in plan.arenas.skipped.items():
         console.print(make_printable(f"test set {name} is skipped: {reason}"), highlight=False, markup=False)
-    output = args.output or Path("runs/bench") / suite.name
+    output = _choose_output(args, suite.name)
     with SuiteScreen(plan.verdicts, output, console) as screen:
         found = run_plan(plan, output, args.jobs, screen.report)
     path = args.results or Path("results") / f"{suite.name}.json"
@@ -85,3 +87,7 @@ def run_bench(args: argparse.Namespace) -> int:
     draw_plots(found, path)
     tell_next(f"{path}: the results; plots in {path.with_suffix('')}, agents and episodes in {output}")
     return int(bool(found.failed))
+
+
+def _choose_output(args: argparse.Namespace, suite: str) -> Path:
+    return args.output or Path("runs/bench") / suite

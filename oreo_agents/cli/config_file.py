@@ -75,6 +75,9 @@ def read_tables(file: Path) -> dict[str, Any]:
                 raise ValueError(" ".join(str(error).split())) from error
         else:
             tables = tomllib.loads(text)
+    except FileNotFoundError as error:
+        there = [path.name for path in file.parent.glob("*") if path.suffix in (".toml", ".yaml", ".yml")]
+        raise ConfigurationError(f"there is no such file{suggest_word(file.name, there)}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(

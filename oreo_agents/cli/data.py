@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from oreo_agents.cli.interrupted import mark_resumable
 from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_seed,
-    mark_resumable,
     parse_positive,
     show_progress,
     spell_command,
@@ -20,7 +20,7 @@ from oreo_agents.cli.options import (
 def add_data(commands: Commands) -> None:
     """Options of ``data``."""
     parser = add_command(commands, "data", run_data, "download, unpack or generate games")
-    mark_resumable(parser)
+    mark_resumable(parser, lambda args: "run the same command again to go on")
     parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a local folder or archive")
     parser.add_argument("--output", "-o", type=Path, help="default: $ALFWORLD_DATA, else alfworld's cache")
     verbs = parser.add_subparsers(metavar="VERB")

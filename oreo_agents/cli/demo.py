@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from oreo_envs.catalog import describe
+
+from oreo_agents.cli.interrupted import mark_resumable, tell_stages
 from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_demonstrated,
     add_seed,
     add_wording,
-    mark_resumable,
     parse_positive,
     spell_command,
     tell_next,
@@ -21,7 +23,7 @@ from oreo_agents.cli.options import (
 def add_demo(commands: Commands) -> None:
     """Options of ``demo``."""
     parser = add_command(commands, "demo", run_demo, "the whole path: record, train, evaluate, one table")
-    mark_resumable(parser)
+    mark_resumable(parser, lambda args: tell_stages(_choose_output(args)))
     add_demonstrated(parser)
     parser.add_argument(
         "--games", metavar="PATH", help="real games: a folder or archive of them; in OREO-Reasoning a task"
@@ -37,7 +39,6 @@ def run_demo(args: argparse.Namespace) -> None:
     """Run the demo, or go on with it: record, imitate, roll out, train OREO, compare, one table."""
     import time
 
-    from oreo_envs.catalog import describe
     from rich.console import Console
 
     from oreo_agents.evaluation.statistics import qualify_intervals
@@ -55,7 +56,7 @@ def run_demo(args: argparse.Namespace) -> None:
     suite = demo.shape_suite(
         suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch, wording=args.wording
     )
-    output = Path(args.output or f"runs/demo{describe(args.env).suffix}")
+    output = _choose_output(args)
     plan = Plan(suite, find_arenas(suite, data), views=SHOWN)
     found = run_plan(plan, output, report=print_stages(console, output))
     require_done(found)
@@ -72,3 +73,7 @@ def run_demo(args: argparse.Namespace) -> None:
         spell_command("replay", output / "episodes"),
         spell_command("play", "--agent", output / f"seed-{args.seed}" / "oreo"),
     )
+
+
+def _choose_output(args: argparse.Namespace) -> Path:
+    return Path(args.output or f"runs/demo{describe(args.env).suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from oreo_agents.cli.options import Commands, add_command
 from oreo_agents.printable import print_line
@@ -24,6 +25,7 @@ def run_doctor(args: argparse.Namespace) -> int:
     """Check installation and data; 1 if something is wrong."""
     from oreo_agents.cli.installation import check_installation
 
+    print("looking: torch is loaded and the engine is timed, which can take a minute", file=sys.stderr)
     wrong = False
     for check in check_installation(endpoints=args.endpoint):
         remedy = f"\n{'':>22}mend: {check.remedy}" if check.remedy else ""

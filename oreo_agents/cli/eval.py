@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.agents.selection import SELECTS, Selection
+from oreo_agents.cli.interrupted import mark_resumable, tell_episodes
 from oreo_agents.cli.options import (
     HELD_OUT,
     Commands,
@@ -23,7 +24,6 @@ from oreo_agents.cli.options import (
     add_ray,
     add_trust,
     choose_spread,
-    mark_resumable,
     open_endpoint,
     open_pool,
     parse_file,
@@ -35,6 +35,7 @@ from oreo_agents.cli.options import (
     spell_command,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
 
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 def add_eval(commands: Commands) -> None:
     """Options of ``eval``."""
     parser = add_command(commands, "eval", run_eval, "success rate of an agent, with its interval")
-    mark_resumable(parser, only_with="output")
+    mark_resumable(parser, _tell_kept)
+    mark_paths(parser, agents=["agent", "critic"])
     parser.add_argument(
         "--agent",
         required=True,
@@ -133,6 +135,12 @@ def run_eval(args: argparse.Namespace) -> int:
     return int(any(result.errors for result in results))
 
 
+def _tell_kept(args: argparse.Namespace) -> str:
+    if args.output is None:
+        return "nothing is kept of this evaluation; with --output FILE it keeps its episodes, and goes on with them"
+    return tell_episodes(args.output.with_suffix(".episodes"))
+
+
 def _refuse_idle_options(args: argparse.Namespace) -> None:
     """Raise ConfigurationError if a player without a model is to choose in some way."""
     from oreo_agents.agents.scripted import SCRIPTED
@@ -165,7 +173,7 @@ def _judge_agent(
 
     prompt = find_prompt(args.agent, args.prompt).in_environment(args.env)
     if args.agent not in SCRIPTED:
-        from oreo_agents.models.agent_folder import require_model  # loads torch, which the others do without
+        from oreo_agents.models.agent_card import require_model
 
         require_model(args.agent)  # before games are looked for
     options = judging_options(args.env, args.split, args.games, args.wording, args.known)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from oreo_agents.cli.options import Commands, add_command, add_prompt, spell_command, tell_next
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.printable import print_line
 
 
@@ -17,6 +18,7 @@ def add_export(commands: Commands) -> None:
         run_export,
         "a policy, its adapters and its prompt as one folder for transformers or vLLM",
     )
+    mark_paths(parser, agents=["agent"])
     parser.add_argument(
         "agent", metavar="NAME_OR_PATH", help="small, a trained agent's folder or a causal LM"
     )

@@ -19,6 +19,7 @@ from oreo_agents.cli.options import (
     settle_environment,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.printable import make_printable
 
@@ -37,6 +38,7 @@ def add_inspect(commands: Commands) -> None:
         run_inspect,
         "what a model reads of an episode and what it learns, token by token",
     )
+    mark_paths(parser, agents=["model"], data=["data"])
     parser.add_argument("model", metavar="NAME_OR_PATH", help="small, an agent's folder or a causal LM")
     parser.add_argument(
         "--data",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oreo_envs.catalog import describe
 
+from oreo_agents.cli.interrupted import mark_resumable, tell_stages
 from oreo_agents.cli.options import (
     Commands,
     add_command,
@@ -16,7 +17,6 @@ from oreo_agents.cli.options import (
     add_success_return,
     add_trust,
     add_wording,
-    mark_resumable,
     parse_positive,
     parse_temperature,
     read_server,
@@ -25,6 +25,7 @@ from oreo_agents.cli.options import (
     spell_command,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.methods import METHODS
@@ -33,7 +34,8 @@ from oreo_agents.training.methods import METHODS
 def add_iterate(commands: Commands) -> None:
     """Options of ``iterate``."""
     parser = add_command(commands, "iterate", run_iterate, "collect, train, evaluate, repeat; resumable")
-    mark_resumable(parser)
+    mark_resumable(parser, lambda args: tell_stages(args.output))
+    mark_paths(parser, models=["model"])
     parser.add_argument(
         "--model",
         required=True,

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from oreo_envs.catalog import DEFAULT_ID, describe, list_demonstrated, list_splits, list_wordings
 
 from oreo_agents.agents.selection import LOGPROB_WEIGHT, SELECTS, TEMPERATURE
+from oreo_agents.cli.interrupted import tell_nothing
+from oreo_agents.cli.paths import check_nothing
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.server import HOSTED_CEILING, Protocol, Server
 from oreo_agents.language.prompt import list_prompts
@@ -43,13 +45,8 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A command of its own: its parser, with the function that does the work."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run, resumes=lambda args: False)
+    parser.set_defaults(run=run, tell_kept=tell_nothing, check_paths=check_nothing)
     return parser
-
-
-def mark_resumable(parser: argparse.ArgumentParser, only_with: str | None = None) -> None:
-    """The command goes on where it was interrupted; where an option says what is left, only with that."""
-    parser.set_defaults(resumes=lambda args: only_with is None or getattr(args, only_with) is not None)
 
 
 def add_action_length(parser: Options) -> None:

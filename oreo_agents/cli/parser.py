@@ -22,7 +22,7 @@ class HelpfulParser(argparse.ArgumentParser):
         missing = message.removeprefix(REQUIRED)
         if missing != message:
             message = REQUIRED + "; ".join(map(self._explain, missing.split(", ")))
-        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
+        self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         """As ArgumentParser's; words that a command does not know are its own to refuse."""
@@ -32,9 +32,15 @@ class HelpfulParser(argparse.ArgumentParser):
             flags = [flag for action in self._actions for flag in action.option_strings]
             self.error(
                 "; ".join(f"there is no option {flag}{suggest_word(flag, flags)}" for flag in unknown)
-                or f"{' '.join(extras)!r} belongs to no option{_place_folder(extras[0], flags)}"
+                or f"{' '.join(extras)!r} is too much"
+                + (_place_folder(extras[0], flags) or f": {self._describe_words()}")
             )
         return found, extras
+
+    def _describe_words(self) -> str:
+        """What a command takes beside its options."""
+        words = [str(a.metavar or a.dest.upper()) for a in self._actions if not a.option_strings]
+        return f"{self.prog} takes {' '.join(words) if words else 'options'} alone"
 
     def _explain(self, name: str) -> str:
         """An argument, by what argparse calls it, and what it is for."""

@@ -24,6 +24,7 @@ from oreo_agents.cli.options import (
     refuse_choice,
     settle_environment,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ SEARCHED = 4_000
 def add_play(commands: Commands) -> None:
     """Options of ``play``."""
     parser = add_command(commands, "play", run_play, "play a game in the terminal, or watch an agent play")
+    mark_paths(parser, agents=["agent"])
     add_game_options(parser, seed=None)
     parser.add_argument("--game", metavar="NAME", help="one game by name, path or index")
     parser.add_argument(

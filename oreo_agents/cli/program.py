@@ -25,6 +25,7 @@ from oreo_agents.cli.doctor import add_doctor
 from oreo_agents.cli.eval import add_eval
 from oreo_agents.cli.export import add_export
 from oreo_agents.cli.inspect import add_inspect
+from oreo_agents.cli.interrupted import tell_nothing
 from oreo_agents.cli.iterate import add_iterate
 from oreo_agents.cli.parser import HelpfulParser
 from oreo_agents.cli.play import add_play
@@ -59,16 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
-    args = argparse.Namespace(resumes=lambda args: False, words=list(sys.argv[1:] if argv is None else argv))
+    args = argparse.Namespace(tell_kept=tell_nothing, words=list(sys.argv[1:] if argv is None else argv))
     try:
         build_parser().parse_args(argv, args)
         with trusting_code(getattr(args, "trust_remote_code", False)):
+            args.check_paths(args)
             return args.run(args) or 0
     except OreoError as error:
         return _report_error(str(error))
     except KeyboardInterrupt:
-        again = "; run the same command again to resume" if args.resumes(args) else ""
-        print(f"interrupted{again}", file=sys.stderr)
+        print(make_printable(f"interrupted{args.tell_kept(args)}"), file=sys.stderr)
         return 130
 
 

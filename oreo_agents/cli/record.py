@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from oreo_envs.catalog import describe
 
+from oreo_agents.cli.interrupted import mark_resumable, tell_episodes
 from oreo_agents.cli.options import (
     Commands,
     add_action_length,
@@ -20,7 +21,6 @@ from oreo_agents.cli.options import (
     add_selection,
     add_trust,
     choose_spread,
-    mark_resumable,
     open_endpoint,
     open_pool,
     parse_positive,
@@ -32,6 +32,7 @@ from oreo_agents.cli.options import (
     spell_command,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 def add_record(commands: Commands) -> None:
     """Options of ``record``."""
     parser = add_command(commands, "record", run_record, "play many games and keep the episodes")
-    mark_resumable(parser)
+    mark_resumable(parser, _tell_kept)
+    mark_paths(parser, agents=["agent"])
     parser.add_argument(
         "--agent",
         default="expert",
@@ -51,7 +53,11 @@ def add_record(commands: Commands) -> None:
     add_selection(parser, "sample")
     add_game_options(parser)
     parser.add_argument(
-        "--episodes", "-n", type=parse_positive, metavar="N", help="at most this many; default: all"
+        "--episodes",
+        "-n",
+        type=parse_positive,
+        metavar="N",
+        help="at most this many, of each shard where there are several; default: all",
     )
     add_prompt(parser)
     add_action_length(parser)
@@ -110,6 +116,12 @@ def run_record(args: argparse.Namespace) -> int:
     if lack:
         print_line(lack)
     return int(bool(recording.failed))
+
+
+def _tell_kept(args: argparse.Namespace) -> str:
+    from oreo_agents.rollout.destination import place_shard
+
+    return tell_episodes(place_shard(args.output, args.shard))
 
 
 def _find_lack(recording: Recording) -> str:

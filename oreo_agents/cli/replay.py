@@ -15,6 +15,7 @@ from oreo_agents.cli.options import (
     parse_nonnegative,
     parse_positive,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def add_replay(commands: Commands) -> None:
     """Options of ``replay``."""
     parser = add_command(commands, "replay", run_replay, "step through recorded episodes")
+    mark_paths(parser, data=["path", "compare"])
     parser.add_argument("path", type=Path, help="a dataset of recorded episodes")
     parser.add_argument("--episode", type=parse_positive, metavar="N", help="open the N-th matching episode")
     parser.add_argument("--failed", action="store_true", help="only episodes that were not won")
@@ -55,7 +57,11 @@ def run_replay(args: argparse.Namespace) -> int:
     from oreo_agents.terminal.replay import open_verifier, print_all
 
     cursor = Cursor(**choose_runs(args))
-    cursor.episode = min((args.episode or 1) - 1, len(cursor.episodes) - 1)
+    cursor.episode = (args.episode or 1) - 1
+    if cursor.episode >= len(cursor.episodes):
+        raise DatasetError(
+            f"--episode {args.episode}: {len(cursor.episodes)} episodes of {args.path} match: choose from 1 to that"
+        )
     with open_verifier(cursor.episodes, args.verify, args.env) as found:
         if not fills_screen(args):
             cursor.check = found.result if found else None

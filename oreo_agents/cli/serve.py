@@ -16,6 +16,7 @@ from oreo_agents.cli.options import (
     read_choice,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 
 
@@ -24,6 +25,7 @@ def add_serve(commands: Commands) -> None:
     parser = add_command(
         commands, "serve", run_serve, "an agent's choices, by value too, behind the OpenAI protocol"
     )
+    mark_paths(parser, agents=["agent"])
     parser.add_argument(
         "agent", metavar="NAME_OR_PATH", help="small, a trained agent's folder or a causal LM"
     )
@@ -50,7 +52,7 @@ def run_serve(args: argparse.Namespace) -> None:
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.oreo import OreoAgent
     from oreo_agents.agents.server import AgentServer
-    from oreo_agents.models.agent_folder import read_environments
+    from oreo_agents.models.agent_card import read_environments
 
     choosing = {
         "select": args.select,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 from oreo_agents.cli.config_file import format_config
+from oreo_agents.cli.interrupted import AGAIN, mark_resumable
 from oreo_agents.cli.options import (
     HELD_OUT,
     Commands,
@@ -18,16 +19,16 @@ from oreo_agents.cli.options import (
     add_command,
     add_game_options,
     add_trust,
-    mark_resumable,
     parse_positive,
     repeat_options,
     spell_command,
     tell_next,
 )
+from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
 from oreo_agents.training.methods import METHODS
-from oreo_agents.training.options import GROUPS, OPTIONS, Option, unused_options
+from oreo_agents.training.options import GROUPS, OPTIONS, Option, refuse_unused
 
 LAUNCHES = Path(__file__).parents[1] / "assets" / "accelerate"
 """Where accelerate's settings are, one file a name."""
@@ -36,7 +37,8 @@ LAUNCHES = Path(__file__).parents[1] / "assets" / "accelerate"
 def add_train(commands: Commands) -> None:
     """Options of ``train``."""
     parser = add_command(commands, "train", run_train, "train a policy, with OREO also its critic")
-    mark_resumable(parser, only_with="save_every")
+    mark_resumable(parser, _tell_kept)
+    mark_paths(parser, "print_config", models=["model"], data=["data", "eval_data"], new_agents=["output"])
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="options in TOML or YAML; what is typed counts"
     )
@@ -158,18 +160,18 @@ def run_train(args: argparse.Namespace) -> None:
     if args.patience and not args.eval_every:
         raise ConfigurationError("--patience counts evaluations: say how often with --eval-every")
     given = given_options(args)
-    if idle := sorted(OPTIONS[name].flag for name in unused_options(args.method) & given.keys()):
-        raise ConfigurationError(f"{args.method} makes no use of {', '.join(idle)}: leave it out")
+    refuse_unused(args.method, given, lambda option: option.flag)
     given |= _trainer_options(args, given)
     if args.print_config:
         print(format_config(args, given), end="")
         return
 
-    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.training.train import find_checkpoints, find_earlier
 
-    for path in (*args.data, *(args.eval_data or ())):
-        load_trajectories(path)  # before torch is loaded
-
+    given = {"seed": args.seed, **given}
+    if not (args.overwrite or args.dry_run or (args.save_every and find_checkpoints(args.output))):
+        beside = {"lora": args.lora, "patience": args.patience}
+        find_earlier(args.output, args.method, args.model, {**given, **beside})  # before torch is loaded
     if args.dry_run:
         _print_forecast(args, given)
         return
@@ -177,7 +179,7 @@ def run_train(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.training_progress import TrainingProgress
     from oreo_agents.training.datasets import read_data
 
-    for line in _list_seeds(args, read_data(args.data).environments):
+    for line in (*_list_seeds(args, read_data(args.data).environments), *_tell_start(args)):
         print_line(line)
     progress = TrainingProgress(args.method)
     games = EvalGames(
@@ -206,13 +208,13 @@ def run_train(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         callbacks=[progress],
         watch=progress.watch,
-        **{"seed": args.seed, **given},
+        **given,
     )
     if trainer.is_world_process_zero():
         steps = trainer.state.global_step
-        where = (
-            f"{args.output}: {args.method}, {steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"
-        )
+        made = f"{steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"
+        made = f"already trained, {made}: nothing to do" if trainer.trained_before else made
+        where = f"{args.output}: {args.method}, {made}"
         hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
         search = ("--k", 5) if trainer.critic is not None else ()
         then = []
@@ -230,6 +232,28 @@ def _name_places(args: argparse.Namespace, learnt: Sequence[str]) -> list[list[s
     places = [] if own else [args.env] if args.env else learnt
     rest = repeat_options(args, "games", "wording", "max_steps", "success_return")
     return [["--env", env_id, *rest] for env_id in places] or [rest]
+
+
+def _tell_start(args: argparse.Namespace) -> Iterator[str]:
+    """That an earlier training into the same folder is not gone on with, where there is a trace of one."""
+    from oreo_agents.training.train import checkpoint_folder, find_checkpoints, has_begun
+
+    folder, kept = checkpoint_folder(args.output), find_checkpoints(args.output)
+    if kept and not args.save_every:
+        yield f"starting anew: step {kept[-1]} of an interrupted one is in {folder}; --save-every N goes on from it"
+    elif has_begun(args.output) and not kept:
+        yield f"starting anew: nothing was kept of the training before, no checkpoint is in {folder}"
+
+
+def _tell_kept(args: argparse.Namespace) -> str:
+    from oreo_agents.training.train import checkpoint_folder, find_checkpoints
+
+    if not args.save_every:
+        return "nothing is kept of this training; with --save-every N it keeps a checkpoint every N steps"
+    kept = find_checkpoints(args.output)
+    if not kept:
+        return f"no checkpoint had been kept yet; the first would be that of step {args.save_every}"
+    return f"step {kept[-1]} is kept in {checkpoint_folder(args.output)}; {AGAIN}"
 
 
 def list_launches() -> list[str]:
@@ -328,7 +352,7 @@ def _print_forecast(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     from oreo_agents.experiments.train import forecast_training
     from oreo_agents.training.estimate import UTILISATION
 
-    found = forecast_training(args.data, args.model, args.method, args.lora, **{"seed": args.seed, **given})
+    found = forecast_training(args.data, args.model, args.method, args.lora, **given)
     print(f"{found.parameters / 1e6:,.1f} M parameters, {found.episodes} episodes, {found.tokens} tokens,")
     print(f"the longest {found.longest}; {found.epochs:g} times each")
     for name, size in found.memory.items():

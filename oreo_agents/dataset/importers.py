@@ -95,17 +95,22 @@ def import_tales(path: PathLike) -> Iterator[Trajectory]:
 def parse_records(records: Iterable[Mapping[str, Any]]) -> list[Trajectory]:
     """The episodes of rows with ``messages`` or ``conversations`` and an outcome, as :func:`import_sharegpt` reads.
 
-    A list of as many rewards as the assistant has turns gives each turn its own.
+    A list of rewards gives each turn of the assistant its own.
 
     Raises:
-        DatasetError: a row is no such conversation.
+        DatasetError: a row is no such conversation, or has more or fewer rewards than turns.
     """
     episodes = []
     for number, record in enumerate(records):
         with _Blaming(f"row {number}"):
             episode = _parse_conversation(dict(record), "", None)
             rewards = record.get("rewards", record.get("reward"))
-            if isinstance(rewards, list) and len(rewards) == len(episode):
+            if isinstance(rewards, list):
+                if len(rewards) != len(episode):
+                    raise ValueError(
+                        f"{len(rewards)} rewards, and {len(episode)} messages of the assistant: give one for each, or "
+                        "one number for the episode"
+                    )
                 turns = zip(episode.turns, rewards, strict=True)
                 episode = replace(episode, turns=tuple(replace(turn, reward=float(r)) for turn, r in turns))
             episodes.append(episode)
@@ -246,10 +251,17 @@ def _read_outcome(record: dict[str, Any]) -> float | None:
     told = [part[name] for part in parts for name in OUTCOMES if name in part]
     if not told:
         return None
-    totals = [sum(map(float, one)) if isinstance(one, list) else float(one) for one in told]
+    totals = [sum(map(_read_number, one)) if isinstance(one, list) else _read_number(one) for one in told]
     if len({total > 0 for total in totals}) > 1:
         raise ValueError("it is said to be won and said to be lost")
     return totals[0]
+
+
+def _read_number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"its outcome is {value!r}, it must be a number, true or false") from None
 
 
 def _is_preamble(message: _Message) -> bool:
@@ -401,4 +413,12 @@ class _Blaming:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)):
-            raise DatasetError(f"{self.where}: not an episode in this format ({error!r})") from error
+            reason = _say_reason(error)
+            raise DatasetError(f"{self.where}: not an episode in this format ({reason})") from error
+
+
+def _say_reason(error: BaseException) -> str:
+    """What is wrong with a record, in words where the error has them."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error) if type(error) is ValueError else "its fields are not of the kinds that they should be"

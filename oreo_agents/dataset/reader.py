@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -48,17 +49,30 @@ def load_trajectories(path: str | os.PathLike[str], skip_damaged: bool = False) 
     Raises:
         DatasetError: there is no dataset at ``path``, or part of it is damaged.
     """
+    return concatenate_datasets(*(_load_dataset(folder, skip_damaged) for folder in find_datasets(path)))
+
+
+def find_datasets(path: str | os.PathLike[str]) -> list[Path]:
+    """The dataset at a path, or those in its subfolders.
+
+    Raises:
+        DatasetError: there are none.
+    """
     folder = Path(path)
-    found = (
-        [folder / "meta.json"] if (folder / "meta.json").exists() else sorted(folder.glob("[!.]*/meta.json"))
-    )
+    if folder.is_file():
+        raise DatasetError(
+            f"{folder}: is a file, and recorded episodes are a folder: make one of it with oreo-agents dataset import"
+        )
+    if (folder / "meta.json").exists():
+        return [folder]
+    found = [meta.parent for meta in sorted(folder.glob("[!.]*/meta.json"))]
     if not found:
         raise DatasetError(
             f"{folder}: no recorded episodes here "
             f"({'no meta.json in it or its subfolders' if folder.exists() else 'there is no such folder'}); "
             "record some with: oreo-agents record"
         )
-    return concatenate_datasets(*(_load_dataset(meta.parent, skip_damaged) for meta in found))
+    return found
 
 
 def concatenate_datasets(*datasets: TrajectoryDataset) -> TrajectoryDataset:
@@ -171,7 +185,11 @@ class TrajectoryDataset:
             DatasetError: no such column.
         """
         if name not in SCHEMA.names or pa.types.is_list(SCHEMA.field(name).type):
-            raise DatasetError(f"no column {name!r}; choose one of {', '.join(SCALAR_COLUMNS)}")
+            close = get_close_matches(name, SCALAR_COLUMNS, 1)
+            raise DatasetError(
+                f"no column {name!r}{f': did you mean {close[0]}?' if close else ''}; "
+                f"choose one of {', '.join(SCALAR_COLUMNS)}"
+            )
         if not self._shards:
             return np.empty(0, dtype=object)
         return np.concatenate([read_column(shard, name) for shard in self._shards])[self._rows]
@@ -251,6 +269,9 @@ class TrajectoryDataset:
         >>> dataset = TrajectoryDataset((), np.arange(0), ())
         >>> len(dataset.filter(success=True, agent=["expert", "shortest"], length=lambda n: n < 20))
         0
+
+        Raises:
+            DatasetError: no such column, or what it is to be is of another kind than what is in it.
         """
         return self[self.where(predicate, **conditions)]
 
@@ -260,7 +281,8 @@ class TrajectoryDataset:
         """The places, from 0, of the episodes that :meth:`filter` keeps."""
         keep = np.ones(len(self), dtype=bool)
         for name, condition in conditions.items():
-            values = self._settled if name == "success" else self.column(name.rstrip("_"))
+            values = self._settled if name == "success" else self.column(name := name.rstrip("_"))
+            _require_kind(name, condition)
             keep &= _meets_condition(values, condition)
         places = np.flatnonzero(keep)
         if predicate is None:
@@ -479,6 +501,21 @@ def _compute_offsets(shards: tuple[Shard, ...]) -> np.ndarray:
 def _is_among(values: np.ndarray, allowed: Collection[Any]) -> np.ndarray:
     members = allowed if isinstance(allowed, range) else set(allowed)  # np.isin is slow on texts
     return np.fromiter((value in members for value in values.tolist()), dtype=bool, count=len(values))
+
+
+_KINDS = {"bool": ((bool, np.bool_), "True or False"), "string": ((str,), "a text")}
+_NUMBER = ((int, float, np.number), "a number")
+
+
+def _require_kind(name: str, condition: Condition) -> None:
+    """Refuse a text where numbers are, and the like: no episode would ever meet it."""
+    if callable(condition):
+        return
+    kinds, words = _KINDS.get(str(SCHEMA.field(name).type), _NUMBER)
+    several = isinstance(condition, Collection) and not isinstance(condition, str)
+    for one in condition if several else [condition]:
+        if one is not None and not isinstance(one, kinds):
+            raise DatasetError(f"{name} is {words}, not {one!r}")
 
 
 def _meets_condition(values: np.ndarray, condition: Condition) -> np.ndarray:

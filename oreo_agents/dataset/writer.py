@@ -126,6 +126,10 @@ class TrajectoryWriter:
             count for (g, a), count in self._counts.items() if game in (None, g) and agent in (None, a)
         )
 
+    def list_agents(self) -> list[str]:
+        """Whose episodes are recorded."""
+        return sorted({agent for (_, agent), count in self._counts.items() if count})
+
     def __len__(self) -> int:
         return self._counts.total()
 

@@ -30,7 +30,7 @@ from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.inference.server import Server
 from oreo_agents.models.model_files import count_parameters
 from oreo_agents.models.start import FROM_SCRATCH, SMALL
-from oreo_agents.training.options import OPTIONS, known_as, unused_options
+from oreo_agents.training.options import OPTIONS, known_as, refuse_unused
 
 JUDGED, ROLLOUTS = 100, 500
 """Episodes that judge, and those of a round, in an environment that no suite knows."""
@@ -70,8 +70,7 @@ def iterate_suite(
     """
     given = known_as(dict(options or {}))
     OPTIONS["method"].check(method)
-    if idle := sorted(OPTIONS[name].flag for name in unused_options(method) & given.keys()):
-        raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
+    refuse_unused(method, given, lambda option: option.flag)
     amount = suite.rollouts
     if rollouts:
         amount = replace(amount, episodes=rollouts)
@@ -101,7 +100,7 @@ def iterate_suite(
 
 def _suit_model(suite: Suite, model: str | Path, prompt: Any) -> Suite:
     """What the suite says of training and replies is for decoders of its size; others have ``train``'s defaults."""
-    from oreo_agents.models.agent_folder import choose_prompt, require_model
+    from oreo_agents.models.agent_card import choose_prompt, require_model
 
     if str(model) in FROM_SCRATCH:
         raise ConfigurationError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.recipe import RECIPE, TrainingRecipe, read_recipe
+from oreo_agents.training.options import BATCHES, OPTIONS
 
 DEPTH = 4
 """Of folders that are looked into."""
@@ -24,9 +25,22 @@ class Trained:
 
     @property
     def measured(self) -> Mapping[str, float]:
-        """The numbers of the last evaluation, or of the log where there was none."""
-        lines = self.recipe.evaluations or [line for line in self.recipe.log if "loss" in line]
-        return {} if not lines else {name.removeprefix("eval_"): value for name, value in lines[-1].items()}
+        """The newest numbers of the evaluations, and of the log where they have none."""
+        logged = [line for line in self.recipe.log if "loss" in line][-1:]
+        lines = [*logged, *self.recipe.evaluations[-1:]]
+        return {name.removeprefix("eval_"): value for line in lines for name, value in line.items()}
+
+    @property
+    def model(self) -> str:
+        """The name of the model that it was trained from."""
+        base = self.recipe.base_model
+        return str(base.get("hub") or base.get("name") or "?").removesuffix(" (a new decoder)").split("/")[-1]
+
+    @property
+    def data(self) -> str:
+        """The names of the datasets that it was trained on."""
+        named = [str(one.get("name")) for one in self.recipe.data.get("sources", ()) if one.get("name")]
+        return "+".join(named) or str(self.recipe.data.get("sha256"))[:8]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the last of the log."""
@@ -38,20 +52,22 @@ def find_runs(folders: Sequence[Path], sort: str = "name") -> list[Trained]:
     """The agents in some folders and below them, in the order of a number or of their names.
 
     Raises:
-        ConfigurationError: there are none.
+        ConfigurationError: there are none in one of the folders.
         CheckpointError: the recipe of one is damaged.
     """
     found: dict[Path, Trained] = {}
+    empty = []
     for folder in folders:
         patterns = ["/".join(["*"] * depth + [RECIPE]) for depth in range(DEPTH + 1)]
         for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
             recipe = read_recipe(path.parent)
             if recipe is not None and not path.parent.name.startswith("."):
-                found.setdefault(path.parent.resolve(), Trained(str(path.parent), recipe))
-    if not found:
-        places = ", ".join(str(folder) for folder in folders)
+                found[path.parent.resolve()] = Trained(str(path.parent), recipe)
+        if not any(path.is_relative_to(folder.resolve()) for path in found):
+            empty.append(str(folder))
+    if empty:
         raise ConfigurationError(
-            f"no trained agent with a {RECIPE} in {places}: train one with oreo-agents train"
+            f"no trained agent with a {RECIPE} in {', '.join(empty)}: train one with oreo-agents train"
         )
     if sort == "name":
         return sorted(found.values(), key=lambda run: run.name)
@@ -59,18 +75,17 @@ def find_runs(folders: Sequence[Path], sort: str = "name") -> list[Trained]:
 
 
 def list_differences(runs: Sequence[Trained]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all runs, each with its value in every run."""
-    columns = [
-        {
-            **run.recipe.config,
-            "base_model": run.recipe.base_model["hub"] or run.recipe.base_model["name"],
-            "data": str(run.recipe.data["sha256"])[:8],
-        }
-        for run in runs
-    ]
-    names = dict.fromkeys(name for column in columns for name in column)
+    """The options that are not the same in all runs, as the command line calls them, each with its value in every run;
+    those left out that other columns show or that make no other agent."""
+    columns = [run.recipe.config for run in runs]
+    known = [name for name, option in OPTIONS.items() if option.group not in (None, BATCHES)] + ["seed"]
+    names = [name for name in known if name != "max_steps" and any(name in column for column in columns)]
     values = {name: [column.get(name) for column in columns] for name in names}
-    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+    return {
+        OPTIONS[name].flag.removeprefix("--").replace("-", "_"): row
+        for name, row in values.items()
+        if any(value != row[0] for value in row)
+    }
 
 
 def _rank_run(run: Trained, sort: str) -> tuple[bool, float]:

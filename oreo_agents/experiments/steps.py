@@ -114,7 +114,8 @@ def record_demonstrations(
 
 def adopt_model(model: str, prompt: Any, path: Path) -> None:
     """The model as it is, with its critic if it has one, and the prompt that is asked for, else its own."""
-    from oreo_agents.models.agent_folder import choose_prompt, load_critic, load_policy, save_agent
+    from oreo_agents.models.agent_card import choose_prompt
+    from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 
     policy, tokenizer = load_policy(model)
     told = choose_prompt(model, prompt)

@@ -16,7 +16,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.start import require_start
 from oreo_agents.models.trust import trusting_code
-from oreo_agents.training.options import OPTIONS, known_as, unused_options
+from oreo_agents.training.options import OPTIONS, known_as, refuse_unused
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -111,15 +111,14 @@ def train(
         DatasetError: the episodes do not fit the method or the model's tokenizer.
         CheckpointError: ``model`` is not a checkpoint, or ``output`` holds an agent or something else.
     """
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_card import choose_prompt
     from oreo_agents.training import train as training
     from oreo_agents.training.datasets import read_data
 
     OPTIONS["method"].check(method)
     require_start(os.fspath(model))
     options = known_as(options)
-    if idle := sorted(unused_options(method) & options.keys()):
-        raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
+    refuse_unused(method, options)
     if patience and eval_games is None:
         raise ConfigurationError("patience counts evaluations in games: say which with eval_games")
     if eval_every and eval_games is None and eval_data is None:
@@ -180,7 +179,7 @@ def forecast_training(
         CheckpointError: as :func:`train`.
     """
     from oreo_agents.language.chat import Chat
-    from oreo_agents.models.agent_folder import choose_prompt
+    from oreo_agents.models.agent_card import choose_prompt
     from oreo_agents.models.decoder import text_config
     from oreo_agents.models.return_scale import PLAIN
     from oreo_agents.models.start import starting_model

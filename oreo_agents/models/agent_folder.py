@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from oreo_envs.files import in_use, replace_folder, write_file
+from oreo_envs.files import replace_folder, write_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from oreo_agents.environments import keep_options
-from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.errors import CheckpointError
 from oreo_agents.language.chat import Chat
-from oreo_agents.language.prompt import Prompt, as_prompt
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import (
     base_of,
     lay_over,
@@ -36,6 +34,7 @@ from oreo_agents.models.adapters import (
     merge_folder,
     subtract_updates,
 )
+from oreo_agents.models.agent_card import agent_folder, policy_path, read_card, read_choice
 from oreo_agents.models.card import model_card
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
@@ -46,12 +45,10 @@ from oreo_agents.models.model_files import (
     load_model,
     load_pretrained_tokenizer,
     local_folder,
-    may_be_hub_name,
     weights_below,
     without_bars,
 )
 from oreo_agents.models.recipe import TrainingRecipe, read_recipe
-from oreo_agents.models.recognition import require_language_model
 from oreo_agents.models.return_scale import ReturnScale
 
 
@@ -63,20 +60,11 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     Raises:
         CheckpointError: there is no causal LM at ``path``; what is there instead is said.
     """
-    path = _policy_path(local_folder(path))
+    path = policy_path(local_folder(path))
     if (Path(path) / ADAPTER).is_file():
         base, tokenizer = load_base(Path(path)), _load_adapter_tokenizer(Path(path))
         return merge_folder(base, Path(path), len(tokenizer)), tokenizer
     return load_model(AutoModelForCausalLM, path), load_pretrained_tokenizer(path)
-
-
-def require_model(path: str | Path) -> None:
-    """Refuse what is neither an agent nor a causal LM, without loading it; a name on the Hub passes.
-
-    Raises:
-        CheckpointError: what is there instead is said.
-    """
-    _policy_path(local_folder(path))
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
@@ -85,7 +73,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: there is none at ``path``.
     """
-    path = _policy_path(local_folder(path))
+    path = policy_path(local_folder(path))
     return (
         _load_adapter_tokenizer(Path(path))
         if (Path(path) / ADAPTER).is_file()
@@ -101,49 +89,6 @@ def _load_adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return load_pretrained_tokenizer(folder if own else base_of(folder))
 
 
-def read_prompt(path: str | Path) -> Prompt:
-    """The prompt of the agent at ``path``; the default where it has none, or where there is a plain model.
-
-    Raises:
-        CheckpointError: its ``agent.json`` is damaged.
-    """
-    file = Path(local_folder(path)) / AGENT
-    if not file.is_file():
-        return Prompt()
-    try:
-        return Prompt.from_dict(_read_card(file).get("prompt", {}))
-    except (AttributeError, TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{file}: its prompt is damaged, or of a newer version ({error})") from error
-
-
-def read_environments(path: str | Path) -> dict[str, dict[str, Any]]:
-    """In which environments the agent at ``path`` was trained: by id, the options that say which kind of games; empty
-    where nobody knows, as of ``small``, of a plain model, and of agents of earlier versions.
-
-    Raises:
-        CheckpointError: its ``agent.json`` is damaged.
-    """
-    file = Path(local_folder(path)) / AGENT
-    told = _read_card(file).get("environments", {}) if file.is_file() else {}
-    if not isinstance(told, dict) or not all(isinstance(options, dict) for options in told.values()):
-        raise CheckpointError(
-            f"{file}: environments is {told!r}, it must be a table with options for each id: mend it, or leave it out"
-        )
-    return {env_id: keep_options(env_id, options) for env_id, options in told.items()}
-
-
-def choose_prompt(model: Any, asked: Prompt | Mapping[str, Any] | str | Path | None = None) -> Prompt:
-    """The prompt that was asked for, by value, name or file, else the one that the model at a path comes with.
-
-    Raises:
-        CheckpointError: the model's folder is damaged.
-        ConfigurationError: there is no such prompt.
-    """
-    if asked is None and isinstance(model, str | os.PathLike):
-        return read_prompt(Path(model))
-    return as_prompt(asked)
-
-
 def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Critic | None:
     """The critic of the agent at ``path``, or None where it has none; a shared one is put on ``policy``'s trunk."""
     folder = Path(local_folder(path)) / "critic"
@@ -153,7 +98,7 @@ def load_critic(path: str | Path, policy: PreTrainedModel | None = None) -> Crit
     file = folder.parent / AGENT
     if file.is_file():
         try:
-            critic.scale = ReturnScale.from_json(_read_card(file).get("returns"))
+            critic.scale = ReturnScale.from_json(read_card(file).get("returns"))
         except ValueError as error:
             raise CheckpointError(f"{file}: {error}: copy the agent anew") from error
     return critic
@@ -209,43 +154,11 @@ def save_agent(
         replace_folder(path, write)
 
 
-CHOICE = ("temperature", "logprob_weight")
-"""What an agent's folder says of how its candidates are drawn and judged, under ``choice``."""
-
-
-def read_choice(path: str | Path) -> dict[str, float]:
-    """How whoever trained the agent at ``path`` judged it with several candidates; nothing where that is not said.
-
-    Raises:
-        CheckpointError: what is said there are no numbers in range.
-    """
-    file = Path(local_folder(path)) / AGENT
-    choice = _read_card(file).get("choice", {}) if file.is_file() else {}
-    known = {name: choice[name] for name in CHOICE if name in choice} if isinstance(choice, dict) else None
-    if known is None or not all(type(x) in (int, float) and 0 <= x < 1e6 for x in known.values()):
-        raise CheckpointError(
-            f"{file}: choice is {choice!r}, it must be a table with numbers for {' and '.join(CHOICE)}: "
-            "mend it, or leave it out"
-        )
-    return known
-
-
-def _read_card(file: Path) -> dict[str, Any]:
-    """What is in ``agent.json``."""
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON ({error}): copy the agent anew") from error
-    if not isinstance(card, dict):
-        raise CheckpointError(f"{file} is no JSON object: copy the agent anew")
-    return card
-
-
 def note_choice(path: Path, choice: Mapping[str, float]) -> None:
     """Write into an agent's folder how its candidates are to be drawn and judged; nothing if that is there already."""
     if read_choice(path) == choice:
         return
-    card = {**_read_card(path / AGENT), "choice": dict(choice)}
+    card = {**read_card(path / AGENT), "choice": dict(choice)}
     write_file(path / AGENT, json.dumps(card, indent=2) + "\n")
     readme = model_card(path.name, (path / "critic").is_dir(), card, read_recipe(path))
     write_file(path / "README.md", readme)
@@ -268,30 +181,6 @@ def ending_turns(policy: Any, end_id: int) -> Iterator[None]:
         policy.generation_config = before
 
 
-def agent_folder(path: str | Path, overwrite: bool = True) -> Path:
-    """Where an agent may be written: a new or empty folder, or another agent's, which is replaced.
-
-    Args:
-        path: the folder.
-        overwrite: whether another agent may be.
-
-    Raises:
-        CheckpointError: something is there that would be lost, or the folder cannot be replaced.
-    """
-    folder = Path(path).resolve()
-    if in_use(folder):
-        raise CheckpointError(
-            f"{path} is in use (the folder you are in, or a mounted one) and cannot be replaced: choose a folder in it"
-        )
-    if folder.exists() and not (folder / AGENT).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise CheckpointError(f"{path} holds something else than an agent: choose a new folder for the agent")
-    if not overwrite and (folder / AGENT).is_file():
-        raise CheckpointError(
-            f"{path} holds an agent already: choose another folder, or replace it with --overwrite"
-        )
-    return folder
-
-
 def copy_without_adapters(
     policy: PreTrainedModel, critic: Critic | None
 ) -> tuple[PreTrainedModel, Critic | None]:
@@ -310,13 +199,3 @@ def copy_without_adapters(
         other.scale = critic.scale
         other.value_head.load_state_dict(critic.value_head.state_dict())
     return plain, other
-
-
-def _policy_path(path: str | Path) -> str | Path:
-    folder = Path(path)
-    if (folder / "policy").is_dir():
-        folder = folder / "policy"
-    elif not folder.exists() and may_be_hub_name(str(path)):
-        return path
-    require_language_model(folder)
-    return folder

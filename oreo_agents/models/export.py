@@ -11,7 +11,8 @@ from oreo_agents.errors import CheckpointError
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.portable_template import write_template
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.agent_folder import choose_prompt, ending_turns, load_policy
+from oreo_agents.models.agent_card import choose_prompt
+from oreo_agents.models.agent_folder import ending_turns, load_policy
 from oreo_agents.models.card import model_card
 from oreo_agents.models.model_files import as_writing_error, local_folder, without_bars
 from oreo_agents.models.recipe import read_recipe

@@ -39,6 +39,10 @@ class TrainingRecipe:
     device: str
     processes: int = 1
     license: str | None = None
+    lora: int | None = None
+    """Rank of the adapters, where they alone were trained."""
+    patience: int | None = None
+    """Evaluations without a better one after which training was to end."""
     command: str = ""
     commit: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from oreo_agents.evaluation.comparison import Row
 from oreo_agents.evaluation.results import TASK_TYPES, Result
-from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.experiments.runs import Trained, list_differences
 from oreo_agents.printable import make_printable
 
@@ -53,40 +52,37 @@ class SuccessTable:
 
 @dataclass(frozen=True)
 class TrainedTable:
-    """One row per trained agent: what it came to, and every setting that is not the same in all."""
+    """One row per trained agent: what it was made from and came to, and of the settings that are not the same in all as
+    many as fit; the others are named."""
 
     runs: Sequence[Trained]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         cells = [_describe_run(run) for run in self.runs]
-        for name, values in list_differences(self.runs).items():
+        differing = list_differences(self.runs)
+        for name, values in differing.items():
             for row, value in zip(cells, values, strict=True):
                 row[name] = ABSENT if value is None else make_printable(str(value))
         headers = dict.fromkeys(header for row in cells for header in row)
         columns = [_Column(header, tuple(row.get(header, ABSENT) for row in cells)) for header in headers]
-        for number, group in enumerate(_fit_columns(columns[0], columns[1:], options.max_width)):
-            if number:
-                yield Text()
-            yield _make_table([columns[0], *group], title="")
+        shown = _fit_columns(columns[0], columns[1:], options.max_width)[0]
+        yield _make_table([columns[0], *shown], title="")
+        if left := [column.header for column in columns[1 + len(shown) :]]:
+            yield Text(f"No room for {', '.join(left)}: --json has everything.", style="dim")
 
 
 def _describe_run(run: Trained) -> dict[str, str]:
     measured, recipe = run.measured, run.recipe
     cells = {"Agent": make_printable(run.name), "Method": recipe.method, "Steps": str(recipe.steps)}
-    n = round(measured.get("episodes", 0))
-    if "return" in measured and "success" not in measured:
-        cells |= {"Return": f"{measured['return']:.4g}", "Games": str(n)}
-    if (rate := measured.get("success")) is not None and n:
-        low, high = wilson_interval(round(rate * n), n)
-        cells |= {
-            "Success": f"{100 * rate:.1f} %",
-            "95 % CI": f"{100 * low:.1f}-{100 * high:.1f}",
-            "Games": str(n),
-        }
-    for header, name in (("Loss", "loss"), ("V error", "value_error"), ("KL", "kl")):
+    for header, name in (("Loss", "loss"), ("EV", "explained_variance")):
         if name in measured:
             cells[header] = f"{measured[name]:.4g}"
-    return {**cells, "s": f"{recipe.seconds:,.0f}", "Device": recipe.device}
+    if "success" in measured:
+        cells["Success"] = f"{100 * measured['success']:.1f} %"
+    elif "return" in measured:
+        cells["Return"] = f"{measured['return']:.4g}"
+    cells["s"] = f"{recipe.seconds:,.0f}"
+    return {**cells, "Model": make_printable(run.model), "Data": make_printable(run.data)}
 
 
 @dataclass(frozen=True)

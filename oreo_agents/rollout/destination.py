@@ -13,10 +13,13 @@ from gymnasium.envs.registration import EnvSpec
 from oreo_envs.catalog import describe
 
 from oreo_agents.agents.agent import Agent
-from oreo_agents.dataset.meta import meta_so_far
+from oreo_agents.dataset.meta import describe_spec, meta_so_far
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import is_same_id
 from oreo_agents.errors import DatasetError
+
+COMPARED = ("max_steps", "split", "games", "patience", "wording")
+"""Options of an environment that a user gives; what it has beside is what an agent needs to be told."""
 
 
 class SeedSource:
@@ -77,6 +80,16 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     spec = copy.copy(env.spec)
     spec.kwargs = {**spec.kwargs, "split": split}
     return spec
+
+
+def list_spec_changes(path: Path, spec: EnvSpec | None) -> list[str]:
+    """In what an environment is not as the dataset at ``path`` has been recorded so far, each in words."""
+    before, now = meta_so_far(path).env_spec, describe_spec(spec)
+    if not before or not now:
+        return []
+    one, other = ({"max_steps": x.get("max_episode_steps"), **(x.get("kwargs") or {})} for x in (before, now))
+    names = [name for name in COMPARED if one.get(name) != other.get(name)]
+    return [f"{name} {one.get(name)} then, {other.get(name)} now" for name in names]
 
 
 def dialect_of(env: Any) -> str | None:

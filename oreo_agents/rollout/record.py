@@ -19,7 +19,13 @@ from oreo_agents.dataset.writer import TrajectoryWriter, require_dialect
 from oreo_agents.environments import MakeEnv, choose_environment, environments, games_of
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import make_printable
-from oreo_agents.rollout.destination import dialect_of, introduce_player, place_shard, spec_for
+from oreo_agents.rollout.destination import (
+    dialect_of,
+    introduce_player,
+    list_spec_changes,
+    place_shard,
+    spec_for,
+)
 from oreo_agents.rollout.loop import Spread, Watch, look_away, rollout, stay_here
 from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking, restore_order
 from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
@@ -45,6 +51,10 @@ class Recording:
     """Episodes of this recording that an earlier run had made."""
     of_others: int = 0
     """Episodes that somebody else, or the same player otherwise, had recorded into the dataset before."""
+    others: tuple[str, ...] = ()
+    """Who these players are."""
+    changes: tuple[str, ...] = ()
+    """In what the environment is not as it was when the dataset was begun."""
     failed: int = 0
     """Episodes that could not be played for reasons outside the policy, and are not recorded."""
     reason: str = ""
@@ -70,7 +80,8 @@ class Recording:
             f"({self.episodes / max(self.seconds, 1e-9):.3g}/s), {self._describe_success()}, "
             f"{self.turns / max(self.episodes, 1):.1f} turns each"
             + (f"; {self.already_there} were there before" if self.already_there else "")
-            + (f"; beside {self.of_others} of other players" if self.of_others else "")
+            + (f"; beside {self.of_others} of {', '.join(self.others)}" if self.of_others else "")
+            + (f"; other options than before: {', '.join(self.changes)}" if self.changes else "")
             + (f"; {cuts}" if (cuts := describe_cuts(self.cut, self.turns)) else "")
             + (f"; {self.failed} could not be played: {make_printable(self.reason)}" if self.failed else "")
         )
@@ -154,8 +165,10 @@ def record(
     plan = schedule.assign(games_of(env).names)
     recording = Recording(place_shard(Path(path), schedule.shard))
     _require_commands(agent, env, _open_first(env, plan))
+    spec = spec_for(recording.path, env)
+    recording.changes = tuple(list_spec_changes(recording.path, spec))
     description: dict[str, Any] = {
-        "env_spec": spec_for(recording.path, env),
+        "env_spec": spec,
         "author": author,
         "licence": licence,
     }
@@ -166,6 +179,7 @@ def record(
         waiting = list_lacking(plan, writer, agent.name)
         recording.already_there = len(plan) - len(waiting)
         recording.of_others = len(writer) - writer.count(agent=agent.name)
+        recording.others = tuple(name for name in writer.list_agents() if name != agent.name)
         make_worded = partial(_make_worded, make_env, recording.path, dialect)
         played = watch(spread(rollout)(make_worded, waiting, agent, slots), len(waiting), "recording")
         start = time.perf_counter()

@@ -45,7 +45,10 @@ class TrainingProgress(TrainerCallback):
                 self.encoding = None
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Open the bar."""
+        """Open the bar; say where an interrupted training goes on."""
+        if state.global_step:
+            line = f"{self.name}: resuming at step {state.global_step} of {state.max_steps}"
+            self.bar.console.print(Text(line), soft_wrap=True)
         self.start, self.seen_before = time.monotonic(), state.num_input_tokens_seen
         self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
         self.bar.start()

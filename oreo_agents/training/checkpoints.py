@@ -33,10 +33,12 @@ from oreo_agents.models.model_files import (
     weights_below,
     without_bars,
 )
+from oreo_agents.models.recipe import TrainingRecipe
 from oreo_agents.training.batches import Items
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import Source
 from oreo_agents.training.forward import PolicyAndCritic
+from oreo_agents.training.ingredients import refuse_other
 from oreo_agents.training.methods import Objective
 from oreo_agents.training.metrics import parameter_counts
 from oreo_agents.training.options import OPTIONS
@@ -69,6 +71,10 @@ class AgentTrainer(Trainer):
     """What the training starts from: a model, or where it is."""
     base_model: Base | None = None
     """The same in words, since training began."""
+    beside: Mapping[str, Any] = MappingProxyType({})
+    """What the recipe says beside the options: ``lora`` and ``patience``."""
+    trained_before: bool = False
+    """Whether an earlier call has done it, and nothing was left to train."""
     sources: tuple[Source, ...] = ()
     """The datasets that ``items`` are from, where they are known."""
     environments: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
@@ -97,6 +103,19 @@ class AgentTrainer(Trainer):
             return super().train(*args, **options)
         finally:
             self.seconds += time.monotonic() - start
+
+    def take_finished(self, path: str | Path, recipe: TrainingRecipe) -> None:
+        """Be the trainer of a training that has ended: its networks are here already.
+
+        Raises:
+            CheckpointError: it was on other episodes.
+        """
+        digests = self.items.list_digests()
+        data = {"episodes": len(digests), "sha256": data_hash(digests)}
+        refuse_other(path, recipe, {"data": data})
+        self.state.global_step = self.state.max_steps = recipe.steps
+        self.state.log_history = [dict(line) for line in recipe.log]
+        self.seconds, self.trained_before = recipe.seconds, True
 
     @property
     def alpha(self) -> float:
@@ -282,6 +301,7 @@ class AgentTrainer(Trainer):
             steps=self.state.global_step,
             seconds=round(self.seconds, 3),
             license=license,
+            **self.beside,
         )
         save_agent(path, policy, self.tokenizer, critic, weights, self.prompt, recipe, **card)
 

@@ -15,7 +15,7 @@ from transformers.trainer_utils import HubStrategy
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.training.methods import METHODS
-from oreo_agents.training.options import ALIASES, OPTIONS, OreoOptions, describe_fields
+from oreo_agents.training.options import ALIASES, OPTIONS, OreoOptions, describe_fields, refuse_unused
 
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 
@@ -44,6 +44,7 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
         for name, option in OPTIONS.items():
             if (value := getattr(self, name)) != option.default:
                 option.check(value)
+        refuse_unused(self.method, {name: getattr(self, name) for name in OPTIONS})
         if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             raise ConfigurationError(
                 "the Hub gets agents, not checkpoints to resume from: choose hub_strategy end or every_save"
@@ -65,6 +66,8 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha
         super().__post_init__()
+        if self.micro_batch_tokens is None:  # small without a GPU, so that little of it is padding
+            self.micro_batch_tokens = 2048 if self.device.type == "cpu" else 16384
         self.dataloader_pin_memory &= (
             self.device.type != "cpu"
         )  # there is nowhere to send it to, and torch says so

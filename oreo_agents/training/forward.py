@@ -95,7 +95,9 @@ class PolicyAndCritic(nn.Module):
         names = ("logp", "entropy", "rho", "kl") if reference else ("logp", "entropy")
         columns = {name: rows.scatter(getattr(statistics, name), rows.actions) for name in names}
         if self.critic is not None:
-            states = hidden if shared else LAYOUTS[self.layout](self.critic.backbone, rows)
+            states = (
+                hidden if shared and hidden is not None else LAYOUTS[self.layout](self.critic.backbone, rows)
+            )
             columns["values"] = rows.scatter(self.critic.read(states))
             if (observed := rows.observed) is not None and ref_head is not None:
                 before, targets = states.index_select(0, observed - 1), rows.ids.index_select(0, observed)

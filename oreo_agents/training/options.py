@@ -121,8 +121,15 @@ class Option:
             raise ConfigurationError(
                 f"unknown {self.name} {value!r}; choose one of {', '.join(self.choices)}"
             )
-        if self.within and not _fits_range(self.within, value):
-            raise ConfigurationError(f"{self.name} is {value}, it must be {self.within.words}")
+        if self.within is None:
+            return
+        number = isinstance(self.within, Range)
+        if number and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigurationError(f"{self.name} is {value!r}, it must be a number, {self.within.words}")
+        if not _fits_range(self.within, value):
+            raise ConfigurationError(
+                f"{self.name} is {value if number else repr(value)}, it must be {self.within.words}"
+            )
 
 
 @dataclass_transform()
@@ -412,7 +419,7 @@ class OreoOptions:
             usual="for a new decoder",
         ),
     ] = False
-    seed: Annotated[int, Option("of everything random", card=True)] = 42
+    seed: Annotated[int, Option("of everything random", card=True)] = 0
     layout: Annotated[
         str,
         Option(
@@ -431,7 +438,7 @@ class OreoOptions:
             alias="batch_tokens",
             unit="tokens",
         ),
-    ] = 16384
+    ] = None  # type: ignore[assignment]
     head_chunk: Annotated[
         int, Option("action positions projected to logits at once", BATCHES, ABOVE_0, unit="tokens")
     ] = 1024
@@ -507,6 +514,24 @@ def _group_defaults(values: Mapping[str, float]) -> str:
     for name, value in values.items():
         groups.setdefault(value, []).append(name)
     return ", ".join(f"{value:g} for {', '.join(names)}" for value, names in groups.items())
+
+
+def refuse_unused(method: str, given: Mapping[str, Any], call: Callable[[Option], str] | None = None) -> None:
+    """Raise ConfigurationError if an option was given that changes nothing in a method, and not as it is anyhow.
+
+    Args:
+        method: a key of :data:`oreo_agents.training.methods.METHODS`.
+        given: values by the names of fields.
+        call: what an option is called; None: by its field.
+    """
+    usual = {"beta": METHODS[method].beta, "alpha": METHODS[method].alpha}
+    idle = sorted(
+        call(OPTIONS[name]) if call else name
+        for name in unused_options(method) & given.keys()
+        if given[name] not in (None, OPTIONS[name].default, usual.get(name))
+    )
+    if idle:
+        raise ConfigurationError(f"{method} makes no use of {', '.join(idle)}: leave it out")
 
 
 def unused_options(method: str, table: Mapping[str, Option] = OPTIONS) -> frozenset[str]:

@@ -8,10 +8,20 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from oreo_envs.files import LOCK, hash_json, lock_folder, remove_folder, write_file
+from oreo_envs.files import LOCK, hash_json, lock_folder, read_json, remove_folder, write_json
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.models.agent_card import agent_folder, choose_prompt
+from oreo_agents.models.recipe import TrainingRecipe
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
+from oreo_agents.training.ingredients import (
+    JUDGED,
+    WATCHED,
+    find_finished,
+    list_changes,
+    refuse_other,
+)
+from oreo_agents.training.options import OPTIONS
 from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -23,6 +33,9 @@ if TYPE_CHECKING:
 
 SCRATCH_RATES = {"sft": 4e-3, "rejection": 3e-4, "oreo": 3e-4}
 """Peak learning rates for a decoder of a few million parameters; pretrained models take the paper's 5e-6."""
+
+NOTE = "made_from.json"
+"""Beside the checkpoints: what the training that they are of is made from."""
 
 
 def train(
@@ -43,6 +56,8 @@ def train(
     **options: Any,
 ) -> OreoTrainer:
     """Train on ``episodes`` and write the agent to ``output``, whole or not at all.
+
+    Where ``output`` has the agent that the same call has trained, that is what comes back, and nothing is trained.
 
     Args:
         method: a key of :data:`oreo_agents.training.methods.METHODS`.
@@ -66,38 +81,48 @@ def train(
 
     Raises:
         CheckpointError: ``model`` is not a checkpoint, the checkpoints are another training's, or ``output`` holds
-            something else than an agent, or one that is not to be replaced.
+            something else than an agent, or another training's that is not to be replaced.
         ConfigurationError: another training into ``output`` is at work.
         DatasetError: the episodes do not fit the method or the model's tokenizer.
     """
     from oreo_agents.training.datasets import read_data
 
     data = read_data(episodes)
+    asked, output = output, agent_folder(output)
+    beside = {"lora": lora, "patience": patience}
+    resumes = bool(save_every and find_checkpoints(output))
+    finished = None
+    if not (overwrite or resumes):
+        finished = find_earlier(asked, method, model, {**options, **beside})  # before torch is loaded
+    options = {**_method_defaults(method, str(model)), **options}
 
     import torch
     from transformers import PrinterCallback
 
-    from oreo_agents.models.agent_folder import agent_folder, choose_prompt, load_critic
-    from oreo_agents.models.model_files import identify_model
+    from oreo_agents.models.agent_folder import load_critic
     from oreo_agents.training.callbacks import KeepBest
+    from oreo_agents.training.recipe import describe_base, list_settings
     from oreo_agents.training.trainer import OreoTrainer
 
-    interrupted = any(
-        Path(f"{Path(output).resolve()}.checkpoints").glob("checkpoint-*")
-    )  # it was allowed then
-    output = agent_folder(output, overwrite or interrupted)
-    options = {**machine_defaults(), **_method_defaults(method, str(model)), **options}
+    options = {**machine_defaults(), **options}
     judging = {"eval_strategy": "steps", "eval_steps": eval_every} if eval_every else {}
     saving = {"save_strategy": "steps", "save_steps": save_every, "save_total_limit": 1} if save_every else {}
-    config = _make_config({**options, **judging, **saving, "output_dir": f"{output}.checkpoints"})
-    checkpoints = Path(str(config.output_dir))
+    config = _make_config({**options, **judging, **saving, "output_dir": str(checkpoint_folder(output))})
+    checkpoints = checkpoint_folder(output)
     with _hold_folder(checkpoints) if config.process_index == 0 else nullcontext():
         torch.manual_seed(config.seed)
-        policy, tokenizer = starting_model(model, cast(Sequence[Trajectory], data.episodes))
-        critic = None if str(model) in FROM_SCRATCH else load_critic(model, policy)
+        base = describe_base(model, config)
+        known = {**list_settings(config), "method": method, **beside}
+        if config.process_index == 0:  # which alone hashes weights
+            known["model"] = {"name": base.hub or base.name, "weights": base.sha256}
+            if finished:
+                refuse_other(asked, finished, known, whole=True)
+        begin = output if finished else model
+        policy, tokenizer = starting_model(begin, cast(Sequence[Trajectory], data.episodes))
+        critic = None if str(begin) in FROM_SCRATCH else load_critic(begin, policy)
         critic, policy = critic and critic.float(), policy.float()  # master weights; the pass may run in bf16
         trainer = OreoTrainer(
-            with_lora(policy, lora) if lora else policy,
+            with_lora(policy, lora) if lora and not finished else policy,
             config,
             data,
             eval_dataset,
@@ -105,24 +130,63 @@ def train(
             critic=critic,
             callbacks=[*callbacks],
             play=play,
-            prompt=choose_prompt(model, config.prompt),
+            prompt=choose_prompt(begin, config.prompt),
         )
-        trainer.start = model
+        trainer.start, trainer.base_model, trainer.beside = model, base, beside
         trainer.remove_callback(PrinterCallback)
-        if play or eval_dataset is not None:
-            trainer.add_callback(KeepBest(trainer, patience))
-        checkpoint = None
-        if save_every:
-            in_order = [digest.hex() for digest in trainer.items.list_digests()]
-            checkpoint = _last_checkpoint(config, [options, lora, identify_model(model), in_order])
-        trainer.train(resume_from_checkpoint=checkpoint)
         count = len(data.episodes)
-        trainer.save_agent(output, license, steps=trainer.state.global_step, episodes=count)
+        if finished:
+            trainer.take_finished(asked, finished)
+        else:
+            if play or eval_dataset is not None:
+                trainer.add_callback(KeepBest(trainer, patience))
+            checkpoint = None
+            if save_every:
+                known["data"] = {
+                    "episodes": len(trainer.items),
+                    "sha256": hash_json([digest.hex() for digest in trainer.items.list_digests()]),
+                }
+                given = {name: value for name, value in options.items() if isinstance(value, dict | list)}
+                checkpoint = _last_checkpoint(config, {**known, **given})
+            trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.save_agent(output, license, steps=trainer.state.global_step, episodes=count)
         if config.push_to_hub:
             trainer.push_to_hub(episodes=count, license=license)
         if save_every and trainer.args.should_save:
             remove_folder(checkpoints)
     return trainer
+
+
+def find_earlier(
+    output: str | Path, method: str, model: str | Path, given: Mapping[str, Any]
+) -> TrainingRecipe | None:
+    """The recipe of the agent in ``output``, where it may be that of the training that is asked for; None where there
+    is no agent.
+
+    Raises:
+        CheckpointError: it is another training's.
+    """
+    options = {**_method_defaults(method, str(model)), **given}
+    known = {
+        name: value for name, value in options.items() if name in OPTIONS or name in ("lora", "patience")
+    }
+    return find_finished(output, known)
+
+
+def checkpoint_folder(output: str | Path) -> Path:
+    """Where the checkpoints of a training into ``output`` are."""
+    return Path(f"{Path(output).resolve()}.checkpoints")
+
+
+def find_checkpoints(output: str | Path) -> list[int]:
+    """The steps whose checkpoints an interrupted training into ``output`` has left, the last one last."""
+    found = (path.name.partition("-")[2] for path in checkpoint_folder(output).glob("checkpoint-*"))
+    return sorted(int(step) for step in found if step.isdecimal())
+
+
+def has_begun(output: str | Path) -> bool:
+    """Whether a training into ``output`` has begun to be kept and has not ended."""
+    return (checkpoint_folder(output) / NOTE).is_file()
 
 
 def _make_config(options: Mapping[str, Any]) -> OreoConfig:
@@ -149,30 +213,39 @@ def _hold_folder(checkpoints: Path) -> Iterator[None]:
                     shutil.rmtree(checkpoints)
 
 
-def _last_checkpoint(config: OreoConfig, made_from: Sequence[Any]) -> str | None:
+def _last_checkpoint(config: OreoConfig, made_from: Mapping[str, Any]) -> str | None:
     """Where an interrupted training from the same things got to; notes what this one is made from."""
     from transformers.trainer_utils import get_last_checkpoint
 
     folder = Path(str(config.output_dir))
-    digest, note, last = hash_json(made_from), folder / "made_from.sha256", None
+    note, last = folder / NOTE, None
     if folder.is_dir() and (last := get_last_checkpoint(str(folder))):
-        if not note.is_file() or note.read_text() != digest:
+        changes = _list_changes(note, made_from)
+        if changes:
             raise CheckpointError(
-                f"{folder} has checkpoints of another training (other episodes, model or options): "
+                f"{folder} has checkpoints of another training ({'; '.join(changes)}): go on with what it had, "
                 "delete it, or choose another --output"
             )
     elif config.should_save:
-        write_file(note, digest)
+        write_json(note, dict(made_from))
     return last
 
 
+def _list_changes(note: Path, made_from: Mapping[str, Any]) -> list[str]:
+    try:
+        before = read_json(note)
+        return list_changes(before, made_from, WATCHED | JUDGED)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return [f"what it is made from is not known: there is no readable {NOTE}"]
+
+
 def machine_defaults() -> dict[str, Any]:
-    """Precision and batch shape for the machine at hand."""
+    """Device and precision for the machine at hand."""
     from oreo_agents.models.decoder import best_device, fast_bf16
 
     defaults: dict[str, Any] = {"bf16": fast_bf16(), "disable_tqdm": True}
     if best_device().type == "cpu":
-        defaults |= {"use_cpu": True, "micro_batch_tokens": 2048}  # small, so that little of it is padding
+        defaults["use_cpu"] = True
     return defaults
 
 

@@ -32,7 +32,8 @@ from oreo_agents.language.chat import Chat
 from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import copy_network, has_adapters, require_adapters_alone
-from oreo_agents.models.agent_folder import choose_prompt, load_critic, load_policy, load_tokenizer
+from oreo_agents.models.agent_card import choose_prompt
+from oreo_agents.models.agent_folder import load_critic, load_policy, load_tokenizer
 from oreo_agents.models.agreement import Probe
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import text_config, trunk_of

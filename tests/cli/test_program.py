@@ -9,9 +9,12 @@ import pytest
 
 from oreo_agents.cli import program as cli
 from oreo_agents.cli.train import list_launcher_options
+from oreo_agents.dataset import TrajectoryWriter
 from oreo_agents.errors import CheckpointError
+from oreo_agents.trajectory import Trajectory, Turn
 
 CLI = [sys.executable, "-m", "oreo_agents.cli"]
+STAGES = "and the episodes of the one at work; the same command goes on from there"
 COMMANDS = [
     "demo",
     "data",
@@ -92,26 +95,50 @@ def test_operating_system_errors_name_the_path(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("line", "resumes"),
+    ("line", "kept"),
     [
-        ("demo", True),
-        ("record -o d", True),
-        ("iterate --model m -o d", True),
-        ("bench", True),
-        ("eval --agent expert -o r.json", True),
-        ("eval --agent expert", False),
-        ("train --data d --model a -o m", False),
-        ("train --data d --model a -o m --save-every 100", True),
-        ("data generate --count 1 -o g", False),
-        ("doctor", False),
+        ("demo", ": nothing had been kept in runs/demo yet"),
+        ("demo -o made", f": the stages that had ended are kept in made, {STAGES}"),
+        ("iterate --model small -o made", f": the stages that had ended are kept in made, {STAGES}"),
+        ("bench", ": nothing had been kept in runs/bench/smoke yet"),
+        ("record -o d", ": 2 episodes are kept in d; the same command goes on from there"),
+        ("record -o new", ": no episode had been kept in new yet"),
+        (
+            "eval --agent expert -o r.json",
+            ": 2 episodes are kept in r.episodes; the same command goes on from there",
+        ),
+        (
+            "eval --agent expert",
+            ": nothing is kept of this evaluation; with --output FILE it keeps its episodes, and goes on with them",
+        ),
+        (
+            "train --data d --model small -o m",
+            ": nothing is kept of this training; with --save-every N it keeps a checkpoint every N steps",
+        ),
+        (
+            "train --data d --model small -o m --save-every 100",
+            ": no checkpoint had been kept yet; the first would be that of step 100",
+        ),
+        (
+            "train --data d --model small -o t --save-every 5",
+            ": step 15 is kept in {}/t.checkpoints; the same command goes on from there",
+        ),
+        ("data generate --count 1 -o g", ""),
+        ("doctor", ""),
     ],
 )
-def test_interruption_says_whether_to_go_on(monkeypatch, capsys, line, resumes):
+def test_interruption_says_what_is_kept(monkeypatch, capsys, tmp_path, line, kept):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("d", "r.episodes/expert"):
+        with TrajectoryWriter(folder) as writer:
+            for game in "ab":
+                writer.append(Trajectory((Turn("a door", "open door", 1.0),), game=game, agent="expert"))
+    for folder in ("made", "t.checkpoints/checkpoint-5", "t.checkpoints/checkpoint-15"):
+        Path(folder).mkdir(parents=True)
     name = "data_generate" if line.startswith("data") else line.split()[0]
     monkeypatch.setattr(f"oreo_agents.cli.{line.split()[0]}.run_{name}", raising(KeyboardInterrupt()))
     assert cli.main(line.split()) == 130
-    again = "; run the same command again to resume" if resumes else ""
-    assert capsys.readouterr().err == f"interrupted{again}\n"
+    assert capsys.readouterr().err == f"interrupted{kept.format(tmp_path)}\n"
 
 
 def test_bugs_are_not_hidden(monkeypatch):
@@ -124,12 +151,13 @@ def test_the_room_decides_the_status(monkeypatch, outcome, status):
     assert run_with(monkeypatch, lambda args: outcome) == status
 
 
-def test_several_processes_are_launched_by_the_name_of_their_settings(monkeypatch):
+def test_several_processes_are_launched_by_the_name_of_their_settings(recorded, monkeypatch):
     def become(program, command):
         raise SystemExit(command)
 
     monkeypatch.setattr("oreo_agents.cli.train.os.execv", become)
-    words = ["train", "--data", "d", "--model", "m", "-o", "o", "--launch", "fsdp2", "--processes", "2"]
+    words = ["train", "--data", str(recorded), "--model", "small", "-o", "o", "--launch", "fsdp2"]
+    words += ["--processes", "2"]
     with pytest.raises(SystemExit) as launched:
         cli.main(words)
     _, *launcher = launched.value.code
@@ -175,21 +203,23 @@ def test_machines_are_told_by_options_or_by_the_environment(monkeypatch, words, 
         (["--launch", "none"], "--launch"),
     ],
 )
-def test_machines_that_cannot_find_each_other_are_told_so(monkeypatch, capsys, words, named):
+def test_machines_that_cannot_find_each_other_are_told_so(recorded, monkeypatch, capsys, words, named):
     for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert cli.main([*MACHINES, *words]) == 2
+    there = ["--data", str(recorded), "--model", "small"]
+    assert cli.main([*MACHINES, *there, *words]) == 2
     assert named in capsys.readouterr().err
 
 
-def test_patience_needs_evaluations(capsys):
-    assert cli.main(["train", "--data", "nowhere", "--model", "a", "-o", "m", "--patience", "2"]) == 2
+def test_patience_needs_evaluations(recorded, tmp_path, capsys):
+    given = ["--data", str(recorded), "--model", "small", "-o", str(tmp_path / "m"), "--patience", "2"]
+    assert cli.main(["train", *given]) == 2
     assert "say how often with --eval-every" in capsys.readouterr().err
 
 
-def test_an_option_that_the_method_makes_no_use_of_is_refused(tmp_path, capsys):
-    given = ["--data", str(tmp_path), "--method", "rejection", "--after-action", "answer"]
-    assert cli.main(["train", "--model", "a", *given, "-o", str(tmp_path / "agent")]) == 2
+def test_an_option_that_the_method_makes_no_use_of_is_refused(recorded, tmp_path, capsys):
+    given = ["--data", str(recorded), "--method", "rejection", "--after-action", "answer"]
+    assert cli.main(["train", "--model", "small", *given, "-o", str(tmp_path / "agent")]) == 2
     assert "rejection makes no use of --after-action: leave it out" in capsys.readouterr().err
 
 
@@ -251,7 +281,7 @@ def test_closed_streams_are_no_error(command):
             "train --data x -o y --model m --learnin-rate 1e-4",
             "no option --learnin-rate: did you mean --learning-rate? (",
         ),
-        ("dataset info x y", "'y' belongs to no option"),
+        ("dataset info x y", "'y' is too much: oreo-agents dataset info takes PATH alone"),
         ("record -o x --split valid", "there is no 'valid'"),
         ("record -o x --episodes 0", "must be at least 1, got 0"),
         ("record -o x --episodes many", "invalid int value: 'many'"),

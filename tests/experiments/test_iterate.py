@@ -20,7 +20,8 @@ from oreo_agents.experiments.stages import Stages
 from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.agent_folder import load_critic, load_policy, read_prompt
+from oreo_agents.models.agent_card import read_prompt
+from oreo_agents.models.agent_folder import load_critic, load_policy
 from oreo_agents.models.model_files import SHIPPED
 
 

@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
     (work / "it.toml").write_text(text)
     try:
         status = cli.main(
-            ["train", "--data", "nowhere", "--model", "start", "-o", "x", "--config", "it.toml"]
+            ["train", "--data", "episodes", "--model", "start", "-o", "x", "--config", "it.toml"]
         )
     except SystemExit as exit_:
         status = exit_.code
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(work, capsys, text, sa
         (["--trainer", "eval_strategy=never"], "never is not a valid IntervalStrategy"),
         (
             ["--method", "sft", "--config", "nothing.toml"],
-            "nothing.toml: cannot be read as TOML: No such file",
+            "nothing.toml: there is no such file",
         ),
     ],
 )
@@ -217,6 +217,83 @@ def test_an_agent_that_is_there_is_not_lost(work, capsys):
     assert identify_model("start") != before
 
 
+SFT = ["--method", "sft", "--data", "episodes", "--model", "new-mini", "--steps", "2", "--batch-size", "1"]
+
+
+def test_what_is_trained_already_is_not_trained_again(work, capsys):
+    words = [*SFT, "-o", "agent", "--save-every", "1"]
+    run(*words)
+    before = (work / "agent" / "recipe.json").read_bytes(), weights(work / "agent")
+    capsys.readouterr()
+    for _ in range(2):
+        run(*words)
+        told = "agent: sft, already trained, 2 steps on 3 episodes: nothing to do\nnext: oreo-agents eval --agent agent"
+        assert capsys.readouterr().out.startswith(told)
+    again = train("episodes", "new-mini", "agent", "sft", max_steps=2, per_device_train_batch_size=1)
+    assert again.trained_before and again.state.global_step == 2 and again.state.log_history
+    assert ((work / "agent" / "recipe.json").read_bytes(), weights(work / "agent")) == before
+    assert not (work / "agent.checkpoints").exists()
+    with TrajectoryWriter("fewer") as writer:
+        writer.append(EPISODES[0])
+    for changed, said in (
+        (["--learning-rate", "1e-3"], "learning_rate 0.004 then, 0.001 now"),
+        (["--seed", "5", "--batch-size", "2"], "seed 0 then, 5 now; batch_size 1 then, 2 now"),
+        (["--lora", "4"], "lora not set then, 4 now"),
+        (["--trainer", "gradient_accumulation_steps=2"], "gradient_accumulation_steps not set then, 2 now"),
+        (["--model", "new-tiny"], "model new-mini (a new decoder) then, new-tiny (a new decoder) now"),
+        (["--data", "fewer"], "3 episodes then, 1 now"),
+    ):
+        assert cli.main(["train", *words, *changed]) == 2
+        assert capsys.readouterr().err == (
+            f"error: agent holds an agent already ({said}): choose another folder, or replace it with --overwrite\n"
+        )
+    assert ((work / "agent" / "recipe.json").read_bytes(), weights(work / "agent")) == before
+
+
+def test_another_option_of_an_interrupted_training_is_named(work, capsys, monkeypatch):
+    words = [*SFT, "-o", "agent", "--save-every", "1"]
+    from oreo_agents.training.checkpoints import AgentTrainer
+
+    def die(self, model, trial, save=AgentTrainer._save_checkpoint):
+        if self.state.global_step == 2:
+            raise KeyboardInterrupt
+        save(self, model, trial)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AgentTrainer, "_save_checkpoint", die)
+        assert cli.main(["train", *words]) == 130
+    kept = f"interrupted: step 1 is kept in {work}/agent.checkpoints; the same command goes on from there\n"
+    assert capsys.readouterr().err.endswith(kept)
+    for changed, said in (
+        (["--learning-rate", "1e-3"], "learning_rate 0.004 then, 0.001 now"),
+        (["--seed", "5"], "seed 0 then, 5 now"),
+    ):
+        assert cli.main(["train", *words, *changed]) == 2
+        err = capsys.readouterr().err
+        assert (
+            f"agent.checkpoints has checkpoints of another training ({said}): go on with what it had" in err
+        )
+    run(*words)
+    assert "sft: resuming at step 1 of 2" in "".join(capsys.readouterr())
+    assert not (work / "agent.checkpoints").exists()
+
+
+def test_a_training_that_kept_nothing_is_said_to_begin_anew(work, capsys, monkeypatch):
+    words = [*SFT, "-o", "agent", "--save-every", "1"]
+    from oreo_agents.training.checkpoints import AgentTrainer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AgentTrainer, "_save_checkpoint", interrupt)
+        assert cli.main(["train", *words]) == 130
+    assert "no checkpoint had been kept yet; the first would be that of step 1" in capsys.readouterr().err
+    run(*words)
+    assert capsys.readouterr().out.startswith("starting anew: nothing was kept of the training before")
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def test_runs_are_listed_with_what_differs(work, capsys):
     for beta in (0.1, 0.3):
         train("episodes", "start", f"runs/b{beta}", max_steps=1, beta=beta, bf16=False, use_cpu=True)
@@ -225,7 +302,10 @@ def test_runs_are_listed_with_what_differs(work, capsys):
     assert [run.name.rpartition("/")[2] for run in runs] == ["b0.1", "b0.3"]
     assert cli.main(["runs", "runs"]) == 0
     out = capsys.readouterr().out
-    assert "beta" in out and "0.3" in out and "alpha" not in out
+    assert "beta" in out and "0.3" in out and "alpha" not in out and "micro_batch_tokens" not in out
+    assert max(map(len, out.splitlines())) <= 80 and "start" in out and "episodes" in out
+    assert cli.main(["runs", "runs/b0.1", "runs/nosuch"]) == 2
+    assert "no trained agent with a recipe.json in runs/nosuch" in capsys.readouterr().err
     assert cli.main(["runs", "runs", "--json"]) == 0
     assert [one["config"]["beta"] for one in json.loads(capsys.readouterr().out)] == [0.1, 0.3]
     assert cli.main(["runs", "episodes"]) == 2

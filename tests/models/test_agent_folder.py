@@ -13,18 +13,13 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.prompt import Prompt
-from oreo_agents.models.agent_folder import (
-    agent_folder,
-    choose_prompt,
-    load_critic,
-    load_policy,
-    note_choice,
-    save_agent,
-)
+from oreo_agents.models.agent_card import agent_folder, choose_prompt
+from oreo_agents.models.agent_folder import load_critic, load_policy, note_choice, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import lm_head
 from oreo_agents.models.model_files import count_parameters
 from oreo_agents.models.recipe import LOG, TrainingRecipe, explain_doubt
+from oreo_agents.training.ingredients import find_finished
 
 IDS = torch.tensor([[2, 9, 7, 8, 4, 5]])
 
@@ -251,9 +246,9 @@ def test_the_prompt_that_is_asked_for_counts_more_than_the_models_own(saved, tok
 def test_an_agent_is_replaced_on_request_alone(saved, tmp_path):
     path, _, _ = saved
     with pytest.raises(CheckpointError, match="holds an agent already: choose another folder"):
-        agent_folder(path, overwrite=False)
+        find_finished(path, {})
     assert agent_folder(path) == path.resolve()
-    assert agent_folder(tmp_path / "new", overwrite=False) == tmp_path / "new"
+    assert agent_folder(tmp_path / "new") == tmp_path / "new" and find_finished(tmp_path / "new", {}) is None
 
 
 def test_parameters_are_counted_without_loading(saved):

@@ -80,8 +80,21 @@ def test_a_recording_resumes_and_repeats_nothing(tmp_path):
 def test_a_recording_says_whose_episodes_are_there_beside_its_own(tmp_path):
     run(tmp_path / "d", limit=5)
     summary = run(tmp_path / "d", epsilon=0.3, limit=3)
-    assert summary.of_others == 5 and "; beside 5 of other players" in str(summary)
+    assert summary.of_others == 5 and "; beside 5 of expert" in str(summary)
     assert "beside" not in str(run(tmp_path / "alone", limit=3))
+
+
+def test_a_recording_says_which_options_are_others_than_before(tmp_path):
+    assert "other options" not in str(run(tmp_path / "d", limit=2, max_steps=40))
+    assert "other options" not in str(run(tmp_path / "d", limit=3, max_steps=40))
+    assert "; other options than before: max_steps 40 then, 30 now" in str(
+        run(tmp_path / "d", limit=4, max_steps=30)
+    )
+
+
+def test_a_limit_is_of_each_shard(tmp_path):
+    runs = [run(tmp_path / "d", limit=3, shard=(index, 2)) for index in range(2)]
+    assert [one.episodes for one in runs] == [3, 3] and len(set(load_trajectories(tmp_path / "d").games)) == 6
 
 
 def test_an_interrupted_episode_is_played_again(tmp_path, monkeypatch):

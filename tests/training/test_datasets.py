@@ -57,6 +57,34 @@ def test_a_reward_for_each_turn_is_kept(tokenizer):
     assert first.returns_to_go() == (0.75, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ([1.0, 2.0], r"row 0: .*\(2 rewards, and 1 messages of the assistant: give one for each"),
+        (None, r"row 0: .*\(its outcome is None, it must be a number, true or false\)"),
+        ([None], r"row 0: .*\(its outcome is None, it must be a number, true or false\)"),
+    ],
+)
+def test_a_reward_that_cannot_be_is_said_in_words(reward, said):
+    messages = [{"role": role, "content": role} for role in ("user", "assistant")]
+    with pytest.raises(DatasetError, match=said):
+        read_data([{"messages": messages, "reward": reward}])
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ({"sucess": True}, "no column 'sucess': did you mean success?"),
+        ({"success": "yes"}, "success is True or False, not 'yes'"),
+        ({"length": "3"}, "length is a number, not '3'"),
+        ({"game": [1]}, "game is a text, not 1"),
+    ],
+)
+def test_a_condition_that_nothing_can_meet_is_refused(folder, condition, said):
+    with pytest.raises(DatasetError, match=said):
+        load_trajectories(folder).filter(**condition)
+
+
 @pytest.fixture
 def config(tmp_path):
     return OreoConfig(str(tmp_path / "run"), use_cpu=True, max_steps=1)

@@ -5,7 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +51,28 @@ def other_value(option):
 
 def as_words(option, value):
     return [option.flag] if value is True else [option.flag, str(value)]
+
+
+def test_no_way_in_takes_what_a_method_makes_no_use_of():
+    with pytest.raises(ConfigurationError, match="sft makes no use of beta: leave it out"):
+        OreoConfig("x", method="sft", beta=0.1, use_cpu=True)
+    made = OreoConfig("x", method="oreo", use_cpu=True)
+    assert replace(made, output_dir="y").beta == made.beta
+    defaults = {name: option.default for name, option in OPTIONS.items()}
+    assert OreoConfig("x", **{**defaults, "method": "sft"}, use_cpu=True).method == "sft"
+
+
+def test_seed_and_batches_have_one_default():
+    config = OreoConfig("x", use_cpu=True)
+    assert config.seed == parsed().seed == 0
+    assert config.micro_batch_tokens == 2048
+    assert "42" not in describe_field(OPTIONS["seed"])
+
+
+@pytest.mark.parametrize("value", ["x", "3", True, [1]])
+def test_what_is_no_number_is_told_to_be_one(value):
+    with pytest.raises(ConfigurationError, match=r"max_steps is .*, it must be a number, above 0"):
+        OPTIONS["max_steps"].check(value)
 
 
 def parsed(*words, method="oreo"):
