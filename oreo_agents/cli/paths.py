@@ -12,8 +12,8 @@ from oreo_agents.printable import make_printable
 
 
 def mark_paths(parser: argparse.ArgumentParser, unless: str = "", **kinds: Iterable[str]) -> None:
-    """Say which arguments are paths, by their names: ``agents`` that play, ``models`` to train from, recorded ``data`` and
-    ``new_agents``, which are to be written; ``unless`` names an option with which none is used."""
+    """Say which arguments are paths, by their names: ``agents`` that play, ``models`` to train from, recorded ``data``,
+    and ``new_agents``, which are to be written; ``unless`` names an option with which none is used."""
     checks = {CHECKS[kind]: tuple(names) for kind, names in kinds.items()}
 
     def check(args: argparse.Namespace) -> None:
