@@ -212,8 +212,8 @@ def test_a_folder_beside_the_options_is_placed(runs, capsys):
             "did you mean new-mini?; pass small, new-small, new-tiny, new-mini",
         ),
         (
-            "play --env text_environments:Lft-v0",
-            "has no environment 'Lft-v0': did you mean Lift-v0?; it registers Safe-v0, ",
+            "play --env text_environments:Spel-v0",
+            "has no environment 'Spel-v0': did you mean Spell-v0?; it registers ",
         ),
         ("record --env OREO-ALFWrld -o NEW", "no environment 'OREO-ALFWrld': did you mean OREO-ALFWorld?"),
     ],

@@ -181,7 +181,6 @@ def run_train(args: argparse.Namespace) -> None:
 
     for line in (*_list_seeds(args, read_data(args.data).environments), *_tell_start(args)):
         print_line(line)
-    progress = TrainingProgress(args.method)
     games = EvalGames(
         args.env,
         args.split,
@@ -193,23 +192,24 @@ def run_train(args: argparse.Namespace) -> None:
         args.seed,
         args.success_return,
     )
-    trainer = train(
-        args.data,
-        args.model,
-        args.output,
-        args.method,
-        eval_data=args.eval_data,
-        eval_games=games if _judges_in_games(args) else None,
-        eval_every=args.eval_every,
-        patience=args.patience,
-        lora=args.lora,
-        save_every=args.save_every,
-        license=args.license,
-        overwrite=args.overwrite,
-        callbacks=[progress],
-        watch=progress.watch,
-        **given,
-    )
+    with TrainingProgress(args.method) as progress:
+        trainer = train(
+            args.data,
+            args.model,
+            args.output,
+            args.method,
+            eval_data=args.eval_data,
+            eval_games=games if _judges_in_games(args) else None,
+            eval_every=args.eval_every,
+            patience=args.patience,
+            lora=args.lora,
+            save_every=args.save_every,
+            license=args.license,
+            overwrite=args.overwrite,
+            callbacks=[progress],
+            watch=progress.watch,
+            **given,
+        )
     if trainer.is_world_process_zero():
         steps = trainer.state.global_step
         made = f"{steps} step{'s' * (steps != 1)} on {len(trainer.items)} episodes"

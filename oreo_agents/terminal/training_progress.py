@@ -32,6 +32,13 @@ class TrainingProgress(TrainerCallback):
         self.bar = progress_bar(self._lines)
         self.encoding: TaskID | None = None
 
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the bar, however the training has ended."""
+        self.bar.stop()
+
     def on_encode(self, done: int, total: int) -> None:
         """Show how many episodes have become tokens, where that takes more than a moment."""
         if self.encoding is None and done < total:

@@ -195,7 +195,7 @@ def test_a_terminal_without_unicode_gets_ascii():
 def test_an_agent_plays_and_says_what_it_believes(monkeypatch, capsys, tmp_path):
     """A stand-in for a trained agent: it proposes two commands and has a value for each."""
     monkeypatch.setattr(load, "load_agent", lambda *given, **options: Believer())
-    command = ["play", "--split", "generated", "--agent", "any", "--max-steps", "2", "--pause", "0"]
+    command = ["play", "--split", "generated", "--agent", "small", "--max-steps", "2", "--pause", "0"]
     assert cli.main([*command, "--record", str(tmp_path / "d")]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "> look reward 0 ok prob. 0.368 V 0.500" in out

@@ -258,7 +258,7 @@ def standardise(value, values):
 @pytest.mark.parametrize("kind", ITEMS)
 def test_what_is_drawn_is_what_lists_gave(chat, kind):
     lists = [sampled(chat.encode(one)) for one in RECORDED * 3]
-    config = OreoConfig(output_dir="unused", seed=3, use_cpu=True, value_beta=0.5)
+    config = OreoConfig(output_dir="unused", method="oapl", seed=3, use_cpu=True, value_beta=0.5)
     items = ITEMS[kind](gather_episodes(lists), config)
     expected = list_items(kind, lists, 3)
     if kind in ("valued", "compared"):

@@ -16,6 +16,7 @@ from oreo_agents.training.batches import collate_items, preference_pairs, with_m
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.losses import soft_mean
 from oreo_agents.training.methods import METHODS
+from oreo_agents.training.options import unused_options
 from oreo_agents.training.trainer import OreoTrainer
 
 BETA = 0.2
@@ -54,7 +55,8 @@ def make(tmp_path, tokenizer, reference, moved, episodes):
 
     def make(method, start=reference, now=moved, data=episodes, **options):
         start = copy.deepcopy(start)
-        options = {"beta": BETA, "output_dir": str(tmp_path / "run"), "use_cpu": True, **options}
+        usual = {} if "beta" in unused_options(method) else {"beta": BETA}
+        options = {**usual, "output_dir": str(tmp_path / "run"), "use_cpu": True, **options}
         trainer = OreoTrainer(start, OreoConfig(method=method, **options), data, processing_class=tokenizer)
         trainer.policy.load_state_dict(now.state_dict())
         return trainer
