@@ -199,7 +199,7 @@ def test_an_agent_plays_and_says_what_it_believes(monkeypatch, capsys, tmp_path)
     assert cli.main([*command, "--record", str(tmp_path / "d")]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "> look reward 0 ok prob. 0.368 V 0.500" in out
-    assert "> look 0.368 0.500 highest V by 0.3 wait 0.135 0.200" in out
+    assert "> look 0.368 0.500 wait 0.135 0.200 chosen: highest V by 0.3" in out
     (trajectory,) = load_trajectories(tmp_path / "d")
     assert (trajectory.agent, trajectory.tokenizer) == ("believer", "fingerprint")
     assert trajectory.turns[0].token_ids == (1, 2)
