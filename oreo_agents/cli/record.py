@@ -126,18 +126,27 @@ def _tell_kept(args: argparse.Namespace) -> str:
 
 def _find_lack(recording: Recording) -> str:
     """What these episodes lack for learning from wins and failures."""
-    if (
-        not recording.episodes
-        or not recording.defines_success
-        or recording.of_others
-        or recording.already_there
-    ):
+    if not recording.episodes or recording.of_others or recording.already_there:
         return ""
+    if not recording.defines_success:
+        return _find_sameness(recording.path)
     if recording.successes == recording.episodes:
         return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"
     if not recording.successes:
         return "nothing was won, and oreo learns from the difference: imitate a better player first (--method sft)"
     return ""
+
+
+def _find_sameness(path: Path) -> str:
+    from oreo_agents.dataset import load_trajectories
+
+    returns = load_trajectories(path).returns
+    if (returns != returns[0]).any():
+        return ""
+    return (
+        f"all episodes return {returns[0]:g}, and oreo learns from the difference: record more, or imitate a better "
+        "player first (--method sft)"
+    )
 
 
 def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> str:
@@ -152,7 +161,9 @@ def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> st
     small = (count_parameters(player) or SMALL + 1) <= SMALL
     rates = ["--learning-rate", "1e-4", "--critic-learning-rate", "1e-3"]
     rates += ["--critic-warmup", "0.25", "--batch-size", "16"]
-    model = ("--model", player, "-o", "runs/oreo")
+    output = Path("runs/oreo")
+    output = output.with_name(f"{Path(player).name}-2") if output.exists() else output
+    model = ("--model", player, "-o", output)
     return spell_command(
         "train", *named, "--method", "oreo", "--data", path, *model, *(rates if small else ())
     )

@@ -61,7 +61,7 @@ class DatasetInfo:
 
 def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
     """Count without reading any episode's text."""
-    success = dataset.column("success")
+    success = dataset.success if dataset.defines_success else dataset.column("success")
     returns, lengths = dataset.returns, dataset.lengths
     terminated = dataset.column("terminated").astype(bool)  # where the last step was both, it ended
     return DatasetInfo(

@@ -181,15 +181,14 @@ def select_items(
     good = episodes.facts["success"] == 1
     if objective.contrasts and not held_out and (good.all() or not good.any()):
         kind = "failed" if good[0] else "successful"
-        further = "at a higher --temperature" if good[0] else "or imitate a better player (--method sft)"
+        better = "or imitate a better player (--method sft)"
+        further = "at a higher --temperature" if good[0] else better
         returns = episodes.facts["return"]
         same = bool((returns == returns[0]).all())
         alike = f" (all return {returns[0]:g})" if same else ""
-        found = (
-            f"all episodes return {returns[0]:g}"
-            if by_return and same
-            else f"there are no {kind} episodes{alike}"
-        )
+        found = f"there are no {kind} episodes{alike}"
+        if by_return and same:
+            found, further = f"all episodes return {returns[0]:g}", f"at a higher --temperature, {better}"
         raise DatasetError(
             f"{found}: {config.method} learns from the difference; "
             f"record more rollouts of the policy itself, {further}"
