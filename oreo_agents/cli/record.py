@@ -163,7 +163,7 @@ def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> st
     rates += ["--critic-warmup", "0.25", "--batch-size", "16"]
     output = Path("runs/oreo")
     output = output.with_name(f"{Path(player).name}-2") if output.exists() else output
-    model = ("--model", player, "-o", output)
+    model = ("--model", player, "-o", str(output))
     return spell_command(
         "train", *named, "--method", "oreo", "--data", path, *model, *(rates if small else ())
     )
