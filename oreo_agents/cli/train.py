@@ -179,7 +179,8 @@ def run_train(args: argparse.Namespace) -> None:
     from oreo_agents.terminal.training_progress import TrainingProgress
     from oreo_agents.training.datasets import read_data
 
-    for line in (*_list_seeds(args, read_data(args.data).environments), *_tell_start(args)):
+    data = read_data(args.data)
+    for line in (*_list_seeds(args, data.environments), *_tell_start(args)):
         print_line(line)
     games = EvalGames(
         args.env,
@@ -194,7 +195,7 @@ def run_train(args: argparse.Namespace) -> None:
     )
     with TrainingProgress(args.method) as progress:
         trainer = train(
-            args.data,
+            data,
             args.model,
             args.output,
             args.method,

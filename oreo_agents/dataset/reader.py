@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
 from oreo_envs.files import clear_leftovers, is_unfinished, lock_folder, make_temporary_folder
+from oreo_envs.suggestions import suggest_word
 
 from oreo_agents.dataset.journal import read_pending_rows
 from oreo_agents.dataset.meta import Meta, read_meta
@@ -185,10 +185,8 @@ class TrajectoryDataset:
             DatasetError: no such column.
         """
         if name not in SCHEMA.names or pa.types.is_list(SCHEMA.field(name).type):
-            close = get_close_matches(name, SCALAR_COLUMNS, 1)
             raise DatasetError(
-                f"no column {name!r}{f': did you mean {close[0]}?' if close else ''}; "
-                f"choose one of {', '.join(SCALAR_COLUMNS)}"
+                f"no column {name!r}{suggest_word(name, SCALAR_COLUMNS)}; choose one of {', '.join(SCALAR_COLUMNS)}"
             )
         if not self._shards:
             return np.empty(0, dtype=object)
