@@ -1,5 +1,6 @@
 """The plan for a hundred million steps: its arithmetic by hand, its simulation by queueing theory, its page by both."""
 
+import json
 import random
 import sys
 from itertools import accumulate
@@ -12,6 +13,7 @@ from oreo_agents.errors import ConfigurationError
 ROOT = Path(__file__).parents[1]
 PLAN = ROOT / "benchmarks" / "plan"
 PAGE = ROOT / "docs" / "a-hundred-million-steps.md"
+SIMULATED = ROOT / "benchmarks" / "results" / "plan_simulation.json"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -229,3 +231,9 @@ def test_the_page_has_the_tables(plan):
     page = PAGE.read_text(encoding="utf-8")
     for title, draw in TABLES.items():
         assert draw(plan) in page, title
+
+
+def test_the_page_has_the_table_of_the_simulation():
+    from simulate import draw_table
+
+    assert draw_table(json.loads(SIMULATED.read_text())["rows"]) in PAGE.read_text(encoding="utf-8")

@@ -2,9 +2,10 @@
 
     python benchmarks/speed/ray_rollout.py
 
-In one run, with an environment that sleeps: episodes that take no time, played in this process and by one worker, whose
-difference is what Ray costs; and episodes of ``--seconds``, played by one worker and by ``--workers``. Workers are
-started before; how long that takes is said apart. Each is run ``--repeats`` times, in turn, and the fastest run counts.
+In one run, with an environment whose step keeps a core busy: episodes that take no time, played in this process and by
+one worker, whose difference is what Ray costs; and episodes of ``--seconds``, played by one worker and by
+``--workers``. Workers are started before; how long that takes is said apart. Each is run ``--repeats`` times, in turn,
+and the fastest run counts.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from oreo_agents.provenance import collect_provenance
 from oreo_agents.rollout.loop import Spread, rollout, stay_here
 from oreo_agents.rollout.ray_pool import RayPool
 
-ID = "ray_rollout:Sleeping-v0"
+ID = "ray_rollout:Busy-v0"
 TEXT = gym.spaces.Text(100)
 
 
-class Sleeping(gym.Env[str, str]):
-    """One step, which takes so many seconds."""
+class Busy(gym.Env[str, str]):
+    """One step, which takes so many seconds of a core."""
 
     observation_space = action_space = TEXT
 
@@ -41,13 +42,15 @@ class Sleeping(gym.Env[str, str]):
         return "It is late.", {"admissible_commands": ["sleep"]}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict]:
-        """Sleep."""
-        time.sleep(self.seconds)
+        """Keep a core busy."""
+        end = time.thread_time() + self.seconds
+        while time.thread_time() < end:
+            pass
         return "It is early.", 1.0, True, False, {"admissible_commands": ["sleep"]}
 
 
-if "Sleeping-v0" not in gym.registry:  # this file is both the program and a module
-    gym.register("Sleeping-v0", Sleeping)
+if "Busy-v0" not in gym.registry:  # this file is both the program and a module
+    gym.register("Busy-v0", Busy)
 
 
 def main() -> None:
