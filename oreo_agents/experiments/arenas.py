@@ -90,6 +90,17 @@ def _generate_games(suite: Suite) -> GameSet:
     return GameSet("generated", options={k: v for k, v in suite.train.options.items() if k != place})
 
 
+def limit_games(arena: Arena, n: int, seed: int) -> Arena:
+    """``arena`` for a recording on ``n`` of its games: drawn, or without end, of which a schedule plays no more.
+
+    Raises:
+        ConfigurationError: as for :func:`draw_games`.
+    """
+    if "games" not in arena.options and len(arena.indices) > UNLIMITED:
+        return replace(arena, indices=range(n))
+    return draw_games(arena, n, seed)
+
+
 def draw_games(arena: Arena, n: int, seed: int) -> Arena:
     """``n`` games of a set, drawn at random where they are files, as a set of their own.
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from oreo_agents.agents.selection import Select, Selection
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments import steps
-from oreo_agents.experiments.arenas import Arena, Arenas, draw_games
+from oreo_agents.experiments.arenas import Arena, Arenas, limit_games
 from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
@@ -158,7 +158,7 @@ class Plan:
         temperature = amount.temperature if temperature is None else temperature
         plays = self._plays(amount.episodes, amount.per_game, seed + 1000 * i)
         if amount.games:
-            train = draw_games(train, amount.games, plays.seed)
+            train = limit_games(train, amount.games, plays.seed)
         done = partial(steps.roll_out_policy, train, plays, amount.patience, temperature, views=self.views)
         inputs: list[Any] = [train.made_from, asdict(plays), amount.patience, temperature, amount.games]
         if self.server and policy.name == self.sft(seed).name:

@@ -1,6 +1,7 @@
 """Suites that are read, and suites that are refused with the place and the remedy."""
 
 import copy
+from collections import Counter
 
 import pytest
 
@@ -186,6 +187,18 @@ def test_controls_without_a_critic_and_with_a_borrowed_one_are_rows():
     assert needs["sft best-of-5, critic of oreo"] == {"seed-0/sft", "seed-0/oreo"}
     temperatures = {label: verdict.selection.temperature for label, verdict in verdicts.items()}
     assert (temperatures["sft no-repeat-5"], temperatures["sft sample"]) == (2.0, 1.0)
+
+
+def test_rollouts_on_so_many_games_without_end():
+    """Each comes as often as the episodes allow."""
+    from oreo_agents.experiments.arenas import Arena, limit_games
+    from oreo_agents.experiments.steps import Plays
+
+    endless = Arena("train", "OREO-TextWorld", {"challenge": "cooking"}, range(1_000_000), "", None)
+    drawn = limit_games(endless, 30, 0)
+    schedule = Plays(120, 1, 50, 0).options(len(drawn.indices))["schedule"]
+    played = Counter(one.game for one in schedule.assign([str(n) for n in endless.indices]))
+    assert len(played) == 30 and set(played.values()) == {4}
 
 
 def test_what_cannot_go_without_repeating_is_refused():
