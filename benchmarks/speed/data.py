@@ -2,11 +2,11 @@
 
     python benchmarks/speed/data.py [--episodes 1000 40000] [--turns 50] [--output FILE]
 
-Beside it the manner of before, which made lists of every episode in one process: seconds until they are there. Each
-side runs in a process of its own, one after the other: the lists (the largest number of episodes only), the first
-start, which encodes and keeps, and the second, which finds what was kept. A start ends when the first optimizer step
-has; the model is tiny. Memory is the process's largest resident set, Python and torch included. The episodes are made
-up, in ALFWorld's manner: a few ten thousand sentences, again and again.
+Each side runs in a process of its own, one after the other: the first start, which encodes on all cores and keeps what
+it made, and the second, which finds it; and beside them, for the largest number of episodes, encoding alone, in one
+process and in memory. A start ends when the first optimizer step has; the model is tiny. Memory is the process's
+largest resident set, Python and torch included. The episodes are made up, in ALFWorld's manner: a few ten thousand
+sentences, again and again.
 """
 
 import argparse
@@ -29,12 +29,13 @@ from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.schema import SCHEMA
 from oreo_agents.dataset.writer import TrajectoryWriter
 
-SIDES = ("lists", "first", "second")
+SIDES = ("alone", "first", "second")
 SENTENCES, OPENINGS, COMMANDS = 20_000, 500, 2_000
 TABLE = 4_000
 """Episodes a shard."""
 TOKENIZER = Path(__file__).parents[2] / "oreo_agents" / "assets" / "start"
-MOST_MORE_MB, FASTER, SECOND_S = 512, 3.0, 30.0
+PART = 256
+MOST_MORE_MB, SECOND_S = 512, 30.0
 
 
 def main():
@@ -60,13 +61,9 @@ def main():
             sides = SIDES if count == max(args.episodes) else SIDES[1:]
             results["episodes"][count] = {side: in_own_process(args, side, data, place) for side in sides}
     few, many = (results["episodes"][f(args.episodes)] for f in (min, max))
-    results["times_faster"] = many["lists"]["seconds"] / many["first"]["seconds"]
+    results["times_faster"] = many["alone"]["seconds"] / many["first"]["seconds"]
     results["more_mb"] = max(many[side]["peak_mb"] - few[side]["peak_mb"] for side in SIDES[1:])
-    results["holds"] = bool(
-        results["more_mb"] <= MOST_MORE_MB
-        and results["times_faster"] >= FASTER
-        and many["second"]["seconds"] <= SECOND_S
-    )
+    results["holds"] = bool(results["more_mb"] <= MOST_MORE_MB and many["second"]["seconds"] <= SECOND_S)
     print(json.dumps(results, indent=1))
     write_json(args.output, results)
     sys.exit(int(not results["holds"]))
@@ -82,22 +79,24 @@ def in_own_process(args, side, data, place):
 def measure(args):
     """One side: seconds until it could begin, CPU seconds of all its processes, and the largest resident set."""
     start = time.perf_counter()
-    seconds = (make_lists if args.side == "lists" else begin_training)(args.data, start)
+    seconds = (encode_alone if args.side == "alone" else begin_training)(args.data, start)
     own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cpu = sum(one.ru_utime + one.ru_stime for one in (own, workers))
     return {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": own.ru_maxrss / 1024}
 
 
-def make_lists(data, start):
-    """Every episode as Python lists, one after the other."""
+def encode_alone(data, start):
+    """Every episode in this process."""
     import torch  # noqa: F401  (a training holds it, too)
 
     from oreo_agents.language.chat import Chat
+    from oreo_agents.language.encoded import join_columns
     from oreo_agents.models.agent_folder import load_tokenizer
 
-    chat = Chat(load_tokenizer(TOKENIZER))
-    episodes = [chat.encode(one) for one in list(load_trajectories(data))]
-    assert all(len(one) for one in episodes)
+    chat, episodes = Chat(load_tokenizer(TOKENIZER)), load_trajectories(data)
+    places = range(0, len(episodes), PART)
+    made = join_columns(chat.encode_many(list(episodes[place : place + PART])) for place in places)
+    assert len(made) == len(episodes)
     return time.perf_counter() - start
 
 

@@ -26,7 +26,7 @@ def add_runs(commands: Commands) -> None:
 
 def run_runs(args: argparse.Namespace) -> None:
     """Find the agents and show what differs between them."""
-    from oreo_agents.experiments.runs import find_runs
+    from oreo_agents.experiments.runs import find_runs, find_unfinished
 
     runs = find_runs(args.folders, args.sort)
     if args.json:
@@ -36,4 +36,7 @@ def run_runs(args: argparse.Namespace) -> None:
 
     from oreo_agents.report.tables import TrainedTable
 
-    Console().print(TrainedTable(runs))
+    if runs:
+        Console().print(TrainedTable(runs))
+    if unfinished := find_unfinished(args.folders):
+        print(f"not ended, and gone on with by the same command: {', '.join(unfinished)}")

@@ -237,7 +237,8 @@ def _name_places(args: argparse.Namespace, learnt: Sequence[str]) -> list[list[s
 
 def _tell_start(args: argparse.Namespace) -> Iterator[str]:
     """That an earlier training into the same folder is not gone on with, where there is a trace of one."""
-    from oreo_agents.training.train import checkpoint_folder, find_checkpoints, has_begun
+    from oreo_agents.models.model_files import checkpoint_folder
+    from oreo_agents.training.train import find_checkpoints, has_begun
 
     folder, kept = checkpoint_folder(args.output), find_checkpoints(args.output)
     if kept and not args.save_every:
@@ -247,7 +248,8 @@ def _tell_start(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _tell_kept(args: argparse.Namespace) -> str:
-    from oreo_agents.training.train import checkpoint_folder, find_checkpoints
+    from oreo_agents.models.model_files import checkpoint_folder
+    from oreo_agents.training.train import find_checkpoints
 
     if not args.save_every:
         return "nothing is kept of this training; with --save-every N it keeps a checkpoint every N steps"

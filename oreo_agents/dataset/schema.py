@@ -242,18 +242,18 @@ def _make_turn(
     admissible_commands: list[str] | None,
     said: str | None,
 ) -> Turn:
-    return Turn(
-        observation=observation,
-        action=action,
-        reward=reward,
-        action_status=action_status,
-        token_ids=None if token_ids is None else tuple(token_ids),
-        logprobs=None if logprobs is None else tuple(logprobs),
-        drawn_logprobs=None if drawn_logprobs is None else tuple(drawn_logprobs),
-        value=value,
-        candidates=tuple([Candidate(**candidate) for candidate in candidates]),
-        admissible_commands=None if admissible_commands is None else tuple(admissible_commands),
-        said=said,
+    return Turn(  # by position: of this there are millions
+        observation,
+        action,
+        reward,
+        action_status,
+        None if token_ids is None else tuple(token_ids),
+        None if logprobs is None else tuple(logprobs),
+        value,
+        tuple([Candidate(**candidate) for candidate in candidates]) if candidates else (),
+        None if admissible_commands is None else tuple(admissible_commands),
+        said,
+        None if drawn_logprobs is None else tuple(drawn_logprobs),
     )
 
 

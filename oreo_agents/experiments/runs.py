@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.models.model_files import CHECKPOINTS
 from oreo_agents.models.recipe import RECIPE, TrainingRecipe, read_recipe
 from oreo_agents.training.options import BATCHES, OPTIONS
 
@@ -52,18 +53,17 @@ def find_runs(folders: Sequence[Path], sort: str = "name") -> list[Trained]:
     """The agents in some folders and below them, in the order of a number or of their names.
 
     Raises:
-        ConfigurationError: there are none in one of the folders.
+        ConfigurationError: there are none in one of the folders, nor one whose training has not ended.
         CheckpointError: the recipe of one is damaged.
     """
     found: dict[Path, Trained] = {}
     empty = []
     for folder in folders:
-        patterns = ["/".join(["*"] * depth + [RECIPE]) for depth in range(DEPTH + 1)]
-        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        for path in _list_below(folder, RECIPE):
             recipe = read_recipe(path.parent)
             if recipe is not None and not path.parent.name.startswith("."):
                 found[path.parent.resolve()] = Trained(str(path.parent), recipe)
-        if not any(path.is_relative_to(folder.resolve()) for path in found):
+        if not any(path.is_relative_to(folder.resolve()) for path in found) and not find_unfinished([folder]):
             empty.append(str(folder))
     if empty:
         raise ConfigurationError(
@@ -72,6 +72,17 @@ def find_runs(folders: Sequence[Path], sort: str = "name") -> list[Trained]:
     if sort == "name":
         return sorted(found.values(), key=lambda run: run.name)
     return sorted(found.values(), key=lambda run: _rank_run(run, sort))
+
+
+def find_unfinished(folders: Sequence[Path]) -> list[str]:
+    """The agents in some folders and below them whose training was interrupted and can be gone on with."""
+    names = [str(path) for folder in folders for path in _list_below(folder, f"*{CHECKPOINTS}")]
+    return [name.removesuffix(CHECKPOINTS) for name in dict.fromkeys(names)]
+
+
+def _list_below(folder: Path, name: str) -> list[Path]:
+    patterns = ["/".join(["*"] * depth + [name]) for depth in range(DEPTH + 1)]
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def list_differences(runs: Sequence[Trained]) -> dict[str, list[Any]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.language.encoded import EncodedEpisode
+from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, EpisodeCollector
 from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
@@ -36,8 +36,11 @@ class _Exchange:
     """A turn of a conversation."""
 
     message: str
-    """As it is shown once it is an earlier one."""
+    """As it is read while it is the newest."""
+    observation: str
     commands: Sequence[str] | None
+    missed: bool
+    """The reply before named no command."""
     said: list[int] = field(default_factory=list)
     action: str = ""
 
@@ -69,26 +72,28 @@ class Conversation:
         chat, turns, before = self.chat, self._turns, len(self.tokens)
         missed = bool(turns) and _is_missed(turns[-1].action, turns[-1].commands, status)
         message = chat.prompt.message(observation, commands, missed)
-        shown = (
-            message
-            if chat.prompt.commands_shown == "every"
-            else chat.prompt.message(observation, None, missed)
-        )
-        turns.append(_Exchange(shown, commands))
+        turns.append(_Exchange(message, observation, commands, missed))
         if chat.appends:
             self.tokens += chat.reply(message, len(turns) - 1) if len(turns) > 1 else chat.opening(message)
             return before
-        reading = chat.read_turns(
-            [turn.message for turn in turns[:-1]], [turn.said for turn in turns[:-1]], message
-        )
+        earlier = turns[:-1]
+        reading = chat.read_turns(self._show(earlier), [turn.said for turn in earlier], message)
         kept = _count_common(self.tokens, reading)
         self.tokens = reading
         return kept
 
     def messages(self) -> list[dict[str, str]]:
         """What has been read and said as messages of a chat, for a server that writes them with its own template."""
-        turns = self._turns
-        return self.chat.list_messages([turn.message for turn in turns], [turn.said for turn in turns[:-1]])
+        *earlier, newest = self._turns
+        shown = [*self._show(earlier), newest.message]
+        return self.chat.list_messages(shown, [turn.said for turn in earlier])
+
+    def _show(self, earlier: Sequence[_Exchange]) -> list[str]:
+        """What was read, once there is a newer message."""
+        prompt = self.chat.prompt
+        if prompt.commands_shown == "every":
+            return [turn.message for turn in earlier]
+        return [prompt.message(turn.observation, None, turn.missed) for turn in earlier]
 
     def say(self, ids: Sequence[int], action: str) -> None:
         """Add the reply to what was read: its ids, and what it came to."""
@@ -117,6 +122,8 @@ class Chat:
         self._known: dict[tuple[str, Context | None], list[int]] = {}
         self._spelt: dict[tuple[int, ...], str] = {}
         self._shown: dict[tuple[int, ...], list[int]] = {}
+        self._readings: dict[tuple[str, int], list[int]] = {}
+        self._replies: dict[tuple[str, str | None], list[int]] = {}
         self._frames = find_frames(tokenizer, self.prompt)
         self._speller = Speller(tokenizer)
         self._first, self._later, self._said = self._frames.contexts
@@ -147,9 +154,14 @@ class Chat:
             message: what is read in between.
             turn: its number in the episode; the first is 0.
         """
-        turn += len(self.prompt.examples)
-        between, after = self._frames.pieces(min(turn, 3) + 1)[-2:]
-        return between + self._ids(self._frames.spelt(message), self._later) + after
+        key = message, min(turn + len(self.prompt.examples), 3)
+        ids = self._readings.get(key)
+        if ids is None:
+            between, after = self._frames.pieces(key[1] + 1)[-2:]
+            ids = between + self._ids(self._frames.spelt(message), self._later) + after
+            if len(self._readings) < _KNOWN_TEXTS:
+                self._readings[key] = ids
+        return ids
 
     def read_turns(
         self, messages: Sequence[str], replies: Sequence[Sequence[int]], message: str
@@ -258,11 +270,15 @@ class Chat:
         """What sampled ``ids`` come to, on one line; see :meth:`understand`."""
         return self.understand(ids, commands).action
 
-    def encode_many(self, trajectories: Sequence[Trajectory], discount: float = 1.0) -> list[EncodedEpisode]:
-        """:meth:`encode` of each; what they say is tokenized in batches first.
+    def encode_many(self, trajectories: Sequence[Trajectory], discount: float = 1.0) -> EncodedEpisodes:
+        """Token ids, masks and returns of recorded episodes; what they say is tokenized in batches first.
+
+        Args:
+            trajectories: as they were recorded.
+            discount: what later rewards count, see :meth:`Trajectory.returns_to_go`.
 
         Raises:
-            DatasetError: as in :meth:`encode`.
+            DatasetError: an episode was sampled with another tokenizer or prompt, or lacks what the prompt shows.
         """
         turns = [turn for one in trajectories for turn in one.turns]
         message, spelt = self.prompt.message, self._frames.spelt
@@ -272,7 +288,10 @@ class Chat:
         if not self._frames.call:
             replies = {self._write_reply(turn.action, turn.said) for turn in turns if turn.token_ids is None}
             self._learn_texts(replies, self._said)
-        return [self.encode(one, discount) for one in trajectories]
+        collector = EpisodeCollector()
+        for one in trajectories:
+            self._add_episode(one, discount, collector)
+        return collector.finish()
 
     def _learn_texts(self, texts: set[str], context: Context | None) -> None:
         """Keep the ids of texts that are about to be asked for."""
@@ -283,65 +302,59 @@ class Chat:
         self._known |= {(text, context): one for text, one in zip(new, ids, strict=True)}
 
     def encode(self, trajectory: Trajectory, discount: float = 1.0) -> EncodedEpisode:
-        """Token ids, masks and returns of a recorded episode.
+        """One of :meth:`encode_many`."""
+        return self.encode_many([trajectory], discount)[0]
 
-        Args:
-            trajectory: as it was recorded.
-            discount: what later rewards count, see :meth:`Trajectory.returns_to_go`.
-
-        Raises:
-            DatasetError: the episode was sampled with another tokenizer or prompt, or lacks what the prompt shows.
-        """
+    def _add_episode(self, trajectory: Trajectory, discount: float, collector: EpisodeCollector) -> None:
         if trajectory.tokenizer not in (None, self.fingerprint):
             raise DatasetError(
                 f"the episode of game {trajectory.game!r} was sampled with tokenizer and prompt "
                 f"{trajectory.tokenizer}, the model's are {self.fingerprint}: record rollouts with this model and "
                 "prompt, or train the one they came from"
             )
-        noise = set(trajectory.metadata.get("noise_turns", ()))
-        sampled = all(
-            turn.token_ids and len(turn.behaviour_logprobs or ()) == len(turn.token_ids)
-            for turn in trajectory.turns
-        )
-        recorded: list[float] = []
-        episode = EncodedEpisode(
-            [],
-            [],
-            [],
-            [],
-            [],
-            trajectory.success,
-            [],
-            return_=trajectory.return_,
-            recorded_logp=recorded if sampled else None,
-            text_only="text_only" in trajectory.metadata,
-        )
-        conversation, status = Conversation(self), None
-        returns = trajectory.returns_to_go(discount)
-        for i, (turn, return_) in enumerate(zip(trajectory.turns, returns, strict=True)):
+        turns, conversation, status = trajectory.turns, Conversation(self), None
+        ids, lengths, starts, thoughts = list[int](), list[int](), list[int](), list[int]()
+        for i, turn in enumerate(turns):
             before = len(conversation.tokens)
             kept = conversation.read(turn.observation, self._require_commands(trajectory, turn), status)
             if i == 0 or kept < before:
-                episode.starts.append(len(episode))
+                starts.append(len(ids))
                 kept = 0
-            prompt, action = conversation.tokens[kept:], self._recorded_ids(trajectory, turn)
+            ids += conversation.tokens[kept:]
+            read, action = len(conversation.tokens) - kept, self._recorded_ids(trajectory, turn)
             conversation.say(action, turn.action)
-            n, m, end = len(prompt), len(action), len(episode) + len(prompt)
             if turn.said is not None:
-                episode.thoughts.extend(range(end, end + self._count_thought(action, turn)))
-            episode.input_ids.extend(prompt + action)
-            episode.action_mask.extend([False] * n + [True] * m)
-            episode.imitate_mask.extend([False] * n + [i not in noise] * m)
-            episode.end_mask.extend([False] * (n + m - 1) + [True])
-            episode.returns.extend([return_] * (n + m))
-            recorded.extend([0.0] * n + list(turn.behaviour_logprobs or ()))
+                thoughts.extend(range(len(ids), len(ids) + self._count_thought(action, turn)))
+            ids += action
+            lengths += read, len(action)
             status = turn.action_status
-        return episode
+        noise = set(trajectory.metadata.get("noise_turns", ()))
+        sampled = all(
+            turn.token_ids and len(turn.behaviour_logprobs or ()) == len(turn.token_ids) for turn in turns
+        )
+        collector.add_episode(
+            ids,
+            lengths,
+            trajectory.returns_to_go(discount),
+            [i not in noise for i in range(len(turns))],
+            starts,
+            thoughts,
+            [logp for turn in turns for logp in turn.behaviour_logprobs or ()] if sampled else None,
+            trajectory.success,
+            trajectory.return_,
+            "text_only" in trajectory.metadata,
+        )
 
     def _recorded_ids(self, trajectory: Trajectory, turn: Turn) -> list[int]:
         """Ids of a recorded reply: the sampled ones, which without a fingerprint must name its action."""
         if turn.token_ids is None:
-            return self.action_ids(turn.action, turn.said)
+            key = turn.action, turn.said
+            ids = self._replies.get(key)
+            if ids is None:
+                ids = self.action_ids(*key)
+                if len(self._replies) < _KNOWN_TEXTS:
+                    self._replies[key] = ids
+            return ids
         if trajectory.tokenizer is None:
             spelt = self.understand(turn.token_ids, turn.admissible_commands)
             if turn.action not in (spelt.action, " ".join(spelt.said.split())):

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -91,7 +91,7 @@ class EncodedEpisode:
     @property
     def digest(self) -> bytes:
         """SHA-256 of what was recorded: ids, masks, log-probabilities, returns, success."""
-        return _pack_episode(self).facts["digest"].tobytes()
+        return gather_episodes([self]).digests[0]
 
 
 class _Columns(NamedTuple):
@@ -108,6 +108,8 @@ class _Columns(NamedTuple):
 
 _KINDS = (*map(np.dtype, ("u4", "u1", "f8", "u4", "f8")), FACTS)
 _ABOUT = "columns.json"
+_PACKED = 256
+"""Episodes that are put into columns at a time."""
 
 
 class EncodedEpisodes(Sequence[EncodedEpisode]):
@@ -191,13 +193,87 @@ class EncodedEpisodes(Sequence[EncodedEpisode]):
         )
 
 
+class EpisodeCollector:
+    """Episodes on their way into columns, each as what its turns read and said."""
+
+    def __init__(self) -> None:
+        self._ids, self._lengths, self._tokens = array("I"), array("q"), array("q")
+        self._turns, self._returns, self._imitated = array("q"), array("d"), bytearray()
+        self._starts, self._thoughts, self._logps = array("q"), array("q"), array("d")
+        self._about: list[tuple[bool, bool | None, float, bool]] = []
+
+    def add_episode(
+        self,
+        ids: Sequence[int],
+        lengths: Sequence[int],
+        returns: Sequence[float],
+        imitated: Sequence[bool],
+        starts: Iterable[int],
+        thoughts: Iterable[int],
+        logps: Sequence[float] | None,
+        success: bool | None,
+        return_: float,
+        text_only: bool,
+    ) -> None:
+        """Add an episode of n turns.
+
+        Args:
+            ids: all its tokens.
+            lengths: of what each turn read and what it said, in tokens; 2n numbers.
+            returns: rewards still to come; n numbers.
+            imitated: whether what was said is worth imitating; n times.
+            starts: as of :class:`EncodedEpisode`.
+            thoughts: likewise.
+            logps: of all tokens that were said, where they were recorded.
+            success: whether it was won; None where nobody says.
+            return_: of the whole episode, as the environment gave it.
+            text_only: as of :class:`EncodedEpisode`.
+
+        Raises:
+            DatasetError: a token id that no vocabulary has.
+        """
+        begin = len(self._ids)
+        try:
+            self._ids.extend(ids)
+        except (OverflowError, TypeError) as error:
+            raise _refuse_ids(ids) from error
+        self._lengths.extend(lengths)
+        self._tokens.append(len(ids))
+        self._turns.append(len(returns))
+        self._returns.extend(returns)
+        self._imitated.extend(imitated)
+        self._starts.extend([begin + place for place in starts])
+        self._thoughts.extend([begin + place for place in thoughts])
+        self._logps.extend(logps or ())
+        self._about.append((logps is not None, success, return_, text_only))
+
+    def finish(self) -> EncodedEpisodes:
+        """All of them."""
+        lengths = np.array(self._lengths).reshape(-1, 2)
+        whole = lengths.sum(1)
+        said = ACTION | np.frombuffer(self._imitated, np.uint8) * np.uint8(IMITATE)
+        marks = np.repeat(np.stack([np.zeros_like(said), said], 1).ravel(), lengths.ravel())
+        marks[np.cumsum(whole) - 1] |= END
+        marks[np.array(self._thoughts)] |= THOUGHT
+        marks[np.array(self._starts)] |= START
+        return _make_columns(
+            np.array(self._ids),
+            marks,
+            np.repeat(np.array(self._returns), whole),
+            np.array(self._tokens),
+            np.array(self._logps),
+            self._about,
+        )
+
+
 def gather_episodes(episodes: Iterable[EncodedEpisode]) -> EncodedEpisodes:
     """Episodes as columns in memory.
 
     Raises:
         DatasetError: a token id that no vocabulary has.
     """
-    return join_columns(EncodedEpisodes(_pack_episode(episode)) for episode in episodes)
+    remaining = iter(episodes)
+    return join_columns(map(_pack_episodes, iter(lambda: [*islice(remaining, _PACKED)], [])))
 
 
 def join_columns(parts: Iterable[EncodedEpisodes]) -> EncodedEpisodes:
@@ -252,39 +328,102 @@ def _place_parts(parts: Iterable[_Columns]) -> Iterator[_Columns]:
         yield part._replace(facts=facts)
 
 
-def _pack_episode(episode: EncodedEpisode) -> _Columns:
-    ids = np.frombuffer(array("q", episode.input_ids), np.int64)
-    if len(ids) and not 0 <= ids.min() <= ids.max() < 1 << 32:
-        raise DatasetError(f"an episode has a token {ids.min()} or {ids.max()}: no vocabulary has it")
-    actions, imitated, ends = (
-        np.frombuffer(bytes(mask), np.uint8)
-        for mask in (episode.action_mask, episode.imitate_mask, episode.end_mask)
+def _pack_episodes(episodes: Sequence[EncodedEpisode]) -> EncodedEpisodes:
+    ids, logps, about = array("I"), array("d"), []
+    marks, returns = [np.empty(0, np.uint8)], array("d")
+    for one in episodes:
+        try:
+            ids.extend(one.input_ids)
+        except (OverflowError, TypeError) as error:
+            raise _refuse_ids(one.input_ids) from error
+        acted, imitated, ends = (
+            np.frombuffer(bytes(mask), np.uint8) for mask in (one.action_mask, one.imitate_mask, one.end_mask)
+        )
+        marked = acted * np.uint8(ACTION) | imitated * np.uint8(IMITATE) | ends * np.uint8(END)
+        marked[one.thoughts] |= THOUGHT
+        if len(one):
+            marked[one.starts] |= START
+        marks.append(marked)
+        returns.extend(one.returns)
+        if one.recorded_logp is not None:
+            logps.extend(compress(one.recorded_logp, one.action_mask))
+        first = one.returns[0] if one.returns else 0.0
+        return_ = first if one.return_ is None else one.return_
+        about.append((one.recorded_logp is not None, one.success, return_, one.text_only))
+    tokens = np.array([*map(len, episodes)], np.int64)
+    return _make_columns(
+        np.array(ids), np.concatenate(marks), np.array(returns), tokens, np.array(logps), about
     )
-    marks = actions * ACTION | imitated * IMITATE | ends * END
-    marks[episode.thoughts] |= THOUGHT
-    if len(ids):
-        marks[episode.starts] |= START
-    returns = np.frombuffer(array("d", episode.returns), np.float64)
+
+
+def _make_columns(
+    ids: np.ndarray,
+    marks: np.ndarray,
+    returns: np.ndarray,
+    tokens: np.ndarray,
+    logps: np.ndarray,
+    about: Sequence[tuple[bool, bool | None, float, bool]],
+) -> EncodedEpisodes:
+    """Columns of episodes that lie one after the other.
+
+    Args:
+        ids: ``[tokens.sum()]``, like ``marks`` and ``returns``.
+        marks: of each token.
+        returns: of each token.
+        tokens: how many each episode has.
+        logps: of the agent's tokens in those episodes where they are known.
+        about: of each episode, whether they are, whether it was won, its return, whether it is text alone.
+    """
+    bounds = np.concatenate([[0], np.cumsum(tokens)])
+    begin, full = bounds[:-1], tokens > 0
+    heads = begin[full]
+    facts = np.zeros(len(tokens), FACTS)
+    facts["begin"], facts["tokens"] = begin, tokens
+    known, success, whole, text_only = zip(*about, strict=True) if about else [()] * 4
+
     bits = returns.view(np.int64)  # so that NaN is like NaN, and -0.0 unlike 0.0
-    edges = np.flatnonzero(np.concatenate([[True], bits[1:] != bits[:-1], [True]])[: len(bits) + 1])
-    known = episode.recorded_logp is not None
-    logps = np.array(episode.recorded_logp, np.float64)[actions.astype(bool)] if known else np.empty(0)
-    columns = ids.astype(np.uint32), marks, returns[edges[:-1]], np.diff(edges).astype(np.uint32), logps
-    prompt = int(actions.argmax()) if actions.any() else len(ids)
-    first = returns[0] if len(returns) else 0.0
-    success = -1 if episode.success is None else int(episode.success)
-    digest = hashlib.sha256(bytes([success & 0xFF]) + len(ids).to_bytes(8, "little"))
-    for column in columns:
-        digest.update(column.tobytes())
-    fact = (
-        *(0, len(ids), 0, len(edges) - 1, episode.longest, len(episode.starts), prompt),
-        int(ids.max(initial=-1)),
-        0 if known else -1,
-        *(first if episode.return_ is None else episode.return_, first),
-        returns.min() if len(returns) else 0.0,
-        returns.max() if len(returns) else 0.0,
-        *(success, bool(actions.any()), episode.text_only),
-        hashlib.blake2b(columns[0][:prompt].tobytes(), digest_size=16).digest(),
-        digest.digest(),
-    )
-    return _Columns(*columns, np.array([fact], FACTS))
+    begins_run = np.concatenate([[True], bits[1:] != bits[:-1]])[: len(ids)]
+    begins_run[heads] = True
+    runs = np.flatnonzero(begins_run)
+    run_bounds = np.searchsorted(runs, bounds)
+    run_returns, run_lengths = returns[runs], np.diff(runs, append=len(ids)).astype(np.uint32)
+    facts["run"], facts["runs"] = run_bounds[:-1], np.diff(run_bounds)
+    facts["return"], facts["first"][full] = whole, returns[heads]
+
+    starts = np.flatnonzero(marks & START)
+    owners = np.searchsorted(bounds, starts, "right") - 1
+    sizes = np.minimum(np.append(starts[1:], len(ids)), bounds[owners + 1]) - starts
+    np.maximum.at(facts["longest"], owners, sizes)
+    facts["sequences"] = np.bincount(owners, minlength=len(tokens))
+
+    acted = np.flatnonzero(marks & ACTION)
+    acted_bounds = np.searchsorted(acted, bounds)
+    said = np.diff(acted_bounds)
+    facts["acts"], facts["prompt"] = said > 0, tokens
+    facts["prompt"][said > 0] = acted[acted_bounds[:-1][said > 0]] - begin[said > 0]
+
+    facts["largest"] = -1
+    if len(heads):
+        facts["largest"][full] = np.maximum.reduceat(ids, heads)
+        facts["lowest"][full] = np.minimum.reduceat(returns, heads)
+        facts["highest"][full] = np.maximum.reduceat(returns, heads)
+    kept = said * np.array(known, bool)
+    logp_bounds = np.concatenate([[0], np.cumsum(kept)])
+    facts["logp"] = np.where(known, logp_bounds[:-1], -1)
+    facts["success"] = [-1 if one is None else int(one) for one in success]
+    facts["text_only"] = text_only
+
+    columns = ids, marks, run_returns, run_lengths, logps
+    places = [[slice(a, b) for a, b in pairwise(one.tolist())] for one in (bounds, run_bounds, logp_bounds)]
+    for i, (of_tokens, of_runs, of_logps) in enumerate(zip(*places, strict=True)):
+        digest = hashlib.sha256(facts["success"][i].tobytes() + facts["tokens"][i].tobytes())
+        for column, place in zip(columns, (of_tokens, of_tokens, of_runs, of_runs, of_logps), strict=True):
+            digest.update(column[place])
+        facts["digest"][i] = digest.digest()
+        opening = ids[of_tokens.start : of_tokens.start + facts["prompt"][i]]
+        facts["prompt_digest"][i] = hashlib.blake2b(opening.tobytes(), digest_size=16).digest()
+    return EncodedEpisodes(_Columns(*columns, facts))
+
+
+def _refuse_ids(ids: Iterable[int]) -> DatasetError:
+    return DatasetError(f"an episode has a token {min(ids)} or {max(ids)}: no vocabulary has it")

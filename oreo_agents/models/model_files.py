@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 AGENT = "agent.json"
 """What an agent's folder is known by."""
 
+CHECKPOINTS = ".checkpoints"
+"""What follows the name of an agent's folder in that of the checkpoints from which its training goes on."""
+
 ADAPTER = "adapter_config.json"
 """Where PEFT describes adapters."""
 
@@ -31,6 +34,11 @@ SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 
 _OWN_FILES = [AGENT, "policy/*", "critic/*", "adapter_*", "tokenizer*", "chat_template*"]
 """Of a repository on the Hub, what transformers does not fetch by itself, and tokenizers of adapters."""
+
+
+def checkpoint_folder(output: str | Path) -> Path:
+    """Where the checkpoints of a training into ``output`` are until it ends."""
+    return Path(f"{Path(output).resolve()}{CHECKPOINTS}")
 
 
 def find_shipped(name: str | Path) -> str | Path:

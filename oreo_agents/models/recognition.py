@@ -10,7 +10,7 @@ from typing import Any
 from oreo_envs.files import read_json
 
 from oreo_agents.errors import CheckpointError
-from oreo_agents.models.model_files import ADAPTER
+from oreo_agents.models.model_files import ADAPTER, checkpoint_folder
 from oreo_agents.models.trust import is_trusted
 
 SERVE = "serve it (vLLM, SGLang, llama.cpp) and play it with --endpoint"
@@ -59,6 +59,11 @@ def _explain_refusal(path: Path) -> str | None:
     if path.is_file():
         return _refuse_file(path)
     if not path.exists():
+        if (kept := checkpoint_folder(path)).is_dir():
+            return (
+                f"is not there yet, as its training has not ended: the command that began it goes on from what is "
+                f"kept in {kept}"
+            )
         return "does not exist; pass a folder written by `oreo-agents train` or a Hugging Face causal LM (owner/name)"
     files = sorted(entry.name for entry in path.iterdir())
     if any(name.endswith("config_sentence_transformers.json") or name == "modules.json" for name in files):

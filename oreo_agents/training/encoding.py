@@ -141,8 +141,12 @@ def _encode_parts(
         played = [one for one in part if isinstance(one, Trajectory)]
         if discount != 1 and len(played) < len(part):
             raise DatasetError("episodes that are encoded already cannot be discounted: give trajectories")
-        made = iter(chat.encode_many(played, discount))
-        yield gather_episodes(one if isinstance(one, EncodedEpisode) else next(made) for one in part)
+        made = chat.encode_many(played, discount)
+        if len(played) < len(part):
+            others = gather_episodes(one for one in part if isinstance(one, EncodedEpisode))
+            order = np.argsort([isinstance(one, EncodedEpisode) for one in part], kind="stable").argsort()
+            made = encoded.join_columns([made, others])[order]
+        yield made
         follow(start + len(part), len(episodes))
 
 
@@ -253,6 +257,6 @@ def encode_part(episodes: TrajectoryDataset, discount: float) -> EncodedEpisodes
     """In a worker: the columns of some episodes, or why there are none."""
     assert _chat is not None
     try:
-        return gather_episodes(_chat.encode_many(list(episodes), discount))
+        return _chat.encode_many(list(episodes), discount)
     except OreoError as error:
         return error

@@ -12,6 +12,7 @@ from oreo_envs.files import LOCK, hash_json, lock_folder, read_json, remove_fold
 
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.models.agent_card import agent_folder, choose_prompt
+from oreo_agents.models.model_files import checkpoint_folder
 from oreo_agents.models.recipe import TrainingRecipe
 from oreo_agents.models.start import FROM_SCRATCH, starting_model, with_lora
 from oreo_agents.training.ingredients import (
@@ -171,11 +172,6 @@ def find_earlier(
         name: value for name, value in options.items() if name in OPTIONS or name in ("lora", "patience")
     }
     return find_finished(output, known)
-
-
-def checkpoint_folder(output: str | Path) -> Path:
-    """Where the checkpoints of a training into ``output`` are."""
-    return Path(f"{Path(output).resolve()}.checkpoints")
 
 
 def find_checkpoints(output: str | Path) -> list[int]:

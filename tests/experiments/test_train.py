@@ -312,6 +312,14 @@ def test_runs_are_listed_with_what_differs(work, capsys):
     assert "no trained agent with a recipe.json in episodes: train one" in capsys.readouterr().err
 
 
+def test_an_agent_whose_training_was_interrupted_is_told_from_none(work, capsys):
+    (work / "half" / "agent.checkpoints").mkdir(parents=True)
+    assert cli.main(["runs", "half"]) == 0
+    assert capsys.readouterr().out == "not ended, and gone on with by the same command: half/agent\n"
+    assert cli.main(["eval", "--agent", "half/agent"]) == 2
+    assert "half/agent is not there yet, as its training has not ended" in capsys.readouterr().err
+
+
 def test_what_cannot_be_is_said_in_one_sentence(work):
     for options, said in (
         ({"method": "sft", "beta": 1}, "sft makes no use of beta: leave it out"),

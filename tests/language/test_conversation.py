@@ -416,3 +416,15 @@ def test_readings_of_published_templates(path, turns):
     for n, text in enumerate(texts, start=1):
         whole = render(tokenizer, turns[:n], date_string="26 Jul 2024")
         assert re.sub(r"\s+", " ", text) == re.sub(r"\s+", " ", whole)
+
+
+def test_a_server_is_told_the_commands_of_the_newest_message_alone():
+    chat = Chat(byte_level(CHATML), Prompt(commands="\nYou can: {commands}.", commands_shown="last"))
+    conversation = Conversation(chat)
+    conversation.read("A door.", ["open door"])
+    conversation.say(chat.action_ids("open door"), "open door")
+    conversation.read("A hall.", ["look", "go on"])
+    assert [one["content"] for one in conversation.messages()] == [
+        *("A door.", "open door"),
+        "A hall.\nYou can: look, go on.",
+    ]
