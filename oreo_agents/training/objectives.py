@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from inspect import signature
 from math import ceil
@@ -175,6 +176,14 @@ def select_items(
         raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
     _check_episodes(episodes, config, model.vocab_size)
     by_return = config.good != "success" and (config.good or (episodes.facts["success"] < 0).any())
+    returns = episodes.facts["return"]
+    same = bool((returns == returns[0]).all())
+    chooses = objective.items == "successes" or (config.good and objective.imitates)
+    if by_return and same and chooses and len(returns) > 1 and not held_out:
+        warnings.warn(
+            f"all {len(returns)} episodes return {returns[0]:g}: {config.method} imitates them all, as none is better",
+            stacklevel=2,
+        )
     episodes = mark_good(episodes, config.good)
     if config.good and objective.imitates:
         episodes = episodes[_find_good(episodes)]
@@ -183,8 +192,6 @@ def select_items(
         kind = "failed" if good[0] else "successful"
         better = "or imitate a better player (--method sft)"
         further = "at a higher --temperature" if good[0] else better
-        returns = episodes.facts["return"]
-        same = bool((returns == returns[0]).all())
         alike = f" (all return {returns[0]:g})" if same else ""
         found = f"there are no {kind} episodes{alike}"
         if by_return and same:

@@ -73,3 +73,20 @@ def test_silence_of_an_environment_that_tells_is_no_win():
     ]
     settled = _settle_outcomes(recorded, gather_episodes(told))
     assert [one.success for one in settled] == [True, False, None]
+
+
+@pytest.mark.parametrize(("returns", "told"), [([0.0, 0.0], True), ([0.0, 1.0], False)])
+def test_imitation_of_the_best_says_where_none_is_better(returns, told, recwarn):
+    episodes = [
+        EncodedEpisode([0, 1], [False, True], [False, True], [False, True], [r, r], None, return_=r)
+        for r in returns
+    ]
+    model = SimpleNamespace(vocab_size=9, max_position_embeddings=9)
+    for method, options in (("rejection", {}), ("sft", {"good": "50%"})):
+        select_items(METHODS[method], gather_episodes(episodes), OreoConfig(method=method, **options), model)
+    said = [str(one.message) for one in recwarn]
+    assert said == (
+        [f"all 2 episodes return 0: {m} imitates them all, as none is better" for m in ("rejection", "sft")]
+        if told
+        else []
+    )
