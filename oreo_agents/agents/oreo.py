@@ -41,7 +41,7 @@ from oreo_agents.inference.engines import (
     require_playable,
 )
 from oreo_agents.inference.filters import read_filters
-from oreo_agents.inference.served_policy import ServedPolicy
+from oreo_agents.inference.served_policy import OneAtATime, ServedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt, as_prompt
@@ -182,6 +182,9 @@ class OreoAgent:
         self.max_length = _max_length(policy, critic)
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.needs = frozenset({"branch"} if select == "lookahead" else ())
+        self.apart = isinstance(policy, Endpoint) and self.critic is None
+        """Whether its decisions are a server's alone, so that no episode need wait for another's."""
+        self._turn = OneAtATime()
         self.prepare(1)
         self.reset()
 
@@ -314,16 +317,23 @@ class OreoAgent:
 
     def begin(self, slots: Sequence[int], assignments: Sequence[Assignment]) -> None:
         """New episodes start in ``slots``; their randomness comes from the seeds of ``assignments`` alone."""
-        for slot, assignment in zip(slots, assignments, strict=True):
-            self._rngs[slot] = random.Random(assignment.seed)
-            self._conversations[slot] = Conversation(self.chat)
-            self._failures[slot] = Failures()
-        self._decider.clear(slots)
+        with self._turn:
+            for slot, assignment in zip(slots, assignments, strict=True):
+                self._rngs[slot] = random.Random(assignment.seed)
+                self._conversations[slot] = Conversation(self.chat)
+                self._failures[slot] = Failures()
+            self._decider.clear(slots)
 
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """One decision for each slot's newest observation; it has no action but an end where the context is full."""
+        with self._turn:
+            return self._act_many(slots, observations, infos)
+
+    def _act_many(
+        self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Decision]:
         self._observe(slots, observations, infos)
         new = self._read(slots, observations, infos)
         room = self.max_length - self.selection.max_new_tokens
@@ -332,6 +342,11 @@ class OreoAgent:
         decided = iter(self._decide(*chosen) if fits else ())
         full = Decision(Action(""), end=f"the context of {self.max_length} tokens is full")
         return [next(decided) if i in set(fits) else full for i in range(len(slots))]
+
+    def cancel(self) -> None:
+        """Let decisions that a server is waited for end at once, by an error."""
+        if isinstance(self.policy, Endpoint):
+            self.policy.cancel()
 
     def follow(
         self,
@@ -403,6 +418,7 @@ class OreoAgent:
                 selection.max_new_tokens,
                 device,
                 lambda slot: self._conversations[slot].messages(),
+                self._turn,
             )
             return self._make_proposer(remote, slots, selection.searches)
         if selection.select in RULES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -83,6 +84,8 @@ class _Clock:
         self.agent, self.name = agent, agent.name
         self.tokenizer_fingerprint, self.needs = agent.tokenizer_fingerprint, agent.needs
         self.prepare, self.follow = agent.prepare, agent.follow
+        self.apart, self.cancel = getattr(agent, "apart", False), getattr(agent, "cancel", lambda: None)
+        self._deciding, self._counting = 0, threading.Lock()
         self.seconds: dict[int, float] = {}
         self._episodes: dict[int, int] = {}
 
@@ -95,12 +98,21 @@ class _Clock:
     def act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
-        start = time.perf_counter()
-        decisions = self.agent.act_many(slots, observations, infos)
-        share = (time.perf_counter() - start) / len(slots)
+        start, together = time.perf_counter(), self._count(len(slots))
+        try:
+            decisions = self.agent.act_many(slots, observations, infos)
+        finally:
+            self._count(-len(slots))
+        share = (time.perf_counter() - start) / together
         for slot in slots:
             self.seconds[self._episodes[slot]] += share
         return decisions
+
+    def _count(self, change: int) -> int:
+        """Of how many episodes decisions are waited for, from now on."""
+        with self._counting:
+            self._deciding += change
+            return self._deciding
 
 
 def evaluate(

@@ -171,6 +171,10 @@ class Endpoint:
 
         return self._exchange.run(ask_all())
 
+    def cancel(self) -> None:
+        """Give up all questions: :meth:`ask` raises ``concurrent.futures.CancelledError`` in whichever thread."""
+        self._exchange.cancel()
+
     # ------------------------------------------------------------------------------------- one question
 
     async def _reply(self, question: Question) -> list[ServedReply] | ContextFull | EngineError:

@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from string import ascii_lowercase, ascii_uppercase
@@ -77,6 +78,7 @@ class BoundedExchange:
         self._key, self._parallel = key or "", parallel
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
+        self._running = set[Future[Any]]()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine that asks, from any thread, also one with an event loop of its own."""
@@ -86,11 +88,19 @@ class BoundedExchange:
                 threading.Thread(target=self._loop.run_forever, daemon=True, name="exchange").start()
                 asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._running.add(future)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+        finally:
+            self._running.discard(future)
+
+    def cancel(self) -> None:
+        """Give up all that is being asked: where it is waited for, ``CancelledError`` is raised."""
+        for future in [*self._running]:
+            future.cancel()
 
     async def _open(self) -> None:
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}

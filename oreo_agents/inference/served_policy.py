@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import torch
@@ -17,6 +19,30 @@ from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.sampling import ALL, draws_from_other
 from oreo_agents.language.chat import Chat
 from oreo_agents.language.spelling import Speller
+
+
+class OneAtATime(AbstractContextManager["OneAtATime"]):
+    """Threads that share an agent go one at a time, but while they wait for a server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> OneAtATime:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @contextmanager
+    def let_others(self) -> Iterator[None]:
+        """Whoever has it gives it away for as long as this lasts."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+
 
 Messages = Callable[[int], list[dict[str, str]]]
 """What a slot's episode has read and said, as messages of a chat."""
@@ -32,6 +58,7 @@ class ServedPolicy(SlotTexts):
         max_new_tokens: an action is cut after this many tokens.
         device: of the critic that judges the candidates.
         messages: for a server that writes conversations with its own template.
+        turn: held by whoever asks for proposals.
     """
 
     def __init__(
@@ -42,10 +69,11 @@ class ServedPolicy(SlotTexts):
         max_new_tokens: int,
         device: torch.device,
         messages: Messages,
+        turn: OneAtATime,
     ) -> None:
         super().__init__(slots)
         self.endpoint, self.chat, self.max_new_tokens = endpoint, chat, max_new_tokens
-        self.device, self.messages = device, messages
+        self.device, self.messages, self.turn = device, messages, turn
         self._added = list(
             chat.tokenizer("")["input_ids"]
         )  # what a server's tokenizer puts before any text, too
@@ -79,7 +107,9 @@ class ServedPolicy(SlotTexts):
                 places.append((row, []))
         known: list[list[ServedReply | None]] = [[None] * len(row) for row in seeds]
         errors, full = dict[int, str](), dict[int, str]()
-        for (row, greedy), answer in zip(places, self.endpoint.ask(questions), strict=True):
+        with self.turn.let_others():
+            answers = self.endpoint.ask(questions)
+        for (row, greedy), answer in zip(places, answers, strict=True):
             if isinstance(answer, ContextFull):
                 full[row] = str(answer)
             elif isinstance(answer, EngineError):

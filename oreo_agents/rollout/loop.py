@@ -5,8 +5,8 @@ Knows nothing about how an agent decides or where trajectories go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import gymnasium as gym
 from oreo_envs.errors import GameFileError
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
+from oreo_agents.rollout.deciding import make_deciding
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.trajectory import Trajectory
 
@@ -111,7 +112,8 @@ def rollout(
 ) -> Iterator[Trajectory]:
     """Play ``episodes``, up to ``slots`` at once, and yield each as it ends (so not in order).
 
-    A slot whose episode ends takes the next one at once; the model never waits for the longest episode. An agent that
+    A slot whose episode ends takes the next one at once; the model never waits for the longest episode. Episodes of an
+    agent that decides apart, such as one behind a server, do not wait for each other's decisions either. An agent that
     cannot go on ends its episode, not the others: ``metadata["ended"]`` then has the reason, and
     ``metadata["failed"]`` is there if the policy is not to blame; ``metadata["text_only"]`` says that a server gave
     replies as text, without the ids that were sampled. So does a game whose file is damaged, or whose
@@ -128,11 +130,13 @@ def rollout(
     slots = min(slots, len(waiting))
     if slots == 0:
         return
-    envs = [make_env() for _ in range(slots)]
-    try:
+    with ExitStack() as stack:
+        envs = [stack.enter_context(closing(make_env())) for _ in range(slots)]
         agent.prepare(slots)
+        deciding = stack.enter_context(closing(make_deciding(agent, slots)))
         _announce_games(envs[0], reversed(waiting))
         running: dict[int, _Running] = {}
+        asking = list[int]()
         while waiting or running:
             free = [slot for slot in range(slots) if slot not in running][: len(waiting)]
             _begin_episodes([envs[slot] for slot in free], reversed(waiting))
@@ -140,11 +144,16 @@ def rollout(
             agent.begin(free, [running[slot].assignment for slot in free])
             for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open
                 yield running.pop(slot).trajectory(agent)
-            for slot in _advance_episodes(agent, dict(sorted(running.items()))) if running else ():
+            asking = sorted(slot for slot in {*asking, *free} if slot in running)
+            observations = [running[slot].episode.observation for slot in asking]
+            deciding.ask(asking, observations, [running[slot].info for slot in asking])
+            decisions = deciding.answer() if running else {}
+            for slot, decision in decisions.items():
+                running[slot].begin_step(decision)
+            ended = [slot for slot, decision in decisions.items() if running[slot].step(decision)]
+            asking = [slot for slot in decisions if slot not in ended]
+            for slot in ended:
                 yield running.pop(slot).trajectory(agent)
-    finally:
-        for env in envs:
-            env.close()
 
 
 def _announce_games(env: gym.Env[str, str], episodes: Iterable[Assignment]) -> None:
@@ -165,18 +174,6 @@ def _begin_episodes(envs: Sequence[gym.Env[str, str]], episodes: Iterable[Assign
 
 def _reset_options(assignment: Assignment) -> dict[str, Any] | None:
     return None if assignment.game is None else {"game": assignment.game}
-
-
-def _advance_episodes(agent: Agent, running: Mapping[int, _Running]) -> Sequence[int]:
-    """Advance every running episode by one action; the slots that ended."""
-    observations = [run.episode.observation for run in running.values()]
-    infos: list[Mapping[str, Any]] = [run.info for run in running.values()]
-    decisions = agent.act_many(list(running), observations, infos)
-    for run, decision in zip(running.values(), decisions, strict=True):
-        run.begin_step(decision)
-    return [
-        slot for (slot, run), decision in zip(running.items(), decisions, strict=True) if run.step(decision)
-    ]
 
 
 def _name_game(env: gym.Env[str, str], game: Any) -> str:

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
@@ -25,6 +26,7 @@ class ModelServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.policy, self.tokenizer, self.gives_ids = policy, tokenizer, gives_ids
         self.max_model_len, self.bodies, self.lock = max_model_len, [], threading.Lock()
+        self.delay = 0.0
 
     @property
     def url(self):
@@ -85,12 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
+        time.sleep(self.server.delay)
         status, told = self.server.reply(body, self.path.endswith("/chat/completions"))
         told = json.dumps(told).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(told)))
-        self.end_headers()
-        self.wfile.write(told)
+        with suppress(ConnectionError):  # nobody may wait any longer
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
 
     def log_message(self, *args):
         """Quietly."""

@@ -1,0 +1,111 @@
+"""How a rollout asks its agent: about all episodes together, or about each as soon as it may.
+
+Environments are left to the rollout's own thread either way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+from oreo_agents.agents.agent import Agent, Decision
+
+Infos = Sequence[Mapping[str, Any]]
+
+
+class Deciding(Protocol):
+    """Decisions that are asked for, and come."""
+
+    def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
+        """About the newest observations of some slots, none of which is still to be answered."""
+
+    def answer(self) -> dict[int, Decision]:
+        """Those that are there, by slot; waits for one if there is none. Raises what the agent raises."""
+
+    def close(self) -> None:
+        """Nothing more will be asked, and no answer is wanted."""
+
+
+class DecideTogether:
+    """All that is asked about at once is decided at once, which is what a model in this process is fastest at."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._asked: tuple[Sequence[int], Sequence[str], Infos] = (), (), ()
+
+    def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
+        """Nothing happens yet."""
+        self._asked = slots, observations, infos
+
+    def answer(self) -> dict[int, Decision]:
+        """All of them."""
+        return dict(zip(self._asked[0], self.agent.act_many(*self._asked), strict=True))
+
+    def close(self) -> None:
+        """There is nothing to be closed."""
+
+
+class DecideApart:
+    """No episode waits for another's decision: each is asked about by a thread of its own."""
+
+    def __init__(self, agent: Agent, slots: int) -> None:
+        self.agent = agent
+        self._asked: SimpleQueue[tuple[int, str, Mapping[str, Any]] | None] = SimpleQueue()
+        self._answered: SimpleQueue[tuple[int, Decision | BaseException]] = SimpleQueue()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._decide, daemon=True, name=f"decisions-{i}") for i in range(slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
+        """They are decided from now on."""
+        for one in zip(slots, observations, infos, strict=True):
+            self._asked.put(one)
+
+    def answer(self) -> dict[int, Decision]:
+        """One at least."""
+        found, wait = dict[int, Decision](), True
+        while True:
+            try:
+                slot, decision = self._answered.get(block=wait)
+            except Empty:
+                return found
+            if isinstance(decision, BaseException):
+                raise decision
+            found[slot], wait = decision, False
+
+    def close(self) -> None:
+        """No thread is left that could meddle with what the agent plays next."""
+        self._closed = True
+        for _ in self._threads:
+            self._asked.put(None)
+        cancel = getattr(self.agent, "cancel", lambda: None)
+        for thread in self._threads:
+            while thread.is_alive():  # one may have begun to wait a moment ago
+                cancel()
+                thread.join(0.1)
+
+    def _decide(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            if self._closed:
+                continue
+            slot, observation, info = asked
+            found: Decision | BaseException
+            try:
+                (found,) = self.agent.act_many([slot], [observation], [info])
+            except BaseException as error:  # the rollout raises it in its own thread
+                found = error
+            self._answered.put((slot, found))
+
+
+def make_deciding(agent: Agent, slots: int) -> Deciding:
+    """Apart where the agent has a true attribute ``apart``, by which it says that deciding for many at once gains
+    nothing, as of decisions that a server makes. Its ``act_many`` may then be called from several threads, with other
+    slots in each; ``cancel()``, where it has that, lets those that wait end at once."""
+    return (
+        DecideApart(agent, slots) if slots > 1 and getattr(agent, "apart", False) else DecideTogether(agent)
+    )
