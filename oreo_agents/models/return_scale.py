@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
 
 from oreo_agents.language.encoded import EncodedEpisodes
 
@@ -42,9 +44,20 @@ class ReturnScale:
         counted = reward * self.discount ** max(turn, 0) if self.discount != 1 else reward
         return (counted - (self.low if ended else 0.0)) / (self.high - self.low)
 
-    def restore(self, value: float | None) -> float | None:
-        """A value in the unit of the environment's returns; None stays None."""
-        return value if value is None or self.is_plain else self.low + value * (self.high - self.low)
+    @property
+    def span(self) -> float:
+        """What a difference of 1 between values is in the unit of the environment's returns."""
+        return self.high - self.low
+
+    @overload
+    def restore(self, value: float) -> float: ...
+    @overload
+    def restore(self, value: np.ndarray) -> np.ndarray: ...
+    @overload
+    def restore(self, value: None) -> None: ...
+    def restore(self, value: float | np.ndarray | None) -> float | np.ndarray | None:
+        """A value, or many, in the unit of the environment's returns; None stays None."""
+        return value if value is None or self.is_plain else self.low + value * self.span
 
     def to_json(self) -> dict[str, float]:
         """As ``agent.json`` has it."""

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, PredictionOutput
 
 from oreo_agents.models.critic import Critic
+from oreo_agents.models.return_scale import ReturnScale
 from oreo_agents.training import metrics
 from oreo_agents.training.batches import (
     Item,
@@ -58,6 +59,7 @@ class JudgedTrainer(AgentTrainer):
     pad_id: int
     _meters: metrics.Meters
     _step_kl: list[tuple[Tensor, float]]
+    scale: ReturnScale
 
     def hold_out(self, dataset: Any, name: str = "eval_dataset") -> Items:
         """What the objective draws from a dataset, of any kind that ``train_dataset`` may be."""
@@ -76,8 +78,8 @@ class JudgedTrainer(AgentTrainer):
         Returns:
             ``eval_loss`` and each part of it, ``eval_value_error`` (root mean squared error of V, in the unit of the
             rewards), ``eval_explained_variance`` (of the soft returns by V, at most 1), ``eval_calibration_error``
-            (mean distance between V and the returns, over ten ranges of V), and what else training logs;
-            ``eval_success`` (share of games won, where winning is defined), ``eval_return`` and ``eval_episodes``.
+            (mean distance between V and the returns, over ten ranges of V, in the same unit), and what else training
+            logs; ``eval_success`` (share of games won, where winning is defined), ``eval_return``, ``eval_episodes``.
         """
         inner = isinstance(eval_dataset, str) and isinstance(self.eval_dataset, dict)
         if eval_dataset is not None and not inner:
@@ -89,7 +91,8 @@ class JudgedTrainer(AgentTrainer):
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
-        """Log-probability and V of each action token of episodes, and the metrics of :meth:`evaluate`.
+        """Log-probability and V of each action token of episodes, and the metrics of :meth:`evaluate`; V and returns in
+        the unit of the rewards.
 
         Returns:
             ``predictions``: log-probabilities (nats) and values, each ``[episodes, action tokens]``; ``label_ids``:
@@ -129,10 +132,11 @@ class JudgedTrainer(AgentTrainer):
             self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
         )
         rows = self._measure_items(items, wanted)
-        found: dict[str, Any] = self._meters.read(lambda sums: gather_object([sums]))
+        means = self._meters.read(lambda sums: gather_object([sums]))
+        found: dict[str, Any] = metrics.restore_units(means, self.scale)
         predictions = labels = None
         if wanted and items:
-            predictions, labels = _stack_rows(gather_object(rows))
+            predictions, labels = _stack_rows(gather_object(rows), self.scale)
             if self.compute_metrics is not None:
                 found |= self.compute_metrics(EvalPrediction(predictions, labels))  # type: ignore[arg-type]
         found = {
@@ -219,9 +223,9 @@ def _take_row(place: int, micro: PlacedBatch, out: dict[str, Tensor], row: int) 
 
 
 def _stack_rows(
-    rows: Sequence[_Prediction],
+    rows: Sequence[_Prediction], scale: ReturnScale
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Predictions and labels in the order of the episodes."""
+    """Predictions and labels in the order of the episodes, V and returns in the unit of the environment's."""
     rows = sorted(rows, key=lambda row: row.place)
     width = max(len(row.logp) for row in rows)
 
@@ -231,4 +235,5 @@ def _stack_rows(
             line[: len(row.logp)] = getattr(row, name)
         return block
 
-    return (pad("logp"), pad("values")), (pad("returns"), np.array([row.success for row in rows]))
+    values, returns = (scale.restore(pad(name)) for name in ("values", "returns"))
+    return (pad("logp"), values), (returns, np.array([row.success for row in rows]))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from oreo_agents.models.return_scale import ReturnScale
 from oreo_agents.training.batches import MicroBatch
 from oreo_agents.training.losses import masked_mean, soft_returns
 
@@ -94,6 +95,17 @@ def record_critic(
     bins = (values * BINS).long().clamp(0, BINS - 1).flatten()
     chosen = (bins == torch.arange(BINS, device=bins.device)[:, None]) & states.flatten()
     meters.over_each([f"_bin{i}" for i in range(BINS)], values - returns, chosen)
+
+
+def restore_units(means: dict[str, float], scale: ReturnScale) -> dict[str, float]:
+    """The means with what is said of V in the unit of the environment's returns; losses stay in that of the values."""
+    known = {
+        name: mean * scale.span
+        for name, mean in means.items()
+        if name in ("value_error", "calibration_error")
+    }
+    known |= {name: scale.restore(means[name]) for name in ("value_won", "value_lost") if name in means}
+    return {**means, **known}
 
 
 def _by_outcome(meters: Meters, name: str, x: Tensor, mask: Tensor, success: Tensor) -> None:

@@ -458,7 +458,7 @@ class OreoTrainer(JudgedTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means of what was recorded since the last line."""
         self.refuse_nan()
-        means = self._meters.read(lambda sums: gather_object([sums]))
+        means = metrics.restore_units(self._meters.read(lambda sums: gather_object([sums])), self.scale)
         if self.args.kl_target is not None and means:
             means["alpha"] = self.alpha
         super().log({**logs, **{name: round(value, 6) for name, value in means.items()}}, start_time)

@@ -1,6 +1,7 @@
 """Evaluation on held-out episodes, against the same numbers from the whole model's logits, and Trainer's callbacks."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -82,6 +83,28 @@ def test_the_value_error_is_the_distance_to_the_returns_before_anything_is_learn
     won = sum(one.success for one in OTHERS) / len(OTHERS)
     assert metrics["eval_value_won"] == metrics["eval_value_lost"] == 0
     assert 0 < metrics["eval_value_error"] <= 1 and won == 0.5
+
+
+def test_values_and_their_errors_are_in_the_unit_of_the_rewards(make):
+    """Returns of 0 and 1, and the same as -5 and 5: a critic that is new says the lowest in both."""
+
+    def pay(one):
+        *earlier, last = one.turns
+        return dataclasses.replace(
+            one, turns=(*earlier, dataclasses.replace(last, reward=10 * last.reward - 5))
+        )
+
+    plain = make("oreo-response").evaluate()
+    trainer = make("oreo-response", [pay(one) for one in EPISODES], [pay(one) for one in OTHERS])
+    paid = trainer.evaluate()
+    assert paid["eval_value_won"] == paid["eval_value_lost"] == -5
+    for name in ("eval_value_error", "eval_calibration_error"):
+        assert paid[name] == pytest.approx(10 * plain[name])
+    (_, values), (returns, _) = (
+        (found := trainer.predict([pay(one) for one in OTHERS])).predictions,
+        found.label_ids,
+    )
+    assert {*returns[~np.isnan(returns)]} == {-5.0, 5.0} and {*values[~np.isnan(values)]} == {-5.0}
 
 
 def test_evaluating_changes_nothing(make):
