@@ -274,9 +274,11 @@ def keep_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_same_id(one: Any, other: str) -> bool:
-    """Whether two ids are the same environment's, one of them perhaps without its module."""
-    modules, names = zip(*(str(x).rpartition(":")[::2] for x in (one, other)), strict=True)
-    return names[0] == names[1] and (modules[0] == modules[1] or "" in modules)
+    """Whether two ids are the same environment's, one of them perhaps without its module, or with its package's name
+    alone."""
+    (module, name), (another, same) = (str(x).rpartition(":")[::2] for x in (one, other))
+    short, long = sorted((module, another), key=len)
+    return name == same and (not short or f"{long}.".startswith(f"{short}."))
 
 
 def source_options(

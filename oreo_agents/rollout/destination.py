@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from oreo_envs.catalog import describe
+from oreo_envs.foreign import name_seed
 
 from oreo_agents.agents.agent import Agent
 from oreo_agents.dataset.meta import describe_spec, meta_so_far
@@ -53,23 +55,24 @@ def open_writer(
 
 
 def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
-    """``env.spec`` as the dataset at ``path`` keeps it: a split that nobody asked for depends on the data found, and
-    is named in it.
+    """The specification of ``env`` as the dataset at ``path`` keeps it: a split that nobody asked for depends on the
+    data found, and is named in it.
 
     Raises:
         DatasetError: the dataset is of another environment, or of other games and nobody asked for these.
     """
-    stored = meta_so_far(Path(path)).env_spec or {}
-    if env.spec is None:
+    stored, env_id, spec = meta_so_far(Path(path)).env_spec or {}, name_environment(env), find_spec(env)
+    if spec is None:
         return None
-    if not is_same_id(stored.get("id", env.spec.id), env.spec.id):
-        raise DatasetError(f"{path}: is of {stored['id']}, not {env.spec.id}; record into another folder")
-    entry = describe(env.spec.id)
-    if any(env.spec.kwargs.get(name) is not None for name in ("split", entry.games_argument)):
-        return env.spec
+    if not is_same_id(stored.get("id", env_id), env_id):
+        raise DatasetError(f"{path}: is of {stored['id']}, not {env_id}; record into another folder")
+    entry, spec = describe(env_id), copy.copy(spec)
+    spec.id = env_id
+    if any(spec.kwargs.get(name) is not None for name in ("split", entry.games_argument)):
+        return spec
     split = entry.games.default_split()
     if split is None:
-        return env.spec
+        return spec
     kept = stored.get("kwargs") or {}
     before = kept.get(entry.games_argument) or kept.get("split") or split
     if before != split:
@@ -77,7 +80,6 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
             f"{path}: is of {before!r}, and {split!r} is what is played here where neither split nor games are "
             "named: name them, or record into another folder"
         )
-    spec = copy.copy(env.spec)
     spec.kwargs = {**spec.kwargs, "split": split}
     return spec
 
@@ -97,9 +99,33 @@ def dialect_of(env: Any) -> str | None:
     return getattr(env, "wording", None)
 
 
+def find_spec(env: Any) -> EnvSpec | None:
+    """Its specification; of a vector that has none, that of the first of its environments."""
+    return env.spec or next((one.spec for one in getattr(env, "envs", ())), None)
+
+
 def name_environment(env: Any) -> str:
-    """Its id, or its class where it has none."""
-    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    """Its id, with the module that it comes from where importing this package does not register it; its class where it
+    has none."""
+    spec = find_spec(env)
+    if spec is None:
+        return type(env.unwrapped).__name__
+    env_id, made_by = spec.id, spec.entry_point
+    if env_id not in gym.registry or not describe(env_id).foreign:
+        return env_id
+    module = made_by.partition(":")[0] if isinstance(made_by, str) else getattr(made_by, "__module__", None)
+    if module in (None, "__main__") or module.partition(".")[0] == "gymnasium":
+        return env_id
+    return f"{module}:{env_id}"
+
+
+def name_episode(
+    info: Mapping[str, Any], seed: int | None, options: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """What ``reset`` said, with a name of the game: that of its seed where nothing else was said."""
+    if "game" in info or seed is None or options:
+        return info
+    return {"game": name_seed(seed), **info}
 
 
 def introduce_player(agent: Agent, path: Path) -> dict[str, str]:

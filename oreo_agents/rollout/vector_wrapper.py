@@ -11,7 +11,14 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from oreo_envs.catalog import describe
 
-from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
+from oreo_agents.rollout.destination import (
+    SeedSource,
+    dialect_of,
+    find_spec,
+    name_environment,
+    name_episode,
+    open_writer,
+)
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 
 
@@ -104,7 +111,9 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
             self._finish(index, terminated, truncated)
 
     def _begin(self, observation: str, info: dict[str, Any], seed: int | None = None) -> EpisodeBuilder:
-        return EpisodeBuilder(observation, info, seed, find_success_return(self.env.spec))
+        return EpisodeBuilder(
+            observation, name_episode(info, seed), seed, find_success_return(find_spec(self.env))
+        )
 
     def _dialect(self) -> str | None:
         """As :func:`dialect_of`; environments in other processes are asked where it is known that they answer."""

@@ -12,7 +12,13 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
-from oreo_agents.rollout.destination import SeedSource, dialect_of, name_environment, open_writer
+from oreo_agents.rollout.destination import (
+    SeedSource,
+    dialect_of,
+    name_environment,
+    name_episode,
+    open_writer,
+)
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 from oreo_agents.rollout.vector_wrapper import RecordVectorTrajectories
 
@@ -21,10 +27,10 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
     """Record every episode of a text environment, or of a vector of them, to a dataset.
 
     An unseeded ``reset`` draws a seed, uses it and stores it; the draws follow from the last seed given, so
-    seeded programs stay reproducible. Actions that are :class:`~oreo_agents.trajectory.Action` have their
-    token ids, log-probabilities, value and candidates stored. An episode that is abandoned by ``reset`` or
-    ``close`` is stored as neither terminated nor truncated, unless ``discard`` came first. ``close`` compacts the
-    dataset.
+    seeded programs stay reproducible. An episode whose game the environment does not name is called after its seed.
+    Actions that are :class:`~oreo_agents.trajectory.Action` have their token ids, log-probabilities, value and
+    candidates stored. An episode that is abandoned by ``reset`` or ``close`` is stored as neither terminated nor
+    truncated, unless ``discard`` came first. ``close`` compacts the dataset.
 
     >>> env = RecordTrajectories(gym.make("OREO-ALFWorld"), "episodes", agent="me")  # doctest: +SKIP
 
@@ -73,7 +79,8 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         seed = self._seeds.next(seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self.writer.set_dialect(dialect_of(self.env.unwrapped))
-        self._episode = EpisodeBuilder(observation, info, seed, find_success_return(self.env.spec))
+        named = name_episode(info, seed, options)
+        self._episode = EpisodeBuilder(observation, named, seed, find_success_return(self.env.spec))
         if options and "game" not in info:
             self._episode.metadata["options"] = options
         return observation, info

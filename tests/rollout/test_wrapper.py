@@ -7,7 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.environments import replay_environment
+from oreo_agents.environments import environments, replay_environment
 from oreo_agents.errors import DatasetError
 from oreo_agents.rollout.vector_wrapper import RecordVectorTrajectories
 from oreo_agents.rollout.verify import verify_episodes
@@ -302,3 +302,32 @@ def test_options_are_kept_where_no_game_is_named(tmp_path):
     (episode,) = load_trajectories(tmp_path / "d")
     assert dict(episode.metadata) == {"options": {"level": 3}}
     assert episode.turns[0].admissible_commands is None and episode.turns[0].action_status is None
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_somebody_elses_environment_is_recorded_as_record_does(vector, tmp_path):
+    """By its module and seeds, so that its episodes can be split, joined to recorded ones and verified."""
+    from text_environments import Lift  # noqa: F401  (registers it)
+
+    from oreo_agents.agents.scripted import ScriptedAgent
+    from oreo_agents.rollout.record import record
+    from oreo_agents.rollout.schedule import Schedule
+
+    make = lambda: gym.make("Lift-v0", disable_env_checker=True)  # noqa: E731
+    env = RecordTrajectories(SyncVectorEnv([make, make]) if vector else make(), tmp_path / "mine", agent="me")
+    for seed in (3, 5):
+        env.reset(seed=[seed, seed + 1] if vector else seed)
+        env.step(("open", "open") if vector else "open")
+    env.close()
+    mine = load_trajectories(tmp_path / "mine")
+    assert [*mine.games] == [f"seed {n}" for n in ((3, 4, 5, 6) if vector else (3, 5))]
+    record(
+        ScriptedAgent("random", "text_environments:Lift-v0"),
+        tmp_path / "theirs",
+        "text_environments:Lift-v0",
+        schedule=Schedule(limit=2),
+    )
+    theirs = load_trajectories(tmp_path / "theirs")
+    assert {*mine.env_ids} == {"text_environments:Lift-v0"}
+    assert {*theirs.env_ids} == {"text_environments:Lift-v0"}
+    assert verify_episodes(mine, environments("text_environments:Lift-v0")()).ok
