@@ -115,8 +115,8 @@ class Probe:
         return [self._follow(row, 4) for row in rows]
 
     def _follow(self, row: Sequence[int], n: int) -> Tensor:
-        """Log-probabilities of the last ``n`` tokens of a row, as generation has them."""
-        given = torch.tensor([row], device=self.policy.device)
+        """Log-probabilities of the last ``n`` tokens of a row, as generation has them beside another continuation."""
+        given = torch.tensor([row, [*row[:-n], *row[: -n - 1 : -1]]], device=self.policy.device)
         _, logprobs = generate_tokens(
             self.policy, given[:, :-n], lambda step, logits: given[:, len(row) - n + step], None, n
         )

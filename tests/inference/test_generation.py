@@ -139,3 +139,10 @@ def test_an_agent_that_plays_without_slots_counts_its_cut_replies(tokenizer):
     )
     assert short.cut == (short.action.token_ids[-1] != tokenizer.eos_token_id)
     assert not long.cut or len(long.action.token_ids) == 200
+
+
+def test_what_is_generated_rightly_alone_and_wrongly_beside_others_is_refused():
+    """RWKV's cached step in transformers mixes the rows of a batch."""
+    policy = build("rwkv", attention_hidden_size=32)
+    with pytest.raises(ConfigurationError, match="RwkvForCausalLM cannot be played here"):
+        require_playable(policy)
