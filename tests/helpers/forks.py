@@ -162,7 +162,7 @@ def _serve(listener, lifeline):
             except OSError:
                 continue  # that of the listing
             os.dup2(nothing, int(name))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone
+    signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the test run's
     while lifeline not in (ready := select.select([listener, lifeline], [], [])[0]):
         if listener in ready:
@@ -172,6 +172,15 @@ def _serve(listener, lifeline):
                 _watch(asking, lifeline)
             asking.close()
     os._exit(0)
+
+
+def _reap(*_):
+    """Who has ended is gone, and counts in what was computed."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def _watch(asking, lifeline):
@@ -222,6 +231,9 @@ def _become(asked, streams):
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
     logging.getLogger().handlers.clear()
+    for made in logging._handlerList:
+        if type(handler := made()) is logging.StreamHandler:
+            handler.setStream(sys.stderr)
     atexit._clear()
     atexit.register(multiprocessing.util._exit_function)
     status = 1
