@@ -2,10 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
+import push_and_pull
 import pytest
 from hub import hub
 from learning import EPISODES
@@ -14,24 +12,19 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.card import data_hash
 from oreo_agents.training.config import OreoConfig
 
-HERE = Path(__file__).parent / "helpers"
-
 
 @pytest.fixture(scope="module")
-def pushed(tmp_path_factory):
+def pushed(tmp_path_factory, forks):
     """What the Hub has in the end, and what the process said."""
     folder = tmp_path_factory.mktemp("hub")
     with hub() as server:
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
-            "OMP_NUM_THREADS": "1",
             "HF_ENDPOINT": server.url,
             "HF_HUB_OFFLINE": "0",
             "HF_HOME": str(folder / "home"),
         }
-        command = [sys.executable, str(HERE / "push_and_pull.py"), str(folder)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        done = forks.run([push_and_pull.__file__, folder], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return server, done.stdout
 

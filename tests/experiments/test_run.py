@@ -1,10 +1,7 @@
 """The smoke suite, made smaller: end to end, again, killed and continued, in several processes."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -218,7 +215,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_run_ends_with_the_same_result(suite, finished, tmp_path):
+def test_a_killed_run_ends_with_the_same_result(suite, finished, forks, tmp_path):
     """Killed while it rolls out; what was recorded is kept, and continued. Fewer methods are the same ones."""
     import pickle
 
@@ -226,7 +223,7 @@ def test_a_killed_run_ends_with_the_same_result(suite, finished, tmp_path):
     suite = replace(suite, methods=methods, sweep=Sweep(), search=Search(ks=(1,)))
     (tmp_path / "suite").write_bytes(pickle.dumps(suite))
     (tmp_path / "killed.py").write_text(KILLED)
-    run = subprocess.Popen([sys.executable, str(tmp_path / "killed.py"), str(tmp_path)], env=os.environ)
+    run = forks.start([tmp_path / "killed.py", tmp_path])
     journal = tmp_path / "out" / "seed-0" / "rollouts" / "journal-00000.jsonl"
     _wait(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 2)
     run.send_signal(signal.SIGKILL)

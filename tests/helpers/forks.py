@@ -54,9 +54,15 @@ class Forks:
         """Starts ``python WORDS``; see :class:`Program`."""
         return Program(self.address, words, **options)
 
-    def run(self, words, *, input=None, capture_output=False, text=False, check=False, timeout=300, **options):
+    def run(
+        self, words, *, input=None, capture_output=False, text=False, check=False, timeout=300, **options
+    ):
         """Runs ``python WORDS`` to its end, as :func:`subprocess.run` does."""
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with (
+            tempfile.TemporaryFile() as given,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
             if input is not None:
                 given.write(input.encode() if isinstance(input, str) else input)
                 given.seek(0)
@@ -98,7 +104,9 @@ class Program:
         terminal: whether stdin becomes its terminal, and it the leader of a session.
     """
 
-    def __init__(self, address, words, stdin=None, stdout=None, stderr=None, cwd=None, env=None, terminal=False):
+    def __init__(
+        self, address, words, stdin=None, stdout=None, stderr=None, cwd=None, env=None, terminal=False
+    ):
         words = [str(word) for word in words]
         asked = {
             "words": words,
@@ -122,7 +130,7 @@ class Program:
 
     def poll(self):
         """Its status once it has ended."""
-        return self._wait(0)
+        return self.ends(0)
 
     def wait(self, timeout=None):
         """Its status when it ends: minus the number of the signal that killed it.
@@ -130,8 +138,14 @@ class Program:
         Raises:
             TimeoutExpired: it still runs.
         """
-        if self._wait(timeout) is None:
+        if self.ends(timeout) is None:
             raise subprocess.TimeoutExpired("a fork", timeout)
+        return self.returncode
+
+    def ends(self, timeout):
+        """Its status when it ends within so many seconds, else None."""
+        if self.returncode is None and select.select([self._socket], [], [], timeout)[0]:
+            self.returncode = int(self._told.readline())
         return self.returncode
 
     def send_signal(self, number):
@@ -146,17 +160,16 @@ class Program:
         self._told.close()
         self._socket.close()
 
-    def _wait(self, timeout):
-        if self.returncode is None and select.select([self._socket], [], [], timeout)[0]:
-            self.returncode = int(self._told.readline())
-        return self.returncode
-
 
 def _serve(listener, lifeline):
     """One process after the other, each of which starts a program and tells how it ends."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"):
-        if int(name) not in (listener.fileno(), lifeline, nothing):  # another's files, and who waits for their end
+        if int(name) not in (
+            listener.fileno(),
+            lifeline,
+            nothing,
+        ):  # another's files, and who waits for their end
             try:
                 os.fstat(int(name))
             except OSError:
@@ -226,10 +239,14 @@ def _become(asked, streams):
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in sys.path]
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.path[:0] = [
+        path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in sys.path
+    ]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        errors = "backslashreplace" if name == "stderr" else "strict"
+        stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", errors=errors, closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     logging.getLogger().handlers.clear()
     for made in logging._handlerList:
         if type(handler := made()) is logging.StreamHandler:
