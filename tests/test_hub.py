@@ -2,8 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
-import push_and_pull
 import pytest
 from hub import hub
 from learning import EPISODES
@@ -12,19 +14,24 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.card import data_hash
 from oreo_agents.training.config import OreoConfig
 
+HERE = Path(__file__).parent / "helpers"
+
 
 @pytest.fixture(scope="module")
-def pushed(tmp_path_factory, forks):
+def pushed(tmp_path_factory):
     """What the Hub has in the end, and what the process said."""
     folder = tmp_path_factory.mktemp("hub")
     with hub() as server:
         environment = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+            "OMP_NUM_THREADS": "1",
             "HF_ENDPOINT": server.url,
             "HF_HUB_OFFLINE": "0",
             "HF_HOME": str(folder / "home"),
         }
-        done = forks.run([push_and_pull.__file__, folder], env=environment, capture_output=True, text=True)
+        command = [sys.executable, str(HERE / "push_and_pull.py"), str(folder)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
         return server, done.stdout
 
