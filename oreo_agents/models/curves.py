@@ -35,7 +35,8 @@ def draw_curves(log: Sequence[Mapping[str, Any]], path: Path, title: str = "") -
     panels = {title: names for title, names in panels.items() if names}
     rows = max((len(panels) + 1) // 2, 1)
     height = 2.4 * rows
-    figure = Figure(figsize=(9, height), dpi=100)  # no layout engine: it draws all twice to find these margins
+    figure = Figure(figsize=(9, height), dpi=100)
+    # Given, not found by a layout engine, which draws everything twice.
     figure.subplots_adjust(
         left=0.08, right=0.98, bottom=0.45 / height, top=1 - 0.55 / height, wspace=0.22, hspace=0.55
     )

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 LIVES = 0.01
@@ -164,17 +165,11 @@ class Program:
 def _serve(listener, lifeline):
     """One process after the other, each of which starts a program and tells how it ends."""
     nothing = os.open(os.devnull, os.O_RDWR)
-    for name in os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"):
-        if int(name) not in (
-            listener.fileno(),
-            lifeline,
-            nothing,
-        ):  # another's files, and who waits for their end
-            try:
-                os.fstat(int(name))
-            except OSError:
-                continue  # that of the listing
-            os.dup2(nothing, int(name))
+    kept = (listener.fileno(), lifeline, nothing)
+    for number in map(int, os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd")):
+        with suppress(OSError):  # that of the listing is closed
+            if number not in kept and os.fstat(number):
+                os.dup2(nothing, number)  # whoever waits for the end of a file would wait for this process
     signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the test run's
     while lifeline not in (ready := select.select([listener, lifeline], [], [])[0]):
@@ -189,11 +184,9 @@ def _serve(listener, lifeline):
 
 def _reap(*_):
     """Who has ended is gone, and counts in what was computed."""
-    try:
+    with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    except ChildProcessError:
-        pass
 
 
 def _watch(asking, lifeline):
