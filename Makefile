@@ -20,8 +20,9 @@ MADE := $(TABLES) $(if $(MATH_DATA),$(MATH_TABLES)) $(if $(ALFWORLD_DATA),$(if $
 ALL := $(addprefix bench-,$(TABLES) $(MATH_TABLES) $(EPISODE_TABLES) $(GAME_TABLES))
 need = @$(if $($1),:,echo "$@ takes $1=DIR" >&2; exit 2)
 
-# Several test processes with one thread each finish sooner than one process with many; nothing is downloaded.
-TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
+# Several test processes with one thread each finish sooner than one process with many; nothing is downloaded; what one
+# process compiles the next one finds.
+TEST_ENV := PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=agg
 
 .PHONY: demo test test-long audit check docs bench $(ALL) install clean
 .NOTPARALLEL: # one heavy job at a time: tests and suites have processes of their own

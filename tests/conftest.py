@@ -1,12 +1,31 @@
 import gc
 
 import pytest
+from forks import Forks
 
 
 def pytest_collection_finish(session):
     """Leave what the imports made out of later garbage collections: Trainer makes a full one after every training."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """All is imported and nothing done: the moment for what `forks` makes copies of."""
+    if session.items and not session.config.option.collectonly:
+        session.forks = Forks()
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session, "forks"):
+        session.forks.close()
+
+
+@pytest.fixture(scope="session")
+def forks(request):
+    """Runs programs without the seconds that a new Python spends on imports; see helpers/forks.py."""
+    return request.session.forks
 
 
 @pytest.fixture(scope="session")

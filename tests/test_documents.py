@@ -6,6 +6,7 @@ What is long is cut short: few episodes, two optimizer steps, tiny models in the
 import re
 import shlex
 import tomllib
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ BLOCK = re.compile(
 RUN = ("bash", "python")
 READ = ("toml", "diff", "text")
 SHORTER = {"-n": "6", "--eval-every": "1", "--k": "2", "--jobs": "1"}
+JUDGED = "2"
+"""Episodes: who is judged need not win and lose."""
 
 
 def list_blocks(page):
@@ -36,6 +39,13 @@ def shorten(words):
     for i, word in enumerate(words):
         if word in SHORTER and words[i + 1 : i + 2] and not words[i + 1].startswith("-"):
             words[i + 1] = SHORTER[word]
+    if words[0] == "eval":
+        if "-n" in words:
+            words[words.index("-n") + 1] = JUDGED
+        if "--k" in words:  # two numbers of candidates
+            first = words.index("--k") + 1
+            others = list(takewhile(lambda word: word.isdigit(), words[first:]))
+            words[first : first + len(others)] = others[:2]
     if words[0] == "train" and "--print-config" not in words:
         words += ["--steps", "2"] if "--epochs" not in words else []
         words += ["--batch-size", "2"] if "--batch-size" not in words else []
@@ -48,7 +58,9 @@ def run_commands(code, model):
     for line in code.replace("\\\n", " ").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        program, *words = shlex.split(line.replace("MODEL", str(model)), comments=True)
+        program, *words = shlex.split(
+            line.replace("MODEL", str(model)).replace("new-tiny", "new-mini"), comments=True
+        )
         assert program == "oreo-agents", f"{line}: say with 'not run: why' that it is not executed"
         assert main(shorten(words)) == 0, line
 
@@ -106,12 +118,15 @@ def test_your_environment(tmp_path, monkeypatch, capsys):
     (tmp_path / "lift.py").write_text(module)
     exec(compile(check, "check", "exec"), {})
     assert "info has no won" in capsys.readouterr().out
-    fewer = {r"-n \d+": "-n 12", r"--steps \d+": "--steps 2", r"--rollouts \d+": "--rollouts 6"}
+    fewer = {r"-n \d\d+": "-n 12", r"--steps \d+": "--steps 2", r"--rollouts \d+": "--rollouts 6"}
     fewer |= {r"--episodes \d+": "--episodes 2", r"--data runs/rollouts": "--data runs/random"}
+    fewer[r"(--agent runs/\w+)"] = r"\1 --max-new-tokens 8"
     fewer["--iterations 2"] = (
         "--iterations 1 --method rejection"  # a policy that knows nothing plays all alike
     )
     for line in commands.splitlines():
+        if "eval" in line:
+            line = line.replace("-n 50", f"-n {JUDGED}")
         for pattern, few in fewer.items():
             line = re.sub(pattern, few, line)
         program, *words = shlex.split(line)

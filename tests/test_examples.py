@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def run(folder, monkeypatch):
+def run(folder, forks, monkeypatch):
     """Runs an example as its user would, a Python script in this process; raises what it ends with."""
     settings = {
         "MINARI_DATASETS_PATH": str(folder / "minari"),
@@ -61,21 +61,20 @@ def run(folder, monkeypatch):
         monkeypatch.chdir(folder)
         script = ROOT / "examples" / name
         if name.endswith(".sh"):
-            return run_shell(script, words, folder)
+            return run_shell(script, words, folder, forks)
         monkeypatch.setattr(sys, "argv", [str(script), *words])
         runpy.run_path(str(script), run_name="__main__")
 
     return run
 
 
-def run_shell(script, words, folder):
+def run_shell(script, words, folder, forks):
     (folder / "bin").mkdir(exist_ok=True)
     command = folder / "bin" / "oreo-agents"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m oreo_agents "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{forks.command}" -m oreo_agents "$@"\n')
     command.chmod(0o755)
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "envs"), *filter(None, sys.path)]),
         "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(

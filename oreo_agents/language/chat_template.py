@@ -2,7 +2,7 @@
 take all memory.
 
 jinja's sandbox keeps it from Python, not from loops. So it is rendered in a child of this process, which has limits of
-its own and is killed when it passes them. Knows nothing about what is rendered.
+its own and is killed when it passes them; what came of it is remembered. Knows nothing about what is rendered.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ MEMORY_BYTES = 1 << 29
 """Above what this process has."""
 TEXT_BYTES = 1 << 20
 """Of what comes out; a template adds some lines to the messages."""
+MOST_RENDERED = 256
+"""Texts that are remembered."""
 
 
 def render_chat(
@@ -71,7 +73,23 @@ def render_chat(
             raise TypeError(f"{type(text).__name__} is no text")
         return text
 
-    said, text = _call_here(render) if trusted or not hasattr(os, "fork") else _call_in_child(render)
+    if trusted or not hasattr(os, "fork"):
+        return _require_text(tokenizer, *_call_here(render))
+    template = type(tokenizer), str(tokenizer.chat_template), str(tokenizer.special_tokens_map)
+    asked = (*template, repr((list(messages), day, generate, sorted(options.items()))))
+    if asked not in _RENDERED:
+        text = _require_text(tokenizer, *_call_in_child(render))
+        if len(_RENDERED) >= MOST_RENDERED:
+            _RENDERED.clear()
+        _RENDERED[asked] = text
+    return _RENDERED[asked]
+
+
+_RENDERED: dict[tuple[object, ...], str] = {}
+"""What children have rendered: a child of a large process takes some hundredths of a second to make."""
+
+
+def _require_text(tokenizer: PreTrainedTokenizerBase, said: bytes, text: str) -> str:
     if said != _DONE:
         raise CheckpointError(f"the chat template of {_name_tokenizer(tokenizer)} {text}: use another model")
     return text

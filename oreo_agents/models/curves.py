@@ -34,7 +34,12 @@ def draw_curves(log: Sequence[Mapping[str, Any]], path: Path, title: str = "") -
         panels["return in games"] = ["eval_return"] if found["eval_return"] else []
     panels = {title: names for title, names in panels.items() if names}
     rows = max((len(panels) + 1) // 2, 1)
-    figure = Figure(figsize=(9, 2.4 * rows), dpi=100, layout="constrained")
+    height = 2.4 * rows
+    figure = Figure(figsize=(9, height), dpi=100)
+    # Given, not found by a layout engine, which draws everything twice.
+    figure.subplots_adjust(
+        left=0.08, right=0.98, bottom=0.45 / height, top=1 - 0.55 / height, wspace=0.22, hspace=0.55
+    )
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for one, (caption, names) in zip(axes, panels.items(), strict=False):
         for name in names:
@@ -44,6 +49,7 @@ def draw_curves(log: Sequence[Mapping[str, Any]], path: Path, title: str = "") -
             )
         one.set_title(caption, fontsize=9)
         one.tick_params(labelsize=8)
+        one.locator_params(nbins=5)
         one.legend(fontsize=7, frameon=False)
         one.set_xlabel("optimizer steps", fontsize=8)
         if names == ["eval_success"]:

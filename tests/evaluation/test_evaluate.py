@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -173,30 +172,30 @@ def test_finished_episodes_are_kept_and_not_played_again(tmp_path):
     assert again == whole
 
 
-EVAL = [sys.executable, "-m", "oreo_agents.cli", "eval", "--agent", "random", "--split", "generated"]
+EVAL = ["-m", "oreo_agents.cli", "eval", "--agent", "random", "--split", "generated"]
 
 
-def test_killed_and_resumed_it_ends_with_the_identical_file(tmp_path):
+def test_killed_and_resumed_it_ends_with_the_identical_file(forks, tmp_path):
     """``kill -9`` in the middle of a real evaluation."""
     whole, killed = tmp_path / "whole" / "r.json", tmp_path / "killed" / "r.json"
-    command = [*EVAL, "-n", "400", "--max-steps", "30", "--num-envs", "8", "-o"]
-    subprocess.run([*command, str(whole)], check=True, capture_output=True)
-    process = subprocess.Popen([*command, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [*EVAL, "-n", "150", "--max-steps", "30", "--num-envs", "8", "-o"]
+    forks.run([*command, whole], check=True, capture_output=True)
+    process = forks.start([*command, killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = tmp_path / "killed" / "r.episodes" / "random-greedy" / "journal-00000.jsonl"
-    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 100_000):
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 60_000):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not killed.exists()
     kept = journal.read_bytes().count(b"\n")
-    assert 0 < kept < 400
-    subprocess.run([*command, str(killed)], check=True, capture_output=True)
+    assert 0 < kept < 150
+    forks.run([*command, killed], check=True, capture_output=True)
     assert killed.read_bytes() == whole.read_bytes()
     (seconds,) = json.loads(killed.with_suffix(".seconds.json").read_text())
     assert set(seconds) == {"method", "seconds_per_episode", "seconds_per_decision"}
     assert 0 < seconds["seconds_per_decision"] < seconds["seconds_per_episode"]
-    assert len(load_trajectories(journal.parent)) == 400
+    assert len(load_trajectories(journal.parent)) == 150
 
-    other = subprocess.run([*command, str(killed), "--seed", "1"], capture_output=True, text=True)
+    other = forks.run([*command, killed, "--seed", "1"], capture_output=True, text=True)
     assert other.returncode == 2 and "another evaluation" in other.stderr
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -118,7 +117,7 @@ def linger(path):
     time.sleep(60)
 
 
-def test_workers_die_with_a_killed_run(tmp_path):
+def test_workers_die_with_a_killed_run(forks, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -128,7 +127,7 @@ def test_workers_die_with_a_killed_run(tmp_path):
         "    stages.run_all([Stage(str(i), None, linger) for i in range(2)], jobs=2)\n"
     )
     (tmp_path / "run.py").write_text(script)
-    run = subprocess.Popen([sys.executable, tmp_path / "run.py", tmp_path], stderr=subprocess.DEVNULL)
+    run = forks.start([tmp_path / "run.py", tmp_path], stderr=subprocess.DEVNULL)
     try:
         workers = [int(_when(lambda name=name: (tmp_path / name).read_text())) for name in "01"]
     finally:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -375,7 +374,7 @@ def test_trees_of_given_candidates_share_their_beginnings():
 
 
 @pytest.fixture(scope="module")
-def real_server(tmp_path_factory):
+def real_server(tmp_path_factory, forks):
     """``transformers serve`` with the shipped starting checkpoint."""
     for package in ("fastapi", "uvicorn", "openai", "pydantic"):
         pytest.importorskip(package)
@@ -389,16 +388,14 @@ def real_server(tmp_path_factory):
         port = free.getsockname()[1]
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
     main = "from transformers.cli.transformers import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", main, "serve", str(folder / "policy"), *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    with (folder / "said").open("w") as said:
+        words = ["-c", main, "serve", folder / "policy", *options]
+        process = forks.start(words, stdout=subprocess.DEVNULL, stderr=said)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
             if process.poll() is not None:
-                pytest.fail(process.stderr.read().decode()[-2000:])
+                pytest.fail((folder / "said").read_text()[-2000:])
             try:
                 if httpx.get(f"{url}/health", timeout=1).status_code < 500:
                     break
@@ -406,8 +403,7 @@ def real_server(tmp_path_factory):
                 time.sleep(0.2)
         yield folder, f"{url}/v1"
     finally:
-        process.terminate()
-        process.wait()
+        process.kill()
 
 
 def test_a_real_server_decides_as_this_process_does(real_server):

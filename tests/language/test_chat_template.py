@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import date as Date
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,33 @@ def test_a_template_that_is_none_is_one_sentence(template):
 
 
 @forks
+def test_a_text_is_remembered_with_all_that_it_is_made_of(monkeypatch):
+    made, call = [], chat_template._call_in_child
+    monkeypatch.setattr(chat_template, "_call_in_child", lambda work: made.append(work) or call(work))
+    monkeypatch.setattr(chat_template, "_RENDERED", {})
+    template = "{{ strftime_now('%d') }}{{ bos_token }}{{ tone }}" + CHATML
+    first, again = (render_chat(byte_level(template), MESSAGES) for _ in range(2))
+    assert first == again and len(made) == 1
+    other = byte_level(template)
+    other.bos_token = "<|im_start|>"
+    others = [
+        render_chat(other, MESSAGES),
+        render_chat(byte_level(template + " "), MESSAGES),
+        render_chat(byte_level(template), MESSAGES[:1]),
+        render_chat(byte_level(template), MESSAGES, day=Date(2024, 1, 1)),
+        render_chat(byte_level(template), MESSAGES, generate=False),
+        render_chat(byte_level(template), MESSAGES, tone="kind"),
+    ]
+    assert len({first, *others}) == 7 == len(made)
+
+
+@forks
 def test_the_child_leaves_nothing_behind():
     descriptors, children = list_open()
-    for _ in range(3):
-        render_chat(byte_level(CHATML), MESSAGES)
+    for number in range(3):
+        render_chat(
+            byte_level(CHATML), [*MESSAGES, {"role": "user", "content": f"not yet rendered {number}"}]
+        )
     assert len(list_open()[0]) <= len(descriptors) + 1
     assert list_open()[1] <= children
 

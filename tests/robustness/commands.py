@@ -1,11 +1,27 @@
-"""Commands run in forks of one process, and what they say and leave."""
+"""Commands run in forks, and what they say and leave."""
 
 import json
 import os
+import signal
 import subprocess
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import faulty
+from transformers import AutoModel, AutoTokenizer, LlamaForCausalLM, Qwen3ForCausalLM  # noqa: F401
+
+# What a fork has, it need not import: there are hundreds.
+import oreo_agents.agents.oreo
+import oreo_agents.cli.program
+import oreo_agents.dataset
+import oreo_agents.evaluation.evaluate
+import oreo_agents.experiments.demo
+import oreo_agents.experiments.plan
+import oreo_agents.experiments.run
+import oreo_agents.rollout.record
+import oreo_agents.training.train
+import oreo_agents.training.trainer  # noqa: F401
 
 LONG = os.environ.get("ROBUSTNESS") == "long"
 """`make test-long`: all of it; else about a minute."""
@@ -45,36 +61,37 @@ class Outcome:
         return self
 
 
-class Zygote:
-    """Runs commands of ``oreo-agents``; see zygote.py."""
+class Commands:
+    """Runs commands of ``oreo-agents``; see faulty.py for what may befall them."""
 
-    def __init__(self):
-        script = Path(__file__).with_name("zygote.py")
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        assert self._hear() == "ready\n"
+    def __init__(self, forks):
+        self.forks = forks
 
-    def run(self, folder, *command, **request):
-        """A command in a folder; see zygote.py for what else can be asked for."""
-        log = Path(folder).parent / f"{request.pop('name', Path(folder).name)}.log"
-        request |= {"command": [str(word) for word in command], "cwd": str(folder), "log": str(log)}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self._hear())
-        files = [Path(f"{log}.{name}") for name in ("out", "err")]  # none of one that is killed at once
-        words = [file.read_text(errors="replace") if file.exists() else "" for file in files]
-        return Outcome(answer["status"], *words, answer["operations"], answer["seconds"], answer["late"])
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.kill()
-        self.process.wait()
-
-    def _hear(self):
-        return self.process.stdout.readline()
+    def run(self, folder, *command, kill_after=None, stop_after=None, timeout=300, environment=(), **faults):
+        """A command in a folder, killed (SIGKILL) or stopped (SIGINT) after some seconds, if it should be."""
+        log = Path(folder).parent / f"{faults.pop('name', Path(folder).name)}.log"
+        request = {"command": [str(word) for word in command], "counted": f"{log}.counted", **faults}
+        kept = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+        files = {name: Path(f"{log}.{name}") for name in ("out", "err", "counted")}
+        files["counted"].unlink(missing_ok=True)
+        with files["out"].open("w") as out, files["err"].open("w") as err:
+            program = self.forks.start(
+                [faulty.__file__, json.dumps(request)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                env={**os.environ, **kept, **dict(environment)},
+            )
+        while program.poll() is None and not files["counted"].exists():
+            time.sleep(0.001)
+        start = time.monotonic()
+        for after, sent in ((kill_after, signal.SIGKILL), (stop_after, signal.SIGINT)):
+            if after is not None and program.ends(after) is None:
+                program.send_signal(sent)
+        late = program.ends(timeout) is None
+        program.kill()
+        seconds = time.monotonic() - start
+        words = [files[name].read_text(errors="replace") for name in ("out", "err")]
+        operations = int(files["counted"].read_text() or 0)
+        return Outcome(program.returncode, *words, operations, seconds, late)

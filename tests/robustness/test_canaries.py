@@ -49,11 +49,11 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def run(zygote, place):
+def run(commands, place):
     def run(*command, **request):
         canary = place.parent / "sang"
         environment = {"CANARY": str(canary), "PYTHONPATH": str(place)}
-        outcome = zygote.run(place, *command, environment=environment, import_from=str(place), **request)
+        outcome = commands.run(place, *command, environment=environment, import_from=str(place), **request)
         assert not canary.exists(), canary.read_text()
         return outcome.require_clean()
 
@@ -208,9 +208,9 @@ def test_a_checkpoint(run, place, material):
     run(*train).require_refused()
 
 
-def test_the_canary_sings_where_the_user_calls_it(zygote, place):
+def test_the_canary_sings_where_the_user_calls_it(commands, place):
     """Else none of these tests could fail."""
     canary = place.parent / "sang"
     environment = {"CANARY": str(canary)}
-    zygote.run(place, "play", "--env", "canary:Thing-v0", environment=environment, import_from=str(place))
+    commands.run(place, "play", "--env", "canary:Thing-v0", environment=environment, import_from=str(place))
     assert canary.exists()

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from commands import LONG, Zygote
+from commands import LONG
 from test_interruptions import COMMANDS, inputs  # noqa: F401 (a fixture)
 
 from oreo_agents.dataset import load_trajectories
@@ -26,34 +26,34 @@ def split_command(name, inputs):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_a_full_disk_is_said(zygote, inputs, tmp_path, name):  # noqa: F811
+def test_a_full_disk_is_said(commands, inputs, tmp_path, name):  # noqa: F811
     """No file may grow beyond so many bytes: every write beyond fails, whoever writes, but the error fits."""
     command = split_command(name, inputs)
     for number, most in enumerate((1_000, 5_000, 20_000, 200_000)[: 4 if LONG else 2]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        outcome = zygote.run(folder, *command, limits={"RLIMIT_FSIZE": most}).require_clean()
+        outcome = commands.run(folder, *command, limits={"RLIMIT_FSIZE": most}).require_clean()
         if outcome.status:
             said = "rror" in outcome.err or (name == "bench" and "not done: " in outcome.out)
             assert outcome.status in (1, 2) and said, outcome
-            zygote.run(folder, *command).require_done()
+            commands.run(folder, *command).require_done()
         if name == "record":
             assert len(load_trajectories(folder / "made")) == 10
 
 
 @powerless
 @pytest.mark.parametrize("name", TRIED)
-def test_a_disk_that_cannot_be_written_is_said(zygote, inputs, tmp_path, name):  # noqa: F811
+def test_a_disk_that_cannot_be_written_is_said(commands, inputs, tmp_path, name):  # noqa: F811
     folder = tmp_path / "place"
     folder.mkdir(mode=0o555)
     cache = {"XDG_CACHE_HOME": str(folder), "HOME": str(folder)}
-    zygote.run(folder, *split_command(name, inputs), powerless=True, environment=cache).require_refused()
+    commands.run(folder, *split_command(name, inputs), powerless=True, environment=cache).require_refused()
     assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("number", range(12 if LONG else 2))
 @pytest.mark.parametrize("name", ["record", "train"] if LONG else ["record"])
-def test_a_folder_that_is_deleted_is_said(zygote, inputs, tmp_path, name, number):  # noqa: F811
+def test_a_folder_that_is_deleted_is_said(commands, inputs, tmp_path, name, number):  # noqa: F811
     """Whatever is said to be kept is there."""
     folder = tmp_path / "place"
     folder.mkdir()
@@ -72,7 +72,7 @@ def test_a_folder_that_is_deleted_is_said(zygote, inputs, tmp_path, name, number
 
     thread = threading.Thread(target=delete)
     thread.start()
-    outcome = zygote.run(folder, *command).require_clean()
+    outcome = commands.run(folder, *command).require_clean()
     there = (folder / "made").exists()
     stop.set()
     thread.join()
@@ -85,8 +85,7 @@ def test_a_folder_that_is_deleted_is_said(zygote, inputs, tmp_path, name, number
         assert kept is True or len(kept) == 60
 
 
-def test_two_at_once_are_one_after_the_other_or_refused(inputs, tmp_path):  # noqa: F811
-    others = [Zygote(), Zygote()]
+def test_two_at_once_are_one_after_the_other_or_refused(commands, inputs, tmp_path):  # noqa: F811
     folder = tmp_path / "place"
     for round_ in range(8 if LONG else 1):
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +93,7 @@ def test_two_at_once_are_one_after_the_other_or_refused(inputs, tmp_path):  # no
         said = {}
 
         def work(number, said=said):
-            said[number] = others[number].run(folder, *split_command("record", inputs), name=f"log-{number}")
+            said[number] = commands.run(folder, *split_command("record", inputs), name=f"log-{number}")
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
         for thread in threads:
@@ -105,8 +104,6 @@ def test_two_at_once_are_one_after_the_other_or_refused(inputs, tmp_path):  # no
         done = [one for one in said.values() if one.require_clean().status == 0]
         assert done and len(load_trajectories(folder / "made")) == 10
         assert all(one.status in (0, 2) for one in said.values())
-    for other in others:
-        other.close()
 
 
 # ------------------------------------------------------------------------------- odd files and names
@@ -132,7 +129,7 @@ READERS = {
 
 @pytest.mark.parametrize("odd", ["pipe", "zero"])
 @pytest.mark.parametrize("name", READERS)
-def test_a_file_that_never_ends_is_refused(zygote, material, tmp_path, name, odd):
+def test_a_file_that_never_ends_is_refused(commands, material, tmp_path, name, odd):
     from oreo_agents.models.model_files import SHIPPED
 
     command, file = READERS[name]
@@ -144,24 +141,24 @@ def test_a_file_that_never_ends_is_refused(zygote, material, tmp_path, name, odd
     file.unlink(missing_ok=True)
     os.mkfifo(file) if odd == "pipe" else file.symlink_to("/dev/zero")
     limits = {"RLIMIT_AS": 12 << 30}
-    zygote.run(place, *command.format(place=place).split(), timeout=60, limits=limits).require_refused()
+    commands.run(place, *command.format(place=place).split(), timeout=60, limits=limits).require_refused()
 
 
-def test_names_that_are_not_utf8_are_played_and_kept(zygote, material, tmp_path):
+def test_names_that_are_not_utf8_are_played_and_kept(commands, material, tmp_path):
     place = tmp_path / "place"
     games = os.fsencode(place) + b"/g\xff/task-\xfe/trial"
     os.makedirs(games)
     game = next((material / "games").rglob("game.tw-pddl"))
     shutil.copy(game, os.fsdecode(games + b"/game.tw-pddl"))
-    zygote.run(
+    commands.run(
         place, "record", "--games", os.fsdecode(os.fsencode(place)), "-n", "1", "-o", "made"
     ).require_done()
     (kept,) = load_trajectories(place / "made")
     assert kept.game == r"task-\xfe/trial"
-    zygote.run(place, "dataset", "verify", "made").require_done()
+    commands.run(place, "dataset", "verify", "made").require_done()
 
 
-def test_escape_codes_of_paths_are_shown_not_obeyed(zygote, material, tmp_path):
+def test_escape_codes_of_paths_are_shown_not_obeyed(commands, material, tmp_path):
     place = tmp_path / "place"
     place.mkdir()
     for command in (
@@ -171,11 +168,11 @@ def test_escape_codes_of_paths_are_shown_not_obeyed(zygote, material, tmp_path):
         ("dataset", "verify", "--files-only", "a\x1b[31m"),
         ("data", "generate", "--count", "1", "-o", "d\x1b[31m"),
     ):
-        outcome = zygote.run(place, *command).require_done()
+        outcome = commands.run(place, *command).require_done()
         assert "\x1b" not in outcome.out + outcome.err and "\\x1b" in outcome.out
 
 
-def test_ctrl_c_at_any_moment_is_one_word(zygote, inputs, tmp_path):  # noqa: F811
+def test_ctrl_c_at_any_moment_is_one_word(commands, inputs, tmp_path):  # noqa: F811
     chance = random.Random(0)
     folder = tmp_path / "place"
     for name in ("record", "train") if LONG else ("record",):
@@ -183,7 +180,7 @@ def test_ctrl_c_at_any_moment_is_one_word(zygote, inputs, tmp_path):  # noqa: F8
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             command = split_command(name, inputs)
-            outcome = zygote.run(folder, *command, stop_after=chance.uniform(0.05, 1.5)).require_clean()
+            outcome = commands.run(folder, *command, stop_after=chance.uniform(0.05, 1.5)).require_clean()
             assert outcome.status in (0, 130), (number, outcome)
             assert outcome.status == 0 or "interrupted" in outcome.err
 

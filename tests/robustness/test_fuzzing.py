@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import fuzzing
@@ -26,9 +24,9 @@ def count_inputs(kind):
     not Path("/proc/self/statm").exists(), reason="no way to limit the memory of a process here"
 )
 @pytest.mark.parametrize("kind", fuzzing.KINDS if LONG else SHORT)
-def test_mutated_files_are_refused_or_read(kind):
-    command = [sys.executable, fuzzing.__file__, kind, str(count_inputs(kind)), os.environ.get("SEED", "0")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
+def test_mutated_files_are_refused_or_read(forks, kind):
+    command = [fuzzing.__file__, kind, count_inputs(kind), os.environ.get("SEED", "0")]
+    done = forks.run(command, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     print({**found, "faults": len(found["faults"])})

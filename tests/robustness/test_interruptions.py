@@ -133,11 +133,11 @@ def drop_clocks(value):
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if list_times(name)])
-def test_killed_and_run_again_it_ends_as_if_undisturbed(zygote, inputs, tmp_path, name):
+def test_killed_and_run_again_it_ends_as_if_undisturbed(commands, inputs, tmp_path, name):
     command = COMMANDS[name].format(**inputs).split()
     undisturbed = tmp_path / "undisturbed"
     undisturbed.mkdir()
-    whole = zygote.run(undisturbed, *command).require_done()
+    whole = commands.run(undisturbed, *command).require_done()
     expected, operations = describe_files(undisturbed), whole.operations
     assert expected and operations
     chance = random.Random(name)
@@ -148,11 +148,11 @@ def test_killed_and_run_again_it_ends_as_if_undisturbed(zygote, inputs, tmp_path
         moment = {"kill_at": chance.randint(1, operations)}
         if number % 3 == 2:
             moment = {"kill_after": chance.uniform(0, whole.seconds)}
-        stopped = zygote.run(folder, *command, **moment).require_clean()
+        stopped = commands.run(folder, *command, **moment).require_clean()
         killed += stopped.killed
         whole_already = not (stopped.killed or stopped.status) or is_whole(folder, expected)
         if not whole_already:
-            zygote.run(folder, *command).require_done()
+            commands.run(folder, *command).require_done()
             left = [file.name for file in (*folder.rglob(".*.new*"), *folder.glob("*.checkpoints"))]
             assert not left, moment
         assert describe_files(folder) == expected, moment

@@ -2,21 +2,15 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
-import subprocess
-import sys
 import termios
 import time
-from pathlib import Path
 
 import pyte
 import pytest
 from episodes import episode
 
 from oreo_agents.dataset import TrajectoryWriter
-
-HELPERS = Path(__file__).parents[1] / "helpers"
 
 
 @pytest.fixture
@@ -28,30 +22,20 @@ def recorded(tmp_path):
     return tmp_path / "recorded"
 
 
-def _as_a_terminal_would():
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # a test run in the background ignores Ctrl-C, and so would this
-
-
 class Terminal:
     """A program on a pseudo-terminal: type to it, wait for what it shows."""
 
-    def __init__(self, *command, columns=80, rows=30, term="xterm"):
+    def __init__(self, forks, *command, columns=80, rows=30, term="xterm"):
         self.master, slave = pty.openpty()
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.resize(columns, rows)
         self.written = b""
-        here = f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # for hostile.py
-        terminal = {"TERM": term, "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": here}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "oreo_agents.cli", *map(str, command)],
+        self.process = forks.start(
+            ["-m", "oreo_agents.cli", *command],
             **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
-            env={**os.environ, **terminal},
-            start_new_session=True,
-            preexec_fn=_as_a_terminal_would,
+            env={**os.environ, "TERM": term, "PROMPT_TOOLKIT_NO_CPR": "1", "LC_ALL": "C.UTF-8"},
+            terminal=True,
         )
         os.close(slave)
 
@@ -94,18 +78,16 @@ class Terminal:
         assert self.process.wait(10) == status
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.process.kill()
         os.close(self.master)
 
 
 @pytest.fixture
-def terminal():
+def terminal(forks):
     opened = []
 
     def start(*command, **size):
-        opened.append(Terminal(*command, **size))
+        opened.append(Terminal(forks, *command, **size))
         return opened[-1]
 
     yield start

@@ -33,13 +33,17 @@ def session():
     env.close()
 
 
-def play(path, lines, *options):
-    command = [sys.executable, "-m", "oreo_agents.cli", "play", "--split", "generated", "--seed", "3"]
-    done = subprocess.run(
-        [*command, "--record", path, *options], input="\n".join(lines), text=True, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def play(forks):
+    """Types lines into a pipe and gives back what was said."""
+
+    def play(path, lines, *options):
+        command = ["-m", "oreo_agents.cli", "play", "--split", "generated", "--seed", "3", "--record", path]
+        return forks.run(
+            [*command, *options], input="\n".join(lines), text=True, check=True, capture_output=True
+        ).stdout
+
+    return play
 
 
 def test_undo_restores_the_game_exactly(session):
@@ -71,7 +75,7 @@ def test_the_step_limit_truncates(session):
     assert session.over and session.trajectory().truncated
 
 
-def test_a_pipe_plays_with_hints_and_end_of_input_keeps_the_episode(tmp_path):
+def test_a_pipe_plays_with_hints_and_end_of_input_keeps_the_episode(play, tmp_path):
     out = play(tmp_path / "d", ["hint", "undo", *["go to the moon"] * 2, "goal", "map", "?", "commands"])
     for said in (
         "The expert would:",
@@ -86,7 +90,7 @@ def test_a_pipe_plays_with_hints_and_end_of_input_keeps_the_episode(tmp_path):
     assert not (trajectory.terminated or trajectory.truncated)
 
 
-def test_a_typo_is_asked_back_and_costs_no_step(tmp_path, session):
+def test_a_typo_is_asked_back_and_costs_no_step(play, tmp_path, session):
     (plan, *_) = session.info["expert_plan"]
     typo, other = plan.replace("go to", "goto"), plan.replace("go to", "go ot")
     out = play(tmp_path / "d", [typo, other, "quti", plan, plan.replace("go to", "go")])
@@ -103,7 +107,7 @@ def test_a_typo_is_asked_back_and_costs_no_step(tmp_path, session):
     assert session.env.unwrapped.clone_state() == before and not session.steps
 
 
-def test_a_second_episode_continues_the_dataset(tmp_path):
+def test_a_second_episode_continues_the_dataset(play, tmp_path):
     play(tmp_path / "d", ["look"])
     play(tmp_path / "d", [], "--agent", "expert", "--pause", "0")
     human, expert = load_trajectories(tmp_path / "d")
@@ -124,7 +128,7 @@ def test_what_cannot_be_recorded_is_not_played(tmp_path, monkeypatch, capsys):
     assert "in the 'put' wording, not 'move'" in capsys.readouterr().err
 
 
-def test_nothing_played_leaves_nothing_behind(tmp_path):
+def test_nothing_played_leaves_nothing_behind(play, tmp_path):
     play(tmp_path / "d", [])
     assert not (tmp_path / "d").exists()
     play(tmp_path / "d", ["look"])
@@ -160,7 +164,7 @@ def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
     assert 1e9 <= pause < 9e9  # what the system's clock can do
 
 
-def test_a_task_type_can_be_asked_for(tmp_path, capsys):
+def test_a_task_type_can_be_asked_for(play, tmp_path, capsys):
     assert "heat some" in play(tmp_path / "d", [], "--task-type", "pick_heat")
     assert cli.main(["play", "--split", "generated", "--task-type", "fly"]) == 2
     assert (

@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -109,12 +107,10 @@ def test_nothing_to_show_is_said(recorded, tmp_path, capsys):
 
 
 @pytest.fixture
-def played(tmp_path):
+def played(forks, tmp_path):
     """A recorded game of which the second observation was forged afterwards, and the same unforged."""
-    play = [sys.executable, "-m", "oreo_agents.cli", "play", "--split", "generated", "--record"]
-    subprocess.run(
-        [*play, tmp_path / "true"], input="look\ninventory\n", text=True, check=True, capture_output=True
-    )
+    play = ["-m", "oreo_agents.cli", "play", "--split", "generated", "--record", tmp_path / "true"]
+    forks.run(play, input="look\ninventory\n", check=True, capture_output=True)
     true = load_trajectories(tmp_path / "true")
     forged = replace(true[0].turns[1], observation="You see [bold]gold[/bold].")
     with TrajectoryWriter(tmp_path / "forged", env_spec=true.agreed("env_spec")) as writer:

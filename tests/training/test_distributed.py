@@ -6,7 +6,6 @@ Both machines are this one: two launchers, which find each other at an address. 
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -16,6 +15,8 @@ from tempfile import TemporaryFile
 
 import pytest
 import torch
+import two_processes
+from dies_once import train_shortly
 from learning import EPISODES
 
 from oreo_agents.cli.program import build_parser
@@ -35,7 +36,6 @@ LONG = os.environ.get("ROBUSTNESS") == "long"
 COUNTS = (2, 4) if LONG else (2,)
 """Processes, half of them on each of two machines."""
 ENVIRONMENT = {
-    **os.environ,
     "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
     "OMP_NUM_THREADS": "1",
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else the second attempt may wait for the first
@@ -54,14 +54,17 @@ def launchers(launch, processes, port, *options):
 HERE_AND_NOW = ("--mixed_precision", "no", "--dynamo_backend", "no")
 
 
-def run_all(commands, port=None):
-    """Side by side, once the first listens to that port, if one is given; what each printed of errors."""
+def run_all(forks, commands, port=None):
+    """Side by side, once the first listens to that port, if one is given; what each printed of errors.
+
+    Launchers start what PYTHON_EXEC says, forks, too.
+    """
+    environment = {**os.environ, **ENVIRONMENT, "PYTHON_EXEC": str(forks.command)}
     with ExitStack() as stack:
         files = [stack.enter_context(TemporaryFile("w+")) for _ in commands]
         started = []
         for command, file in zip(commands, files, strict=True):
-            words = [sys.executable, *map(str, command)]
-            started.append(subprocess.Popen(words, env=ENVIRONMENT, stdout=file, stderr=file))
+            started.append(forks.start(command, env=environment, stdout=file, stderr=file))
             stack.callback(started[-1].kill)
             while port and started[0].poll() is None and not listens(port):
                 time.sleep(0.1)
@@ -79,14 +82,14 @@ def listens(port):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, forks):
     """What one process and several of two machines left behind."""
     folder = tmp_path_factory.mktemp("distributed")
-    program = HERE / "two_processes.py"
-    run_all([[program, folder, 1, *METHODS]])
+    program = two_processes.__file__
+    run_all(forks, [[program, folder, 1, *METHODS]])
     for count in COUNTS:
         both = launchers("fsdp2", count, PORT + count)
-        run_all([[*launcher, program, folder, count, *METHODS] for launcher in both])
+        run_all(forks, [[*launcher, program, folder, count, *METHODS] for launcher in both])
     return folder
 
 
@@ -132,10 +135,8 @@ def test_accelerate_reads_the_shipped_configs(path):
 
 
 @pytest.mark.parametrize("machines", (1, 2) if LONG else (1,))
-def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path, machines):
+def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path, forks, machines):
     """All begin again from the newest checkpoint; one process alone is never disturbed."""
-    from dies_once import train_shortly
-
     from oreo_agents.dataset import TrajectoryWriter
 
     with TrajectoryWriter(tmp_path / "data") as writer:
@@ -147,7 +148,7 @@ def test_a_process_that_is_killed_is_started_anew_and_the_losses_stay(tmp_path, 
     both = launchers("multi_gpu", 2, PORT + 1, "--restarts", "1") if machines == 2 else [elastic]
     program = [HERE / "dies_once.py", tmp_path / "data", start, tmp_path / "two"]
     # on one machine the second would take the place where they meet, if it were faster
-    told = run_all([[*launcher, *program] for launcher in both], PORT + 1 if machines == 2 else None)
+    told = run_all(forks, [[*launcher, *program] for launcher in both], PORT + 1 if machines == 2 else None)
     assert f"failed (exitcode: -9) local_rank: {0 if machines == 2 else 1}" in "".join(told)
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]

@@ -43,6 +43,8 @@ class Room:
     fixtures: tuple[Fixture, ...]
     overlaps: dict[int, tuple[tuple[int, float], ...]]
     """For a receptacle: others, with the probability that an object in it is in the other one too."""
+    types: frozenset[str]
+    """Of its receptacles."""
 
     def indices(self, receptacle_type: str) -> list[int]:
         """The receptacles of a type."""
@@ -73,7 +75,8 @@ def _parse_room(number: int, entry: dict[str, Any]) -> Room:
     for first, second, probability in entry["overlaps"]:
         overlaps[first] = (*overlaps.get(first, ()), (second, probability))
     fixtures = tuple(_parse_fixture(*receptacle) for receptacle in entry["receptacles"])
-    return Room(number, entry["kind"], entry["group"], entry["weight"], fixtures, overlaps)
+    types = frozenset(fixture.type for fixture in fixtures)
+    return Room(number, entry["kind"], entry["group"], entry["weight"], fixtures, overlaps, types)
 
 
 def _parse_fixture(id: str, location: str, openable: int) -> Fixture:

@@ -100,7 +100,7 @@ def test_what_was_played_verifies_and_trains(played, capsys, tmp_path):
     assert run_oreo_agents(["dataset", "verify", str(data)]) == 0
     assert f"{len(episodes)} of {len(episodes)} episodes" in capsys.readouterr().out
     options = {"max_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True, "disable_tqdm": True}
-    trainer = train("sft", list(episodes)[:2], "new-tiny", tmp_path / "agent", **options)
+    trainer = train("sft", list(episodes)[:2], "new-mini", tmp_path / "agent", **options)
     assert trainer.state.global_step == 1 and (tmp_path / "agent" / "policy").is_dir()
 
 

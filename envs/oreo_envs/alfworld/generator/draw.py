@@ -100,13 +100,20 @@ def _rooms_for(group: str, goal: DraftGoal) -> tuple[Room, ...]:
 
 
 def _can_host(room: Room, goal: DraftGoal) -> bool:
+    """Asked of every goal and room before the first game: of the types of receptacles, which are few."""
+    objects = load_statistics()["objects"][room.kind]
     if goal.task_type == "look_at_obj_in_light":
-        furnished = bool(_weigh_places(room, goal.place, floor=False)[0])
+        furnished = _has_rate(room.types, objects.get(goal.place, {}).get("place", {}))
     else:
-        furnished = bool(room.indices(goal.place))
+        furnished = goal.place in room.types
     if goal.task_type in TREATMENTS:
-        furnished = furnished and bool(room.indices(APPLIANCES[TREATMENTS[goal.task_type]]))
-    return furnished and bool(_target_places(room, goal, "normal")[0])
+        furnished = furnished and APPLIANCES[TREATMENTS[goal.task_type]] in room.types
+    outside = room.types - {goal.place} if goal.task_type in STARTS_OUTSIDE_GOAL else room.types
+    return furnished and _has_rate(outside, objects[goal.object]["target_place"])
+
+
+def _has_rate(types: Iterable[str], rates: dict[str, float]) -> bool:
+    return any(rates.get(one, 0.0) > 0 for one in types)
 
 
 Weighted = tuple[tuple[int, ...], tuple[float, ...]]
