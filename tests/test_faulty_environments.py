@@ -141,3 +141,30 @@ def test_an_episode_that_does_not_happen_again_because_it_fails(tmp_path, capsys
 
 def broken_reset(self, **options):
     raise LookupError("gone")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_person_who_plays_is_told(monkeypatch, capsys, fault):
+    monkeypatch.setattr("builtins.input", lambda *_: "up")
+    assert main(["play", "--env", f"{MODULE}:Faulty-{fault}-v0", "--seed", "3"]) == 2
+    assert re.search(FAULTS[fault], " ".join(capsys.readouterr().err.split()))
+
+
+@pytest.mark.parametrize("command", ["play", "record --agent random -n 2 -o x", "eval --agent random -n 2"])
+def test_actions_that_are_no_text_are_refused_at_once(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command.split(), "--env", f"{MODULE}:Discrete-v0"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: Lift takes actions of Discrete, not text") and not list(tmp_path.iterdir())
+
+
+def test_what_breaks_down_while_looking_ahead_costs_its_episode(policy, tokenizer, critic):
+    from oreo_agents.agents.oreo import OreoAgent
+    from oreo_agents.environments import environments
+    from oreo_agents.rollout.loop import rollout
+    from oreo_agents.rollout.schedule import assign_games
+
+    agent = OreoAgent(policy, tokenizer, critic, select="lookahead", k=2)
+    make_env = environments(f"{MODULE}:Some-raise-v0", branches=True)
+    played = list(rollout(make_env, assign_games(range(3), 0), agent))
+    assert sorted(bool(episode.metadata.get("failed")) for episode in played) == [False, False, True]

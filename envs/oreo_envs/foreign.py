@@ -17,6 +17,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.envs.registration import load_env_creator
 
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, EpisodeError, OreoError
@@ -142,12 +143,17 @@ class ForeignEnv(gym.Wrapper):
         split: of the seeds, or of a list of games that is not divided: a key of :data:`SEEDS`.
 
     Raises:
-        ConfigurationError: an observation is no text, or the games that it lists have no names.
+        ConfigurationError: observations or actions are no text, or the games that it lists have no names.
         DataNotFoundError: there are too few games to be divided.
     """
 
     def __init__(self, env: gym.Env[str, str], split: str = "all") -> None:
         super().__init__(env)
+        if isinstance(env.action_space, Box | Discrete | MultiBinary | MultiDiscrete):
+            raise ConfigurationError(
+                f"{_name_class(env)} takes actions of {type(env.action_space).__name__}, not text: choose a text "
+                "environment, or wrap it in one (gymnasium.ActionWrapper) that understands words"
+            )
         own = getattr(env.unwrapped, "games", None)
         if own is not None and not hasattr(own, "names"):
             raise ConfigurationError(

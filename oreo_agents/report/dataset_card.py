@@ -190,7 +190,9 @@ def _format_score(group: EpisodeGroup | DatasetInfo) -> str:
     if not group.episodes:
         return "none"
     if group.successes is None:
-        return "mean return undefined" if group.mean_return is None else f"mean return {group.mean_return:.4g}"
+        return (
+            "mean return undefined" if group.mean_return is None else f"mean return {group.mean_return:.4g}"
+        )
     low, high = wilson_interval(group.successes, group.episodes)
     return f"{group.successes / group.episodes:.1%} ({low:.1%} to {high:.1%})"
 

@@ -41,4 +41,6 @@ for fault in ("raise", *ANSWERS):
     gym.register(f"Some-{fault}-v0", Faulty, max_episode_steps=4, kwargs={"fault": fault, "of": 3})
 gym.register("Faulty-reset-v0", Faulty, max_episode_steps=4, kwargs={"at": "reset"})
 gym.register("Some-reset-v0", Faulty, max_episode_steps=4, kwargs={"at": "reset", "of": 3})
-gym.register("Discrete-v0", lambda: gym.wrappers.TransformAction(Lift(), lambda a: "up", gym.spaces.Discrete(3)))
+gym.register(
+    "Discrete-v0", lambda: gym.wrappers.TransformAction(Lift(), lambda a: "up", gym.spaces.Discrete(3))
+)
