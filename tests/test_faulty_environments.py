@@ -43,7 +43,7 @@ def test_a_failure_costs_its_episode_and_is_named(tmp_path, capsys, fault):
     assert re.search(rf"seed (\d+)(, )?(: )?{FAULTS[fault]}", said)
     assert int(re.search(r"-v0, seed (\d+)", said)[1]) % 3 == 0
     assert record(f"Some-{fault}-v0", tmp_path / "d") == 1
-    assert f"0 episodes in" in (again := capsys.readouterr().out) and f"{30 - len(kept)} could not" in again
+    assert "0 episodes in" in (again := capsys.readouterr().out) and f"{30 - len(kept)} could not" in again
     assert len(load_trajectories(tmp_path / "d")) == len(kept)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.envs.registration import load_env_creator
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, EpisodeError, OreoError
 from oreo_envs.named_games import NamedGames
@@ -135,8 +135,8 @@ class ForeignEnv(gym.Wrapper):
     Adds ``games``; ``reset(options={"game": name_or_position})`` for episodes that are known by their seeds alone;
     ``info["game"]`` and ``info["action_space"]``; and snapshots, :meth:`clone_state` and :meth:`restore_state`, for
     environments without their own: copies of it, or where it cannot be copied its actions played again from its seed.
-    Where its ``reset`` or ``step`` raises, that is an :class:`~oreo_envs.errors.EpisodeError`: the next ``reset`` may go
-    well.
+    Where its ``reset`` or ``step`` raises, that is an :class:`~oreo_envs.errors.EpisodeError`; the next ``reset`` may
+    go well.
 
     Args:
         env: observations and actions are texts.

@@ -151,8 +151,8 @@ def rollout(
     ``metadata["failed"]`` is there if the policy is not to blame; ``metadata["text_only"]`` says that a server gave
     replies as text, without the ids that were sampled. So does a game whose file is damaged, or whose
     interpreter hangs or dies, and an environment that raises EpisodeError: somebody else's does where its code fails
-    (``metadata["cause"]`` is what its code raised), and is reset for the next episode as ever. Environments with ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games
-    run in other processes, work side by side.
+    (``metadata["cause"]`` is what that raised), and is reset for the next episode as ever. Environments with
+    ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games run in other processes, work side by side.
 
     Args:
         make_env: builds one environment; called at most ``slots`` times.

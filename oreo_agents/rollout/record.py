@@ -159,8 +159,8 @@ def record(
             range, or there are a million games and no limit.
         DatasetError: ``path`` cannot be recorded into, or its wording is another one than a game's.
         DataNotFoundError: there are no such games.
-        EpisodeError: none of the games can be opened, or an environment fails in the same way in the first episodes, all
-            of them; where some can be played, the others are counted as failed.
+        EpisodeError: none of the games can be opened, or an environment fails in the same way in all of the first
+            episodes; where some can be played, the others are counted as failed.
     """
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
