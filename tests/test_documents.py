@@ -3,9 +3,12 @@
 What is long is cut short: few episodes, two optimizer steps, tiny models in the place of those of the Hub.
 """
 
+import json
 import re
 import shlex
+import sys
 import tomllib
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -13,11 +16,14 @@ from chat_templates import CHATML, byte_level
 from learning import random_decoder
 
 from oreo_agents.cli import main
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Rollouts, Search, Suite, Sweep
 from oreo_agents.language.prompt import Prompt
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / "docs/your-environment.md"  # has a test of its own: its first block is a module
-PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ENVIRONMENT}))
+SUITE = ROOT / "docs/your-suite.md"  # likewise: it takes that module
+PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ENVIRONMENT, SUITE}))
 BLOCK = re.compile(
     r"(?P<not_run><!-- not run: .+? -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```", re.M | re.S
 )
@@ -118,6 +124,71 @@ def test_your_environment(tmp_path, monkeypatch, capsys):
         assert program == "oreo-agents" and main(words) == 0, line
     (rounds,) = (tmp_path / "runs").glob("rounds/results.json")
     assert "mean_return" in rounds.read_text()
+
+
+def test_the_suite_is_run_also_on_recorded_episodes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("lift", None)
+    (tmp_path / "lift.py").write_text(list_blocks(ENVIRONMENT)[0]["code"])
+    suite, command, demonstrations = (block["code"] for block in list_blocks(SUITE))
+    fewer = {
+        r"episodes = \d+": "episodes = 12",
+        r"epochs = \d+": "max_steps = 2",
+        r"seeds = .*": "seeds = [0]",
+    }
+    fewer |= {"new-mini": "new-tiny", r"first = \d+": "first = 3"}
+    for pattern, few in fewer.items():
+        suite = re.sub(pattern, few, suite)
+    (tmp_path / "lift.toml").write_text(suite)
+    run_commands(f"{command.strip()} --methods random sft", "")  # a policy that knows nothing plays all alike
+    rows = json.loads((tmp_path / "results/lift.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"random", "sft"}
+    record = "record --env lift:Lift-v0 --agent random -n 8 -o runs/expert"
+    assert main(record.split()) == 0
+    own = re.sub(r"\[demonstrations\].*?(?=\[sft\])", demonstrations, suite, flags=re.S)
+    (tmp_path / "lift.toml").write_text(own)
+    run_commands(f"{command.strip()} --methods sft", "")
+    assert len(load_trajectories("runs/bench/lift/demonstrations")) == 8
+
+
+def test_the_tables_of_a_suite_are_what_it_can_say():
+    tables = re.findall(r"^\| (\w+) \| default \| \|\n\|---.*\n((?:\|.*\n)+)", SUITE.read_text(), re.M)
+    kinds = {"suite": Suite, "games": GameSet, "demonstrations": Demonstrations, "rollouts": Rollouts}
+    kinds |= {"method": Method, "search": Search, "sweep": Sweep}
+    assert [name for name, _ in tables] == list(kinds)
+    for name, rows in tables:
+        told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", rows.replace("|  |", "| - |"), re.M))
+        known = {field.name: field for field in fields(kinds[name])}
+        if name == "suite":
+            apart = {
+                "name",
+                "methods",
+                "tests",
+                "train",
+                "dev",
+                "demonstrations",
+                "sft",
+                "rollouts",
+                "training",
+            }
+            known = {key: one for key, one in known.items() if key not in {*apart, "search", "sweep"}} | {
+                "base": None
+            }
+        else:
+            known = {
+                key: one
+                for key, one in known.items()
+                if (name, key) not in {("method", "name"), ("method", "options")}
+            }
+        assert told.keys() == known.keys(), name
+        for key, shown in told.items():
+            field = known[key]
+            if field is None or (name, key) == ("method", "method"):
+                continue
+            default = field.default if field.default is not MISSING else field.default_factory()
+            given = None if not shown.strip(" -") else tomllib.loads(f"x = {shown.strip('`')}")["x"]
+            assert (list(default) if isinstance(default, tuple) else default) == given, (name, key)
 
 
 def test_the_shown_prompt_is_one(tmp_path):
