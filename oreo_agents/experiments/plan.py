@@ -40,8 +40,8 @@ class Plan:
         server: has the suite's model, and plays wherever that is played as it is; policies that are trained play here.
 
     Raises:
-        ConfigurationError: there is a server, and no policy of the suite is its model; or the episodes to imitate are of
-            another environment, or of games to judge on.
+        ConfigurationError: there is a server, and no policy of the suite is its model; or the episodes to imitate are
+            of another environment, or of games to judge on.
         DatasetError: there are no episodes to imitate.
     """
 
@@ -100,12 +100,12 @@ class Plan:
             )
         seeds = map(name_seed, found.column("seed"))
         played = {game or seed for game, seed in zip(found.games, seeds, strict=True)}
-        for name, arena in {"dev": self.arenas.dev, **self.arenas.tests}.items():
-            if arena and (seen := played & list_names(arena)):
-                place = "[dev]" if arena is self.arenas.dev else f"[test.{name}]"
+        judged = [(f"[test.{name}]", arena) for name, arena in self.arenas.tests.items()]
+        for place, arena in [*judged, *([("[dev]", self.arenas.dev)] if self.arenas.dev else [])]:
+            if seen := played & list_names(arena):
                 raise ConfigurationError(
-                    f"{where} has episodes of {len(seen)} games of {place}, such as {min(seen)}: what is judged on must "
-                    "not be imitated: record other games"
+                    f"{where} has episodes of games of {place} ({len(seen)}, such as {min(seen)}), and what is judged "
+                    "on must not be imitated: record other games"
                 )
         return Stage("demonstrations", [found.identify()], partial(steps.adopt_episodes, data))
 

@@ -122,7 +122,8 @@ def _check_amounts(suite: Suite) -> None:
         )
     if (shown := suite.demonstrations).data and shown != Demonstrations(data=shown.data):
         raise ConfigurationError(
-            "[demonstrations] data: all of these episodes are imitated, and nobody plays others: leave the other keys out"
+            "[demonstrations] data: all of these episodes are imitated, and nobody plays others: leave the other keys "
+            "out"
         )
     try:
         require_known(shown.agent, SCRIPTED, "[demonstrations] agent: there is nobody called")
