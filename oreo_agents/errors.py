@@ -2,6 +2,7 @@
 
 OreoError
 ├── ConfigurationError        the environment side raises it, too, and defines it
+├── EpisodeError              likewise; costs its episode alone
 ├── DatasetError              recorded episodes that cannot be read, or must not be written
 ├── CheckpointError           a folder that is not a policy, critic or agent checkpoint
 ├── EngineError               text could not be generated: a server out of reach, or one that answers nonsense
@@ -9,6 +10,7 @@ OreoError
 """
 
 from oreo_envs.errors import ConfigurationError as ConfigurationError
+from oreo_envs.errors import EpisodeError as EpisodeError
 from oreo_envs.errors import OreoError as OreoError
 
 

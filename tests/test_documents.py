@@ -3,9 +3,12 @@
 What is long is cut short: few episodes, two optimizer steps, tiny models in the place of those of the Hub.
 """
 
+import json
 import re
 import shlex
+import sys
 import tomllib
+from dataclasses import MISSING, fields
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,11 +17,17 @@ from chat_templates import CHATML, byte_level
 from learning import random_decoder
 
 from oreo_agents.cli import main
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.plan import Plan
+from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Rollouts, Search, Suite, Sweep
+from oreo_agents.experiments.suite_file import load_suite
 from oreo_agents.language.prompt import Prompt
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / "docs/your-environment.md"  # has a test of its own: its first block is a module
-PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ENVIRONMENT}))
+SUITE = ROOT / "docs/your-suite.md"  # likewise: it takes that module
+PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ENVIRONMENT, SUITE}))
 BLOCK = re.compile(
     r"(?P<not_run><!-- not run: .+? -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```", re.M | re.S
 )
@@ -133,6 +142,69 @@ def test_your_environment(tmp_path, monkeypatch, capsys):
         assert program == "oreo-agents" and main(words) == 0, line
     (rounds,) = (tmp_path / "runs").glob("rounds/results.json")
     assert "mean_return" in rounds.read_text()
+
+
+def test_the_suite_is_run_also_on_recorded_episodes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("lift", None)
+    (tmp_path / "lift.py").write_text(list_blocks(ENVIRONMENT)[0]["code"])
+    suite, command, demonstrations = (block["code"] for block in list_blocks(SUITE))
+    fewer = {
+        r"episodes = \d+": "episodes = 12",
+        r"epochs = \d+": "max_steps = 2",
+        r"seeds = .*": "seeds = [0]",
+    }
+    fewer |= {"new-mini": "new-tiny", r"first = \d+": "first = 3"}
+    for pattern, few in fewer.items():
+        suite = re.sub(pattern, few, suite)
+    (tmp_path / "lift.toml").write_text(suite)
+    run_commands(f"{command.strip()} --methods random", "")  # nobody learns anything in a second
+    assert json.loads((tmp_path / "results/lift.json").read_text())["failed"] == {}
+    record = "record --env lift:Lift-v0 --agent random -n 8 -o runs/expert"
+    assert main(record.split()) == 0
+    own = re.sub(r"\[demonstrations\].*?(?=\[sft\])", demonstrations, suite, flags=re.S)
+    (tmp_path / "lift.toml").write_text(own)
+    suite = load_suite("lift.toml", ["lift:Lift-v0"])
+    (stage,) = Plan(suite, find_arenas(suite)).demonstrations(0)
+    stage.work(tmp_path / "imitated")
+    assert len(load_trajectories(tmp_path / "imitated")) == 8
+
+
+def test_the_tables_of_a_suite_are_what_it_can_say():
+    tables = re.findall(r"^\| (\w+) \| default \| \|\n\|---.*\n((?:\|.*\n)+)", SUITE.read_text(), re.M)
+    kinds = {"suite": Suite, "games": GameSet, "demonstrations": Demonstrations, "rollouts": Rollouts}
+    kinds |= {"method": Method, "search": Search, "sweep": Sweep}
+    assert [name for name, _ in tables] == list(kinds)
+    for name, rows in tables:
+        cells = [[cell.strip(" `") for cell in row.split("|")[1:3]] for row in rows.splitlines()]
+        told = dict(cells)
+        known = {field.name: field for field in fields(kinds[name])}
+        left_out = {
+            "suite": {
+                "name",
+                "methods",
+                "tests",
+                "train",
+                "dev",
+                "demonstrations",
+                "sft",
+                "rollouts",
+                "training",
+            }
+            | {"search", "sweep"},
+            "method": {"name", "options"},
+        }.get(name, set())
+        known = {key: one for key, one in known.items() if key not in left_out}
+        known |= {"base": None} if name == "suite" else {}
+        assert told.keys() == known.keys(), name
+        for key, shown in told.items():
+            field = known[key]
+            if field is None or (name, key) == ("method", "method"):
+                continue
+            default = field.default if field.default is not MISSING else field.default_factory()
+            given = tomllib.loads(f"x = {shown}")["x"] if shown else None
+            assert (list(default) if isinstance(default, tuple) else default) == given, (name, key)
 
 
 def test_the_shown_prompt_is_one(tmp_path):

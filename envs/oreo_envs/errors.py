@@ -3,9 +3,10 @@
     OreoError                     everything this project raises on purpose
     ├── ConfigurationError        options that contradict each other or name something unknown
     ├── DataNotFoundError         no games / problems where they were looked for
-    ├── GameFileError             one game file is not what it claims to be
     ├── ProblemFileError          a file of math problems is damaged, or a row of it is not a problem
-    └── UnsupportedGameError      a healthy game that the native engine does not implement
+    └── EpisodeError              one episode cannot be played, and others can
+        └── GameFileError         one game file is not what it claims to be
+            └── UnsupportedGameError  a healthy game that the native engine does not implement
 
 Each message names the thing and the remedy; the command line prints it alone and exits with status 2.
 """
@@ -23,7 +24,14 @@ class DataNotFoundError(OreoError):
     """No games or problems were found where they were looked for."""
 
 
-class GameFileError(OreoError):
+class EpisodeError(OreoError):
+    """An episode cannot be begun, or not gone on with, for reasons outside whoever plays it; others can."""
+
+    cause = ""
+    """What is wrong whichever episode it is, where the environment's code is to blame; else empty."""
+
+
+class GameFileError(EpisodeError):
     """A game file (or archive of them) is damaged, incomplete or not a game at all."""
 
 

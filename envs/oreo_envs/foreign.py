@@ -8,15 +8,19 @@ about agents.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
-from oreo_envs.errors import ConfigurationError, DataNotFoundError
+from oreo_envs.errors import ConfigurationError, DataNotFoundError, EpisodeError, OreoError
 from oreo_envs.named_games import NamedGames
 
 MILLION = 1_000_000
@@ -131,18 +135,25 @@ class ForeignEnv(gym.Wrapper):
     Adds ``games``; ``reset(options={"game": name_or_position})`` for episodes that are known by their seeds alone;
     ``info["game"]`` and ``info["action_space"]``; and snapshots, :meth:`clone_state` and :meth:`restore_state`, for
     environments without their own: copies of it, or where it cannot be copied its actions played again from its seed.
+    Where its ``reset`` or ``step`` raises, that is an :class:`~oreo_envs.errors.EpisodeError`; the next ``reset`` may
+    go well.
 
     Args:
         env: observations and actions are texts.
         split: of the seeds, or of a list of games that is not divided: a key of :data:`SEEDS`.
 
     Raises:
-        ConfigurationError: an observation is no text, or the games that it lists have no names.
+        ConfigurationError: observations or actions are no text, or the games that it lists have no names.
         DataNotFoundError: there are too few games to be divided.
     """
 
     def __init__(self, env: gym.Env[str, str], split: str = "all") -> None:
         super().__init__(env)
+        if isinstance(env.action_space, Box | Discrete | MultiBinary | MultiDiscrete):
+            raise ConfigurationError(
+                f"{_name_class(env)} takes actions of {type(env.action_space).__name__}, not text: choose a text "
+                "environment, or wrap it in one (gymnasium.ActionWrapper) that understands words"
+            )
         own = getattr(env.unwrapped, "games", None)
         if own is not None and not hasattr(own, "names"):
             raise ConfigurationError(
@@ -169,7 +180,12 @@ class ForeignEnv(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode: that of ``options["game"]``, or of ``seed``."""
+        """Begin an episode: that of ``options["game"]``, or of ``seed``.
+
+        Raises:
+            ConfigurationError: the observation is no text.
+            EpisodeError: the environment's code has failed.
+        """
         options = dict(options or {})
         if (game := options.pop("game", None)) is not None:
             if not isinstance(self.games, SeedGames):
@@ -179,20 +195,24 @@ class ForeignEnv(gym.Wrapper):
         if seed is None:
             seed = int(self._drawn.integers(2**31))
         self._opening, self._actions = (seed, options or None), []
-        observation, info = self.env.reset(seed=seed, options=options or None)
+        self._name = name_seed(seed)
+        with self._blaming("reset", "observation, info"):
+            observation, info = self.env.reset(seed=seed, options=options or None)
+            info = self._complete(info)
         if not isinstance(observation, str):
             raise ConfigurationError(
                 f"{_name_class(self.env)} answers with {type(observation).__name__}, not with text: "
                 "choose a text environment, or wrap it in one that puts its observations into words"
             )
-        self._name = name_seed(seed)
-        return observation, self._complete(info)
+        return observation, info
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
-        """As the environment's."""
+        """As the environment's; EpisodeError where its code has failed."""
         self._actions.append(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward, terminated, truncated, self._complete(info)
+        with self._blaming("step", "observation, reward, terminated, truncated, info"):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            info = self._complete(info)
+        return observation, reward, terminated, truncated, info
 
     def clone_state(self) -> Any:
         """A snapshot of the episode."""
@@ -209,9 +229,31 @@ class ForeignEnv(gym.Wrapper):
             self.env = copy.deepcopy(snapshot)
         else:
             seed, options = self._opening
-            self.env.reset(seed=seed, options=options)
-            for action in actions:
-                self.env.step(action)
+            with self._blaming("reset or step", "the usual values"):
+                self.env.reset(seed=seed, options=options)
+                for action in actions:
+                    self.env.step(action)
+
+    @contextmanager
+    def _blaming(self, asked: str, answer: str) -> Iterator[None]:
+        """Turn what the environment's code raises into an EpisodeError that says where."""
+        try:
+            yield
+        except OreoError:
+            raise
+        except Exception as error:
+            place = _find_place(error, self.env)
+            said = f"{type(error).__name__}: {error}".removesuffix(": ")
+            if place is None and isinstance(error, TypeError | ValueError):
+                cause = f"its {asked} has to return {answer} ({said})"
+            else:
+                cause = f"its {asked} raised {said}{f' ({place})' if place else ''}"
+            step = f", step {len(self._actions)}" if self._actions else ""
+            name = self.spec.id if self.spec else _name_class(self.env)
+            episode = (self._opening[1] or {}).get("game", self._name)
+            failed = EpisodeError(f"{name}, {episode}{step}: {cause}")
+            failed.cause = cause
+            raise failed from error
 
     def _complete(self, info: dict[str, Any]) -> dict[str, Any]:
         return {"game": self._name, **info, "action_space": self.env.action_space}
@@ -223,6 +265,19 @@ def _can_be_copied(env: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def _find_place(error: Exception, env: gym.Env) -> str | None:
+    """The last line of the environment's own package that an error came through; None: of none."""
+    layers: list[Any] = [env]
+    while isinstance(layers[-1], gym.Wrapper):
+        layers.append(layers[-1].env)
+    own = {type(layer).__module__.partition(".")[0] for layer in layers} - {"gymnasium"}
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in own:
+            found = f"{os.path.basename(frame.f_code.co_filename)}, line {line}, in {frame.f_code.co_name}"
+    return found
 
 
 def _name_class(env: gym.Env) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from oreo_agents.agents.propose import Infos, Prompts, Propose, Scores, count_read_tokens
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.errors import ConfigurationError, EpisodeError
 from oreo_agents.inference.proposals import Proposals
 
 if TYPE_CHECKING:
@@ -34,10 +34,13 @@ class LookAhead(Propose):
         ]
         for row in (*proposals.errors, *proposals.full):
             texts[row] = []
-        tried = [
-            {text: branch.step(text) for text in dict.fromkeys(row)}
-            for branch, row in zip(branches, texts, strict=True)
-        ]
+        tried, errors = list[dict[str, "Branch"]](), dict[int, str]()
+        for row, branch in enumerate(branches):
+            try:
+                tried.append({text: branch.step(text) for text in dict.fromkeys(texts[row])})
+            except EpisodeError as error:  # the environment breaks down: the others go on
+                errors[row], texts[row] = str(error), []
+                tried.append({})
         reached = [
             [leads[text] for text in row] or [branch] * self.k
             for branch, leads, row in zip(branches, tried, texts, strict=True)
@@ -63,6 +66,7 @@ class LookAhead(Propose):
             replace(ahead, counts=proposals.counts),  # the answer is read again when it is really given
             count_read_tokens(prompts, ahead),
             list(map(len, tried)),
+            errors,
         )
 
     def _read_answer(self, branch: Branch) -> str:

@@ -6,7 +6,7 @@ All take token ids of what is new in each slot and give decisions; :class:`oreo_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isnan
 from random import Random
 from typing import Any, Protocol
@@ -58,6 +58,8 @@ class Scores:
     """The candidates as the critic has read them."""
     tokens: Sequence[int]
     simulated: Sequence[int]
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Why a slot's candidates could not be tried, where they could not."""
 
 
 class Propose:
@@ -131,8 +133,9 @@ class Propose:
             decisions[row] = replace(decisions[row], simulated_steps=simulated)
         for row in proposals.spelt:
             decisions[row] = _forget_ids(decisions[row])
-        for row, reason in (*proposals.full.items(), *proposals.errors.items()):
-            failed_row = row in proposals.errors
+        broken = {**scores.errors, **proposals.errors}
+        for row, reason in (*proposals.full.items(), *broken.items()):
+            failed_row = row in broken
             decisions[row] = Decision(Action(""), len(prompts[row]), end=reason, failed=failed_row)
         return decisions
 

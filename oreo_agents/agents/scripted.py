@@ -47,7 +47,7 @@ class PlanFollower:
         if "expert_plan" not in info:
             raise ConfigurationError(
                 "this environment tells nobody what wins (expert_plan in info): there is no expert here; take "
-                "random, or a trained agent's folder"
+                "random, or a trained agent's folder, and in a suite episodes that you have ([demonstrations] data)"
             )
         return next(iter(info["expert_plan"]), "look")
 

@@ -30,7 +30,10 @@ def add_bench(commands: Commands) -> None:
     mark_resumable(parser, lambda args: tell_stages(_choose_output(args, Path(args.suite).stem)))
     mark_paths(parser, models=["model"])
     parser.add_argument(
-        "--suite", default="smoke", metavar="NAME", help="or a TOML file; default: %(default)s"
+        "--suite",
+        default="smoke",
+        metavar="NAME",
+        help="or a TOML file of your own, as docs/your-suite.md shows; default: %(default)s",
     )
     parser.add_argument(
         "--seeds", type=parse_seed, nargs="+", metavar="N", help="of training; default: the suite's"

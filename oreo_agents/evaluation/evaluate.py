@@ -14,7 +14,7 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import MakeEnv, games_of
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.results import Result, summarise_episodes
-from oreo_agents.rollout.loop import Spread, Watch, look_away, rollout, stay_here
+from oreo_agents.rollout.loop import Spread, Watch, look_away, rollout, stay_here, stop_alike
 from oreo_agents.rollout.schedule import assign_games
 from oreo_agents.trajectory import Trajectory
 
@@ -56,11 +56,16 @@ def play_games(
         journal: keeps finished episodes; those it has are not played again. Episodes that failed for reasons
             outside the policy are not kept, so that the next run tries them again.
         spread: where it happens: here, or where :meth:`oreo_agents.rollout.ray_pool.RayPool.spread` says.
+
+    Raises:
+        EpisodeError: the environment fails in the same way in the first episodes, all of them.
     """
     episodes = assign_games(games, seed)
     kept = {} if journal is None else {episode.seed: episode for episode in load_trajectories(journal.path)}
     waiting = [episode for episode in episodes if episode.seed not in kept]
     played = spread(_time_episodes)(make_env, waiting, agent, slots)
+    if not kept:
+        played = stop_alike(played, waiting)
     for trajectory in watch(played, len(waiting), name):
         kept[trajectory.seed] = trajectory
         if journal is not None and not trajectory.metadata.get("failed"):
@@ -131,6 +136,7 @@ def evaluate(
 
     Raises:
         EngineError: episodes could not be played for reasons outside the policy; with ``partly`` only if all of them.
+        EpisodeError: see :func:`play_games`.
     """
     trajectories = play_games(make_env, agent, games, seed, slots, watch, method, journal, spread)
     result = summarise_episodes(trajectories, method)

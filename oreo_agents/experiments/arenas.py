@@ -116,6 +116,12 @@ def draw_games(arena: Arena, n: int, seed: int) -> Arena:
     return replace(arena, options={**arena.options, "games": chosen}, indices=range(n))
 
 
+def list_names(arena: Arena) -> set[str]:
+    """The names of its games."""
+    names = games_of(environments(arena.env_id, **arena.options)()).names
+    return {names[index] for index in arena.indices}
+
+
 def _find_arena(
     name: str, suite: Suite, games: GameSet, data: Path | None, left_out: Sequence[str] = ()
 ) -> Arena:

@@ -10,10 +10,14 @@ from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
+from oreo_envs.foreign import name_seed
+
 from oreo_agents.agents.selection import Select, Selection
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.dataset import load_trajectories
+from oreo_agents.environments import is_same_id, join_words
+from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.experiments import steps
-from oreo_agents.experiments.arenas import Arena, Arenas, limit_games
+from oreo_agents.experiments.arenas import Arena, Arenas, limit_games, list_names
 from oreo_agents.experiments.stages import Stage
 from oreo_agents.experiments.steps import SILENT, Fit, Plays, Trial, Views
 from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_critic
@@ -36,7 +40,9 @@ class Plan:
         server: has the suite's model, and plays wherever that is played as it is; policies that are trained play here.
 
     Raises:
-        ConfigurationError: there is a server, and no policy of the suite is its model.
+        ConfigurationError: there is a server, and no policy of the suite is its model; or the episodes to imitate are
+            of another environment, or of games to judge on.
+        DatasetError: there are no episodes to imitate.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Plan:
         self.model = MODELS.get(suite.model, suite.model)
         self.identity = self.model if self.model in FROM_SCRATCH else identify_model(self.model)
         self._made: dict[str, Stage] = {}
+        self._given = self._adopt_episodes(suite.demonstrations.data) if suite.demonstrations.data else None
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -71,7 +78,9 @@ class Plan:
     # ------------------------------------------------------------------------------------------- training
 
     def demonstrations(self, seed: int) -> tuple[Stage, ...]:
-        """Whoever demonstrates, on training games and on generated ones."""
+        """Whoever demonstrates, on training games and on generated ones; or the episodes that are given."""
+        if self._given:
+            return (self._given,)
         amount = self.suite.demonstrations
         sets = [("demonstrations", self.arenas.train, amount.episodes)]
         if self.arenas.generated:
@@ -79,6 +88,26 @@ class Plan:
         return tuple(
             self._demonstration_stage(f"seed-{seed}/{name}", arena, n, seed) for name, arena, n in sets
         )
+
+    def _adopt_episodes(self, data: str) -> Stage:
+        found = load_trajectories(data)
+        where, env_id = f"[demonstrations] data: {data}", self.suite.environment
+        if not len(found):
+            raise DatasetError(f"{where} has no episodes")
+        if others := sorted({one for one in found.env_ids if one and not is_same_id(one, env_id)}):
+            raise ConfigurationError(
+                f"{where} was played in {join_words(others)}, and the suite is of {env_id}"
+            )
+        seeds = map(name_seed, found.column("seed"))
+        played = {game or seed for game, seed in zip(found.games, seeds, strict=True)}
+        judged = [(f"[test.{name}]", arena) for name, arena in self.arenas.tests.items()]
+        for place, arena in [*judged, *([("[dev]", self.arenas.dev)] if self.arenas.dev else [])]:
+            if seen := played & list_names(arena):
+                raise ConfigurationError(
+                    f"{where} has episodes of games of {place} ({len(seen)}, such as {min(seen)}), and what is judged "
+                    "on must not be imitated: record other games"
+                )
+        return Stage("demonstrations", [found.identify()], partial(steps.adopt_episodes, data))
 
     def _demonstration_stage(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
         amount = self.suite.demonstrations

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from oreo_envs.files import read_json, write_json
+from oreo_envs.files import read_json, remove_path, write_json
 
 from oreo_agents.agents.agent import Agent, options_for
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.selection import Selection
 from oreo_agents.dataset import load_trajectories
-from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets
+from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets, write_dataset
 from oreo_agents.environments import environments
 from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.evaluate import evaluate
@@ -110,6 +110,12 @@ def record_demonstrations(
     player = load_agent(agent, env_id=arena.env_id, epsilon=epsilon)
     options = plays.options(len(arena.indices))
     record(player, path, arena.env_id, watch=views.watch, **options, **arena.options)
+
+
+def adopt_episodes(data: str, path: Path) -> None:
+    """Recorded episodes, as they are."""
+    remove_path(path)
+    write_dataset(load_trajectories(data), path)
 
 
 def adopt_model(model: str, prompt: Any, path: Path) -> None:

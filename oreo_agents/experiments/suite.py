@@ -15,6 +15,8 @@ from oreo_agents.training import options as training_options
 from oreo_agents.training.methods import METHODS
 
 Options = Mapping[str, Any]
+PAGE = "docs/your-suite.md"
+"""Where what a suite can say is written down for those who write one."""
 SCRIPTED = ("expert", "demonstrator", "random")
 STARTING_CHECKPOINT = Path(__file__).parents[1] / "assets" / "start"
 MODELS = {"start": str(STARTING_CHECKPOINT), "scratch": "new-small"}
@@ -48,7 +50,10 @@ class Demonstrations:
     generated: int = 0
     """So many more, in generated rooms. They may have the floor plans of [dev], but not those of rooms in [test.*]."""
     agent: str = "expert"
-    """Who shows how to play: ``expert``, or ``demonstrator`` in environments that have somebody with a costly habit."""
+    """Who shows how to play: ``expert``, ``random``, or ``demonstrator`` in environments that have somebody with a
+    costly habit."""
+    data: str = ""
+    """A dataset of the suite's environment, all of whose episodes are imitated instead: nobody plays then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from oreo_agents.agents.selection import RULES, SEARCHES
 from oreo_agents.environments import source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
+    PAGE,
     SCRIPTED,
+    Demonstrations,
     Options,
     Suite,
     find_unused_options,
@@ -63,7 +65,9 @@ def check_suite(suite: Suite) -> None:
 def _check_games(suite: Suite) -> None:
     entry = describe(suite.environment)
     if not suite.tests:
-        raise ConfigurationError(f"suite {suite.name} judges nowhere: add a table [test.NAME]")
+        raise ConfigurationError(
+            f"suite {suite.name} judges nowhere: add a table [test.NAME]; {PAGE} has a whole suite"
+        )
     judged = {f"[test.{name}]": games for name, games in suite.tests.items()}
     if suite.dev:
         judged["[dev]"] = suite.dev
@@ -116,7 +120,17 @@ def _check_amounts(suite: Suite) -> None:
         raise ConfigurationError(
             "[train] first: some of the games can be chosen in ALFWorld only; give episodes instead"
         )
-    require_known(suite.demonstrations.agent, SCRIPTED, "[demonstrations] agent: there is nobody called")
+    if (shown := suite.demonstrations).data and shown != Demonstrations(data=shown.data):
+        raise ConfigurationError(
+            "[demonstrations] data: all of these episodes are imitated, and nobody plays others: leave the other keys "
+            "out"
+        )
+    try:
+        require_known(shown.agent, SCRIPTED, "[demonstrations] agent: there is nobody called")
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}; to imitate others, record their episodes and give data = PATH"
+        ) from error
     if suite.demonstrations.agent == "demonstrator" and not describe(suite.environment).demonstrates:
         raise ConfigurationError(
             f"[demonstrations] agent: {suite.environment} has no demonstrator; take expert"

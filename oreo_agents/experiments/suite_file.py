@@ -18,6 +18,7 @@ from oreo_envs.files import read_file
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.experiments.suite import (
+    PAGE,
     Demonstrations,
     GameSet,
     Method,
@@ -110,7 +111,8 @@ def _find_suite(name: str) -> Path:
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"
     raise ConfigurationError(
-        f"there is no suite {name!r}; choose {', '.join(list_suites())}, or give a file that ends in .toml"
+        f"there is no suite {name!r}; choose {', '.join(list_suites())}, or give a file of your own that ends in .toml "
+        f"({PAGE})"
     )
 
 
@@ -150,9 +152,22 @@ def _parse_table(kind: type[T], table: Any, where: str) -> T:
     for key, value in table.items():
         require_known(key, hints, f"{where} has no key")
         if not _fits_hint(value, hints[key]):
-            raise ConfigurationError(f"{where}: {key} = {value!r} is of the wrong type")
+            raise ConfigurationError(
+                f"{where}: {key} = {value!r} is of the wrong type: {_name_type(hints[key])} is wanted"
+            )
         values[key] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
+
+
+def _name_type(hint: Any) -> str:
+    """What a key takes, as TOML has it."""
+    inner = [one for one in get_args(hint) if one is not type(None)]
+    if get_origin(hint) is UnionType or isinstance(hint, UnionType):
+        return " or ".join(map(_name_type, inner))
+    if get_origin(hint) is tuple:
+        return f"a list of {_name_type(inner[0]).split(' ', 1)[1]}s"
+    names = {str: "a text", bool: "a truth value", int: "a whole number", float: "a number"}
+    return names.get(hint, "a table")
 
 
 def _fits_hint(value: Any, hint: Any) -> bool:

@@ -26,7 +26,8 @@ class EpisodeGroup:
     episodes: int
     successes: int | None
     """None where winning is not defined."""
-    mean_return: float
+    mean_return: float | None
+    """None where a return is no finite number."""
     mean_length: float
 
     @property
@@ -44,7 +45,8 @@ class DatasetInfo:
     games: int
     successes: int | None
     """None where winning is not defined."""
-    mean_return: float
+    mean_return: float | None
+    """None where a return is no finite number."""
     terminated: int
     truncated: int
     task_types: list[EpisodeGroup]
@@ -69,7 +71,7 @@ def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
         turns=int(lengths.sum()),
         games=len(set(dataset.games)),
         successes=_count_won(success),
-        mean_return=_average_finite(returns),
+        mean_return=_average_returns(returns),
         terminated=int(terminated.sum()),
         truncated=int((dataset.column("truncated").astype(bool) & ~terminated).sum()),
         task_types=_group_episodes(dataset.task_types, success, returns, lengths),
@@ -121,7 +123,7 @@ def _group_episodes(
             name=name,
             episodes=int(mask.sum()),
             successes=_count_won(success[mask]),
-            mean_return=_average_finite(returns[mask]),
+            mean_return=_average_returns(returns[mask]),
             mean_length=float(lengths[mask].mean()),
         )
         for name, mask in masks.items()
@@ -133,9 +135,10 @@ def _count_won(success: np.ndarray) -> int | None:
     return None if any(one is None for one in success) else int(success.sum())
 
 
-def _average_finite(returns: np.ndarray) -> float:
-    finite = returns[np.isfinite(returns)]
-    return float(finite.mean()) if len(finite) else 0.0
+def _average_returns(returns: np.ndarray) -> float | None:
+    if not len(returns):
+        return 0.0
+    return float(returns.mean()) if np.isfinite(returns).all() else None
 
 
 def _front_matter(metas: tuple[Meta, ...], name: str) -> str:
@@ -187,7 +190,9 @@ def _format_score(group: EpisodeGroup | DatasetInfo) -> str:
     if not group.episodes:
         return "none"
     if group.successes is None:
-        return f"mean return {group.mean_return:.4g}"
+        return (
+            "mean return undefined" if group.mean_return is None else f"mean return {group.mean_return:.4g}"
+        )
     low, high = wilson_interval(group.successes, group.episodes)
     return f"{group.successes / group.episodes:.1%} ({low:.1%} to {high:.1%})"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from oreo_agents.errors import EpisodeError
 from oreo_agents.trajectory import Action, Trajectory, Turn, name_outcome
 
 
@@ -16,6 +18,8 @@ class EpisodeBuilder:
         "_task",
         "_turns",
         "_won",
+        "env_id",
+        "failed",
         "metadata",
         "observation",
         "seed",
@@ -26,6 +30,7 @@ class EpisodeBuilder:
         self,
         observation: str,
         info: Mapping[str, Any],
+        env_id: str = "",
         seed: int | None = None,
         success_return: float | None = None,
     ) -> None:
@@ -34,10 +39,12 @@ class EpisodeBuilder:
         Args:
             observation: the first.
             info: the first.
+            env_id: of the environment.
             seed: that it was asked for with.
             success_return: from this return on it is won, where no info says ``won`` or ``success``; None: nobody
                 knows what winning is. See :func:`find_success_return`.
         """
+        self.env_id, self.failed = env_id, False
         self.success_return, self._won = success_return, _read_success(info)
         self.observation, self._admissible, self.seed = observation, _read_commands(info), seed
         self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
@@ -47,8 +54,17 @@ class EpisodeBuilder:
     def __len__(self) -> int:
         return len(self._turns)
 
-    def add(self, action: str, observation: str, reward: float, info: Mapping[str, Any]) -> None:
-        """Add the action and what ``step`` returned for it."""
+    def add(self, action: str, observation: str, reward: Any, info: Mapping[str, Any]) -> None:
+        """Add the action and what ``step`` returned for it.
+
+        Raises:
+            EpisodeError: that is nothing that could be stored; the episode has then ``failed``, and is none to keep.
+        """
+        try:
+            earned = read_answer(observation, reward, self._name_place())
+        except EpisodeError:
+            self.failed = True
+            raise
         if (won := _read_success(info)) is not None:
             self._won = won
         sampled = action if isinstance(action, Action) else _UNSAMPLED
@@ -56,7 +72,7 @@ class EpisodeBuilder:
             Turn(
                 observation=self.observation,
                 action=str(action) if isinstance(action, Action) else action,
-                reward=float(reward),
+                reward=earned,
                 action_status=info.get("action_status"),
                 token_ids=sampled.token_ids,
                 logprobs=sampled.logprobs,
@@ -69,9 +85,10 @@ class EpisodeBuilder:
         )
         self.observation, self._admissible = observation, _read_commands(info)
 
-    def end(
-        self, terminated: bool, truncated: bool, env_id: str, agent: str, tokenizer: str | None
-    ) -> Trajectory:
+    def _name_place(self) -> str:
+        return name_place(self.env_id, self._task["game"], self.seed, len(self) + 1)
+
+    def end(self, terminated: bool, truncated: bool, agent: str, tokenizer: str | None) -> Trajectory:
         """The finished episode; neither terminated nor truncated when it was abandoned."""
         return_ = sum(turn.reward for turn in self._turns)
         success = self._won
@@ -79,7 +96,7 @@ class EpisodeBuilder:
             success = return_ >= self.success_return
         return Trajectory(
             turns=tuple(self._turns),
-            env_id=env_id,
+            env_id=self.env_id,
             **self._task,
             seed=self.seed,
             agent=agent,
@@ -90,6 +107,39 @@ class EpisodeBuilder:
             metadata=self.metadata,
             outcome=name_outcome(success, return_),
         )
+
+
+def read_answer(observation: Any, reward: Any, place: str) -> float:
+    """The reward of a step as a number.
+
+    Args:
+        observation: what ``step`` returned.
+        reward: likewise.
+        place: begins the error; see :func:`name_place`.
+
+    Raises:
+        EpisodeError: it is no finite number, or the observation is no text.
+    """
+    try:
+        number = math.nan if isinstance(reward, str) else float(reward)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(number) and isinstance(observation, str):
+        return number
+    if isinstance(observation, str):
+        shown = repr(reward) if isinstance(reward, str) else str(reward)
+        wrong = f"its reward is {shown:.80}, and has to be a finite number"
+    else:
+        wrong = f"its observation is {type(observation).__name__}, and has to be a text"
+    error = EpisodeError(f"{place}: {wrong}")
+    error.cause = wrong
+    raise error
+
+
+def name_place(env_id: str, game: str, seed: int | None, step: int) -> str:
+    """``clinic:Clinic-v0, seed 3, step 2``: where in an episode something is."""
+    episode = game or ("" if seed is None else f"seed {seed}")
+    return ", ".join(part for part in (env_id, episode, f"step {step}") if part)
 
 
 def find_success_return(spec: Any) -> float | None:

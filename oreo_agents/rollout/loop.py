@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium as gym
-from oreo_envs.errors import GameFileError
+from oreo_envs.errors import EpisodeError
 
 from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.rollout.deciding import make_deciding
@@ -38,21 +38,52 @@ def stay_here(play: Rollout) -> Rollout:
     return play
 
 
+ALIKE = 8
+"""An environment is not tried again after so many failures that are all the same."""
+
+
+def stop_alike(played: Iterator[Trajectory], plan: Sequence[Assignment]) -> Iterator[Trajectory]:
+    """Pass episodes on, and stop where an environment fails in the same way in the first of a plan, all of them.
+
+    Raises:
+        EpisodeError: it does.
+    """
+    first = {episode.seed for episode in plan[:ALIKE]} if len(plan) >= ALIKE else set()
+    causes = set[str]()
+    try:
+        for trajectory in played:
+            if trajectory.seed in first:
+                first.remove(trajectory.seed)
+                causes.add(trajectory.metadata.get("cause", ""))
+                if not first and len(causes) == 1 and "" not in causes:
+                    raise_alike(trajectory.metadata["ended"])
+            yield trajectory
+    finally:
+        getattr(played, "close", list)()  # a rollout ends its environments and what decides beside it
+
+
+def raise_alike(reason: str) -> NoReturn:
+    """Raise EpisodeError: so many episodes have failed in the same way, the last of them for this reason."""
+    raise EpisodeError(f"the first {ALIKE} episodes have all failed alike: {reason}")
+
+
 class _Running:
     """One slot's episode while it lasts."""
 
     def __init__(self, env: gym.Env[str, str], assignment: Assignment) -> None:
         self.env, self.assignment = env, assignment
         self.terminated = self.truncated = False
+        spec = env.unwrapped.spec
+        env_id = spec.id if spec else ""
         try:
             observation, self.info = env.reset(seed=assignment.seed, options=_reset_options(assignment))
-        except GameFileError as error:
+        except EpisodeError as error:
             self.info = {"game": _name_game(env, assignment.game)}
-            self.episode = EpisodeBuilder("", {**self.info, "won": False}, assignment.seed)
-            self._give_up(str(error), failed=True)
+            self.episode = EpisodeBuilder("", {**self.info, "won": False}, env_id, assignment.seed)
+            self._fail(error)
         else:
-            threshold = find_success_return(env.unwrapped.spec)
-            self.episode = EpisodeBuilder(observation, self.info, assignment.seed, threshold)
+            threshold = find_success_return(spec)
+            self.episode = EpisodeBuilder(observation, self.info, env_id, assignment.seed, threshold)
 
     def begin_step(self, decision: Decision) -> None:
         """Let the environment work on the decision already, if it can do so beside others."""
@@ -73,12 +104,18 @@ class _Running:
         if decision.noise:
             self.episode.metadata.setdefault("noise_turns", []).append(len(self.episode))
         try:
-            observation, reward, self.terminated, self.truncated, self.info = self.env.step(decision.action)
-        except GameFileError as error:  # the game hangs, or has ended its interpreter
-            self._give_up(str(error), failed=True)
+            observation, reward, terminated, truncated, self.info = self.env.step(decision.action)
+            self.episode.add(decision.action, observation, reward, self.info)
+        except EpisodeError as error:  # such as a game that hangs, or has ended its interpreter
+            self._fail(error)
             return True
-        self.episode.add(decision.action, observation, float(reward), self.info)
-        return self.terminated or self.truncated
+        self.terminated, self.truncated = terminated, truncated
+        return terminated or truncated
+
+    def _fail(self, error: EpisodeError) -> None:
+        self._give_up(str(error), failed=True)
+        if error.cause:
+            self.episode.metadata["cause"] = error.cause
 
     def _give_up(self, reason: str, failed: bool) -> None:
         self.episode.metadata["ended"] = reason
@@ -98,11 +135,7 @@ class _Running:
             metadata["simulated_steps"] = metadata.get("simulated_steps", 0) + decision.simulated_steps
 
     def trajectory(self, agent: Agent) -> Trajectory:
-        spec = self.env.unwrapped.spec
-        env_id = spec.id if spec else ""
-        ended = self.episode.end(
-            self.terminated, self.truncated, env_id, agent.name, agent.tokenizer_fingerprint
-        )
+        ended = self.episode.end(self.terminated, self.truncated, agent.name, agent.tokenizer_fingerprint)
         spelt = "text_only" in ended.metadata and all(turn.token_ids is None for turn in ended.turns)
         return replace(ended, tokenizer=None) if spelt else ended
 
@@ -117,8 +150,9 @@ def rollout(
     cannot go on ends its episode, not the others: ``metadata["ended"]`` then has the reason, and
     ``metadata["failed"]`` is there if the policy is not to blame; ``metadata["text_only"]`` says that a server gave
     replies as text, without the ids that were sampled. So does a game whose file is damaged, or whose
-    interpreter hangs or dies. Environments with ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games
-    run in other processes, work side by side.
+    interpreter hangs or dies, and an environment that raises EpisodeError: somebody else's does where its code fails
+    (``metadata["cause"]`` is what that raised), and is reset for the next episode as ever. Environments with
+    ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games run in other processes, work side by side.
 
     Args:
         make_env: builds one environment; called at most ``slots`` times.
@@ -168,7 +202,7 @@ def _begin_episodes(envs: Sequence[gym.Env[str, str]], episodes: Iterable[Assign
     for env, episode in zip(envs, episodes, strict=False):
         begin = getattr(env.unwrapped, "begin_reset", None)
         if begin is not None:
-            with suppress(GameFileError):  # reset() meets it again
+            with suppress(EpisodeError):  # reset() meets it again
                 begin(episode.seed, _reset_options(episode))
 
 
@@ -178,5 +212,6 @@ def _reset_options(assignment: Assignment) -> dict[str, Any] | None:
 
 def _name_game(env: gym.Env[str, str], game: Any) -> str:
     """Of a game that was asked for by name or position."""
-    names = getattr(getattr(env.unwrapped, "games", None), "names", None)
+    games = env.get_wrapper_attr("games") if env.has_wrapper_attr("games") else None
+    names = getattr(games, "names", None)
     return names[game] if names and isinstance(game, int) else str(game)

@@ -43,7 +43,7 @@ class ProgramRecorder:
         """Begin an episode."""
         with self._lock:
             writer = self._open_writer(play)
-        return ProgramEpisode(writer, self._lock, EpisodeBuilder(observation, info))
+        return ProgramEpisode(writer, self._lock, EpisodeBuilder(observation, info, ENV_ID))
 
     def close(self) -> None:
         """Close what is open."""
@@ -84,4 +84,4 @@ class ProgramEpisode:
             return
         agent = Path(sys.argv[0]).stem
         with self._lock:  # type: ignore[attr-defined]
-            self._writer.append(self._episode.end(terminated, truncated, ENV_ID, agent, None))
+            self._writer.append(self._episode.end(terminated, truncated, agent, None))

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 from oreo_envs.catalog import describe
-from oreo_envs.errors import GameFileError
+from oreo_envs.errors import EpisodeError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
 from oreo_agents.dataset.writer import TrajectoryWriter, require_dialect
@@ -26,7 +26,16 @@ from oreo_agents.rollout.destination import (
     place_shard,
     spec_for,
 )
-from oreo_agents.rollout.loop import Spread, Watch, look_away, rollout, stay_here
+from oreo_agents.rollout.loop import (
+    ALIKE,
+    Spread,
+    Watch,
+    look_away,
+    raise_alike,
+    rollout,
+    stay_here,
+    stop_alike,
+)
 from oreo_agents.rollout.schedule import EVERY_GAME_ONCE, Schedule, list_lacking, restore_order
 from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
 
@@ -150,7 +159,8 @@ def record(
             range, or there are a million games and no limit.
         DatasetError: ``path`` cannot be recorded into, or its wording is another one than a game's.
         DataNotFoundError: there are no such games.
-        GameFileError: none of them can be opened; where some can, the others are counted as failed.
+        EpisodeError: none of the games can be opened, or an environment fails in the same way in all of the first
+            episodes; where some can be played, the others are counted as failed.
     """
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError("max steps must be at least 1")
@@ -181,9 +191,12 @@ def record(
         recording.of_others = len(writer) - writer.count(agent=agent.name)
         recording.others = tuple(name for name in writer.list_agents() if name != agent.name)
         make_worded = partial(_make_worded, make_env, recording.path, dialect)
-        played = watch(spread(rollout)(make_worded, waiting, agent, slots), len(waiting), "recording")
+        played = spread(rollout)(make_worded, waiting, agent, slots)
+        if not recording.already_there:
+            played = stop_alike(played, waiting)
+        watched = watch(played, len(waiting), "recording")
         start = time.perf_counter()
-        for trajectory in restore_order(played, waiting):
+        for trajectory in restore_order(watched, waiting):
             if trajectory.metadata.get("failed"):  # no word on the policy; the next run tries it again
                 recording.fail(trajectory.metadata["ended"])
                 continue
@@ -214,13 +227,16 @@ class _OneWording(gym.Wrapper):
 
 
 def _open_first(env: gym.Env, plan: Sequence[Assignment]) -> dict[str, Any]:
-    """The info of the first game of a plan whose file is sound; GameFileError where none is."""
-    broken = GameFileError()
+    """The info of the first game of a plan that can be begun; EpisodeError where none can."""
+    broken, causes = EpisodeError(), list[str]()
     for episode in plan:
         try:
             return env.reset(options={"game": episode.game})[1]
-        except GameFileError as error:
+        except EpisodeError as error:
             broken = error
+            causes.append(error.cause)
+            if len(causes) == ALIKE and len(set(causes)) == 1 and error.cause:
+                raise_alike(str(error))
     raise broken
 
 

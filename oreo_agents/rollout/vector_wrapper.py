@@ -11,6 +11,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from oreo_envs.catalog import describe
 
+from oreo_agents.errors import EpisodeError
 from oreo_agents.rollout.destination import (
     SeedSource,
     dialect_of,
@@ -64,11 +65,21 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take a step in every environment and remember it; ends of episodes write them."""
+        """Take a step in every environment and remember it; ends of episodes write them.
+
+        Raises:
+            EpisodeError: a reward is no finite number, or an observation no text; that episode is not stored.
+        """
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        failures: list[EpisodeError] = []
         for index, action in enumerate(actions):
             outcome = observations[index], rewards[index], terminated[index], truncated[index]
-            self._add(index, action, *outcome, info_of(infos, index))
+            try:
+                self._add(index, action, *outcome, info_of(infos, index))
+            except EpisodeError as error:  # the others go on
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return observations, rewards, terminated, truncated, infos
 
     def annotate(self, index: int, **metadata: Any) -> None:
@@ -111,9 +122,8 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
             self._finish(index, terminated, truncated)
 
     def _begin(self, observation: str, info: dict[str, Any], seed: int | None = None) -> EpisodeBuilder:
-        return EpisodeBuilder(
-            observation, name_episode(info, seed), seed, find_success_return(find_spec(self.env))
-        )
+        named, threshold = name_episode(info, seed), find_success_return(find_spec(self.env))
+        return EpisodeBuilder(observation, named, self._env_id, seed, threshold)
 
     def _dialect(self) -> str | None:
         """As :func:`dialect_of`; environments in other processes are asked where it is known that they answer."""
@@ -127,8 +137,8 @@ class RecordVectorTrajectories(VectorWrapper, RecordConstructorArgs):
 
     def _finish(self, index: int, terminated: bool, truncated: bool) -> None:
         episode, self._episodes[index] = self._episodes[index], None
-        if episode:
-            self.writer.append(episode.end(terminated, truncated, self._env_id, self.agent, self.tokenizer))
+        if episode and not episode.failed:
+            self.writer.append(episode.end(terminated, truncated, self.agent, self.tokenizer))
 
 
 def info_of(infos: Mapping[str, Any], index: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
-from oreo_envs.errors import OreoError
+from oreo_envs.errors import EpisodeError, OreoError
 
 from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
@@ -109,7 +109,9 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
         yield 0, "game", trajectory.game, error
         return
     terminated, ended = False, False
-    again = EpisodeBuilder(observation, info, trajectory.seed, find_success_return(env.unwrapped.spec))
+    again = EpisodeBuilder(
+        observation, info, trajectory.env_id, trajectory.seed, find_success_return(env.unwrapped.spec)
+    )
     for step, turn in enumerate(trajectory.turns, start=1):
         if turn.observation != observation:
             yield step - 1, "observation", turn.observation, observation
@@ -117,15 +119,19 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
             yield step, "outcome", f"goes on with {turn.action!r}", "has ended"
             return
         offered = info.get("admissible_commands")
-        observation, reward, terminated, truncated, info = env.step(turn.action)
+        try:
+            observation, reward, terminated, truncated, info = env.step(turn.action)
+            again.add(turn.action, observation, reward, info)
+        except EpisodeError as error:
+            yield step, "game", trajectory.game, error
+            return
         for what, recorded, replayed in _pair_facts(turn, offered, float(reward), info.get("action_status")):
             if recorded is not None and recorded != replayed:
                 yield step, what, recorded, replayed
-        again.add(turn.action, observation, float(reward), info)
         ended = terminated or truncated
     if trajectory.final_observation not in ("", observation):
         yield len(trajectory), "observation", trajectory.final_observation, observation
-    won = again.end(terminated, False, "", "", None).success
+    won = again.end(terminated, False, "", None).success
     said = trajectory.success if won is not None else None  # of one that only has a return, nobody knows
     recorded, replayed = (said, trajectory.terminated), (won if said is not None else None, bool(terminated))
     if recorded != replayed:

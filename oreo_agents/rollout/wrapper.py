@@ -79,17 +79,21 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
         seed = self._seeds.next(seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self.writer.set_dialect(dialect_of(self.env.unwrapped))
-        named = name_episode(info, seed, options)
-        self._episode = EpisodeBuilder(observation, named, seed, find_success_return(self.env.spec))
+        named, threshold = name_episode(info, seed, options), find_success_return(self.env.spec)
+        self._episode = EpisodeBuilder(observation, named, self._env_id, seed, threshold)
         if options and "game" not in info:
             self._episode.metadata["options"] = options
         return observation, info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Take a step and remember it; the end of the episode writes it."""
+        """Take a step and remember it; the end of the episode writes it.
+
+        Raises:
+            EpisodeError: the reward is no finite number, or the observation no text; the episode is not stored.
+        """
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._episode is not None:
-            self._episode.add(action, observation, float(reward), info)
+            self._episode.add(action, observation, reward, info)
             if terminated or truncated:
                 self._finish(terminated, truncated)
         return observation, reward, terminated, truncated, info  # type: ignore[return-value]
@@ -113,5 +117,5 @@ class RecordTrajectories(gym.Wrapper, RecordConstructorArgs):
 
     def _finish(self, terminated: bool, truncated: bool) -> None:
         episode, self._episode = self._episode, None
-        if episode:
-            self.writer.append(episode.end(terminated, truncated, self._env_id, self.agent, self.tokenizer))
+        if episode and not episode.failed:
+            self.writer.append(episode.end(terminated, truncated, self.agent, self.tokenizer))

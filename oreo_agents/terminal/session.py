@@ -10,7 +10,7 @@ import gymnasium as gym
 from oreo_envs.wrappers import find_snapshots
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return, name_place, read_answer
 from oreo_agents.trajectory import Trajectory
 
 HUMAN = "human"
@@ -46,6 +46,7 @@ class Session:
         self, env: gym.Env, max_steps: int, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> None:
         self.env, self.max_steps, self.seed = env, max_steps, seed
+        self._env_id = env.spec.id if env.spec else ""
         self.opening = env.reset(seed=seed, options=options)
         if not isinstance(self.opening[0], str):
             raise ConfigurationError(
@@ -107,15 +108,19 @@ class Session:
         return ask()
 
     def step(self, action: str, player: str = HUMAN) -> str:
-        """Carry out a command and return what it led to; interrupted (Ctrl-C), nothing has happened."""
+        """Carry out a command and return what it led to; interrupted (Ctrl-C), nothing has happened.
+
+        Raises:
+            EpisodeError: the environment cannot go on, or what it answers cannot be stored.
+        """
         rewinding = self._rewinding
         snapshot = None if rewinding is None else rewinding.clone_state()
         done = len(self.steps)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            self.steps.append(
-                PlayedStep(action, observation, float(reward), terminated, truncated, info, player)
-            )
+            place = name_place(self._env_id, self.opening[1].get("game", ""), self.seed, done + 1)
+            earned = read_answer(observation, reward, place)
+            self.steps.append(PlayedStep(action, observation, earned, terminated, truncated, info, player))
             self._snapshots.append(snapshot)
         except KeyboardInterrupt:
             del self.steps[done:], self._snapshots[done:]
@@ -145,11 +150,11 @@ class Session:
         Args:
             tokenizer: fingerprint of the tokenizer behind the token ids that an agent's actions carry.
         """
-        episode = EpisodeBuilder(*self.opening, self.seed, find_success_return(self.env.unwrapped.spec))
+        threshold = find_success_return(self.env.unwrapped.spec)
+        episode = EpisodeBuilder(*self.opening, self._env_id, self.seed, threshold)
         for step in self.steps:
             episode.add(step.action, step.observation, step.reward, step.info)
         players = list(dict.fromkeys(step.player for step in self.steps))
         if len(players) > 1:
             episode.metadata["players"] = [step.player for step in self.steps]
-        env_id = self.env.spec.id if self.env.spec else ""
-        return episode.end(self.terminated, self.truncated, env_id, " and ".join(players), tokenizer)
+        return episode.end(self.terminated, self.truncated, " and ".join(players), tokenizer)

@@ -3,10 +3,16 @@
 import copy
 from collections import Counter
 
+import gymnasium as gym
 import pytest
+import text_environments  # noqa: F401 (registers them)
 
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.experiments.arenas import find_arenas
+from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.suite_file import list_suites, load_suite, parse_suite
+from oreo_agents.rollout.wrapper import RecordTrajectories
 from oreo_agents.training.options import known_as
 
 BASE = {
@@ -109,8 +115,11 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"demonstrations": {"episodes": 0, "generated": 5}}, r"\[demonstrations\] generated"),
         (
             {"demonstrations": {"agent": "guide"}},
-            r"nobody called 'guide'; choose one of demonstrator, expert",
+            r"nobody called 'guide'; choose one of demonstrator, expert.*record their episodes and give data = PATH",
         ),
+        ({"demonstrations": {"data": "runs/x", "episodes": 5}}, "data: all of these episodes are imitated"),
+        ({"environment": {"id": "Lift-v0"}}, "is of the wrong type: a text is wanted"),
+        ({"seeds": [0.5]}, "is of the wrong type: a list of whole numbers is wanted"),
         ({"demonstrations": {"agent": "demonstrator"}}, "OREO-ALFWorld has no demonstrator; take expert"),
         ({"methods": {"oreo": {"temperature": 1.0}}}, "of, keep_data and temperature belong to"),
         (
@@ -210,3 +219,61 @@ def test_what_cannot_go_without_repeating_is_refused():
     ):
         with pytest.raises(ConfigurationError, match=complaint):
             parse_suite({**table, "search": search}, "tiny")
+
+
+def given_suite(data, **changes):
+    games = {
+        "environment": "text_environments:Lift-v0",
+        "train": {},
+        "test": {"t": {"split": "test", "first": 5}},
+    }
+    return parse_suite(
+        {**games, "demonstrations": {"data": str(data)}, "methods": {"sft": {}}, **changes}, "s"
+    )
+
+
+def test_recorded_episodes_are_imitated_in_the_place_of_a_player(tmp_path):
+    """What stages are made from is the episodes: others make them anew, and they alone are imitated."""
+    path = tmp_path / "mine"
+    with RecordTrajectories(gym.make("Lift-v0"), path, agent="me") as env:
+        for seed in (1, 2):
+            env.reset(seed=seed)
+            env.step("open")
+    suite = given_suite(path)
+    (first,) = Plan(suite, find_arenas(suite)).demonstrations(0)
+    first.work(tmp_path / "stage")
+    assert [episode.turns[0].action for episode in load_trajectories(tmp_path / "stage")] == ["open", "open"]
+    assert Plan(suite, find_arenas(suite)).demonstrations(1)[0].digest == first.digest
+    with RecordTrajectories(gym.make("Lift-v0"), path, agent="me") as env:
+        env.reset(seed=3)
+        env.step("up")
+    plan = Plan(suite, find_arenas(suite))
+    assert plan.demonstrations(0)[0].digest != first.digest
+    assert plan.sft(0).needs == plan.demonstrations(0)
+
+
+def test_recorded_episodes_that_cannot_be_imitated_are_refused(tmp_path):
+    for seed, env_id, message in (
+        (2_000_001, "Lift-v0", r"has episodes of games of \[test.t\] \(1, such as seed 2000001\)"),
+        (1, "Safe-v0", "was played in Safe-v0, and the suite is of text_environments:Lift-v0"),
+    ):
+        path = tmp_path / str(seed)
+        with RecordTrajectories(gym.make(env_id), path, agent="me") as env:
+            env.reset(seed=seed)
+            env.step("open")
+        suite = given_suite(path)
+        with pytest.raises(ConfigurationError, match=message):
+            Plan(suite, find_arenas(suite))
+    TrajectoryWriter(tmp_path / "none").close()
+    with pytest.raises(DatasetError, match="none has no episodes"):
+        Plan(given_suite(tmp_path / "none"), find_arenas(suite))
+
+
+def test_where_nobody_is_an_expert_what_is_proposed_can_be_done(tmp_path):
+    suite = given_suite("", demonstrations={"episodes": 2})
+    stage = Plan(suite, find_arenas(suite)).demonstrations(0)[0]
+    with pytest.raises(
+        ConfigurationError,
+        match=r"no expert here.*in a suite episodes that you have \(\[demonstrations\] data\)",
+    ):
+        stage.work(tmp_path / "stage")

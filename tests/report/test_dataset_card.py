@@ -66,5 +66,8 @@ def test_names_that_end_in_a_zero_byte_and_returns_that_are_no_numbers_are_count
     assert [group["episodes"] for group in written["agents"]] == [1, 1] and written["returns"][
         "no number"
     ] == 1
+    assert [group["mean_return"] for group in written["agents"]] == [None, 1.0] and written[
+        "mean_return"
+    ] is None
     assert len(found.filter(agent="a\0")) == 1
     assert render_card(found, "x: [y](z)").startswith('---\npretty_name: "x: [y](z)"')

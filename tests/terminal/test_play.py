@@ -152,7 +152,7 @@ def test_bytes_that_are_no_text_are_question_marks(tmp_path, locale):
 
 def test_environments_without_text_are_refused(capsys):
     assert cli.main(["play", "--env", "CartPole-v1"]) == 2
-    assert "CartPoleEnv answers with ndarray, not with text" in capsys.readouterr().err
+    assert "CartPoleEnv takes actions of Discrete, not text" in capsys.readouterr().err
 
 
 def test_a_pause_without_end_is_a_long_one(session, monkeypatch):
