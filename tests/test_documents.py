@@ -7,11 +7,13 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from random import Random
 
 import pytest
 from chat_templates import CHATML, byte_level
 from learning import random_decoder
 
+from oreo_agents.agents.scripted import sample_action
 from oreo_agents.cli import main
 from oreo_agents.language.prompt import Prompt
 
@@ -101,7 +103,7 @@ def test_your_environment(tmp_path, monkeypatch, capsys):
     """Where few steps and episodes leave nothing to learn from, with others."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    module, check, commands = (block["code"] for block in list_blocks(ENVIRONMENT))
+    module, check, commands, _ = (block["code"] for block in list_blocks(ENVIRONMENT))
     assert len([line for line in f"{module}{check}{commands}".splitlines() if line.strip()]) <= 60
     (tmp_path / "lift.py").write_text(module)
     exec(compile(check, "check", "exec"), {})
@@ -118,6 +120,14 @@ def test_your_environment(tmp_path, monkeypatch, capsys):
         assert program == "oreo-agents" and main(words) == 0, line
     (rounds,) = (tmp_path / "runs").glob("rounds/results.json")
     assert "mean_return" in rounds.read_text()
+
+
+def test_random_players_draw_commands_from_the_shown_space():
+    names = {}
+    exec(list_blocks(ENVIRONMENT)[3]["code"], names)
+    info = {"action_space": names["Commands"]()}
+    drawn = {sample_action(info, Random(seed)) for seed in range(30)}
+    assert drawn == {"down", "open", "up"} and info["action_space"].contains("anything else")
 
 
 def test_the_shown_prompt_is_one(tmp_path):

@@ -283,7 +283,9 @@ class TrajectoryDataset:
             values = self._settled if name == "success" else self.column(name := name.rstrip("_"))
             _require_kind(name, condition)
             if name == "success" and not callable(condition) and condition is not None:
-                self._require_success("dataset filter --min-return or --max-return, in Python filter(return_=...)")
+                self._require_success(
+                    "dataset filter --min-return or --max-return, in Python filter(return_=...)"
+                )
             keep &= _meets_condition(values, condition)
         places = np.flatnonzero(keep)
         if predicate is None:
