@@ -269,8 +269,8 @@ class TrajectoryDataset:
         0
 
         Raises:
-            DatasetError: no such column, or what it is to be is of another kind than what is in it; won or lost ones are
-                asked for, and no episode says which it is.
+            DatasetError: no such column, or what it is to be is of another kind than what is in it; won or lost
+                ones are asked for, and no episode says which it is.
         """
         return self[self.where(predicate, **conditions)]
 
