@@ -108,6 +108,10 @@ def name_outcome(success: bool | None, return_: float) -> Outcome:
     return "undefined" if success is None else "won" if success else "lost"
 
 
+UNDEFINED = "winning is not defined in these episodes: choose by return"
+"""What to say to whoever asks for won or lost ones where none says which it is."""
+
+
 def settle_success(env_ids: Sequence[str], said: Sequence[bool | None]) -> list[bool | None]:
     """Whether each of some episodes was won. An environment that has said it of one of them says it where an episode
     ends, and those of which it said nothing came to no such end, so they were not won. None stays where it never

@@ -11,11 +11,13 @@ import tomllib
 from dataclasses import MISSING, fields
 from itertools import takewhile
 from pathlib import Path
+from random import Random
 
 import pytest
 from chat_templates import CHATML, byte_level
 from learning import random_decoder
 
+from oreo_agents.agents.scripted import sample_action
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.experiments.arenas import find_arenas
@@ -122,7 +124,7 @@ def test_your_environment(tmp_path, monkeypatch, capsys):
     """Where few steps and episodes leave nothing to learn from, with others."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    module, check, commands = (block["code"] for block in list_blocks(ENVIRONMENT))
+    module, check, commands, _ = (block["code"] for block in list_blocks(ENVIRONMENT))
     assert len([line for line in f"{module}{check}{commands}".splitlines() if line.strip()]) <= 60
     (tmp_path / "lift.py").write_text(module)
     exec(compile(check, "check", "exec"), {})
@@ -205,6 +207,14 @@ def test_the_tables_of_a_suite_are_what_it_can_say():
             default = field.default if field.default is not MISSING else field.default_factory()
             given = tomllib.loads(f"x = {shown}")["x"] if shown else None
             assert (list(default) if isinstance(default, tuple) else default) == given, (name, key)
+
+
+def test_random_players_draw_commands_from_the_shown_space():
+    names = {}
+    exec(list_blocks(ENVIRONMENT)[3]["code"], names)
+    info = {"action_space": names["Commands"]()}
+    drawn = {sample_action(info, Random(seed)) for seed in range(30)}
+    assert drawn == {"down", "open", "up"} and info["action_space"].contains("anything else")
 
 
 def test_the_shown_prompt_is_one(tmp_path):

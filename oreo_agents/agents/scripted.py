@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from random import Random
 from typing import Any, Protocol, cast
 
+from gymnasium.spaces import Text as GymnasiumText
 from oreo_envs.catalog import DEFAULT_ID, describe
+from oreo_envs.spaces import Text
 
 from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.errors import ConfigurationError
@@ -111,7 +115,19 @@ def sample_action(info: Mapping[str, Any], random: Random) -> str:
         raise ConfigurationError(
             f"the actions of this environment are of type {type(action).__name__}, not text: choose a text environment"
         )
+    if type(space).sample in (Text.sample, GymnasiumText.sample) and not info.get("admissible_commands"):
+        _warn_of_characters()
     return action
+
+
+@cache
+def _warn_of_characters() -> None:
+    """Say it once."""
+    logging.getLogger(__name__).warning(
+        "this environment lists no admissible commands, so random characters are played where random commands are "
+        "wanted: give them in info['admissible_commands'], or an action space whose sample() draws commands "
+        "(docs/your-environment.md)"
+    )
 
 
 _DRAWING: dict[str, Callable[[Random], Player]] = {"demonstrator": Demonstrator, "random": RandomCommands}

@@ -98,6 +98,13 @@ def add_dataset(commands: Commands) -> None:
         default="messages",
         help="messages, sft, dpo, kto, sharegpt or minari; default: %(default)s",
     )
+    export.add_argument(
+        "--good",
+        metavar="RULE",
+        help="which episodes are good: won ones (success), those of a return from X on (X), or the best share by "
+        "return (25%%); dpo prefers these, kto labels them, and sft then has them alone; default: success where it is "
+        "defined, else 25%%; sft has all",
+    )
     export.add_argument("--output", "-o", type=Path, required=True)
 
 
@@ -257,5 +264,5 @@ def run_dataset_export(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.reader import load_trajectories
 
     dataset = load_trajectories(args.path)
-    count = export_dataset(dataset, args.output, args.format)
+    count = export_dataset(dataset, args.output, args.format, args.good)
     tell_next(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")

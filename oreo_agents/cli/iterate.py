@@ -28,6 +28,7 @@ from oreo_agents.cli.options import (
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.cli.train import add_training_options, given_options
 from oreo_agents.models.start import FROM_SCRATCH
+from oreo_agents.printable import print_line
 from oreo_agents.training.methods import METHODS
 
 
@@ -76,6 +77,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.run import require_done, run_plan
     from oreo_agents.experiments.suite_file import load_suite
+    from oreo_agents.models.recipe import explain_doubt
     from oreo_agents.report.tables import SuccessTable
     from oreo_agents.terminal.suite_progress import SHOWN, print_stages
 
@@ -117,3 +119,6 @@ def run_iterate(args: argparse.Namespace) -> None:
         f"The newest policy: {args.output / newest}; all rounds: {args.output / 'results.json'}",
         spell_command("eval", "--agent", args.output / newest, *named, "-n", 100),
     )
+    for line in (iterate.explain_sameness(runs), explain_doubt(args.output / newest)):
+        if line:
+            print_line(line)

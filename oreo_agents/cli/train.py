@@ -176,6 +176,7 @@ def run_train(args: argparse.Namespace) -> None:
         _print_forecast(args, given)
         return
 
+    from oreo_agents.models.recipe import explain_doubt
     from oreo_agents.terminal.training_progress import TrainingProgress
     from oreo_agents.training.datasets import read_data
 
@@ -223,6 +224,8 @@ def run_train(args: argparse.Namespace) -> None:
             then.append(spell_command("eval", "--agent", args.output, *named, "-n", 100, *search))
             then.append(spell_command("play", "--agent", args.output, *named))
         tell_next(where + hub, *then)
+        if trainer.critic is not None and (doubt := explain_doubt(args.output)):
+            print_line(doubt)
 
 
 def _name_places(args: argparse.Namespace, learnt: Sequence[str]) -> list[list[str]]:

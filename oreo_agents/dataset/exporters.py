@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from oreo_envs.catalog import list_ids
@@ -24,6 +25,7 @@ from oreo_envs.files import replace_file
 
 from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.good import RULES, find_good, is_rule
 from oreo_agents.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:
@@ -33,16 +35,18 @@ Row = dict[str, Any]
 Messages = list[dict[str, str]]
 
 
-def export_dataset(dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str) -> int:
+def export_dataset(
+    dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str, good: str | None = None
+) -> int:
     """Write episodes in another tool's format; returns how many rows (for minari, episodes) were written.
 
     ======== ============================================================= =============================
     format   one row is                                                    read by
     ======== ============================================================= =============================
     messages an episode as chat messages, with game, agent, return, ...    ``datasets``
-    sft      a won episode as chat messages                                ``trl.SFTTrainer``
-    dpo      a won and a lost episode of one game, from where they part    ``trl.DPOTrainer``
-    kto      an episode and whether it was won                             ``trl.KTOTrainer``
+    sft      an episode as chat messages; with ``good`` a good one         ``trl.SFTTrainer``
+    dpo      a good and another episode of one game, from where they part  ``trl.DPOTrainer``
+    kto      an episode and whether it is good                             ``trl.KTOTrainer``
     sharegpt an episode as ``from``/``value`` conversation                 FastChat, ETO, LLaMA-Factory
     minari   an episode                                                    ``minari.load_dataset``
     ======== ============================================================= =============================
@@ -52,17 +56,25 @@ def export_dataset(dataset: TrajectoryDataset, output: str | os.PathLike[str], f
         output: a ``.parquet``, ``.jsonl`` or ``.json`` file; for minari a dataset id such as
             ``oreo/alfworld/expert-v0``, which Minari keeps in its own folder.
         format: one of the above.
+        good: which episodes are good, in ``sft``, ``dpo`` and ``kto``, as in training: ``success``, a return, or the
+            best share by return, such as ``25%``; see :func:`oreo_agents.good.find_good`. None: won ones where all
+            episodes say so, else the best quarter; ``sft`` then has all episodes.
 
     Raises:
-        ConfigurationError: unknown format or file ending.
+        ConfigurationError: unknown format or file ending; a format without good episodes, or no rule for them.
         DatasetError: nothing to write, the output exists, or it cannot be written.
     """
+    if good is not None and not is_rule(good):
+        raise ConfigurationError(f"good is {good!r}, it must be {RULES}")
+    if good is not None and format in ("messages", "sharegpt", "minari"):
+        raise ConfigurationError(f"{format} has every episode and makes no use of good: leave it out")
     if format == "minari":
         return _export_minari(dataset, os.fspath(output))
     if format not in EXPORTERS:
         known = ", ".join(sorted([*EXPORTERS, "minari"]))
         raise ConfigurationError(f"there is no export format {format!r}; choose one of {known}")
-    return _write_rows(EXPORTERS[format](dataset), Path(output))
+    options = {} if good is None else {"good": good}
+    return _write_rows(EXPORTERS[format](dataset, **options), Path(output))
 
 
 # --------------------------------------------------------------------------------------------- rows
@@ -73,12 +85,11 @@ def to_messages(trajectory: Trajectory) -> Messages:
     return _make_messages(trajectory.turns)
 
 
-def _require_success(dataset: TrajectoryDataset) -> None:
-    if not dataset.defines_success:
-        raise DatasetError(
-            "some episodes do not say whether they were won: record them with --success-return X, or export messages, "
-            "which have the returns"
-        )
+def _mark_good(dataset: TrajectoryDataset, good: str | None) -> tuple[TrajectoryDataset, list[bool]]:
+    """The episodes in which something was done, and which of them are good."""
+    acting = dataset.filter(length=lambda turns: turns > 0)
+    won = acting.success.tolist() if acting.defines_success else None
+    return acting, find_good(won, acting.returns.tolist(), good)
 
 
 def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
@@ -95,32 +106,33 @@ def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
         }
 
 
-def sft_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
-    """The won episodes."""
-    _require_success(dataset)
-    return ({"messages": to_messages(episode)} for episode in dataset.filter(success=True))
+def sft_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Row]:
+    """The episodes; with ``good``, the good ones."""
+    acting, labels = _mark_good(dataset, good or "100%")
+    for episode in acting[np.array(labels, dtype=bool)]:
+        yield {"messages": to_messages(episode)}
 
 
-def kto_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
-    """Prompt, completion and label: whether the episode was won."""
-    _require_success(dataset)
-    for episode in dataset.filter(length=lambda turns: turns > 0):
+def kto_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Row]:
+    """Prompt, completion and label: whether the episode is good."""
+    acting, labels = _mark_good(dataset, good)
+    for episode, label in zip(acting, labels, strict=True):
         prompt, *completion = to_messages(episode)
-        yield {"prompt": [prompt], "completion": completion, "label": episode.success}
+        yield {"prompt": [prompt], "completion": completion, "label": label}
 
 
-def dpo_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
-    """A won and a lost episode of the same game: the history they share, and how each goes on.
+def dpo_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Row]:
+    """A good and another episode of the same game: the history they share, and how each goes on.
 
     Every episode is used at most once; pairs that never part are left out.
     """
-    _require_success(dataset)
+    acting, labels = _mark_good(dataset, good)
     outcomes: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for index, (game, won) in enumerate(zip(dataset.games, dataset.success, strict=True)):
-        outcomes[game][not won].append(index)
-    for won_ones, lost_ones in outcomes.values():
-        for won_one, lost_one in zip(won_ones, lost_ones, strict=False):
-            yield from _pair_turns(dataset[won_one].turns, dataset[lost_one].turns)
+    for index, (game, label) in enumerate(zip(acting.games, labels, strict=True)):
+        outcomes[game][not label].append(index)
+    for better_ones, others in outcomes.values():
+        for better, other in zip(better_ones, others, strict=False):
+            yield from _pair_turns(acting[better].turns, acting[other].turns)
 
 
 def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
@@ -144,7 +156,7 @@ def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
         }
 
 
-EXPORTERS: dict[str, Callable[[TrajectoryDataset], Iterator[Row]]] = {
+EXPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
     "dpo": dpo_rows,
     "kto": kto_rows,
     "messages": message_rows,
@@ -161,14 +173,14 @@ def _make_messages(turns: Iterable[Turn]) -> Messages:
     ]
 
 
-def _pair_turns(won: Sequence[Turn], lost: Sequence[Turn]) -> Iterator[Row]:
-    ways = zip(_make_messages(won), _make_messages(lost), strict=False)
+def _pair_turns(better: Sequence[Turn], other: Sequence[Turn]) -> Iterator[Row]:
+    ways = zip(_make_messages(better), _make_messages(other), strict=False)
     parting = next((i for i, (ours, theirs) in enumerate(ways) if ours != theirs), 0)
     if parting % 2:  # an action, so the observation before it is shared
         yield {
-            "prompt": _make_messages(won)[:parting],
-            "chosen": _make_messages(won)[parting:],
-            "rejected": _make_messages(lost)[parting:],
+            "prompt": _make_messages(better)[:parting],
+            "chosen": _make_messages(better)[parting:],
+            "rejected": _make_messages(other)[parting:],
         }
 
 

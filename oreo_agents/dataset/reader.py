@@ -22,7 +22,7 @@ from oreo_agents.dataset.schema import SCHEMA, from_row, to_table
 from oreo_agents.dataset.shards import JournalShard, Shard, is_damaged, open_shard, read_column
 from oreo_agents.dataset.writer import LOCK, TrajectoryWriter
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.trajectory import Trajectory, settle_success
+from oreo_agents.trajectory import UNDEFINED, Trajectory, settle_success
 
 if TYPE_CHECKING:
     import datasets
@@ -269,7 +269,8 @@ class TrajectoryDataset:
         0
 
         Raises:
-            DatasetError: no such column, or what it is to be is of another kind than what is in it.
+            DatasetError: no such column, or what it is to be is of another kind than what is in it; won or lost
+                ones are asked for, and no episode says which it is.
         """
         return self[self.where(predicate, **conditions)]
 
@@ -281,6 +282,10 @@ class TrajectoryDataset:
         for name, condition in conditions.items():
             values = self._settled if name == "success" else self.column(name := name.rstrip("_"))
             _require_kind(name, condition)
+            if name == "success" and not callable(condition) and condition is not None:
+                self._require_success(
+                    "dataset filter --min-return or --max-return, in Python filter(return_=...)"
+                )
             keep &= _meets_condition(values, condition)
         places = np.flatnonzero(keep)
         if predicate is None:
@@ -322,7 +327,7 @@ class TrajectoryDataset:
         one, if that is negative), ``length`` in inverse proportion to the number of turns.
 
         Raises:
-            DatasetError: fewer than ``count`` episodes could be drawn.
+            DatasetError: fewer than ``count`` episodes could be drawn, or by success, and no episode says of it.
         """
         weights = self._weights(by)
         available = int(np.count_nonzero(weights))
@@ -334,11 +339,16 @@ class TrajectoryDataset:
         generator = np.random.default_rng(seed)
         return self[generator.choice(len(self), count, replacement, probabilities)]
 
+    def _require_success(self, instead: str) -> None:
+        if len(self) and all(one is None for one in self._settled):
+            raise DatasetError(f"{UNDEFINED} ({instead})")
+
     def _weights(self, by: str) -> np.ndarray:
         if by == "uniform":
             return np.ones(len(self))
         if by == "success":
-            return self.success.astype(np.float64)  # where it is not defined, none qualifies
+            self._require_success("--by return")
+            return self.success.astype(np.float64)
         if by == "return":
             return self.returns - min(self.returns.min(initial=0.0), 0.0)
         if by == "length":

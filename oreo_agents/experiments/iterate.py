@@ -8,7 +8,7 @@ round before. It is a suite with one iterated method, whose start is given.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.environments import find_step_limit
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.comparison import Run
+from oreo_agents.evaluation.results import Result
 from oreo_agents.experiments.arenas import Arenas
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.stages import Event, Report, Stage
@@ -163,6 +164,22 @@ def number_runs(plan: Plan, output: Path) -> list[Run]:
         result = replace(run.result, method=f"{iterated.of} {i}" if i else START)
         runs.append(replace(run, setting=replace(of, round=i), result=result))
     return runs
+
+
+def explain_sameness(runs: Sequence[Run]) -> str | None:
+    """That no round tells itself from the start, where the score of each and of the start lie in both intervals."""
+    start, *rounds = (run.result for run in runs)
+    if not rounds or not all(_lies_within(one, start) and _lies_within(start, one) for one in rounds):
+        return None
+    return (
+        f"no iteration differs from the start by more than chance in {start.n} games: more --rollouts and --steps "
+        "change more, more --episodes tell smaller differences"
+    )
+
+
+def _lies_within(one: Result, other: Result) -> bool:
+    low, high = other.interval95
+    return low <= one.score <= high
 
 
 def write_rounds(plan: Plan, output: Path, report: Report) -> Report:

@@ -16,8 +16,12 @@ from oreo_agents.models.curves import draw_curves
 
 RECIPE, LOG, CURVES = "recipe.json", "log.jsonl", "curves.png"
 FORMAT = 1
-EXPLAINED = "eval_explained_variance"
-"""Of the log: the share of the variance of held-out returns that V explains."""
+HELD_OUT, TRAINED = "eval_explained_variance", "explained_variance"
+"""Of the log: the share of the variance of returns that V explains, of held-out episodes and of those trained on."""
+LITTLE = 0.05
+"""An explained variance below which V tells episodes apart hardly better than a constant."""
+ENOUGH = 100
+"""Episodes of a training from which on its own explained variance means something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +72,24 @@ class TrainingRecipe:
 def explain_doubt(folder: str | Path) -> str | None:
     """Why nothing should be chosen by the critic of an agent's folder yet, where its training has measured that.
 
+    On held-out episodes if there were some, else on :data:`ENOUGH` episodes or more that it was trained on.
+
     Raises:
         CheckpointError: the recipe is damaged.
     """
     recipe = read_recipe(folder)
-    evaluations = recipe.evaluations if recipe else []
-    measured = [line[EXPLAINED] for line in evaluations if EXPLAINED in line]
-    if not measured or measured[-1] >= 0:
+    if recipe is None:
+        return None
+    found = [line[HELD_OUT] for line in recipe.log if HELD_OUT in line]
+    of = "held-out returns"
+    if not found and recipe.data["episodes"] >= ENOUGH:
+        found, of = [line[TRAINED] for line in recipe.log if TRAINED in line], "returns"
+    if not found or found[-1] >= LITTLE:
         return None
     return (
-        f"the critic of {folder} explains nothing of held-out returns (explained variance {measured[-1]:.3g}), so what "
-        "it ranks first is as good as drawn by lot: train it longer, or choose greedy"
+        f"the critic of {folder} explains next to nothing of the {of} (explained variance {found[-1]:.2g}): what it "
+        "ranks first is as good as drawn by lot; choose greedy, or train again with more episodes, more steps, a "
+        "higher --critic-learning-rate and --critic-warmup 0.25"
     )
 
 

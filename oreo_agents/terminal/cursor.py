@@ -10,7 +10,7 @@ from oreo_agents.evaluation.events import Event, EventKind, find_difference, lis
 from oreo_agents.evaluation.pairs import Partner
 from oreo_agents.rollout.verify import Deviation
 from oreo_agents.terminal.entries import ListedEpisode, list_entries
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import UNDEFINED, Trajectory
 
 NOT_FOUND = {
     "won": "no further win",
@@ -97,7 +97,7 @@ class Cursor:
     def next_failure(self) -> bool:
         """Go to the next episode that was not won; False if none follows."""
         if (place := self._find_outcome(False)) is None:
-            self.message = "no further episode that was not won"
+            self.message = self._explain_none("no further episode that was not won")
             return False
         self.change_episode(place - self.episode)
         return True
@@ -119,7 +119,8 @@ class Cursor:
             self.change_episode(place - self.episode)
             self.jump(len(self.trajectory) - 1)
         else:
-            self.message = NOT_FOUND[kind] if by > 0 else NOT_FOUND[kind].replace("further", "earlier")
+            said = NOT_FOUND[kind] if by > 0 else NOT_FOUND[kind].replace("further", "earlier")
+            self.message = self._explain_none(said) if kind == "won" else said
             return False
         return True
 
@@ -194,6 +195,9 @@ class Cursor:
     def _find_outcome(self, success: bool) -> int | None:
         later = range(self.episode + 1, len(self.entries))
         return next((place for place in later if self.entries[place].success is success), None)
+
+    def _explain_none(self, said: str) -> str:
+        return UNDEFINED if all(entry.success is None for entry in self.entries) else said
 
     def status(self) -> str:
         """The line at the bottom."""

@@ -19,6 +19,7 @@ from textual.widgets import Footer, Input, Static
 from oreo_agents.terminal.entries import OUTCOMES, ListedEpisode
 from oreo_agents.terminal.transcript import STYLED
 from oreo_agents.terminal.views import choose_style, make_text
+from oreo_agents.trajectory import UNDEFINED
 
 SHOWN = 300
 """Characters of a task that a line may need."""
@@ -103,8 +104,10 @@ class EpisodeScreen(Screen["int | None"]):
         shown = [entry for entry in self.all if entry.meets(self.outcome, words)]
         at = next((row for row, entry in enumerate(shown) if entry.place >= self.at), 0)
         self.query_one(EntryList).show(shown, at)
+        undefined = self.outcome != OUTCOMES[0] and all(entry.success is None for entry in self.all)
+        outcome = UNDEFINED if undefined else f"outcome: {self.outcome}"
         self.query_one("#heading", Static).update(
-            make_text(f"{len(shown)} of {len(self.all)} episodes  outcome: {self.outcome}", "bold")
+            make_text(f"{len(shown)} of {len(self.all)} episodes  {outcome}", "bold")
         )
 
     def action_outcome(self) -> None:

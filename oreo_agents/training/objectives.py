@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import signature
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from oreo_agents.errors import DatasetError
+from oreo_agents.good import find_good
 from oreo_agents.language.encoded import EncodedEpisodes
 from oreo_agents.training import losses
 from oreo_agents.training.batches import (
@@ -215,40 +215,14 @@ def select_items(
 
 
 def mark_good(episodes: EncodedEpisodes, rule: str | None = None) -> EncodedEpisodes:
-    """The episodes with what counts as success in training.
-
-    Args:
-        episodes: of one dataset.
-        rule: ``success``, a return from which on an episode is good, or the best share by return, such as ``25%``; of
-            equal returns all are good or none, and none where that would be more than the share, unless no better one
-            is there. None: ``success`` where all episodes say so, else :data:`BEST`.
+    """The episodes of one dataset with what counts as success in training, see :func:`oreo_agents.good.find_good`.
 
     Raises:
         DatasetError: ``success`` is asked for, and some episodes do not say.
     """
-    defined = (episodes.facts["success"] >= 0).all()
-    if rule in (None, "success") and defined:
-        return episodes
-    if rule == "success":
-        raise DatasetError(
-            "some episodes do not say whether they were won: good must be a return, or a share such as 25%"
-        )
-    rule, returns = rule or BEST, episodes.facts["return"]
-    least = _find_least(returns.tolist(), float(rule[:-1]) / 100) if rule.endswith("%") else float(rule)
-    return episodes.with_success(returns >= least)
-
-
-BEST = "25%"
-"""The episodes that are good where nobody says what winning is, by their returns."""
-
-
-def _find_least(returns: Sequence[float], share: float) -> float:
-    """The lowest return of the best share of them."""
-    ordered = sorted(returns, reverse=True)
-    count = ceil(share * len(ordered))
-    better = [return_ for return_ in ordered if return_ > ordered[count - 1]]
-    cut = count < len(ordered) and ordered[count] == ordered[count - 1]
-    return better[-1] if cut and better else ordered[count - 1]
+    success, returns = episodes.facts["success"], episodes.facts["return"]
+    won = (success == 1).tolist() if (success >= 0).all() else None
+    return episodes.with_success(np.array(find_good(won, returns.tolist(), rule), dtype=bool))
 
 
 def _check_episodes(episodes: EncodedEpisodes, config: OreoConfig, vocabulary: int) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from math import isfinite
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.good import RULES, is_rule
 from oreo_agents.training.methods import METHODS
 
 T = TypeVar("T")
@@ -56,22 +56,12 @@ class Spelling:
     fits: Callable[[str], bool]
 
 
-def _names_good(text: str) -> bool:
-    """``success``, a number, or a share in percent."""
-    number = text.removesuffix("%")
-    try:
-        return text == "success" or (0 < float(number) <= 100 if text != number else isfinite(float(number)))
-    except ValueError:
-        return False
-
-
 def _fits_range(within: Range | Spelling, value: Any) -> bool:
     if isinstance(within, Spelling):
         return isinstance(value, str) and within.fits(value)
     return isinstance(value, int | float) and within.fits(value)
 
 
-GOOD = Spelling("success, a return such as 5, or a share such as 25%", _names_good)
 ABOVE_0 = Range("above 0", lambda x: x > 0)
 NONNEGATIVE = Range("0 or more", lambda x: x >= 0)
 SHARE = Range("between 0 and 1", lambda x: 0 <= x <= 1)
@@ -184,7 +174,7 @@ class OreoOptions:
             "which episodes are good: won ones (success), those of a return from X on (X), or the best share by return "
             "(25%); rejection keeps these, dpo and kto prefer them, and sft then imitates them alone",
             OBJECTIVE,
-            GOOD,
+            Spelling(RULES, is_rule),
             needs="prefers",
             usual="success where it is defined, else 25%; sft imitates all",
         ),

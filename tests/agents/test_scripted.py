@@ -1,8 +1,10 @@
 import gymnasium as gym
 import pytest
 from oreo_envs.alfworld.experts.searching_expert import SearchingExpert
+from oreo_envs.spaces import Text
 
 import oreo_agents  # noqa: F401 (registers the environments)
+from oreo_agents.agents import scripted
 from oreo_agents.agents.agent import Assignment, options_for
 from oreo_agents.agents.noise import NoisyAgent
 from oreo_agents.agents.scripted import ScriptedAgent
@@ -55,6 +57,20 @@ def test_random_needs_commands_to_choose_among():
     agent.begin([0], [Assignment(None, 0)])
     with pytest.raises(ConfigurationError, match="this environment lists none"):
         agent.act_many([0], ["What is 1 + 1?"], [{}])
+
+
+@pytest.mark.parametrize("space", [Text(40), gym.spaces.Text(40)])
+def test_random_characters_are_said_once(space, caplog):
+    scripted._warn_of_characters.cache_clear()
+    agent = ScriptedAgent("random")
+    agent.prepare(1)
+    agent.begin([0], [Assignment(None, 0)])
+    agent.act_many([0], ["A door."], [{"action_space": space, "admissible_commands": ["open"]}])
+    assert not caplog.messages
+    for _ in range(2):
+        agent.act_many([0], ["A door."], [{"action_space": space}])
+    (said,) = caplog.messages
+    assert "lists no admissible commands, so random characters are played" in said and "sample()" in said
 
 
 def test_there_is_no_other():

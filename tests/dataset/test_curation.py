@@ -7,6 +7,7 @@ from learning import LOSING, WINNING, episode
 
 from oreo_agents.cli import main
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
+from oreo_agents.terminal.cursor import Cursor
 
 
 def made():
@@ -87,3 +88,27 @@ def test_sample_draws_alike_every_time(folder, capsys):
 def test_nothing_left_is_an_error_and_no_folder(folder, capsys):
     assert main(["dataset", "filter", "all", "--min-return", "2", "-o", "some"]) == 2
     assert "no episode meets the conditions" in capsys.readouterr().err and not (folder / "some").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        ("dataset filter all --outcome won -o some", "--min-return"),
+        ("dataset filter all --outcome lost -o some", "--max-return"),
+        ("dataset sample all -n 1 --by success -o some", "--by return"),
+        ("replay all --failed", "--max-return"),
+    ],
+)
+def test_who_asks_for_winning_where_it_is_not_defined_is_told_so(
+    tmp_path, monkeypatch, capsys, words, instead
+):
+    monkeypatch.chdir(tmp_path)
+    with TrajectoryWriter("all") as writer:
+        for one in made()[:2]:
+            writer.append(replace(one, outcome="undefined"))
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert "winning is not defined in these episodes: choose by return" in said and instead in said
+    cursor = Cursor(load_trajectories("all"))
+    assert not cursor.next_failure() and "not defined" in cursor.message
+    assert not cursor.jump_event("won") and "not defined" in cursor.message

@@ -75,10 +75,51 @@ def test_messages_file_has_what_one_filters_by(played, tmp_path):
     assert table.column("success").to_pylist() == played.success.tolist()
 
 
-def test_sft_takes_only_won_episodes(played, tmp_path):
-    assert export_dataset(played, tmp_path / "s.jsonl", "sft") == 4
+def test_sft_has_all_episodes_or_the_good_ones(played, tmp_path):
+    assert export_dataset(played, tmp_path / "all.jsonl", "sft") == 9
+    assert export_dataset(played, tmp_path / "s.jsonl", "sft", "success") == 4
     rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     assert [row["messages"] for row in rows] == [to_messages(e) for e in played if e.success]
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Episodes of two games with returns alone."""
+    with TrajectoryWriter(tmp_path / "scored") as writer:
+        for game, action, reward in [("g1", "a", 7.0), ("g1", "b", -3.0), ("g2", "a", 1.0), ("g2", "b", 0.5)]:
+            writer.append(Trajectory((Turn(game, action, reward),), game=game, outcome="undefined"))
+        writer.append(Trajectory((), game="g2", outcome="undefined"))  # in which nothing was done
+    return load_trajectories(tmp_path / "scored")
+
+
+@pytest.mark.parametrize(
+    ("good", "labels"),
+    [(None, [1, 0, 0, 0]), ("50%", [1, 0, 1, 0]), ("0.5", [1, 0, 1, 1]), ("8", [0, 0, 0, 0])],
+)
+def test_good_is_a_return_where_nobody_says_what_winning_is(scored, tmp_path, good, labels):
+    export_dataset(scored, tmp_path / "k.parquet", "kto", good)
+    assert [row["label"] for row in pq.read_table(tmp_path / "k.parquet").to_pylist()] == [*map(bool, labels)]
+    pairs = list(EXPORTERS["dpo"](scored, good))
+    assert [pair["chosen"][0]["content"] for pair in pairs] == ["a"] * (labels[0] + (labels[2] > labels[3]))
+    chosen = [labels[i] for i in range(4) if labels[i] or good is None]  # without a rule, all
+    assert len(list(EXPORTERS["sft"](scored, good))) == len(chosen)
+
+
+def test_success_that_is_not_defined_and_rules_that_are_none(scored, tmp_path):
+    with pytest.raises(DatasetError, match="good must be a return, or a share"):
+        export_dataset(scored, tmp_path / "k.parquet", "kto", "success")
+    with pytest.raises(ConfigurationError, match="good is 'best', it must be success, a return such as 5"):
+        export_dataset(scored, tmp_path / "k.parquet", "kto", "best")
+    with pytest.raises(ConfigurationError, match="messages has every episode and makes no use of good"):
+        export_dataset(scored, tmp_path / "m.parquet", "messages", "5")
+
+
+def test_silence_of_an_environment_that_tells_is_labelled_not_won(tmp_path):
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        for reward, outcome in ((1.0, ""), (0.0, "undefined")):
+            writer.append(Trajectory((Turn("g", "a", reward),), env_id="Safe-v0", outcome=outcome))
+    export_dataset(load_trajectories(tmp_path / "d"), tmp_path / "k.parquet", "kto")
+    assert [row["label"] for row in pq.read_table(tmp_path / "k.parquet").to_pylist()] == [True, False]
 
 
 def test_dpo_pairs_share_game_and_history(played, tmp_path):
@@ -137,7 +178,7 @@ def test_nothing_is_overwritten_or_left_half_written(played, tmp_path):
         export_dataset(played, tmp_path / "m.parquet", "messages")
     assert (tmp_path / "m.parquet").read_text() == "precious"
     with pytest.raises(DatasetError, match="no episodes"):
-        export_dataset(played.filter(success=False), tmp_path / "none.parquet", "sft")
+        export_dataset(played.filter(success=False), tmp_path / "none.parquet", "sft", "success")
     assert {file.name for file in tmp_path.iterdir()} == {"played", "m.parquet"}
     export_dataset(played, tmp_path / "new" / "m.parquet", "messages")
     assert (tmp_path / "new" / "m.parquet").is_file()
@@ -255,7 +296,6 @@ def tiny_tokenizer():
 
 
 def test_export_command(recorded, tmp_path, capsys):
-    assert (
-        main(["dataset", "export", str(recorded), "--format", "sft", "-o", str(tmp_path / "rows.jsonl")]) == 0
-    )
+    rows = str(tmp_path / "rows.jsonl")
+    assert main(["dataset", "export", str(recorded), "--format", "sft", "--good", "success", "-o", rows]) == 0
     assert "20 rows (sft)" in capsys.readouterr().out

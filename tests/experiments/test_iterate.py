@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from model_server import serving
@@ -10,10 +11,17 @@ from model_server import serving
 from oreo_agents import load_trajectories
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.experiments import iterate
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.demo import shape_suite
-from oreo_agents.experiments.iterate import claim_folder, iterate_suite, number_runs, plan_rounds
+from oreo_agents.experiments.iterate import (
+    claim_folder,
+    explain_sameness,
+    iterate_suite,
+    number_runs,
+    plan_rounds,
+)
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import require_done, run_plan
 from oreo_agents.experiments.stages import Stages
@@ -156,6 +164,18 @@ def test_the_prompt_that_is_asked_for_is_played_and_trained(tmp_path):
 def test_what_cannot_be_repeated_is_refused():
     with pytest.raises(ConfigurationError, match="sft cannot be repeated"):
         plan_of(method="sft")
+
+
+@pytest.mark.parametrize(
+    ("won", "told"),
+    [((50, 50, 50), True), ((50, 55, 52), True), ((50, 55, 70), False), ((50, 30), False), ((50,), False)],
+)
+def test_rounds_that_changed_nothing_are_said(won, told):
+    """Of 100 games, half of them won, Wilson's interval is 40.4 to 59.6 %."""
+    results = [SimpleNamespace(n=100, score=n / 100, interval95=wilson_interval(n, 100)) for n in won]
+    said = explain_sameness([SimpleNamespace(result=result) for result in results])
+    assert (said is not None) is told
+    assert said is None or "by more than chance in 100 games" in said
 
 
 def test_the_command_leaves_its_results(first, tmp_path, capsys):

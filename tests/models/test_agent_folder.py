@@ -265,8 +265,33 @@ def test_a_critic_that_was_measured_and_cannot_rank_is_doubted(saved, tmp_path):
         log = [{"step": 1, "eval_explained_variance": -3.0}, {"step": 2, "eval_explained_variance": measured}]
         TrainingRecipe("oreo", {}, base, data, 2, 1.0, "cpu", log=log).write(folder)
         assert (folder / LOG).is_file()
-    assert "explained variance -0.4" in explain_doubt(tmp_path / "bad")
+    assert "held-out returns (explained variance -0.4)" in explain_doubt(tmp_path / "bad")
     assert explain_doubt(tmp_path / "good") is None is explain_doubt(saved[0])
+
+
+@pytest.mark.parametrize(
+    ("episodes", "trained", "held_out", "doubted"),
+    [
+        (300, 0.004, None, True),
+        (300, -0.1, None, True),
+        (300, 0.2, None, False),
+        (30, 0.004, None, False),  # too few to mean something
+        (300, None, None, False),  # all returned alike
+        (300, 0.2, 0.01, True),  # held-out episodes say more
+        (300, 0.004, 0.2, False),
+    ],
+)
+def test_without_held_out_episodes_those_of_the_training_count(
+    tmp_path, episodes, trained, held_out, doubted
+):
+    data = {"episodes": episodes, "sha256": "", "sources": []}
+    measured = {"explained_variance": trained, "eval_explained_variance": held_out}
+    log = [{"step": 1, "explained_variance": 0.5 - doubted}] if trained is not None else []
+    log += [{"step": 2, name: value} for name, value in measured.items() if value is not None]
+    TrainingRecipe("oreo", {}, {"name": "x"}, data, 2, 1.0, "cpu", log=log).write(tmp_path)
+    said = explain_doubt(tmp_path)
+    assert (said is not None) is doubted
+    assert said is None or ("next to nothing" in said and "--critic-warmup" in said)
 
 
 def test_noting_how_to_choose_leaves_the_card_as_it_was(saved, tokenizer, tmp_path):
