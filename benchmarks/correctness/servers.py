@@ -1,19 +1,19 @@
 """A policy behind a server beside the same one in this process: what each says, turn by turn, to the same history.
 
-    python benchmarks/correctness/servers.py --name "llama.cpp, chat" --endpoint http://127.0.0.1:8000/v1 \\
-        --endpoint-protocol chat --endpoint-model NAME --agent FOLDER --prompt alfworld --data DIR
+    python benchmarks/correctness/servers.py --name llama.cpp --endpoint http://127.0.0.1:8000/v1 \\
+        --endpoint-model NAME --agent FOLDER --prompt alfworld --data DIR
 
-The folder's policy plays greedily, here and in float32. Then the server is asked for its greedy reply to every turn of
-these episodes, with all that went before as it was said here: one other reply would change whatever follows. Every turn
-that differs is named by what it shows:
+The folder's policy plays greedily, here and in float32 (or has played, ``--played``). Then the server is asked for its
+greedy reply to every turn of these episodes, by completions and by chat completions, with all that went before as it
+was said here: one other reply would change whatever follows. Every turn that differs is named by what it shows:
 
 - other prompt: the server has counted another number of tokens in what it read;
-- spaces: the replies differ only in spaces at their ends;
+- spaces: the replies differ only in spaces at their ends, which are read off;
 - stops, goes on: the server's reply is the beginning of the one here, or has more after it;
 - other token: they part at a token. How much likelier this process finds its own token than the server's, in nats, says
   whether that is a near tie, as other arithmetic decides it.
 
-``--output`` is a file of such comparisons by ``--name``; the others in it are kept.
+``--output`` is a file of such comparisons by ``--name`` and protocol; the others in it are kept.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from oreo_envs.files import write_json
@@ -32,10 +32,13 @@ from transformers import PreTrainedModel
 
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.cli.options import add_endpoint, read_server
+from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments, games_of
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.served_policy import ServedPolicy
-from oreo_agents.language.chat import Chat, Conversation
+from oreo_agents.inference.server import Protocol
+from oreo_agents.language.chat import Conversation
 from oreo_agents.provenance import collect_provenance
 from oreo_agents.rollout.loop import rollout
 from oreo_agents.rollout.schedule import Schedule
@@ -90,9 +93,7 @@ def ask_turns(episode: Trajectory, agent: OreoAgent, endpoint: Endpoint) -> Iter
     """
     chat, limit = agent.chat, agent.selection.max_new_tokens
     conversation, status = Conversation(chat), None
-    served = ServedPolicy(
-        endpoint, chat, 1, limit, torch.device("cpu"), lambda slot: conversation.messages()
-    )
+    served = ServedPolicy(endpoint, chat, 1, limit, torch.device("cpu"), lambda slot: conversation.messages())
     for number, turn in enumerate(episode.turns):
         kept = conversation.read(turn.observation, turn.admissible_commands, status)
         served.cut([0], [kept])
@@ -102,16 +103,17 @@ def ask_turns(episode: Trajectory, agent: OreoAgent, endpoint: Endpoint) -> Iter
             raise RuntimeError(next(iter({**found.errors, **found.full}.values())))
         once = endpoint.use.requests == requests + 1
         ids, said = list(found.listed()[0][0][0]), list(turn.token_ids or ())
-        here, there = (chat.understand(one, turn.admissible_commands) for one in (said, ids))
+        here, there = (str(chat.tokenizer.decode(one, skip_special_tokens=True)) for one in (said, ids))
+        policy = cast(PreTrainedModel, agent.policy)
         yield Asked(
             game=str(episode.game),
             turn=number,
-            here=here.said,
-            there=there.said,
-            action=there.action == turn.action,
+            here=here,
+            there=there,
+            action=chat.action_text(ids, turn.admissible_commands) == turn.action,
             end=(said[-1] == chat.end_id) == (ids[-1] == chat.end_id),
             more_read=endpoint.use.read - read - len(conversation.tokens) if once else 0,
-            gap=measure_gap(cast(PreTrainedModel, agent.policy), conversation.tokens, said, ids),
+            gap=None if here == there else measure_gap(policy, conversation.tokens, said, ids),
         )
         conversation.say(said, turn.action)
         served.extend([0], [said])
@@ -119,9 +121,7 @@ def ask_turns(episode: Trajectory, agent: OreoAgent, endpoint: Endpoint) -> Iter
 
 
 @torch.inference_mode()
-def measure_gap(
-    policy: PreTrainedModel, read: list[int], here: list[int], there: list[int]
-) -> float | None:
+def measure_gap(policy: PreTrainedModel, read: list[int], here: list[int], there: list[int]) -> float | None:
     """Log-probability of the first token that differs, less that of the other one (nats); None: none differs."""
     pairs = enumerate(zip(here, there, strict=False))
     part = next((i for i, (one, other) in pairs if one != other), None)
@@ -150,7 +150,16 @@ def summarize_turns(turns: list[Asked]) -> dict[str, Any]:
 
 
 def play_here(agent: OreoAgent, args: argparse.Namespace) -> list[Trajectory]:
-    """The episodes, in the order in which they ended."""
+    """The episodes, in the order in which they ended.
+
+    Raises:
+        ConfigurationError: those that were played already are another policy's.
+    """
+    if args.played:
+        episodes = list(load_trajectories(args.played))
+        if any(episode.tokenizer != agent.tokenizer_fingerprint for episode in episodes):
+            raise ConfigurationError(f"{args.played} was played with another tokenizer or prompt")
+        return episodes
     place = {"data": args.data} if args.data else {}
     make_env = environments(max_steps=args.max_steps, split=args.split, **place)
     plan = Schedule(limit=args.episodes).assign(games_of(make_env()).names)
@@ -162,9 +171,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--name", help="of the comparison in the result file; default: print it alone")
+    parser.add_argument("--name", help="of the server in the result file; default: print what is found alone")
     parser.add_argument("--agent", required=True, help="folder of the policy that the server has")
     parser.add_argument("--prompt", help="name or file; default: the agent's own")
+    parser.add_argument(
+        "--played", help="dataset of record --select greedy, of the same agent and prompt; default: play now"
+    )
     parser.add_argument("--split", default="valid_seen", help="default: %(default)s")
     parser.add_argument("--data", help="where the games are; default: ALFWORLD_DATA")
     parser.add_argument("--episodes", type=int, default=8, help="default: %(default)s")
@@ -179,13 +191,20 @@ def main() -> None:
     agent = OreoAgent.from_pretrained(
         args.agent, prompt=args.prompt, max_new_tokens=args.max_new_tokens, device="cpu", dtype="float32"
     )
-    endpoint = Endpoint.from_server(server)
-    turns = [turn for episode in play_here(agent, args) for turn in ask_turns(episode, agent, endpoint)]
-    found = {**summarize_turns(turns), "server": endpoint.describe_use()}
-    print(json.dumps(found, indent=1, ensure_ascii=False))
-    if args.name:
-        known = json.loads(args.output.read_text()) if args.output.is_file() else {}
-        write_json(args.output, {**known, args.name: {"method": args.name, **found, **collect_provenance()}})
+    episodes = play_here(agent, args)
+    for protocol in (server.protocol,) if server.protocol else get_args(Protocol):
+        endpoint = Endpoint.from_server(replace(server, protocol=protocol))
+        turns = [turn for episode in episodes for turn in ask_turns(episode, agent, endpoint)]
+        found = {**summarize_turns(turns), "server": endpoint.describe_use()}
+        print(protocol, json.dumps(found, indent=1, ensure_ascii=False))
+        if args.name:
+            known, name = read_known(args.output), f"{args.name}, {protocol}"
+            write_json(args.output, {**known, name: {"method": name, **found, **collect_provenance()}})
+
+
+def read_known(path: Path) -> dict[str, Any]:
+    """The comparisons that a file has."""
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 if __name__ == "__main__":

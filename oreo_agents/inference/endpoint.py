@@ -99,8 +99,8 @@ class _Manner:
     ids: bool | None = None
     """It gives token ids; None: nobody has asked."""
     told: bool = True
-    """It is told how to sample in full, in words that OpenAI's own list does not have: many have defaults that change what
-    a policy says."""
+    """It is told in full how to sample, in words that OpenAI's own list does not have: many have defaults that change
+    what a policy says."""
     together: bool = True
     """It gives several replies to one request."""
     limit: str = "max_tokens"

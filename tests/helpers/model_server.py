@@ -57,7 +57,9 @@ class ModelServer(ThreadingHTTPServer):
         filters, seen = Filters(top_k=settings.get("top_k", 0)), [torch.tensor([ids] * n)]
 
         def choose(step, logits):
-            logits = penalize(logits.float(), torch.cat(seen, 1)[:, -64:], settings.get("repeat_penalty", 1.0))
+            logits = penalize(
+                logits.float(), torch.cat(seen, 1)[:, -64:], settings.get("repeat_penalty", 1.0)
+            )
             seen.append(pick_tokens(logits, uniforms[step], temperature or 1.0, filters))
             return seen[-1][:, 0]
 
