@@ -3,9 +3,10 @@
     python benchmarks/correctness/servers.py --name llama.cpp --endpoint http://127.0.0.1:8000/v1 \\
         --endpoint-model NAME --agent FOLDER --prompt alfworld --data DIR
 
-The folder's policy plays greedily, here and in float32 (or has played, ``--played``). Then the server is asked for its
-greedy reply to every turn of these episodes, by completions and by chat completions, with all that went before as it
-was said here: one other reply would change whatever follows. Every turn that differs is named by what it shows:
+Some games are played by the expert (or by the policy itself, ``--player own``). For every turn of these episodes both
+are asked for their greedy reply, the folder's policy here in float32, the server by completions and by chat
+completions, with all that went before as it was played: one other reply would change whatever follows. Every turn that
+differs is named by what it shows:
 
 - other prompt: the server has counted another number of tokens in what it read;
 - spaces: the replies differ only in spaces at their ends, which are read off;
@@ -30,12 +31,13 @@ import torch
 from oreo_envs.files import write_json
 from transformers import PreTrainedModel
 
+from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.cli.options import add_endpoint, read_server
-from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import environments, games_of
-from oreo_agents.errors import ConfigurationError
+from oreo_agents.inference import Engine
 from oreo_agents.inference.endpoint import Endpoint
+from oreo_agents.inference.engines import make_policy_engine
 from oreo_agents.inference.served_policy import ServedPolicy
 from oreo_agents.inference.server import Protocol
 from oreo_agents.language.chat import Conversation
@@ -80,44 +82,73 @@ class Asked:
         return "goes on" if self.there.startswith(self.here) else "other token"
 
 
-def ask_turns(episode: Trajectory, agent: OreoAgent, endpoint: Endpoint) -> Iterator[Asked]:
-    """What a server says in every turn of an episode that was played here.
+def propose_turns(
+    episode: Trajectory, conversation: Conversation, engine: Engine, limit: int
+) -> Iterator[list[int]]:
+    """The ids of the greedy reply in every turn of an episode, to what was played before.
 
     Args:
-        episode: with the ids that were sampled.
-        agent: who played it.
-        endpoint: the server.
+        episode: whoever played it.
+        conversation: an empty one, which goes along; while a reply is looked at it ends where the reply begins.
+        engine: of the policy, with one slot.
+        limit: tokens of a reply.
 
     Raises:
-        RuntimeError: it gave no reply.
+        RuntimeError: there is no reply.
     """
-    chat, limit = agent.chat, agent.selection.max_new_tokens
-    conversation, status = Conversation(chat), None
-    served = ServedPolicy(endpoint, chat, 1, limit, torch.device("cpu"), lambda slot: conversation.messages())
-    for number, turn in enumerate(episode.turns):
+    chat, status = conversation.chat, None
+    for turn in episode.turns:
         kept = conversation.read(turn.observation, turn.admissible_commands, status)
-        served.cut([0], [kept])
-        requests, read = endpoint.use.requests, endpoint.use.read
-        found = served.propose([0], [conversation.tokens[kept:]], torch.full((1, limit, 1), torch.nan), 1.0)
+        engine.cut([0], [kept])
+        found = engine.propose([0], [conversation.tokens[kept:]], torch.full((1, limit, 1), torch.nan), 1.0)
         if found.errors or found.full:
             raise RuntimeError(next(iter({**found.errors, **found.full}.values())))
+        yield list(found.listed()[0][0][0])
+        engine.keep([0], found, torch.zeros(1, dtype=torch.long))
+        engine.cut([0], [len(conversation.tokens)])
+        played = list(turn.token_ids or chat.action_ids(turn.action, turn.said))
+        conversation.say(played, turn.action)
+        engine.extend([0], [played])
+        status = turn.action_status
+
+
+def decide_here(episode: Trajectory, agent: OreoAgent) -> list[list[int]]:
+    """What the policy in this process says in every turn."""
+    policy, limit = cast(PreTrainedModel, agent.policy), agent.selection.max_new_tokens
+    engine = make_policy_engine(policy, 1, agent.max_length, agent.chat.end_id, limit)
+    return list(propose_turns(episode, Conversation(agent.chat), engine, limit))
+
+
+def ask_turns(
+    episode: Trajectory, own: list[list[int]], agent: OreoAgent, endpoint: Endpoint
+) -> Iterator[Asked]:
+    """What a server says in every turn, beside what was said here.
+
+    Args:
+        episode: whoever played it.
+        own: of :func:`decide_here`.
+        agent: has the policy.
+        endpoint: the server.
+    """
+    chat, limit, policy = agent.chat, agent.selection.max_new_tokens, cast(PreTrainedModel, agent.policy)
+    conversation = Conversation(chat)
+    engine = ServedPolicy(endpoint, chat, 1, limit, torch.device("cpu"), lambda slot: conversation.messages())
+    replies = propose_turns(episode, conversation, engine, limit)
+    for number, (turn, said) in enumerate(zip(episode.turns, own, strict=True)):
+        requests, read = endpoint.use.requests, endpoint.use.read
+        ids = next(replies)
         once = endpoint.use.requests == requests + 1
-        ids, said = list(found.listed()[0][0][0]), list(turn.token_ids or ())
         here, there = (str(chat.tokenizer.decode(one, skip_special_tokens=True)) for one in (said, ids))
-        policy = cast(PreTrainedModel, agent.policy)
         yield Asked(
             game=str(episode.game),
             turn=number,
             here=here,
             there=there,
-            action=chat.action_text(ids, turn.admissible_commands) == turn.action,
+            action=len({chat.action_text(one, turn.admissible_commands) for one in (said, ids)}) == 1,
             end=(said[-1] == chat.end_id) == (ids[-1] == chat.end_id),
             more_read=endpoint.use.read - read - len(conversation.tokens) if once else 0,
             gap=None if here == there else measure_gap(policy, conversation.tokens, said, ids),
         )
-        conversation.say(said, turn.action)
-        served.extend([0], [said])
-        status = turn.action_status
 
 
 @torch.inference_mode()
@@ -149,21 +180,13 @@ def summarize_turns(turns: list[Asked]) -> dict[str, Any]:
     }
 
 
-def play_here(agent: OreoAgent, args: argparse.Namespace) -> list[Trajectory]:
-    """The episodes, in the order in which they ended.
-
-    Raises:
-        ConfigurationError: those that were played already are another policy's.
-    """
-    if args.played:
-        episodes = list(load_trajectories(args.played))
-        if any(episode.tokenizer != agent.tokenizer_fingerprint for episode in episodes):
-            raise ConfigurationError(f"{args.played} was played with another tokenizer or prompt")
-        return episodes
+def play_games(agent: OreoAgent, args: argparse.Namespace) -> list[Trajectory]:
+    """The episodes, in the order in which they ended."""
     place = {"data": args.data} if args.data else {}
     make_env = environments(max_steps=args.max_steps, split=args.split, **place)
     plan = Schedule(limit=args.episodes).assign(games_of(make_env()).names)
-    return list(rollout(make_env, plan, agent, slots=8))
+    player = agent if args.player == "own" else load_agent(args.player)
+    return list(rollout(make_env, plan, player, slots=8))
 
 
 def main() -> None:
@@ -175,7 +198,7 @@ def main() -> None:
     parser.add_argument("--agent", required=True, help="folder of the policy that the server has")
     parser.add_argument("--prompt", help="name or file; default: the agent's own")
     parser.add_argument(
-        "--played", help="dataset of record --select greedy, of the same agent and prompt; default: play now"
+        "--player", default="expert", help="whose turns they are; own: the policy's; default: %(default)s"
     )
     parser.add_argument("--split", default="valid_seen", help="default: %(default)s")
     parser.add_argument("--data", help="where the games are; default: ALFWORLD_DATA")
@@ -191,10 +214,15 @@ def main() -> None:
     agent = OreoAgent.from_pretrained(
         args.agent, prompt=args.prompt, max_new_tokens=args.max_new_tokens, device="cpu", dtype="float32"
     )
-    episodes = play_here(agent, args)
+    episodes = play_games(agent, args)
+    own = [decide_here(episode, agent) for episode in episodes]
     for protocol in (server.protocol,) if server.protocol else get_args(Protocol):
         endpoint = Endpoint.from_server(replace(server, protocol=protocol))
-        turns = [turn for episode in episodes for turn in ask_turns(episode, agent, endpoint)]
+        turns = [
+            turn
+            for episode, said in zip(episodes, own, strict=True)
+            for turn in ask_turns(episode, said, agent, endpoint)
+        ]
         found = {**summarize_turns(turns), "server": endpoint.describe_use()}
         print(protocol, json.dumps(found, indent=1, ensure_ascii=False))
         if args.name:

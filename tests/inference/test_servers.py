@@ -30,11 +30,23 @@ def agent(model):
     return OreoAgent(*model, max_new_tokens=16)
 
 
-def test_the_same_policy_says_the_same(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("player", ["expert", "own"])
+def test_the_same_policy_says_the_same(player, tmp_path, monkeypatch, capsys):
     """Over the generated games, by the command; other comparisons in the file are kept."""
     output = tmp_path / "servers.json"
     output.write_text('{"another": 1}')
-    games = ["--split", "generated", "--episodes", "2", "--max-steps", "3", "--name", "own"]
+    games = [
+        "--split",
+        "generated",
+        "--episodes",
+        "2",
+        "--max-steps",
+        "3",
+        "--player",
+        player,
+        "--name",
+        "own",
+    ]
     with serving(*load_policy("small"), gives_ids=False) as server:
         place = ["--endpoint", server.url, "--endpoint-protocol", "completions", "--agent", "small"]
         monkeypatch.setattr(sys, "argv", ["servers.py", *place, *games, "--output", str(output)])
@@ -55,6 +67,7 @@ def test_the_same_policy_says_the_same(tmp_path, monkeypatch, capsys):
 
 def test_a_chat_template_that_ends_what_was_cut_makes_another_prompt(model, agent):
     ids = agent.chat.action_ids(HERE)
+    own = [ids[:-1], ids]
     turns = (
         Turn("You see a desk 1.", HERE, token_ids=tuple(ids[:-1])),
         Turn("Hm.", HERE, token_ids=tuple(ids)),
@@ -67,7 +80,7 @@ def test_a_chat_template_that_ends_what_was_cut_makes_another_prompt(model, agen
     with serving(*model) as server:
         server.reply = reply
         endpoint = Endpoint(server.url, "m", retries=0, protocol="chat")
-        first, later = servers.ask_turns(Trajectory(turns, game="g"), agent, endpoint)
+        first, later = servers.ask_turns(Trajectory(turns, game="g"), own, agent, endpoint)
     assert (first.more_read, first.end, later.more_read, later.end) == (0, False, 1, True)
     assert servers.summarize_turns([first, later])["other_prompts"] == 0.5
 
@@ -96,7 +109,9 @@ def test_what_differs_is_named(model, agent, there, reason, more_read, kind, sam
 
     with serving(*model) as server:
         server.reply = reply
-        first, later = servers.ask_turns(episode, agent, Endpoint(server.url, "m", retries=0))
+        first, later = servers.ask_turns(
+            episode, [list(ids)] * 2, agent, Endpoint(server.url, "m", retries=0)
+        )
     assert (later.kind, later.action, later.end, later.more_read) == (kind, same_action, same_end, more_read)
     assert replace(first, turn=1, gap=0) == replace(later, gap=0) and read[1] > read[0] + len(ids)
     if there == "go to desk 2":
