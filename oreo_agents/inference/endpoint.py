@@ -24,6 +24,10 @@ RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 _LONGEST_TOKEN = 256
 """Characters that a token of a reply may have on average: what is beyond that is cut before it is tokenized."""
 
+_UNPENALIZED = {"repetition_penalty": 1.0, "repeat_penalty": 1.0}
+"""As vLLM, SGLang and TGI, and as llama.cpp call it. Where it is not said, it comes from the model's generation_config,
+or is 1.1 (llama-cpp-python's server, greedy or not): the end of a turn, too, is less likely when one was just read."""
+
 _FULL = re.compile(
     r"context[ _-]?(length|window|size|limit)|max_model_len|maximum (model|sequence) length"
     r"|(prompt|inputs?|request)\b.{0,60}(too long|too large|longer than|exceeds?\b)",
@@ -94,6 +98,9 @@ class _Manner:
     protocol: Protocol = "completions"
     ids: bool | None = None
     """It gives token ids; None: nobody has asked."""
+    told: bool = True
+    """It is told in full how to sample, in words that OpenAI's own list does not have: many have defaults that change
+    what a policy says."""
     together: bool = True
     """It gives several replies to one request."""
     limit: str = "max_tokens"
@@ -218,8 +225,8 @@ class Endpoint:
         if not self._settled:
             if answer.status in (404, 405) and self.protocol is None and way.protocol == "completions":
                 return replace(way, protocol="chat")
-            if answer.status in (400, 422) and way.ids is None:
-                return replace(way, ids=False)
+            if answer.status in (400, 422) and way.told:
+                return replace(way, ids=False, told=False)
             if answer.status in (400, 422) and "max_completion_tokens" in told and way.limit == "max_tokens":
                 return replace(way, limit="max_completion_tokens")
         return replace(way, together=False) if answer.status in (400, 422) and n > 1 else None
@@ -278,6 +285,8 @@ class Endpoint:
         if question.temperature:
             body |= {} if question.seed is None else {"seed": question.seed}
             body |= question.filters.set_ones()
+        if way.told:
+            body |= {**asdict(question.filters), **_UNPENALIZED}
         body |= {"n": n} if n > 1 else {}
         if way.protocol == "chat":
             body["messages"] = question.messages()
@@ -286,9 +295,8 @@ class Endpoint:
             body |= {} if way.ids or question.ends_itself else {"stop": [question.end_text]}
         if way.ids is not False:
             body["return_token_ids"] = True
-        if way.ids:  # what such a server would take from the model's generation_config is said
+        if way.ids:
             body |= {"ignore_eos": True, "stop_token_ids": [question.end_id], "skip_special_tokens": False}
-            body |= {**asdict(question.filters), "repetition_penalty": 1.0}
             body["logprobs"] = True if way.protocol == "chat" else 0
         return body
 

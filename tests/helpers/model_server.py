@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
 
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.sampling import pick_tokens
 from oreo_agents.models.generation import generate_tokens
 
@@ -20,11 +21,14 @@ class ModelServer(ThreadingHTTPServer):
         tokenizer: its tokenizer.
         gives_ids: it knows ``return_token_ids`` and what comes with it, as vLLM does; else it ignores all that.
         max_model_len: prompt and reply may have so many tokens.
+        own_settings: how it samples where a request does not say so; ``repeat_penalty`` (of the last 64 tokens, greedy
+            or not), ``top_k``.
     """
 
-    def __init__(self, policy, tokenizer, gives_ids=True, max_model_len=10_000):
+    def __init__(self, policy, tokenizer, gives_ids=True, max_model_len=10_000, **own_settings):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.policy, self.tokenizer, self.gives_ids = policy, tokenizer, gives_ids
+        self.own_settings = own_settings
         self.max_model_len, self.bodies, self.lock = max_model_len, [], threading.Lock()
         self.delay = 0.0
 
@@ -51,11 +55,21 @@ class ModelServer(ThreadingHTTPServer):
         generator = torch.Generator().manual_seed(body.get("seed", 0))
         shape = (body["max_tokens"], n, 1)
         uniforms = torch.rand(shape, generator=generator) if temperature else torch.full(shape, torch.nan)
+        settings = {**self.own_settings, **body}
+        filters, seen = Filters(top_k=settings.get("top_k", 0)), [torch.tensor([ids] * n)]
+
+        def choose(step, logits):
+            logits = penalize(
+                logits.float(), torch.cat(seen, 1)[:, -64:], settings.get("repeat_penalty", 1.0)
+            )
+            seen.append(pick_tokens(logits, uniforms[step], temperature or 1.0, filters))
+            return seen[-1][:, 0]
+
         with self.lock:
             tokens, logprobs = generate_tokens(
                 self.policy,
                 torch.tensor([ids] * n),
-                lambda step, logits: pick_tokens(logits.float(), uniforms[step], temperature or 1.0)[:, 0],
+                choose,
                 None,
                 body["max_tokens"],
             )
@@ -81,6 +95,12 @@ class ModelServer(ThreadingHTTPServer):
             elif body.get("logprobs"):
                 choice["logprobs"] = {"content": [{"logprob": x} for x in scores[: len(row)]]}
         return choice
+
+
+def penalize(logits, seen, penalty):
+    """As llama.cpp does it: what stands among the last tokens is less likely."""
+    own = logits.gather(1, seen)
+    return logits.scatter(1, seen, torch.where(own > 0, own / penalty, own * penalty))
 
 
 class _Handler(BaseHTTPRequestHandler):

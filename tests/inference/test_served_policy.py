@@ -127,6 +127,18 @@ def test_a_server_without_token_ids_gives_text(folder, model, tmp_path):
     assert trainer.state.global_step == 1
 
 
+@pytest.mark.parametrize("protocol", ["completions", "chat"])
+def test_a_servers_own_settings_do_not_decide(folder, model, protocol):
+    """llama-cpp-python's server penalizes what was read or said, so that a turn that ended hardly ends again, greedy or
+    not; and it draws from the likeliest 40 tokens alone."""
+    said = []
+    for settings in ({}, {"repeat_penalty": 3.0, "top_k": 1}):
+        with serving(*model, gives_ids=False, **settings) as server:
+            agents = [remote(server, folder, protocol, select=select) for select in ("greedy", "sample")]
+            said.append([agent.act("You see a desk 1.").action for agent in agents])
+    assert said[0] == said[1] and said[0][0] != said[0][1]
+
+
 def test_a_full_context_ends_the_episode_as_in_this_process(folder, model):
     with serving(*model, max_model_len=400) as server:
         episodes = play(remote(server, folder), steps=30)
