@@ -26,7 +26,7 @@ _LONGEST_TOKEN = 256
 
 _UNPENALIZED = {"repetition_penalty": 1.0, "repeat_penalty": 1.0}
 """As vLLM, SGLang and TGI, and as llama.cpp call it. Where it is not said, it comes from the model's generation_config,
-or is 1.1 (llama-cpp-python's server, greedy or not): the end of a turn, too, is less likely when one was just read."""
+or is 1.1 (llama-cpp-python's server, greedy or not): a number that a command has twice is said once."""
 
 _FULL = re.compile(
     r"context[ _-]?(length|window|size|limit)|max_model_len|maximum (model|sequence) length"

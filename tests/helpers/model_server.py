@@ -98,7 +98,7 @@ class ModelServer(ThreadingHTTPServer):
 
 
 def penalize(logits, seen, penalty):
-    """As llama.cpp does it: what stands among the last tokens is less likely."""
+    """Make what stands among the last tokens less likely (arXiv 1909.05858)."""
     own = logits.gather(1, seen)
     return logits.scatter(1, seen, torch.where(own > 0, own / penalty, own * penalty))
 

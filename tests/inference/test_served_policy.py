@@ -129,8 +129,7 @@ def test_a_server_without_token_ids_gives_text(folder, model, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["completions", "chat"])
 def test_a_servers_own_settings_do_not_decide(folder, model, protocol):
-    """llama-cpp-python's server penalizes what was read or said, so that a turn that ended hardly ends again, greedy or
-    not; and it draws from the likeliest 40 tokens alone."""
+    """llama-cpp-python's server penalizes repetition, greedy or not, and draws from the likeliest 40 tokens alone."""
     said = []
     for settings in ({}, {"repeat_penalty": 3.0, "top_k": 1}):
         with serving(*model, gives_ids=False, **settings) as server:
