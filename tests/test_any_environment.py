@@ -144,6 +144,7 @@ def test_noise_without_commands_is_any_action(tmp_path):
     said = [noise.disturb("hello", told) for _ in range(40)]
     assert set(said) == {"hello", "a", "b"}
     assert main(["record", "--env", ECHO, "--agent", "expert", "-n", "1", "-o", str(tmp_path / "a")]) == 2
+    assert not (tmp_path / "a").exists()
 
 
 def test_an_unknown_module_is_one_sentence(capsys):
