@@ -33,7 +33,19 @@ BLOCK = re.compile(
 RUN = ("bash", "python")
 READ = ("toml", "diff", "text")
 TABLES = {
-    *("name", "methods", "tests", "train", "dev", "demonstrations", "sft", "rollouts", "training", "search", "sweep")
+    *(
+        "name",
+        "methods",
+        "tests",
+        "train",
+        "dev",
+        "demonstrations",
+        "sft",
+        "rollouts",
+        "training",
+        "search",
+        "sweep",
+    )
 }
 """What a suite has that is no key at its top."""
 SHORTER = {"-n": "6", "--eval-every": "1", "--k": "2", "--jobs": "1"}
