@@ -195,7 +195,7 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) 
 
 
 def _explain_place(env_id: str, error: ModuleNotFoundError) -> str:
-    """Where the module that the user has named would be found; empty where another one, which it imports, is missing."""
+    """Where the module that the user has named has to lie; empty where one that it imports is missing."""
     module, _, name = env_id.rpartition(":")
     file = Path(module if module.endswith(".py") else f"{module}.py")
     if "/" in module or os.sep in module or module.endswith(".py"):
