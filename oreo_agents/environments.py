@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -173,6 +174,8 @@ def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.En
 def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) -> str:
     """What is wrong with the id, or with an option, in one sentence."""
     if isinstance(error, ModuleNotFoundError):
+        if place := _explain_place(env_id, error):
+            return place
         missing = str(error).partition(". ")[0].replace("No module", "no module")
         return f"there is no environment {env_id!r}, {missing}: install it, or choose {_list_ids()}"
     if isinstance(error, gym.error.UnregisteredEnv):
@@ -189,6 +192,25 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) 
         meant = suggest_word(wrong[0], known) or f": choose one of {', '.join(known)}"
         return f"{env_id} has no option {wrong[0]!r}{meant}"
     return f"{env_id} cannot be made{f' with {given}' if given else ''}: {error}"
+
+
+def _explain_place(env_id: str, error: ModuleNotFoundError) -> str:
+    """Where the module that the user has named has to lie; empty where one that it imports is missing."""
+    module, _, name = env_id.rpartition(":")
+    file = Path(module if module.endswith(".py") else f"{module}.py")
+    if "/" in module or os.sep in module or module.endswith(".py"):
+        folder = "this folder" if file.parent == Path() else str(file.parent)
+        return (
+            f"{module} is a file, and a module is named as in an import: run the command in {folder} with "
+            f"--env {file.stem}:{name}, or set PYTHONPATH to that folder"
+        )
+    package = module.partition(".")[0]
+    if not module or error.name != package:
+        return ""
+    return (
+        f"there is no environment {env_id!r}, no module named {package!r}: run the command in the folder where "
+        f"{package}.py lies, set PYTHONPATH to that folder, or install it"
+    )
 
 
 def _explain_module(module: str, name: str) -> str:

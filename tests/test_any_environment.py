@@ -144,6 +144,7 @@ def test_noise_without_commands_is_any_action(tmp_path):
     said = [noise.disturb("hello", told) for _ in range(40)]
     assert set(said) == {"hello", "a", "b"}
     assert main(["record", "--env", ECHO, "--agent", "expert", "-n", "1", "-o", str(tmp_path / "a")]) == 2
+    assert not (tmp_path / "a").exists()
 
 
 def test_an_unknown_module_is_one_sentence(capsys):
@@ -154,8 +155,37 @@ def test_an_unknown_module_is_one_sentence(capsys):
     assert "text_environments has no environment 'Nothing-v0'; it registers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            "clinic:Lift-v0",
+            r"run the command in the folder where clinic.py lies, set PYTHONPATH to that folder",
+        ),
+        (
+            "mine/clinic.py:Lift-v0",
+            r"mine/clinic.py is a file.* in mine with --env clinic:Lift-v0, or set PYTHONPATH",
+        ),
+        ("mine/clinic:Lift-v0", r"mine/clinic is a file.* in mine with --env clinic:Lift-v0"),
+        ("clinic.py:Lift-v0", r"run the command in this folder with --env clinic:Lift-v0"),
+        ("needy:Lift-v0", "no module named 'no_such_thing': install it"),
+    ],
+)
+def test_a_module_that_is_not_found_is_told_where_to_lie(tmp_path, monkeypatch, named, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "needy.py").write_text("import no_such_thing")
+    with pytest.raises(ConfigurationError, match=message):
+        environments(named)
+
+
 def test_what_is_missed_is_said():
     from oreo_envs.testing import check_text_env, list_missing
+
+    with pytest.raises(
+        AssertionError, match=r"a step after the end must raise .*after_end=False does not ask for it"
+    ):
+        check_text_env(lambda: gym.make("Lift-v0"), ["up", "open"])
 
     check_text_env(lambda: gym.make("Lift-v0"), ["up", "open"], after_end=False)
     assert [line.split(":")[0] for line in list_missing(gym.make("Lift-v0"))] == [

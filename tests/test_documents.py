@@ -35,6 +35,22 @@ BLOCK = re.compile(
 )
 RUN = ("bash", "python")
 READ = ("toml", "diff", "text")
+TABLES = {
+    *(
+        "name",
+        "methods",
+        "tests",
+        "train",
+        "dev",
+        "demonstrations",
+        "sft",
+        "rollouts",
+        "training",
+        "search",
+        "sweep",
+    )
+}
+"""What a suite has that is no key at its top."""
 SHORTER = {"-n": "6", "--eval-every": "1", "--k": "2", "--jobs": "1"}
 JUDGED = "2"
 """Episodes: who is judged need not win and lose."""
@@ -182,21 +198,7 @@ def test_the_tables_of_a_suite_are_what_it_can_say():
         cells = [[cell.strip(" `") for cell in row.split("|")[1:3]] for row in rows.splitlines()]
         told = dict(cells)
         known = {field.name: field for field in fields(kinds[name])}
-        left_out = {
-            "suite": {
-                "name",
-                "methods",
-                "tests",
-                "train",
-                "dev",
-                "demonstrations",
-                "sft",
-                "rollouts",
-                "training",
-            }
-            | {"search", "sweep"},
-            "method": {"name", "options"},
-        }.get(name, set())
+        left_out = {"suite": TABLES, "method": {"name", "options"}}.get(name, set())
         known = {key: one for key, one in known.items() if key not in left_out}
         known |= {"base": None} if name == "suite" else {}
         assert told.keys() == known.keys(), name

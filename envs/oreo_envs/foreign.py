@@ -249,7 +249,8 @@ class ForeignEnv(gym.Wrapper):
             else:
                 cause = f"its {asked} raised {said}{f' ({place})' if place else ''}"
             step = f", step {len(self._actions)}" if self._actions else ""
-            name = self.spec.id if self.spec else _name_class(self.env)
+            spec = self.env.unwrapped.spec
+            name = spec.id if spec else _name_class(self.env)
             episode = (self._opening[1] or {}).get("game", self._name)
             failed = EpisodeError(f"{name}, {episode}{step}: {cause}")
             failed.cause = cause

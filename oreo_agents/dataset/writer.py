@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class TrajectoryWriter:
             licence=licence,
             metadata=dict(metadata or {}),
         )
+        self._begins = not self.path.exists()
         _make_folder(self.path)
         _refuse_foreign_content(self.path)
         self._lock: ExitStack | None = _acquire_lock(self.path)
@@ -172,8 +173,20 @@ class TrajectoryWriter:
     def __enter__(self) -> TrajectoryWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self.drop_empty()
         self.close()
+
+    def drop_empty(self) -> None:
+        """Close, and leave no folder where this writer has made it and has no episodes."""
+        if self._lock is None or not self._begins or len(self):
+            return
+        for name in ("meta.json", LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        self._release()
+        with suppress(OSError):  # somebody else's files are in it, or it is gone
+            self.path.rmdir()
 
     @property
     def _journal_path(self) -> Path:

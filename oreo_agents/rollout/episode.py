@@ -60,11 +60,10 @@ class EpisodeBuilder:
         Raises:
             EpisodeError: that is nothing that could be stored; the episode has then ``failed``, and is none to keep.
         """
-        try:
-            earned = read_answer(observation, reward, self._name_place())
-        except EpisodeError:
+        if fault := find_fault(observation, reward):
             self.failed = True
-            raise
+            place = name_place(self.env_id, self._task["game"], self.seed, len(self) + 1)
+            raise make_error(place, fault)
         if (won := _read_success(info)) is not None:
             self._won = won
         sampled = action if isinstance(action, Action) else _UNSAMPLED
@@ -72,7 +71,7 @@ class EpisodeBuilder:
             Turn(
                 observation=self.observation,
                 action=str(action) if isinstance(action, Action) else action,
-                reward=earned,
+                reward=float(reward),
                 action_status=info.get("action_status"),
                 token_ids=sampled.token_ids,
                 logprobs=sampled.logprobs,
@@ -84,9 +83,6 @@ class EpisodeBuilder:
             )
         )
         self.observation, self._admissible = observation, _read_commands(info)
-
-    def _name_place(self) -> str:
-        return name_place(self.env_id, self._task["game"], self.seed, len(self) + 1)
 
     def end(self, terminated: bool, truncated: bool, agent: str, tokenizer: str | None) -> Trajectory:
         """The finished episode; neither terminated nor truncated when it was abandoned."""
@@ -109,31 +105,24 @@ class EpisodeBuilder:
         )
 
 
-def read_answer(observation: Any, reward: Any, place: str) -> float:
-    """The reward of a step as a number.
-
-    Args:
-        observation: what ``step`` returned.
-        reward: likewise.
-        place: begins the error; see :func:`name_place`.
-
-    Raises:
-        EpisodeError: it is no finite number, or the observation is no text.
-    """
+def find_fault(observation: Any, reward: Any) -> str:
+    """Why what ``step`` returned cannot be stored; empty where it can."""
+    if not isinstance(observation, str):
+        return f"its observation is {type(observation).__name__}, and has to be a text"
     try:
-        number = math.nan if isinstance(reward, str) else float(reward)
+        if not isinstance(reward, str) and math.isfinite(reward):
+            return ""
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if math.isfinite(number) and isinstance(observation, str):
-        return number
-    if isinstance(observation, str):
-        shown = repr(reward) if isinstance(reward, str) else str(reward)
-        wrong = f"its reward is {shown:.80}, and has to be a finite number"
-    else:
-        wrong = f"its observation is {type(observation).__name__}, and has to be a text"
-    error = EpisodeError(f"{place}: {wrong}")
-    error.cause = wrong
-    raise error
+        pass
+    shown = repr(reward) if isinstance(reward, str) else str(reward)
+    return f"its reward is {shown:.80}, and has to be a finite number"
+
+
+def make_error(place: str, fault: str) -> EpisodeError:
+    """What is raised for a fault of :func:`find_fault` at a :func:`name_place`."""
+    error = EpisodeError(f"{place}: {fault}")
+    error.cause = fault
+    return error
 
 
 def name_place(env_id: str, game: str, seed: int | None, step: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,14 +25,12 @@ def open_recording(path: Path | None, session: Session) -> Iterator[TrajectoryWr
     if path is None:
         yield None
         return
-    new = not path.exists()
     dialect = dialect_of(session.env.unwrapped)
     with TrajectoryWriter(path, env_spec=spec_for(path, session.env), dialect=dialect) as writer:
         try:
             yield writer
         finally:
-            if new and not len(writer):
-                shutil.rmtree(path)
+            writer.drop_empty()
 
 
 def keep_episode(

@@ -10,7 +10,13 @@ import gymnasium as gym
 from oreo_envs.wrappers import find_snapshots
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return, name_place, read_answer
+from oreo_agents.rollout.episode import (
+    EpisodeBuilder,
+    find_fault,
+    find_success_return,
+    make_error,
+    name_place,
+)
 from oreo_agents.trajectory import Trajectory
 
 HUMAN = "human"
@@ -119,8 +125,11 @@ class Session:
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
             place = name_place(self._env_id, self.opening[1].get("game", ""), self.seed, done + 1)
-            earned = read_answer(observation, reward, place)
-            self.steps.append(PlayedStep(action, observation, earned, terminated, truncated, info, player))
+            if fault := find_fault(observation, reward):
+                raise make_error(place, fault)
+            self.steps.append(
+                PlayedStep(action, observation, float(reward), terminated, truncated, info, player)
+            )
             self._snapshots.append(snapshot)
         except KeyboardInterrupt:
             del self.steps[done:], self._snapshots[done:]

@@ -460,3 +460,20 @@ def test_a_dataset_says_when_and_by_which_commit_it_was_begun(tmp_path, monkeypa
     monkeypatch.setattr("oreo_agents.dataset.meta._find_own_commit", lambda: None)
     TrajectoryWriter(tmp_path / "e").close()
     assert "commit" not in read_meta(tmp_path / "e").metadata
+
+
+def test_a_writer_that_fails_before_its_first_episode_leaves_nothing(tmp_path, episode):
+    """What was there before stays, and what somebody else has put there."""
+    for name in ("new", "there", "full", "shared"):
+        path = tmp_path / name
+        if name == "there":
+            TrajectoryWriter(path).close()
+        with pytest.raises(ZeroDivisionError), TrajectoryWriter(path) as writer:
+            if name == "full":
+                writer.append(episode())
+            if name == "shared":
+                (path / "notes.txt").write_text("mine")
+            1 / 0  # noqa: B018
+    assert not (tmp_path / "new").exists()
+    assert (len(load_trajectories(tmp_path / "there")), len(load_trajectories(tmp_path / "full"))) == (0, 1)
+    assert [file.name for file in (tmp_path / "shared").iterdir()] == ["notes.txt"]
