@@ -77,7 +77,7 @@ def run_play(args: argparse.Namespace) -> None:
 def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     import secrets
 
-    from oreo_agents.environments import find_step_limit
+    from oreo_agents.environments import find_registered_limit, find_step_limit
     from oreo_agents.terminal.agent_player import AgentPlayer
     from oreo_agents.terminal.controls import Controls
     from oreo_agents.terminal.palette import open_console
@@ -87,8 +87,9 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     env = make_env(args, agent)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
-        limit = args.max_steps or find_step_limit(args.env)
-        session = Session(env, limit, seed, choose_game(env, args, seed))
+        known = args.max_steps or find_registered_limit(args.env)
+        limit, tells_limit = known or find_step_limit(args.env), known is not None
+        session = Session(env, limit, seed, choose_game(env, args, seed), tells_limit)
         console = open_console(args.theme, highlight=False)
         with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
