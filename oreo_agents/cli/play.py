@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from oreo_agents.cli.options import (
 )
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.printable import make_printable
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -157,10 +159,15 @@ def choose_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Agent |
         if endpoint is not None:
             raise ConfigurationError("--endpoint plays for an agent: name it, too (--agent)")
         return None
-    from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import SCRIPTED
 
     if args.agent in SCRIPTED:
         refuse_choice(args)
+    else:
+        print(
+            make_printable(f"loading {args.agent} ..."), file=sys.stderr, flush=True
+        )  # torch alone takes seconds
+    from oreo_agents.agents.load import load_agent
+
     choosing = {"select": args.select, "k": args.k, **read_choice(args)}
     return load_agent(args.agent, endpoint, env_id=args.env, prompt=args.prompt, **choosing)
