@@ -425,3 +425,15 @@ def test_hostile_games_leave_a_real_terminal_alone(terminal, tmp_path):
     screen.ends()
     for control in (b"\x1b]0;owned", "\x9b31m".encode(), "\u202e".encode(), b"\x07"):
         assert control not in screen.written
+
+
+def test_loading_an_agent_is_said_before_it_takes_its_time(monkeypatch, capsys):
+    said = []
+
+    def load_agent(*args, **options):
+        said.append(capsys.readouterr().err)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(load, "load_agent", load_agent)
+    cli.main(["play", "--agent", "small", "--split", "generated", "--plain"])
+    assert said == ["loading small ...\n"]
