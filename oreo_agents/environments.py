@@ -128,12 +128,21 @@ def find_step_limit(env_id: str) -> int:
     Raises:
         ConfigurationError: there is no such environment.
     """
+    return find_registered_limit(env_id) or describe(env_id).max_episode_steps
+
+
+def find_registered_limit(env_id: str) -> int | None:
+    """The step limit that an environment is registered with; None where it has none.
+
+    Raises:
+        ConfigurationError: there is no such environment.
+    """
     import_module_of(env_id)
     try:
         spec = gym.spec(env_id.rpartition(":")[2])
     except (gym.error.Error, ImportError) as error:
         raise ConfigurationError(_explain_failure(env_id, {}, error)) from error
-    return spec.max_episode_steps or describe(env_id).max_episode_steps
+    return spec.max_episode_steps
 
 
 def import_module_of(env_id: str) -> None:

@@ -38,7 +38,7 @@ from oreo_agents.environments import environments, games_of
 from oreo_agents.inference import Engine
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.engines import make_policy_engine
-from oreo_agents.inference.served_policy import ServedPolicy
+from oreo_agents.inference.served_policy import OneAtATime, ServedPolicy
 from oreo_agents.inference.server import Protocol
 from oreo_agents.language.chat import Conversation
 from oreo_agents.provenance import collect_provenance
@@ -132,11 +132,13 @@ def ask_turns(
     """
     chat, limit, policy = agent.chat, agent.selection.max_new_tokens, cast(PreTrainedModel, agent.policy)
     conversation = Conversation(chat)
-    engine = ServedPolicy(endpoint, chat, 1, limit, torch.device("cpu"), lambda slot: conversation.messages())
+    turn_of_all, cpu = OneAtATime(), torch.device("cpu")
+    engine = ServedPolicy(endpoint, chat, 1, limit, cpu, lambda slot: conversation.messages(), turn_of_all)
     replies = propose_turns(episode, conversation, engine, limit)
     for number, (turn, said) in enumerate(zip(episode.turns, own, strict=True)):
         requests, read = endpoint.use.requests, endpoint.use.read
-        ids = next(replies)
+        with turn_of_all:
+            ids = next(replies)
         once = endpoint.use.requests == requests + 1
         here, there = (str(chat.tokenizer.decode(one, skip_special_tokens=True)) for one in (said, ids))
         yield Asked(

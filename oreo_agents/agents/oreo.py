@@ -215,6 +215,8 @@ class OreoAgent:
         Raises:
             CheckpointError: there is no usable checkpoint at ``path``.
         """
+        if "env" in options:
+            raise TypeError("OreoAgent.from_pretrained has no env: the environment's id is env_id here")
         own: dict[str, Any] = {"name": _name_folder(path), **options}
         with trusting_code(own.pop("trust_remote_code", False)):
             return cls._load(path, own)
@@ -334,6 +336,12 @@ class OreoAgent:
     def _act_many(
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
+        for observation in observations:
+            if not isinstance(observation, str):
+                raise ConfigurationError(
+                    f"an observation is of type {type(observation).__name__}, and an agent reads text: give it what "
+                    "the environment says"
+                )
         self._observe(slots, observations, infos)
         new = self._read(slots, observations, infos)
         room = self.max_length - self.selection.max_new_tokens

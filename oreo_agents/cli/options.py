@@ -220,7 +220,8 @@ def add_choice(parser: Options) -> None:
         "--temperature",
         type=parse_temperature,
         metavar="T",
-        help=f"of what is sampled; default: {own} {TEMPERATURE:g}; of --select sample always {TEMPERATURE:g}",
+        help=f"of what is sampled; default: {own} {TEMPERATURE:g}; with --select sample {TEMPERATURE:g}, whatever the "
+        "folder says",
     )
     model = "default: what the model's generation_config says, else all"
     parser.add_argument(

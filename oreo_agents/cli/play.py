@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from oreo_agents.cli.options import (
 )
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.printable import make_printable
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -77,7 +79,7 @@ def run_play(args: argparse.Namespace) -> None:
 def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     import secrets
 
-    from oreo_agents.environments import find_step_limit
+    from oreo_agents.environments import find_registered_limit, find_step_limit
     from oreo_agents.terminal.agent_player import AgentPlayer
     from oreo_agents.terminal.controls import Controls
     from oreo_agents.terminal.palette import open_console
@@ -87,8 +89,9 @@ def _play_game(args: argparse.Namespace, agent: Agent | None) -> None:
     env = make_env(args, agent)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
-        limit = args.max_steps or find_step_limit(args.env)
-        session = Session(env, limit, seed, choose_game(env, args, seed))
+        known = args.max_steps or find_registered_limit(args.env)
+        limit, tells_limit = known or find_step_limit(args.env), known is not None
+        session = Session(env, limit, seed, choose_game(env, args, seed), tells_limit)
         console = open_console(args.theme, highlight=False)
         with open_recording(args.record, session) as writer:
             player = None if agent is None else AgentPlayer(agent, seed)
@@ -156,10 +159,15 @@ def choose_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Agent |
         if endpoint is not None:
             raise ConfigurationError("--endpoint plays for an agent: name it, too (--agent)")
         return None
-    from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import SCRIPTED
 
     if args.agent in SCRIPTED:
         refuse_choice(args)
+    else:
+        print(
+            make_printable(f"loading {args.agent} ..."), file=sys.stderr, flush=True
+        )  # torch alone takes seconds
+    from oreo_agents.agents.load import load_agent
+
     choosing = {"select": args.select, "k": args.k, **read_choice(args)}
     return load_agent(args.agent, endpoint, env_id=args.env, prompt=args.prompt, **choosing)

@@ -356,6 +356,7 @@ def _list_seeds(args: argparse.Namespace, learnt: Mapping[str, Mapping[str, Any]
 
 def _print_forecast(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     from oreo_agents.experiments.train import forecast_training
+    from oreo_agents.models.decoder import best_device
     from oreo_agents.training.estimate import UTILISATION
 
     found = forecast_training(args.data, args.model, args.method, args.lora, **given)
@@ -366,6 +367,11 @@ def _print_forecast(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     print(f"{found.operations:.3g} floating-point operations; at {UTILISATION:.0%} of a card's peak:")
     for card, seconds in found.seconds.items():
         print(f"{card:12} {seconds / 60:8.1f} min")
+    if best_device().type == "cpu":
+        print(
+            f"this machine has no GPU: it would read {found.tokens * found.epochs:,.0f} tokens; "
+            "the progress of a few --steps tells how many a second it does"
+        )
 
 
 def _judges_in_games(args: argparse.Namespace) -> bool:

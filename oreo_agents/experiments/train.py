@@ -54,6 +54,12 @@ class EvalGames:
     success_return: float | None = None
     """An episode is won from this return on, where the environment does not say."""
 
+    def __new__(cls, *args: Any, **options: Any) -> EvalGames:
+        """Say which word is meant where an agent's is taken."""
+        if "env_id" in options:
+            raise TypeError("EvalGames has no env_id: the environment's id is env here")
+        return object.__new__(cls)
+
     def __post_init__(self) -> None:
         entry = describe(self.env) if self.env else None
         known = list_splits() if entry is None else () if entry.foreign else entry.splits

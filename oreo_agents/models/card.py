@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from oreo_agents.models.recipe import TrainingRecipe
+from oreo_agents.trajectory import format_steps
 
 TEXT = """
 # {title}
@@ -69,7 +70,10 @@ def _describe_recipe(recipe: TrainingRecipe) -> Iterable[tuple[str, str]]:
         )
     yield "command", f"`{recipe.command}`"
     yield "commit", str(recipe.commit or "not a checkout")
-    yield "trained", f"{recipe.steps} steps in {recipe.seconds:.0f} s on {recipe.processes} x {recipe.device}"
+    yield (
+        "trained",
+        f"{format_steps(recipe.steps)} in {recipe.seconds:.0f} s on {recipe.processes} x {recipe.device}",
+    )
     yield "versions", ", ".join(f"{name} {version}" for name, version in recipe.versions.items())
     yield "config", " ".join(f"{name}={value}" for name, value in recipe.config.items() if value is not None)
 

@@ -128,13 +128,16 @@ def ask_back(session: Session, line: str) -> str:
 
 
 def describe_goal(session: Session) -> str:
-    """The task, its conditions, the steps left, and the length of the shortest way."""
+    """The task, its conditions, what was earned, the steps left, and the length of the shortest way."""
     lines = [session.info.get("task") or session.opening[0]]
     lines += [f"{'[x]' if met else '[ ]'} {text}" for text, met in session.conditions]
     plan = session.info.get("expert_plan")
     if plan is not None:
         lines.append(f"{len(plan)} commands would do it from here.")
-    lines.append(f"Steps left: {session.max_steps - len(session.steps)}.")
+    if session.score is not None:
+        lines.append("Reward: {:g}, return so far: {:g}.".format(*session.score))
+    if session.steps_left is not None:
+        lines.append(f"Steps left: {session.steps_left}.")
     return "\n".join(lines)
 
 

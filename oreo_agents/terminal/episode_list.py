@@ -19,7 +19,7 @@ from textual.widgets import Footer, Input, Static
 from oreo_agents.terminal.entries import OUTCOMES, ListedEpisode
 from oreo_agents.terminal.transcript import STYLED
 from oreo_agents.terminal.views import choose_style, make_text
-from oreo_agents.trajectory import UNDEFINED
+from oreo_agents.trajectory import UNDEFINED, format_steps
 
 SHOWN = 300
 """Characters of a task that a line may need."""
@@ -57,7 +57,7 @@ class EntryList(ScrollView, can_focus=False):
         number = Segment(f"{entry.place + 1:>6}  ", base + styled("dim"))
         outcome = Segment(f"{entry.outcome:<12.12}", base + styled(choose_style(entry.success)))
         about = "  ".join(filter(None, (entry.task[:SHOWN], entry.game[:SHOWN], entry.agent[:SHOWN])))
-        line = Segment(f"{entry.steps:>6} steps  {make_text(about).plain}".replace("\n", " "), base)
+        line = Segment(f"{format_steps(entry.steps):>12}  {make_text(about).plain}".replace("\n", " "), base)
         return Strip([number, outcome, line]).adjust_cell_length(width, base)
 
     def on_click(self, event: events.Click) -> None:

@@ -27,11 +27,13 @@ TASK_CHARS = 100
 
 @dataclass(frozen=True)
 class Panel:
-    """What is to be done, how far it is, and the steps left."""
+    """What is to be done, how far it is, what was earned, and the steps left."""
 
     task: str
     conditions: Sequence[tuple[str, bool]]
-    steps_left: int
+    steps_left: int | None
+    score: tuple[float, float] | None = None
+    """The newest reward and the return so far."""
 
     def column(self, ascii_only: bool) -> Text:
         """Several lines, with the task."""
@@ -52,7 +54,10 @@ class Panel:
     def _facts(self, ascii_only: bool) -> Iterator[Text]:
         for text, met in self.conditions:
             yield make_text(f"{'[x]' if met else '[ ]'} {text}", "green" if met else "", ascii_only)
-        yield Text(f"steps left: {self.steps_left}", "dim")
+        if self.score is not None:
+            yield Text("reward: {:g}  return: {:g}".format(*self.score))
+        if self.steps_left is not None:
+            yield Text(f"steps left: {self.steps_left}", "dim")
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def render_scene(session: Session, console: Console) -> RenderableType:
     suggestions = session.info.get("suggestions")
     if suggestions:
         text.append_text(make_text(f"\nDid you mean: {', '.join(suggestions)}?", "yellow", ascii_only))
-    left = session.max_steps - len(session.steps)
-    return Beside(text, Panel(session.info.get("task", ""), session.conditions, left))
+    task = session.info.get("task", "")
+    return Beside(text, Panel(task, session.conditions, session.steps_left, session.score))
 
 
 def make_reader(session: Session, console: Console) -> Callable[[], str]:

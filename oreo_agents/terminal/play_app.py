@@ -406,7 +406,7 @@ class PlayApp(App[None]):
         """With where the player is and what it carries, as far as the texts say."""
         scene = self.scene
         where = render_place(scene.place, scene.carried, bool(scene.places))
-        goal = Panel(scene.trajectory.task, scene.conditions, scene.steps_left)
+        goal = Panel(scene.trajectory.task, scene.conditions, scene.steps_left, scene.score)
         if narrow:
             width = self.panes.query_one("#side").content_size.width
             yield make_text(cut_text(scene.trajectory.task, width), "bold")

@@ -25,7 +25,9 @@ class Scene:
     over: bool
     outcome: Text
     conditions: Sequence[tuple[str, bool]]
-    steps_left: int
+    steps_left: int | None
+    score: tuple[float, float] | None
+    """The newest reward and the return so far, where there are rewards before the end."""
     suggestions: Sequence[str]
     """What a command that failed may have meant."""
     completions: Sequence[str]
@@ -45,7 +47,8 @@ def look_around(session: Session) -> Scene:
         over=session.over,
         outcome=render_outcome(session),
         conditions=tuple(session.conditions),
-        steps_left=session.max_steps - len(session.steps),
+        steps_left=session.steps_left,
+        score=session.score,
         suggestions=tuple(map(str, session.info.get("suggestions") or ())),
         completions=tuple(list_completions(session)),
         places=read_map(said),

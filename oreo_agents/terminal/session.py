@@ -43,15 +43,21 @@ class Session:
         max_steps: the episode is truncated after this many.
         seed: of the reset.
         options: of the reset, e.g. ``{"game": name}``.
+        tells_limit: False where the limit is not the environment's, and none that the player asked for.
 
     Raises:
         ConfigurationError: the environment does not answer in text.
     """
 
     def __init__(
-        self, env: gym.Env, max_steps: int, seed: int | None = None, options: dict[str, Any] | None = None
+        self,
+        env: gym.Env,
+        max_steps: int,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,
+        tells_limit: bool = True,
     ) -> None:
-        self.env, self.max_steps, self.seed = env, max_steps, seed
+        self.env, self.max_steps, self.seed, self._tells_limit = env, max_steps, seed, tells_limit
         self._env_id = env.spec.id if env.spec else ""
         self.opening = env.reset(seed=seed, options=options)
         if not isinstance(self.opening[0], str):
@@ -101,6 +107,18 @@ class Session:
     def over(self) -> bool:
         """Whether no further step is possible."""
         return self.terminated or self.truncated
+
+    @property
+    def steps_left(self) -> int | None:
+        """Up to the step limit; None where the environment has none to tell."""
+        return self.max_steps - len(self.steps) if self._tells_limit else None
+
+    @property
+    def score(self) -> tuple[float, float] | None:
+        """The newest reward and the return so far; None where nothing but the end of the episode has a reward."""
+        rewards = [step.reward for step in self.steps]
+        along = rewards[:-1] if self.over else rewards
+        return (rewards[-1], sum(rewards)) if any(along) else None
 
     @property
     def keeps_snapshots(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from rich.progress import TaskID
 from rich.text import Text
@@ -97,5 +98,6 @@ class TrainingProgress(TrainerCallback):
     def _lines(self) -> Iterator[Text]:
         yield Text(f"{self._losses()}  {self.speed:,.0f} tok/s".strip())
         if self.evaluated:
-            yield Text(self.evaluated, "dim")
-        yield from self.tally.lines()
+            line = f"{self.evaluated} {self.tally.success()}"
+            yield Text(line, "bold", no_wrap=True, overflow="ellipsis")
+        yield from islice(self.tally.lines(), 1, None)  # success is told

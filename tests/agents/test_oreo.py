@@ -141,6 +141,15 @@ def _state_after(agent, story, seed):
     return agent._rngs[0].getstate()
 
 
+def test_an_observation_that_is_no_text_is_named(make):
+    agent = make("greedy")
+    agent.reset()
+    with pytest.raises(
+        ConfigurationError, match="an observation is of type NoneType, and an agent reads text"
+    ):
+        agent.act(None)
+
+
 def test_plain_text_can_be_followed(make):
     agent = make("greedy")
     agent.reset()

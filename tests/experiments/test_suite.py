@@ -255,7 +255,11 @@ def test_recorded_episodes_are_imitated_in_the_place_of_a_player(tmp_path):
 def test_recorded_episodes_that_cannot_be_imitated_are_refused(tmp_path):
     for seed, env_id, message in (
         (2_000_001, "Lift-v0", r"has episodes of games of \[test.t\] \(1, such as seed 2000001\)"),
-        (1, "Safe-v0", "was played in Safe-v0, and the suite is of text_environments:Lift-v0"),
+        (
+            1,
+            "Safe-v0",
+            "was played in text_environments:Safe-v0, and the suite is of text_environments:Lift-v0",
+        ),
     ):
         path = tmp_path / str(seed)
         with RecordTrajectories(gym.make(env_id), path, agent="me") as env:

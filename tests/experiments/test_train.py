@@ -3,8 +3,11 @@
 import hashlib
 import inspect
 import json
+import pickle
+from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 from learning import EPISODES
 
@@ -346,4 +349,14 @@ def test_a_forecast_trains_nothing(work, capsys):
     assert cli.main(words) == 0
     said = capsys.readouterr().out
     assert f"{len(EPISODES)} episodes" in said and "optimizer" in said and "H100" in said
+    assert "no GPU: it would read" in said or torch.cuda.is_available()
     assert not (work / "nowhere").exists()
+
+
+def test_the_word_for_the_environment_is_named():
+    with pytest.raises(TypeError, match="EvalGames has no env_id: the environment's id is env here"):
+        oreo_agents.EvalGames(env_id="OREO-GSM8K")
+    with pytest.raises(TypeError, match="has no env: the environment's id is env_id here"):
+        oreo_agents.OreoAgent.from_pretrained("small", env="OREO-GSM8K")
+    games = oreo_agents.EvalGames("OREO-GSM8K", episodes=3)
+    assert pickle.loads(pickle.dumps(games)) == games == replace(games, seed=0)

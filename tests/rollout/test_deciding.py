@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import contextmanager
 
 import gymnasium as gym
 import pytest
@@ -88,12 +89,12 @@ def folder(tmp_path_factory):
     return path
 
 
-class Hindered:
+class Watched:
     """Notes how many are at work in an agent at once, outside the waiting for a server."""
 
     def __init__(self, agent):
         self.agent, self.most, self.inside, self.fail, self.begun = agent, 0, 0, False, False
-        decide, ask = agent._act_many, agent.policy.ask
+        decide, ask, let_others = agent._act_many, agent.policy.ask, agent._turn.let_others
 
         def act(*arguments):
             self.inside += 1
@@ -103,17 +104,22 @@ class Hindered:
             finally:
                 self.inside -= 1
 
-        def wait(questions):
+        @contextmanager
+        def leave():
             self.inside -= 1
             try:
-                if self.fail and self.begun:
-                    raise KeyboardInterrupt
-                self.begun = True
-                return ask(questions)
+                with let_others():
+                    yield
             finally:
                 self.inside += 1
 
-        agent._act_many, agent.policy.ask = act, wait
+        def wait(questions):
+            if self.fail and self.begun:
+                raise KeyboardInterrupt
+            self.begun = True
+            return ask(questions)
+
+        agent._act_many, agent.policy.ask, agent._turn.let_others = act, wait, leave
 
 
 @pytest.mark.parametrize("select", ["greedy", "sample"])
@@ -131,7 +137,7 @@ def test_episodes_are_those_that_are_played_together(folder, select):
 
     with serving(*load_policy(folder)) as server:
         together, apart = remote(server, False), remote(server, True)
-        watched = Hindered(apart)
+        watched = Watched(apart)
         expected = episodes(together)
         assert episodes(apart) == expected
         assert watched.most == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 from episodes import HOSTILE, printed
+from oreo_envs.spaces import Text as OpenText
 from players import Believer
 from rich.console import Console
 from rich.text import Text
@@ -54,6 +55,46 @@ def test_undo_restores_the_game_exactly(session):
     assert session.undo() == session.opening[0]
     assert session.env.unwrapped.clone_state() == before
     assert not session.steps
+
+
+class Toll(gym.Env):
+    """Every turn costs a half, the last one earns 7; it ends itself after three."""
+
+    observation_space = action_space = OpenText()
+
+    def reset(self, *, seed=None, options=None):
+        self.turns = 0
+        return "A road.", {}
+
+    def step(self, action):
+        self.turns += 1
+        return "On.", 7.0 if self.turns == 3 else -0.5, self.turns == 3, False, {}
+
+
+def test_rewards_before_the_end_are_shown_and_no_limit_that_is_not_the_environments(monkeypatch, capsys):
+    gym.register("Toll-v0", Toll)
+    gym.register("LimitedToll-v0", Toll, max_episode_steps=9)
+    lines = iter(["a", "b", "goal", "c"])
+    monkeypatch.setattr("builtins.input", lambda: next(lines))
+    assert cli.main(["play", "--env", "Toll-v0", "--plain"]) == 0
+    said = capsys.readouterr().out
+    assert "reward: -0.5  return: -0.5" in said and "reward: -0.5  return: -1" in said
+    assert "Reward: -0.5, return so far: -1." in said
+    assert "reward: 7  return: 6" in said and "return 6 in 3 steps" in said and "left" not in said
+    lines = iter(["a", "b", "c"])
+    assert cli.main(["play", "--env", "LimitedToll-v0", "--plain"]) == 0
+    assert "steps left: 8" in capsys.readouterr().out
+    lines = iter(["a", "b", "c"])
+    assert cli.main(["play", "--env", "Toll-v0", "--plain", "--max-steps", "5"]) == 0
+    assert "steps left: 4" in capsys.readouterr().out
+
+
+def test_a_reward_at_the_end_alone_is_not_shown(session):
+    session.step("look")
+    assert session.score is None
+    for command in session.info["expert_plan"]:
+        session.step(command)
+    assert session.over and session.score is None and session.steps_left == 50 - len(session.steps)
 
 
 def test_what_was_taken_back_is_not_recorded(session):
@@ -388,3 +429,15 @@ def test_hostile_games_leave_a_real_terminal_alone(terminal, tmp_path):
     screen.ends()
     for control in (b"\x1b]0;owned", "\x9b31m".encode(), "\u202e".encode(), b"\x07"):
         assert control not in screen.written
+
+
+def test_loading_an_agent_is_said_before_it_takes_its_time(monkeypatch, capsys):
+    said = []
+
+    def load_agent(*args, **options):
+        said.append(capsys.readouterr().err)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(load, "load_agent", load_agent)
+    cli.main(["play", "--agent", "small", "--split", "generated", "--plain"])
+    assert said == ["loading small ...\n"]

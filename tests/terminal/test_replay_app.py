@@ -125,6 +125,16 @@ async def test_the_list_is_narrowed_by_outcome_and_words(recorded):
         assert app.cursor.episode == 0
 
 
+@in_a_loop
+async def test_the_list_says_where_winning_is_not_defined(tmp_path):
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(Trajectory((Turn("A road.", "on", 7.0),), outcome="undefined"))
+    async with opened(load_trajectories(tmp_path / "d")) as (_, pilot):
+        shown = await press(pilot, "e")
+        assert " 1 step  " in shown and "outcome: all" in shown
+        assert "winning is not defined in these episodes" in await press(pilot, "tab")
+
+
 def test_a_dataset_lists_what_its_episodes_say(tmp_path):
     undefined = replace(episode(game="game-4"), outcome="undefined")
     episodes = [episode(), episode(won=False, game="game-2"), undefined]

@@ -76,6 +76,16 @@ def test_a_pipe_gets_losses_and_successes_as_lines(trained, capsys):
     assert any(line.startswith("oreo 2  ") and "won [" in line for line in lines)
 
 
+def test_how_the_policy_plays_stands_beside_its_step(capsys):
+    """Also where winning is not defined: a pipe's heartbeat has the first two lines."""
+    progress = TrainingProgress("oreo")
+    progress.step = 40
+    list(progress.watch([dataclasses.replace(one, outcome="undefined") for one in EPISODES]))
+    _, line, *rest = map(str, progress._lines())
+    assert line.startswith("policy of step 40: mean return 0.333 [")
+    assert not any("mean return" in other for other in rest)
+
+
 def test_training_stops_when_success_does_and_the_best_policy_is_kept(trained):
     """Success at steps 2, 4, 6, 8: none, all, none, none; two evaluations without a better one are enough."""
     verdicts = iter([EPISODES[1:], EPISODES[:1], EPISODES[1:], EPISODES[1:], EPISODES[:1]])
