@@ -273,19 +273,20 @@ def choose_environment(who: str, learnt: Mapping[str, Mapping[str, Any]], asked:
         same = [options for env_id, options in learnt.items() if is_same_id(env_id, asked)]
         return Home(asked, same[0] if same else {})
     if len(learnt) > 1:
-        named = " or ".join(f"--env {_name_with_module(env_id)}" for env_id in learnt)
+        named = " or ".join(f"--env {name_with_module(env_id)}" for env_id in learnt)
         raise ConfigurationError(f"{who} {join_words(learnt)}: say which one is meant, {named}")
     for env_id, options in learnt.items():
         if env_id not in list_ids():
             raise ConfigurationError(
                 f"{who} {env_id}, and a module's code runs only where you name it: "
-                f"add --env {_name_with_module(env_id)}"
+                f"add --env {name_with_module(env_id)}"
             )
         return Home(env_id, options)
     return Home()
 
 
-def _name_with_module(env_id: str) -> str:
+def name_with_module(env_id: str) -> str:
+    """What ``--env`` takes; where nobody knows the module, a word stands for it."""
     return env_id if ":" in env_id or env_id in list_ids() else f"MODULE:{env_id}"
 
 
@@ -310,6 +311,15 @@ def is_same_id(one: Any, other: str) -> bool:
     (module, name), (another, same) = (str(x).rpartition(":")[::2] for x in (one, other))
     short, long = sorted((module, another), key=len)
     return name == same and (not short or f"{long}.".startswith(f"{short}."))
+
+
+def unite_ids(env_ids: Iterable[str]) -> list[str]:
+    """Each environment once, by its shortest id that has a module, in the order of their names."""
+    found: list[str] = []
+    for env_id in sorted(env_ids, key=lambda one: (":" not in one, len(one))):
+        if not any(is_same_id(one, env_id) for one in found):
+            found.append(env_id)
+    return sorted(found)
 
 
 def source_options(

@@ -137,3 +137,10 @@ def test_what_the_user_named_a_file_may_have():
     require_from_file("the file", "OREO-ALFWorld", {"split": "train", "games": "anywhere"})
     require_from_file("the file", "Thing-v0", {"any": 1}, ["canary:Thing-v0"])
     require_from_file("the file", "OREO-ALFWorld", {"backend": "textworld"}, ["OREO-ALFWorld"])
+
+
+def test_an_environment_with_and_without_its_module_is_one():
+    from oreo_agents.environments import unite_ids
+
+    several = ["Lift-v0", "shop:Shop-v0", "shop.envs:Shop-v0", "lift:Lift-v0", "other:Lift-v0", "Echo-v0"]
+    assert unite_ids(several) == ["Echo-v0", "lift:Lift-v0", "other:Lift-v0", "shop:Shop-v0"]

@@ -232,10 +232,12 @@ def _name_places(args: argparse.Namespace, learnt: Sequence[str]) -> list[list[s
     """For each environment where the agent is to play, the options without which it would play something else."""
     from oreo_envs.catalog import list_ids
 
+    from oreo_agents.environments import name_with_module
+
     own = len(learnt) == 1 and learnt[0] in list_ids() and args.env in (None, learnt[0])
     places = [] if own else [args.env] if args.env else learnt
     rest = repeat_options(args, "games", "wording", "max_steps", "success_return")
-    return [["--env", env_id, *rest] for env_id in places] or [rest]
+    return [["--env", name_with_module(env_id), *rest] for env_id in places] or [rest]
 
 
 def _tell_start(args: argparse.Namespace) -> Iterator[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +107,29 @@ def find_spec(env: Any) -> EnvSpec | None:
 
 
 def name_environment(env: Any) -> str:
-    """Its id, with the module that it comes from where importing this package does not register it; its class where it
-    has none."""
+    """Its id, with the module that registers it where that is known and importing this package does not do it; its
+    class where it has none."""
     spec = find_spec(env)
     if spec is None:
         return type(env.unwrapped).__name__
-    env_id, made_by = spec.id, spec.entry_point
-    if env_id not in gym.registry or not describe(env_id).foreign:
-        return env_id
-    module = made_by.partition(":")[0] if isinstance(made_by, str) else getattr(made_by, "__module__", None)
-    if module in (None, "__main__") or module.partition(".")[0] == "gymnasium":
-        return env_id
-    return f"{module}:{env_id}"
+    if spec.id not in gym.registry or not describe(spec.id).foreign:
+        return spec.id
+    made_by = spec.entry_point
+    module = made_by.partition(":")[0] if isinstance(made_by, str) else getattr(made_by, "__module__", "")
+    parts = module.split(".")
+    packages = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    found = [package for package in packages if _mentions(package, spec.id)]
+    return f"{found[0]}:{spec.id}" if found else spec.id
+
+
+def _mentions(module: str, env_id: str) -> bool:
+    """Whether a module's code has an id in it, as whoever registers it must."""
+    if module in ("__main__", "gymnasium"):
+        return False
+    try:
+        return any(f"{quote}{env_id}{quote}" in getsource(sys.modules[module]) for quote in "'\"")
+    except (KeyError, OSError, TypeError):  # made at run time, or without source
+        return False
 
 
 def name_episode(

@@ -11,7 +11,7 @@ from typing import Any, cast
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.dataset.importers import OUTCOMES, parse_records
 from oreo_agents.dataset.reader import TrajectoryDataset, concatenate_datasets
-from oreo_agents.environments import keep_options
+from oreo_agents.environments import is_same_id, keep_options, unite_ids
 from oreo_agents.errors import DatasetError
 from oreo_agents.language.encoded import EncodedEpisode
 from oreo_agents.trajectory import Trajectory
@@ -88,7 +88,7 @@ def _read_several(given: list[Any], name: str, outcomes: bool) -> Data:
     if not all(isinstance(one, Trajectory | EncodedEpisode) for one in given):
         raise DatasetError(f"{name} is a list of {', '.join(sorted(kinds))}: {REMEDY}")
     played = {one.env_id for one in given if isinstance(one, Trajectory) and one.env_id}
-    return Data(given, environments={env_id: {} for env_id in sorted(played)})
+    return Data(given, environments={env_id: {} for env_id in unite_ids(played)})
 
 
 def _require_columns(columns: Sequence[str], name: str, outcomes: bool) -> None:
@@ -106,12 +106,12 @@ def _describe_recorded(found: TrajectoryDataset, sources: tuple[Source, ...]) ->
 def list_environments(found: TrajectoryDataset) -> dict[str, dict[str, Any]]:
     """In which environments recorded episodes were played: by id, the options of :func:`keep_options` on which all
     datasets of it agree; nothing of those that do not say it."""
-    told: dict[str, list[dict[str, Any]]] = {
-        str(env_id): [] for env_id in sorted(filter(None, set(found.column("env_id"))))
-    }
+    played = unite_ids(map(str, filter(None, set(found.column("env_id")))))
+    told: dict[str, list[dict[str, Any]]] = {env_id: [] for env_id in played}
     for spec in (meta.env_spec or {} for meta in found.metas):
-        env_id, options = str(spec.get("id")), spec.get("kwargs") or {}
-        if env_id in told and isinstance(options, dict):
+        options = spec.get("kwargs") or {}
+        env_id = next((one for one in played if is_same_id(spec.get("id"), one)), None)
+        if env_id and isinstance(options, dict):
             told[env_id].append(keep_options(env_id, options))
     return {env_id: _find_agreed(options) for env_id, options in told.items()}
 

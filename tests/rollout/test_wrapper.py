@@ -331,3 +331,25 @@ def test_somebody_elses_environment_is_recorded_as_record_does(vector, tmp_path)
     assert {*mine.env_ids} == {"text_environments:Lift-v0"}
     assert {*theirs.env_ids} == {"text_environments:Lift-v0"}
     assert verify_episodes(mine, environments("text_environments:Lift-v0")()).ok
+
+
+def test_whoever_does_not_register_an_environment_does_not_name_it(tmp_path, monkeypatch):
+    """The class of one is in a module, and another one registers it: either may be named to play it again."""
+    import sys
+
+    (tmp_path / "its_class.py").write_text("from text_environments import Lift\n\nclass Shop(Lift): pass\n")
+    register = 'import gymnasium as gym\n\ngym.register("Shop-v7", "its_class:Shop", max_episode_steps=4)\n'
+    (tmp_path / "its_register.py").write_text(register)
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("its_register")
+    env = RecordTrajectories(gym.make("Shop-v7", disable_env_checker=True), tmp_path / "mine", agent="me")
+    env.reset(seed=3)
+    env.step("open")
+    env.close()
+    mine = load_trajectories(tmp_path / "mine")
+    assert {*mine.env_ids} == {"Shop-v7"}
+    spec, named = mine.agreed("env_spec"), "its_register:Shop-v7"
+    assert verify_episodes(mine, replay_environment(spec, None, None, None, named)).ok
+    for name in ("its_class", "its_register"):
+        sys.modules.pop(name)
+    gym.registry.pop("Shop-v7")
