@@ -12,7 +12,7 @@ import numpy as np
 from oreo_agents.agents.selection import CONSTRAINED, Select, Selection
 from oreo_agents.evaluation.beliefs import Bin
 from oreo_agents.evaluation.results import Count, Result
-from oreo_agents.evaluation.statistics import Difference, paired_difference, t_interval
+from oreo_agents.evaluation.statistics import Difference, paired_difference, t_interval, wilson_interval
 
 Measure = Literal["success", "return"]
 
@@ -167,6 +167,20 @@ class Comparison:
         return {**about, "mean": mean, "interval95": [low, high], **over_seeds}
 
 
+def settle_runs(runs: Sequence[Run]) -> list[Run]:
+    """Runs in one environment: where some know of each episode whether it was won, those in which no episode says it
+    have won none, see :func:`oreo_agents.trajectory.settle_success`.
+    """
+    if all(run.result.won is None for run in runs):
+        return [*runs]
+    return [run if run.result.won is not None else replace(run, result=_lose(run.result)) for run in runs]
+
+
+def _lose(result: Result) -> Result:
+    counts = {kind: Count(count.n, 0) for kind, count in result.by_task_type.items()}
+    return replace(result, won=(False,) * result.n, by_task_type=counts)
+
+
 def average_runs(runs: Sequence[Run]) -> list[Row]:
     """One row per test set, step limit, policy and search: the mean over seeds with its bootstrap interval."""
     return [_average_group(group) for group in _group_runs(_keep_final(runs)).values()]
@@ -261,6 +275,16 @@ def _compare_groups(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
     )
 
 
+def _find_interval(
+    results: Sequence[Result], over_all: tuple[float, float], measure: Measure
+) -> tuple[float, float]:
+    """Over seeds and games; Wilson's where all or none were won, of which no resample says how sure that is."""
+    won, n = sum(one.successes or 0 for one in results), sum(one.n for one in results)
+    if len(results) == 1:
+        return results[0].interval95
+    return wilson_interval(won, n) if measure == "success" and won in (0, n) else over_all
+
+
 def _average_group(group: Sequence[Run]) -> Row:
     results = [run.result for run in group]
     n, measure = sum(one.n for one in results), _choose_measure(group)
@@ -277,7 +301,7 @@ def _average_group(group: Sequence[Run]) -> Row:
         mean_return=sum(sum(one.list_returns()) for one in results) / n,
         per_seed=tuple(one.score for one in results),
         t_interval95=t_interval([one.score for one in results]),
-        interval95=(over_all.low, over_all.high) if len(group) > 1 else results[0].interval95,
+        interval95=_find_interval(results, (over_all.low, over_all.high), measure),
         invalid_action_rate=mean(one.invalid_action_rate for one in results),
         cut_action_rate=mean(one.cut_action_rate for one in results),
         mean_steps=mean(one.mean_steps for one in results),

@@ -18,6 +18,7 @@ from oreo_agents.evaluation.comparison import (
     average_rounds,
     average_runs,
     compare_rows,
+    settle_runs,
 )
 from oreo_agents.evaluation.statistics import qualify_intervals
 from oreo_agents.experiments.plan import Plan
@@ -85,7 +86,8 @@ def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_ev
         stages = Stages(output, report)
         failed = stages.run_all(wanted, jobs)
         _note_choices(plan, output, order_stages(wanted))
-    runs = read_runs([verdict for verdict in plan.verdicts if verdict.stage.name not in failed], output)
+    judged = [verdict for verdict in plan.verdicts if verdict.stage.name not in failed]
+    runs = settle_runs(read_runs(judged, output))
     return SuiteResult(
         plan=plan,
         origin=collect_provenance(),

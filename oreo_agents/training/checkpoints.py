@@ -288,7 +288,12 @@ class AgentTrainer(Trainer):
         options = {name: getattr(self.args, name) for name, option in OPTIONS.items() if option.card}
         options["critic"] = self.critic and self.critic.kind(self.policy)
         data = data_hash(self.items.list_digests())
-        done = {"method": self.args.method, "objective": self.objective.summary}
+        chosen = (
+            f", of those that are good ({self.args.good})"
+            if self.args.good and self.objective.imitates
+            else ""
+        )
+        done = {"method": self.args.method, "objective": f"{self.objective.summary}{chosen}"}
         card = {**done, **card, "options": options, "data_sha256": data}
         card |= parameter_counts(self.trained)
         card |= {"environments": dict(self.environments)} if self.environments else {}

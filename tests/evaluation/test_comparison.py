@@ -12,9 +12,10 @@ from oreo_agents.evaluation.comparison import (
     average_runs,
     compare_rows,
     compare_runs,
+    settle_runs,
 )
 from oreo_agents.evaluation.results import Count, Result
-from oreo_agents.evaluation.statistics import paired_difference
+from oreo_agents.evaluation.statistics import paired_difference, wilson_interval
 
 
 def run(
@@ -165,3 +166,29 @@ def test_rows_and_runs_say_rule_temperature_and_weight():
         assert (written["no_repeat"], written["critic"]) == (False, "iql")
     plain = one.to_json()
     assert (plain["temperature"], plain["logprob_weight"]) == (None, None)
+
+
+def silent(one):
+    """The same run, of which no episode said whether it was won."""
+    counts = {"kind": Count(4, None)}
+    result = replace(one.result, won=None, returns=(-1.0,) * 4, by_task_type=counts)
+    return replace(one, result=result)
+
+
+def test_who_never_wins_where_others_do_has_won_nothing():
+    lost = silent(run("sft", 0, "0000"))
+    first, second = settle_runs([lost, run("oreo", 0, "1110")])
+    assert (
+        first.result.won == (False,) * 4
+        and first.result.mean_return == -1
+        and second.result.success_rate == 0.75
+    )
+    assert first.result.by_task_type == {"kind": Count(4, 0)}
+    (difference,) = compare_rows([first, second])
+    assert (difference.measure, difference.difference.mean) == ("success", 0.75)
+    assert settle_runs([lost]) == [lost], "where nobody wins, nobody knows whether winning is defined"
+
+
+def test_no_win_in_several_seeds_is_no_certainty():
+    (row,) = average_runs([run("sft", 0, "0000"), run("sft", 1, "0000")])
+    assert row.interval95 == wilson_interval(0, 8) and row.interval95[1] > 0.3
