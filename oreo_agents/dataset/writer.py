@@ -182,7 +182,7 @@ class TrajectoryWriter:
         """Close, and leave no folder where this writer has made it and has no episodes."""
         if self._lock is None or not self._begins or len(self):
             return
-        for name in ("meta.json", LOCK):
+        for name in (self._journal_path.name, "meta.json", LOCK):
             (self.path / name).unlink(missing_ok=True)
         self._release()
         with suppress(OSError):  # somebody else's files are in it, or it is gone

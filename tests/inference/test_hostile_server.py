@@ -281,7 +281,7 @@ def test_no_key_is_in_what_a_command_writes(monkeypatch, tmp_path, capfd):
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.INFO)
-    replies = iter([b'{"choices": [{"text": "look"}], "id": "%s"}' % KEY.encode()] * 2)
+    replies = iter([b'{"choices": [{"text": "look"}], "id": "%s"}' % KEY.encode()] * 5)
     refusal = answer(
         json.dumps({"error": KEY}).encode(), b"HTTP/1.1 403 No\r\nX-Key: " + KEY.encode() + b"\r\n"
     )
