@@ -173,10 +173,10 @@ def settle_runs(runs: Sequence[Run]) -> list[Run]:
     """
     if all(run.result.won is None for run in runs):
         return [*runs]
-    return [run if run.result.won is not None else replace(run, result=_lose(run.result)) for run in runs]
+    return [run if run.result.won is not None else replace(run, result=_take_as_lost(run.result)) for run in runs]
 
 
-def _lose(result: Result) -> Result:
+def _take_as_lost(result: Result) -> Result:
     counts = {kind: Count(count.n, 0) for kind, count in result.by_task_type.items()}
     return replace(result, won=(False,) * result.n, by_task_type=counts)
 

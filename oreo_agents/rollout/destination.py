@@ -118,11 +118,11 @@ def name_environment(env: Any) -> str:
     module = made_by.partition(":")[0] if isinstance(made_by, str) else getattr(made_by, "__module__", "")
     parts = module.split(".")
     packages = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
-    found = [package for package in packages if _mentions(package, spec.id)]
+    found = [package for package in packages if _names_env(package, spec.id)]
     return f"{found[0]}:{spec.id}" if found else spec.id
 
 
-def _mentions(module: str, env_id: str) -> bool:
+def _names_env(module: str, env_id: str) -> bool:
     """Whether a module's code has an id in it, as whoever registers it must."""
     if module in ("__main__", "gymnasium"):
         return False
