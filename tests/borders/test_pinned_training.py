@@ -80,4 +80,6 @@ def test_the_tokens_of_rollouts_are_trained_on(logged):
     OreoAgent.from_pretrained("small").save_pretrained("small")
     do("record --agent small --split generated -n 4 --max-steps 8 --seed 3 -o rollouts")
     do("train --data rollouts --model ./small --steps 2 --batch-size 2 --learning-rate 1e-4 -o continued")
-    check("train-rollouts", trained("continued", logged))
+    found = trained("continued", logged)
+    del found["agent"]["data_sha256"]  # the log-probabilities of a model's rollouts differ in their last digits by CPU
+    check("train-rollouts", found)

@@ -35,6 +35,7 @@ def train_shortly(data, model, output, processes=1, callbacks=()):
         callbacks=callbacks,
         save_every=2,
         use_cpu=True,
+        bf16=False,  # the default where a CPU has it; a batch and its halves would then differ
         per_device_train_batch_size=4 // processes,
         learning_rate=1e-3,
         num_train_epochs=2,
