@@ -111,20 +111,22 @@ def ours(args):
     from oreo_agents.dataset import load_trajectories
 
     data = load_trajectories(args.episodes)[: args.batch]
-    trainer, seconds = train(args, data, num_train_epochs=args.steps)
+    trainer, begun, ended = train(args, data, num_train_epochs=args.steps)
+    seconds = [end - begin for begin, end in zip(begun, ended, strict=True)]
     tokens = trainer.state.num_input_tokens_seen // args.steps
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     return {"tokens_per_s": tokens * (args.steps - 1) / sum(seconds[1:]), "losses": losses, "tokens": tokens}
 
 
 def first(args):
-    """Seconds until the first step of a training on everything has ended, imports and all."""
-    train(args, args.episodes, max_steps=1)
-    return {"seconds": time.time() - float(os.environ["STARTED"])}
+    """Seconds until the first step of a training on everything begins, and until it has ended, imports and all."""
+    _, begun, ended = train(args, args.episodes, max_steps=1)
+    started = float(os.environ["STARTED"])
+    return {"begins_after_s": begun[0] - started, "seconds": ended[0] - started}
 
 
 def train(args, data, **length):
-    """The trainer, and the seconds of each step."""
+    """The trainer, and when each step began and ended, in seconds since the epoch."""
     from transformers import TrainerCallback
 
     import oreo_agents
@@ -133,10 +135,10 @@ def train(args, data, **length):
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *_, **__):
-            begun.append(time.perf_counter())
+            begun.append(time.time())
 
         def on_step_end(self, *_, **__):
-            ended.append(time.perf_counter())
+            ended.append(time.time())
 
     options = {
         "per_device_train_batch_size": args.batch,
@@ -152,7 +154,7 @@ def train(args, data, **length):
             **options,
             **length,
         )
-    return trainer, [end - begin for begin, end in zip(begun, ended, strict=True)]
+    return trainer, begun, ended
 
 
 MEASURE = {"first": first, "plain": plain, "ours": ours}
