@@ -173,7 +173,9 @@ def settle_runs(runs: Sequence[Run]) -> list[Run]:
     """
     if all(run.result.won is None for run in runs):
         return [*runs]
-    return [run if run.result.won is not None else replace(run, result=_take_as_lost(run.result)) for run in runs]
+    return [
+        run if run.result.won is not None else replace(run, result=_take_as_lost(run.result)) for run in runs
+    ]
 
 
 def _take_as_lost(result: Result) -> Result:

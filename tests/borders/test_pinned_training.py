@@ -81,5 +81,5 @@ def test_the_tokens_of_rollouts_are_trained_on(logged):
     do("record --agent small --split generated -n 4 --max-steps 8 --seed 3 -o rollouts")
     do("train --data rollouts --model ./small --steps 2 --batch-size 2 --learning-rate 1e-4 -o continued")
     found = trained("continued", logged)
-    del found["agent"]["data_sha256"]  # the log-probabilities of a model's rollouts differ in their last digits by CPU
+    del found["agent"]["data_sha256"]  # the last digits of recorded log-probabilities differ by CPU
     check("train-rollouts", found)

@@ -1,4 +1,4 @@
-"""Jugs: fill, empty and pour until one of them holds the target, before the moves run out."""
+"""Jugs: fill, empty and pour until one of them holds the target, before the moves run out, see :mod:`.timed`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from oreo_envs.puzzles.puzzle import Puzzle
-
-SPARE = 2
-"""Moves beyond the fewest that solve a puzzle."""
+from oreo_envs.puzzles.timed import TimedPuzzle, draw_spare
 
 
 class Water(NamedTuple):
@@ -20,11 +17,11 @@ class Water(NamedTuple):
     left: int
 
 
-class Jugs(Puzzle[Water]):
+class Jugs(TimedPuzzle[Water]):
     """``fill A``, ``empty B``, ``pour A into B``; nothing can be measured but by these.
 
-    Every move can be undone, so that only the count of moves makes a mistake one. The habit is to empty the fullest jug
-    that is full.
+    Every move can be undone, so that only the moves it costs make a mistake one. The habit is to empty the largest jug
+    that is full, which one then has to fill again.
 
     Args:
         name: see :class:`Puzzle`.
@@ -33,22 +30,22 @@ class Jugs(Puzzle[Water]):
 
     kind = "jugs"
     grammar = re.compile(r"(fill|empty) [A-Z]|pour [A-Z] into [A-Z]")
-    habit_share = 0.6
+    habit_share = 0.85
 
     def __init__(self, name: str, metadata: Mapping[str, Any]) -> None:
         super().__init__(name)
         self.capacities: tuple[int, ...] = tuple(metadata["puzzle"]["jug_capacities"])
         self.target: int = metadata["puzzle"]["target"]
-        self.start = Water((0,) * len(self.capacities), metadata["puzzle"]["min_moves"] + SPARE)
+        self.start = Water((0,) * len(self.capacities), metadata["puzzle"]["min_moves"] + draw_spare(name))
         self.task = f"Measure {self.target} litres."
 
     def show(self, position: Water) -> str:
-        """What each jug holds, the target and the moves left."""
+        """What each jug holds, and the target."""
         jugs = ", ".join(
             f"{name} {held} of {capacity}"
             for name, held, capacity in zip(ascii_uppercase, position.held, self.capacities, strict=False)
         )
-        return f"{jugs}. Measure {self.target}. {position.left} moves left."
+        return f"{jugs}. Measure {self.target}."
 
     def commands(self, position: Water) -> Mapping[str, Water]:
         """Every move that changes something."""

@@ -32,7 +32,7 @@ class Puzzle(ABC, Generic[P]):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._plans: dict[P, tuple[str, ...] | None] = {}
+        self._ways: dict[P, tuple[str, ...] | None] = {}
 
     def __repr__(self) -> str:
         """All that makes it this puzzle; datasets and suites are known by a hash of it."""
@@ -40,9 +40,13 @@ class Puzzle(ABC, Generic[P]):
 
     def plan(self, position: P) -> tuple[str, ...] | None:
         """The fewest commands that solve a position; None where none do."""
-        if position not in self._plans:
-            self._plans[position] = self._search(position)
-        return self._plans[position]
+        return self.find_way(position)
+
+    def find_way(self, position: P) -> tuple[str, ...] | None:
+        """The same as far as anybody can know who does not know how luck falls."""
+        if position not in self._ways:
+            self._ways[position] = self._search(position)
+        return self._ways[position]
 
     @abstractmethod
     def show(self, position: P) -> str:
@@ -62,10 +66,10 @@ class Puzzle(ABC, Generic[P]):
 
     def demonstrate(self, position: P) -> dict[str, float]:
         """How likely the demonstrator is to give each command; empty where the puzzle is over."""
-        habit, plan, commands = self.habit(position), self.plan(position), sorted(self.commands(position))
+        habit, way, commands = self.habit(position), self.find_way(position), sorted(self.commands(position))
         if not commands:
             return {}
-        wise = plan[0] if plan else habit or commands[0]
+        wise = way[0] if way else habit or commands[0]
         if habit in (None, wise):
             return {wise: 1.0}
         assert habit is not None

@@ -1,4 +1,4 @@
-"""Shortest path: from start to goal through open cells, with as many moves as the shortest way needs."""
+"""Shortest path: from start to goal through open cells, before the moves run out, see :mod:`.timed`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from oreo_envs.puzzles.puzzle import Puzzle
+from oreo_envs.puzzles.timed import TimedPuzzle, draw_spare
 
-SPARE = 0
-"""Moves beyond the fewest: an even number, as a wrong step takes one back."""
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
@@ -21,7 +19,7 @@ class Walker(NamedTuple):
     left: int
 
 
-class ShortestPath(Puzzle[Walker]):
+class ShortestPath(TimedPuzzle[Walker]):
     """``up``, ``down``, ``left``, ``right`` on a grid: ``*`` is you, ``#`` the goal, ``O`` open, ``X`` blocked.
 
     The habit is to go up where that cell is open, or else left.
@@ -33,7 +31,7 @@ class ShortestPath(Puzzle[Walker]):
 
     kind = "shortest_path"
     grammar = re.compile("|".join(STEPS))
-    habit_share = 0.7
+    habit_share = 0.85
 
     def __init__(self, name: str, metadata: Mapping[str, Any]) -> None:
         super().__init__(name)
@@ -46,10 +44,10 @@ class ShortestPath(Puzzle[Walker]):
         }
         self.goal = cells["#"]
         self.task = "Reach the goal."
-        self.start = Walker(*cells["*"], len(metadata["solution"] or ()) + SPARE)
+        self.start = Walker(*cells["*"], len(metadata["solution"] or ()) + draw_spare(name))
 
     def show(self, position: Walker) -> str:
-        """The grid and the moves left."""
+        """The grid."""
         here = (position.row, position.column)
         lines = (
             "".join(
@@ -58,7 +56,7 @@ class ShortestPath(Puzzle[Walker]):
             )
             for row, line in enumerate(self.grid)
         )
-        return "\n".join([*lines, f"{position.left} moves left."])
+        return "\n".join(lines)
 
     def commands(self, position: Walker) -> Mapping[str, Walker]:
         """Steps onto open cells."""

@@ -120,7 +120,7 @@ def test_the_demonstrator_wins_now_and_then(kind):
     env, chooser, won = make(kind, split="train"), random.Random(0), Counter()
     for game in range(300):
         _, info = env.reset(options={"game": game})
-        for _ in range(30):
+        for _ in range(100):
             shares = info["demonstrator"]
             assert sum(shares.values()) == pytest.approx(1)
             assert set(shares) <= set(info["admissible_commands"])
