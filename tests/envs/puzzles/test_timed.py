@@ -1,5 +1,6 @@
 """Puzzles whose moves run out unseen: what imitation of won episodes comes to, worked out exactly."""
 
+from functools import cache
 from statistics import mean
 
 import gymnasium as gym
@@ -43,6 +44,25 @@ def test_imitating_wins_without_end_does_not_end_the_habit(task, most):
     demonstrator, imitation = (mean(column) for column in zip(*map(play_by_table, puzzles), strict=True))
     assert 0.1 < demonstrator < 0.35
     assert imitation <= most
+
+
+@pytest.mark.parametrize("spare", [0, 2, 4])
+@pytest.mark.parametrize("task", ["jugs", "shortest_path"])
+def test_with_a_known_number_of_moves_imitating_wins_would_be_enough(task, spare):
+    for puzzle in gym.make("OREO-Puzzles", task=task).unwrapped.games[:6]:
+
+        @cache
+        def find_chance(here, puzzle=puzzle):
+            if puzzle.is_solved(here):
+                return 1.0
+            moves = puzzle.commands(here)
+            return sum(share * find_chance(moves[name]) for name, share in puzzle.demonstrate(here).items())
+
+        here = puzzle.start._replace(left=len(puzzle.find_way(puzzle.start)) + spare)
+        while moves := puzzle.commands(here):
+            shares = puzzle.demonstrate(here)
+            here = moves[max(shares, key=lambda name: shares[name] * find_chance(moves[name]))]
+        assert puzzle.is_solved(here)
 
 
 def test_spare_moves_are_as_likely_as_said():
