@@ -418,7 +418,9 @@ def replay_environment(
     spec = env_spec or {"id": DEFAULT_ID}
     env_id = spec.get("id")
     if env_spec is None and split is None and games is None:
-        raise DatasetError("the episodes do not tell their environment; name the games they are of")
+        raise DatasetError(
+            "the episodes do not tell their environment; name the games they are of with --games"
+        )
     stored = spec.get("kwargs") or {}
     if not isinstance(env_id, str) or not isinstance(stored, dict):
         raise DatasetError(

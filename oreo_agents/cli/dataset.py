@@ -253,7 +253,7 @@ def run_dataset_import(args: argparse.Namespace) -> None:
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
     tell_next(
         f"{args.output}: {count} episodes imported from {args.path}",
-        spell_command("dataset", "verify", args.output),
+        spell_command("dataset", "verify", args.output, "--games", "DIR"),
         spell_command("replay", args.output),
     )
 

@@ -35,6 +35,19 @@ LowRank = dict[str, tuple[Tensor, Tensor]]
 ``[out, r]``; the layer acts as ``W + up @ down``."""
 
 
+def import_peft() -> Any:
+    """PEFT.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ConfigurationError("LoRA adapters need PEFT: pip install peft") from error
+    return peft
+
+
 def has_adapters(model: nn.Module) -> bool:
     """Whether it is a model of PEFT's."""
     return hasattr(model, "disable_adapter")
@@ -227,10 +240,9 @@ _VARIANTS = {
 
 def _read_config(file: Path, variants: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """PEFT's configuration, of which only plain LoRA is taken: other fields name modules to import, and more."""
-    from peft import LoraConfig
-
+    lora = import_peft().LoraConfig
     known = {**_READ, **variants}
-    given, usual = json.loads(file.read_bytes()), LoraConfig().to_dict()
+    given, usual = json.loads(file.read_bytes()), lora().to_dict()
     if not isinstance(given, dict):
         raise ConfigurationError(f"{file} is no configuration of adapters")
     for name, value in given.items():
@@ -238,7 +250,7 @@ def _read_config(file: Path, variants: Mapping[str, Any] = MappingProxyType({}))
             raise ConfigurationError(f"{file}: {name} = {value!r} is of the wrong type")
         if name not in {*known, *_IGNORED} and value and value != usual.get(name):
             raise ConfigurationError(f"{file}: {name} = {value!r} is more than plain LoRA on linear layers")
-    return LoraConfig(**{name: given[name] for name in known if given.get(name) is not None})
+    return lora(**{name: given[name] for name in known if given.get(name) is not None})
 
 
 def base_of(path: Path) -> str:
@@ -276,8 +288,7 @@ def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrain
         CheckpointError: the adapters are not for that model, or not in safetensors.
         ConfigurationError: they are no LoRA.
     """
-    from peft import PeftModel
-
+    peft = import_peft()
     if vocabulary > len(cast(Tensor, base.get_input_embeddings().weight)):
         base.resize_token_embeddings(vocabulary)
     if not (path / WEIGHTS).is_file():
@@ -286,16 +297,14 @@ def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrain
         )
     with as_checkpoint_error(path), without_bars():
         config = _read_config(path / ADAPTER, _VARIANTS)
-        adapted: Any = PeftModel.from_pretrained(base, str(path), config=config)
+        adapted: Any = peft.PeftModel.from_pretrained(base, str(path), config=config)
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT has frozen what it adapts
 
 
 def _make_config(updates: LowRank) -> Any:
-    from peft import LoraConfig
-
     ranks = {name: len(down) for name, (down, _) in updates.items()}
     most = max(ranks.values())
-    return LoraConfig(
+    return import_peft().LoraConfig(
         r=most, lora_alpha=most, rank_pattern=ranks, alpha_pattern=ranks, target_modules=list(ranks)
     )
 
@@ -309,15 +318,14 @@ def _name_weights(updates: LowRank) -> dict[str, Tensor]:
 
 
 def _lay_over(trunk: PreTrainedModel, config: Any, weights: dict[str, Tensor]) -> PreTrainedModel:
-    from peft import inject_adapter_in_model, set_peft_model_state_dict
-
+    peft = import_peft()
     trained = {p: p.requires_grad for p in trunk.parameters()}
     model = copy.deepcopy(trunk, {id(p): p for p in trained})
-    inject_adapter_in_model(config, model)
+    peft.inject_adapter_in_model(config, model)
     for parameter, flag in trained.items():
         parameter.requires_grad_(flag)  # PEFT has frozen them for everybody
     own = {name.removeprefix(_PREFIX): x for name, x in weights.items()}
-    loaded: Any = set_peft_model_state_dict(model, own)
+    loaded: Any = peft.set_peft_model_state_dict(model, own)
     if unknown := loaded.unexpected_keys:
         raise ConfigurationError(f"adapters for {unknown[0]}, which {type(trunk).__name__} does not have")
     return model

@@ -58,17 +58,19 @@ def require_start(model: str | Path) -> None:
 
 def with_lora(policy: PreTrainedModel, rank: int) -> PreTrainedModel:
     """The policy with LoRA adapters (arXiv 2106.09685) on every linear layer but the head, alpha twice the rank."""
-    from peft import LoraConfig
+    from oreo_agents.models.adapters import import_peft
 
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = import_peft().LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
     return add_adapters(policy, config)
 
 
 def add_adapters(policy: PreTrainedModel, config: PeftConfig) -> PreTrainedModel:
     """The policy with adapters as PEFT makes them."""
-    from peft import get_peft_model
+    from oreo_agents.models.adapters import import_peft
 
-    return cast("PreTrainedModel", get_peft_model(policy, config))
+    return cast("PreTrainedModel", import_peft().get_peft_model(policy, config))
 
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:

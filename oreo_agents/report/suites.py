@@ -93,7 +93,7 @@ def _difference_table(differences: Sequence[Comparison], test: str, limit: int) 
     what = "return" if _compares_returns(differences) else "points"
     table.add_column(f"Difference in {what}, bootstrap (t over seeds)")
     for column in columns:
-        table.add_column(f"to {column}", justify="right", no_wrap=True)
+        table.add_column(f"to {column}", justify="right")
     for row, found in cells.items():
         table.add_row(Text(row), *(found.get(column, "") for column in columns))
     return table

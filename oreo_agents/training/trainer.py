@@ -479,8 +479,12 @@ class _AroundStep(TrainerCallback):
         self.on_epoch_end(args, state, control)
 
     def on_epoch_end(self, args, state, control, **kwargs) -> None:
-        """A checkpoint is logged up to where it is: no line of a resumed run covers steps that it has not seen."""
-        control.should_log = control.should_log or control.should_save
+        """A checkpoint is logged up to where it is: no line of a resumed run covers steps that it has not seen.
+
+        The last step is logged, too, so that a short training leaves a log.
+        """
+        at_end = state.global_step >= state.max_steps
+        control.should_log = control.should_log or control.should_save or at_end
 
 
 def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: Any, play: Any) -> None:

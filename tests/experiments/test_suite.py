@@ -58,6 +58,8 @@ def test_the_suites_that_come_with_the_package_can_be_read():
     for name in list_suites():
         suite = load_suite(name)
         assert suite.name == name and suite.summary and {"sft", "rejection", "oreo"} <= set(suite.methods)
+        puzzles = suite.environment in ("OREO-Habits", "OREO-Puzzles")
+        assert suite.demonstrations.agent == ("demonstrator" if puzzles else "expert")
 
 
 def test_the_papers_protocol_is_played_in_the_papers_wording():

@@ -1,6 +1,7 @@
 """LoRA through PEFT: only adapters are trained, the reference is the policy without them, and what is saved acts."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -385,3 +386,14 @@ def test_a_trunk_of_four_bits_is_trained_through_adapters(quantized, tokenizer, 
     ids = torch.tensor([chat.encode(EPISODES[0]).input_ids])
     torch.testing.assert_close(policy(ids).logits, quantized(ids).logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(critic(ids), trainer.critic(ids), atol=1e-5, rtol=1e-5)
+
+
+def test_without_peft_it_is_said_what_to_install(policy, tmp_path, monkeypatch):
+    policy.save_pretrained(tmp_path / "base")
+    adapted = with_lora(policy, 4)
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapters")
+    monkeypatch.setitem(sys.modules, "peft", None)  # importing it then raises ImportError
+    for attempt in (lambda: with_lora(policy, 4), lambda: load_policy(tmp_path / "adapters")):
+        with pytest.raises(ConfigurationError, match="LoRA adapters need PEFT: pip install peft"):
+            attempt()

@@ -21,3 +21,20 @@ def test_the_t_interval_stands_beside_the_bootstraps(seeds, t_interval, said, ca
     )
     Console(width=120).print(_difference_table([one], "seen", 50))
     assert said in "".join(f"{line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_names_and_figures_are_whole_at_any_width(width, capsys):
+    greedy, spread = Selection("greedy"), Difference(-16.3, -18.6, -13.8)
+    ones = [
+        Comparison(
+            *("seen", 50, "oreo, best-of-5, no repeat", to, ("oreo", to), (greedy, greedy), (0, 1)),
+            *(spread, (-130, 90), "return"),
+        )
+        for to in ("sft", "rejection", "oreo")
+    ]
+    Console(width=width).print(_difference_table(ones, "seen", 50))
+    words = capsys.readouterr().out.split()
+    assert {"oreo,", "best-of-5,", "no", "repeat"} <= {*words}
+    for figure in ("-16.3", "[-18.6,", "-13.8]", "(-130,", "+90)"):
+        assert words.count(figure) == len(ones)

@@ -247,6 +247,12 @@ def test_checkpointed_activations_do_not_change_the_run(make, policy, layout, ki
 # --- what is trained on ---------------------------------------------------------------------------------------
 
 
+def test_the_last_step_is_logged_however_few_there_are(make):
+    trainer = make("sft", logging_steps=10, max_steps=3)
+    trainer.train()
+    assert [line["step"] for line in trainer.state.log_history if "loss" in line] == [3]
+
+
 def test_rejection_imitates_the_successful_ones(make, encoded):
     assert list(make("rejection").train_dataset) == [encoded[0]]
     assert len(make("sft").train_dataset) == 3
