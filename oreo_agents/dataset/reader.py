@@ -61,7 +61,8 @@ def find_datasets(path: str | os.PathLike[str]) -> list[Path]:
     folder = Path(path)
     if folder.is_file():
         raise DatasetError(
-            f"{folder}: is a file, and recorded episodes are a folder: make one of it with oreo-agents dataset import"
+            f"{folder}: is a file, and recorded episodes are a folder: make one of it with oreo-agents dataset import; "
+            "messages with rewards are trained on from Python, see OreoTrainer"
         )
     if (folder / "meta.json").exists():
         return [folder]
