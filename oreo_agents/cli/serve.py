@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from oreo_envs.catalog import DEFAULT_ID
 
@@ -18,6 +19,7 @@ from oreo_agents.cli.options import (
 )
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.printable import make_printable
 
 
 def add_serve(commands: Commands) -> None:
@@ -60,6 +62,7 @@ def run_serve(args: argparse.Namespace) -> None:
         "max_new_tokens": args.max_new_tokens,
         **read_choice(args),
     }
+    print(make_printable(f"loading {args.agent} ..."), file=sys.stderr, flush=True)
     learnt = [*read_environments(args.agent)]  # nothing of it runs here
     home = learnt[0] if len(learnt) == 1 else DEFAULT_ID
     agent = load_agent(args.agent, prompt=args.prompt, env_id=home, **choosing)

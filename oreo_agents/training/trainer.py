@@ -517,6 +517,11 @@ def _load_networks(
     critic: Critic | None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Critic | None]:
     """Policy, tokenizer and critic; those of a folder as master weights: the pass may run in bf16."""
+    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ConfigurationError(
+            f"processing_class is of type {type(tokenizer).__name__}: give the tokenizer itself, as "
+            "AutoTokenizer.from_pretrained(folder) makes it, or leave it out where model is a folder or a name"
+        )
     if isinstance(model, str | os.PathLike):
         policy, own = load_policy(os.fspath(model))
         found = load_critic(os.fspath(model), policy) if critic is None else critic

@@ -137,6 +137,10 @@ def test_what_is_no_model_or_no_options_is_refused_with_the_remedy(policy, token
         OreoTrainer("no/such/folder", config, EPISODES)
     with pytest.raises(ConfigurationError, match="processing_class is needed"):
         OreoTrainer(policy, config, EPISODES)
+    with pytest.raises(
+        ConfigurationError, match="processing_class is of type str: give the tokenizer itself"
+    ):
+        OreoTrainer(policy, config, EPISODES, processing_class="small")
     with pytest.raises(ConfigurationError, match=r"OreoConfig has no option 'betta': did you mean beta\?"):
         OreoConfig(str(tmp_path), betta=1)
 
