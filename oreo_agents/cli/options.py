@@ -21,7 +21,7 @@ from oreo_agents.cli.paths import check_nothing
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.server import HOSTED_CEILING, Protocol, Server
 from oreo_agents.language.prompt import list_prompts
-from oreo_agents.printable import print_line
+from oreo_agents.printable import make_printable, print_line
 
 if TYPE_CHECKING:
     from oreo_agents.agents.agent import Agent
@@ -358,6 +358,11 @@ def add_wording(parser: Options) -> None:
         choices=list_wordings(),
         help="show ALFWorld's games as its older files (put X in/on Y) or its newer ones do; default: as they are",
     )
+
+
+def tell_loading(agent: str) -> None:
+    """Torch alone takes seconds."""
+    print(make_printable(f"loading {agent} ..."), file=sys.stderr, flush=True)
 
 
 def tell_next(made: object, *then: str) -> None:

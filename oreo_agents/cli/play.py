@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +23,10 @@ from oreo_agents.cli.options import (
     read_choice,
     refuse_choice,
     settle_environment,
+    tell_loading,
 )
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.printable import make_printable
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -164,9 +163,7 @@ def choose_agent(args: argparse.Namespace, endpoint: Endpoint | None) -> Agent |
     if args.agent in SCRIPTED:
         refuse_choice(args)
     else:
-        print(
-            make_printable(f"loading {args.agent} ..."), file=sys.stderr, flush=True
-        )  # torch alone takes seconds
+        tell_loading(args.agent)
     from oreo_agents.agents.load import load_agent
 
     choosing = {"select": args.select, "k": args.k, **read_choice(args)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from oreo_envs.catalog import DEFAULT_ID
 
@@ -15,11 +14,11 @@ from oreo_agents.cli.options import (
     add_selection,
     parse_positive,
     read_choice,
+    tell_loading,
     tell_next,
 )
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.printable import make_printable
 
 
 def add_serve(commands: Commands) -> None:
@@ -62,7 +61,7 @@ def run_serve(args: argparse.Namespace) -> None:
         "max_new_tokens": args.max_new_tokens,
         **read_choice(args),
     }
-    print(make_printable(f"loading {args.agent} ..."), file=sys.stderr, flush=True)
+    tell_loading(args.agent)
     learnt = [*read_environments(args.agent)]  # nothing of it runs here
     home = learnt[0] if len(learnt) == 1 else DEFAULT_ID
     agent = load_agent(args.agent, prompt=args.prompt, env_id=home, **choosing)

@@ -128,7 +128,7 @@ class OreoTrainer(JudgedTrainer):
         prompt: Prompt | str | Path | None = None,
     ) -> None:
         args = OreoConfig() if args is None else args
-        _check_arguments(model, args, train_dataset, eval_dataset, play)
+        _check_arguments(model, args, train_dataset, eval_dataset, play, processing_class)
         if isinstance(model, str | os.PathLike) or peft_config is not None:
             torch.manual_seed(args.seed)
         self.start = model
@@ -487,7 +487,9 @@ class _AroundStep(TrainerCallback):
         control.should_log = control.should_log or control.should_save or at_end
 
 
-def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: Any, play: Any) -> None:
+def _check_arguments(
+    model: Any, args: Any, train_dataset: Any, eval_dataset: Any, play: Any, tokenizer: Any
+) -> None:
     """Refuse what cannot be before anything is loaded."""
     if not isinstance(args, OreoConfig):
         raise ConfigurationError(
@@ -509,6 +511,11 @@ def _check_arguments(model: Any, args: Any, train_dataset: Any, eval_dataset: An
         )
     if train_dataset is None and eval_dataset is None and play is None:
         raise ConfigurationError(f"there is nothing to train on, train_dataset is None: {REMEDY}")
+    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ConfigurationError(
+            f"processing_class is of type {type(tokenizer).__name__}: give the tokenizer itself, as "
+            "AutoTokenizer.from_pretrained(folder) makes it, or leave it out where model is a folder or a name"
+        )
 
 
 def _load_networks(
@@ -517,11 +524,6 @@ def _load_networks(
     critic: Critic | None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Critic | None]:
     """Policy, tokenizer and critic; those of a folder as master weights: the pass may run in bf16."""
-    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise ConfigurationError(
-            f"processing_class is of type {type(tokenizer).__name__}: give the tokenizer itself, as "
-            "AutoTokenizer.from_pretrained(folder) makes it, or leave it out where model is a folder or a name"
-        )
     if isinstance(model, str | os.PathLike):
         policy, own = load_policy(os.fspath(model))
         found = load_critic(os.fspath(model), policy) if critic is None else critic
