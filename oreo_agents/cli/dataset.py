@@ -85,7 +85,9 @@ def add_dataset(commands: Commands) -> None:
     drawn.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
     bring = add_command(verbs, "import", run_dataset_import, "read the episodes of another tool")
     bring.add_argument("path", type=Path)
-    bring.add_argument("--format", required=True, help="eto, knowagent, sharegpt or tales")
+    bring.add_argument(
+        "--format", required=True, help="messages, sharegpt, agenttraj, eto, knowagent or tales"
+    )
     bring.add_argument(
         "--move", action="store_true", help="reword put X in/on Y to ALFWorld 0.4's move X to Y"
     )
@@ -249,11 +251,15 @@ def _tell_made(output: Path, chosen: TrajectoryDataset, dataset: TrajectoryDatas
 def run_dataset_import(args: argparse.Namespace) -> None:
     """Import the episodes that another tool recorded."""
     from oreo_agents.dataset.importers import import_dataset
+    from oreo_agents.dataset.reader import load_trajectories
 
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
+    played_here = any(load_trajectories(args.output).column("env_id"))  # then they can be played again
     tell_next(
         f"{args.output}: {count} episodes imported from {args.path}",
-        spell_command("dataset", "verify", args.output, "--games", "DIR"),
+        spell_command("dataset", "verify", args.output, "--games", "DIR")
+        if played_here
+        else spell_command("train", "--data", args.output, "--model", "MODEL", "-o", "AGENT"),
         spell_command("replay", args.output),
     )
 

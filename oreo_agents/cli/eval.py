@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -95,7 +95,7 @@ def add_eval(commands: Commands) -> None:
         "-o",
         type=parse_file,
         metavar="FILE",
-        help="write the results as JSON, the episodes beside it; resumes",
+        help="write the results as JSON, the episodes beside it; goes on with those, also with more games",
     )
     add_endpoint(parser, "--model")
     add_ray(parser)
@@ -194,7 +194,7 @@ def _judge_agent(
         known["prompt"] = prompt.digest
     lent = {"critic": args.critic} if args.critic else {}
     known |= {"critic": identify_model(args.critic)} if args.critic else {}
-    known |= {"seed": args.seed, "max_steps": max_steps, "games": games}
+    known |= {"seed": args.seed, "max_steps": max_steps}
     known |= {} if args.success_return is None else {"success_return": args.success_return}
     dtype = args.dtype or "float32"
     known |= {"dtype": dtype} if dtype != "float32" else {}
@@ -214,9 +214,8 @@ def _judge_agent(
             if selection and args.critic and selection.needs_critic
             else ""
         )
-        with _open_journal(
-            args.output, label, {**known, **chooses, "options": {**options, **needed}}, agent
-        ) as journal:
+        settings = {**known, **chooses, **options, **needed}
+        with _open_journal(args.output, label, settings, games, agent) as journal:
             result, _ = evaluate(
                 make_env,
                 agent,
@@ -249,7 +248,7 @@ def _list_selections(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _open_journal(
-    output: Path | None, label: str, settings: Mapping[str, Any], agent: Agent
+    output: Path | None, label: str, settings: Mapping[str, Any], games: Sequence[int], agent: Agent
 ) -> Iterator[TrajectoryWriter | None]:
     """The episodes beside the result file: ``results.episodes/LABEL`` for ``results.json``.
 
@@ -266,17 +265,33 @@ def _open_journal(
         yield None
         return
     path = output.with_suffix(".episodes") / label.replace(" ", "-").replace("/", "-")
-    digest = hash_json(settings, sort_keys=True)
-    if (path / "meta.json").is_file() and read_meta(path).metadata.get("evaluation") != digest:
-        raise ConfigurationError(
-            f"{path} holds the episodes of another evaluation (agent, games or options differ): "
-            "choose another --output, or remove that folder"
-        )
-    options = settings["options"]
-    split = {"split": options["split"]} if options.get("split") else {}
-    about = {"evaluation": digest, **split, **introduce_player(agent, path)}
-    with TrajectoryWriter(path, metadata=about, dialect=options.get("wording")) as writer:
+    # Of each setting a digest: an endpoint's URL may have a key in it.
+    asked = {name: hash_json(value, sort_keys=True)[:16] for name, value in settings.items()}
+    games = [*games]
+    if (path / "meta.json").is_file():
+        known = read_meta(path).metadata
+        if changed := _list_changed(known, asked, games):
+            raise ConfigurationError(
+                f"{path} holds the episodes of another evaluation ({', '.join(changed)} differ): "
+                "choose another --output, or remove that folder"
+            )
+        games = max(games, known["games"], key=len)
+    split = {"split": settings["split"]} if settings.get("split") else {}
+    about = {"evaluation": asked, "games": games, **split, **introduce_player(agent, path)}
+    with TrajectoryWriter(path, metadata=about, dialect=settings.get("wording")) as writer:
         yield writer
+
+
+def _list_changed(known: Mapping[str, Any], asked: Mapping[str, str], games: Sequence[int]) -> list[str]:
+    """Which settings differ from those of kept episodes. More games than before, or fewer, are no difference where
+    those that both have come first."""
+    told, judged = known.get("evaluation"), known.get("games")
+    if not isinstance(told, Mapping) or not isinstance(judged, list):
+        return ["the version that made them, or the agent, games or options"]
+    changed = [name for name in {**told, **asked} if told.get(name) != asked.get(name)]
+    both = min(len(games), len(judged))
+    alike = list(games[:both]) == judged[:both]
+    return changed if alike else [*changed, "the games that are drawn"]
 
 
 def _pick_figures(one: Evaluation, clock: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -17,25 +18,42 @@ REQUIRED = "the following arguments are required: "
 class HelpfulParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line; the options are listed by ``--help`` alone."""
 
+    words: Sequence[str] = ()
+    """What is being parsed."""
+
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
         missing = message.removeprefix(REQUIRED)
-        if missing != message:
+        if (
+            missing != message
+        ):  # argparse sees first what is missing; a word that it does not know may be meant for it
             message = REQUIRED + "; ".join(map(self._explain, missing.split(", ")))
+            message = self._name_unknown([word for word in self.words if word.startswith("--")]) or message
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         """As ArgumentParser's; words that a command does not know are its own to refuse."""
+        self.words = sys.argv[1:] if args is None else args
         found, extras = super().parse_known_args(args, namespace)
         if extras and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
-            unknown = [word.partition("=")[0] for word in extras if word.startswith("-")]
-            flags = [flag for action in self._actions for flag in action.option_strings]
+            flags = [*self._option_string_actions]
             self.error(
-                "; ".join(f"there is no option {flag}{suggest_word(flag, flags)}" for flag in unknown)
+                self._name_unknown(extras)
                 or f"{' '.join(extras)!r} is too much"
                 + (_place_folder(extras[0], flags) or f": {self._describe_words()}")
             )
         return found, extras
+
+    def _name_unknown(self, words: Sequence[str]) -> str:
+        """The options among words that there are not, with what may have been meant; empty where there are all."""
+        flags = [*self._option_string_actions]
+        unknown = [
+            flag
+            for word in words
+            if word.startswith("-") and (flag := word.partition("=")[0]) != "--"
+            if not any(known.startswith(flag) for known in flags)  # argparse takes an option by its beginning
+        ]
+        return "; ".join(f"there is no option {flag}{suggest_word(flag, flags)}" for flag in unknown)
 
     def _describe_words(self) -> str:
         """What a command takes beside its options."""

@@ -1,4 +1,4 @@
-"""Episodes that others recorded: ETO, AgentTraj and other ShareGPT files, KnowAgent, TALES.
+"""Episodes that others recorded: chat messages with rewards, ETO, AgentTraj and other ShareGPT files, KnowAgent, TALES.
 
 Each reader yields :class:`Trajectory` values as their file tells them; rewards that a file leaves out are
 what its authors say of it.
@@ -17,13 +17,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from oreo_envs.files import MOST_BYTES, open_file
 
 from oreo_agents.dataset.schema import to_row, to_table
 from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_agents.trajectory import Trajectory, Turn, name_outcome
 
 PathLike = str | os.PathLike[str]
 ENV_ID = "OREO-ALFWorld"
@@ -31,14 +33,16 @@ ENV_ID = "OREO-ALFWorld"
 
 def import_sharegpt(path: PathLike) -> Iterator[Trajectory]:
     """Conversations under ``conversations`` or ``messages``, of ``from``/``value`` or ``role``/``content`` messages
-    (ETO, AgentTraj, AgentInstruct, Trinity-RFT, FastChat, this package's own exports); JSON or JSON lines.
+    (ETO, AgentTraj, AgentInstruct, Trinity-RFT, FastChat, this package's own exports); JSON, JSON lines or Parquet.
 
     System messages, a leading instruction with its answer (AgentTraj marks it ``loss: false``, ETO writes ``OK``) and
     an example before the last opening of a game go to ``metadata["instructions"]``; a message with ``Thought:`` and
     ``Action:``, or with ``<think>`` and ``<action>``, is what was said beside the action; a list of ``AVAILABLE
     ACTIONS`` becomes the turn's admissible commands.
-    An episode is won or lost as the record or its ``meta`` says under one of :data:`OUTCOMES`; where neither says
-    anything it is neither, and counts as not won.
+    The record or its ``meta`` says what came of it: a return under one of :data:`RETURNS`, a number or a list with one
+    reward for each turn of the agent; and whether it was won, under one of :data:`SUCCESSES`, where that is another
+    thing than a return above 0 (null: winning is not defined). Where nothing is said it is neither, and counts as not
+    won.
 
     Raises:
         DatasetError: the file cannot be read, or a record in it is no such conversation.
@@ -95,25 +99,13 @@ def import_tales(path: PathLike) -> Iterator[Trajectory]:
 def parse_records(records: Iterable[Mapping[str, Any]]) -> list[Trajectory]:
     """The episodes of rows with ``messages`` or ``conversations`` and an outcome, as :func:`import_sharegpt` reads.
 
-    A list of rewards gives each turn of the assistant its own.
-
     Raises:
         DatasetError: a row is no such conversation, or has more or fewer rewards than turns.
     """
     episodes = []
     for number, record in enumerate(records):
         with _Blaming(f"row {number}"):
-            episode = _parse_conversation(dict(record), "", None)
-            rewards = record.get("rewards", record.get("reward"))
-            if isinstance(rewards, list):
-                if len(rewards) != len(episode):
-                    raise ValueError(
-                        f"{len(rewards)} rewards, and {len(episode)} messages of the assistant: give one for each, or "
-                        "one number for the episode"
-                    )
-                turns = zip(episode.turns, rewards, strict=True)
-                episode = replace(episode, turns=tuple(replace(turn, reward=float(r)) for turn, r in turns))
-            episodes.append(episode)
+            episodes.append(_parse_conversation(dict(record), "", None))
     return episodes
 
 
@@ -121,6 +113,7 @@ IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {
     "agenttraj": import_agenttraj,
     "eto": import_eto,
     "knowagent": import_knowagent,
+    "messages": import_sharegpt,
     "sharegpt": import_sharegpt,
     "tales": import_tales,
 }
@@ -161,8 +154,11 @@ def import_dataset(
 
 # --------------------------------------------------------------------------------------------- ShareGPT
 
-OUTCOMES = ("reward", "rewards", "return", "success", "is_success", "won", "score")
-"""Where a record tells how its episode ended: a number, a truth value or a list of rewards; more than 0 is won."""
+RETURNS = ("rewards", "reward", "return", "score")
+"""Where a record tells the return: a number, or a list with one for each turn of the agent."""
+SUCCESSES = ("success", "is_success", "won")
+"""Where a record tells whether the episode was won: true, false, or null where winning is not defined."""
+OUTCOMES = (*RETURNS, *SUCCESSES)
 
 _THOUGHT = re.compile(r"(?:Thought:\s*(.*?)\s*)?Action:\s*(.*)", re.DOTALL | re.IGNORECASE)
 _TAGGED = re.compile(r"(?:<think>(.*?)</think>)?\s*<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
@@ -199,29 +195,32 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
         raise ValueError("human and agent do not take turns")
     actions = [_find_action(text) for text in said]
     observations, offered = zip(*map(_split_offer, seen), strict=True)
-    outcome = _read_outcome(record)
+    outcome = _read_outcome(record, len(actions), silent)
     metadata = {"source": "sharegpt"}
     if told:
         metadata["instructions"] = "\n\n".join(told)
-    total = silent if outcome is None else outcome
-    if total is None:
+    if outcome is None:
         metadata["outcome"] = "unknown"
     episode = _build_episode(
         observations=[
             _PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text for text in observations
         ],
         actions=actions,
-        rewards=[0.0] * (len(actions) - 1) + [total or 0.0],
+        rewards=outcome.rewards if outcome else [0.0] * len(actions),
         offered=list(offered),
         said=[
             None if text.strip() == action else text.strip()
             for text, action in zip(said, actions, strict=True)
         ],
-        game=str(record.get("name", record.get("item_id", record.get("id", "")))),
+        game=str(record.get("name", record.get("game", record.get("item_id", record.get("id", ""))))),
         agent=str(record.get("agent", agent)),
         metadata=metadata,
     )
-    return replace(episode, truncated=False) if total is None else episode
+    if outcome is None or outcome.success is None:
+        episode = replace(episode, terminated=False, truncated=False)
+    elif outcome.success is not episode.success:
+        episode = replace(episode, terminated=outcome.success, truncated=not outcome.success)
+    return replace(episode, outcome=name_outcome(outcome.success, episode.return_)) if outcome else episode
 
 
 def _read_messages(record: dict[str, Any]) -> list[_Message]:
@@ -245,16 +244,45 @@ def _find_start(spoken: Sequence[_Message]) -> int:
     return 2 if len(spoken) > 2 and _is_preamble(spoken[1]) else 0
 
 
-def _read_outcome(record: dict[str, Any]) -> float | None:
-    """The return, or 1 or 0 for won or not, as the record says it anywhere; None where it does not."""
+class _Outcome(NamedTuple):
+    rewards: list[float]
+    """One for each turn of the agent."""
+    success: bool | None
+    """Whether it was won; None where winning is not defined."""
+
+
+def _read_outcome(record: dict[str, Any], turns: int, silent: float | None) -> _Outcome | None:
+    """What the record says anywhere of what came of the episode, else ``silent``; None where nobody says anything."""
     parts = [part for part in (record, record.get("meta")) if isinstance(part, dict)]
-    told = [part[name] for part in parts for name in OUTCOMES if name in part]
-    if not told:
+    returns = [_read_rewards(part[name], turns) for part in parts for name in RETURNS if name in part]
+    successes = [_read_success(part[name]) for part in parts for name in SUCCESSES if name in part]
+    if not returns and None in successes:
+        raise ValueError("it says neither whether it was won nor its return")
+    if not returns and not successes and silent is None:
         return None
-    totals = [sum(map(_read_number, one)) if isinstance(one, list) else _read_number(one) for one in told]
-    if len({total > 0 for total in totals}) > 1:
+    if not returns:
+        returns = [[0.0] * (turns - 1) + [float(successes[0] or 0.0) if successes else silent or 0.0]]
+    rewards = returns[0]
+    totals, success = {sum(one) for one in returns}, successes[0] if successes else sum(rewards) > 0
+    disagree = len({total > 0 for total in totals}) > 1 or len({*successes}) > 1
+    if disagree or (success is not None and totals <= {0.0, 1.0} and success != (sum(rewards) > 0)):
         raise ValueError("it is said to be won and said to be lost")
-    return totals[0]
+    return _Outcome(rewards, success)
+
+
+def _read_rewards(told: Any, turns: int) -> list[float]:
+    if not isinstance(told, list):
+        return [0.0] * (turns - 1) + [_read_number(told)]
+    if len(told) != turns:
+        raise ValueError(
+            f"{len(told)} rewards, and {turns} messages of the assistant: give one for each, or one number for the "
+            "episode"
+        )
+    return [*map(_read_number, told)]
+
+
+def _read_success(told: Any) -> bool | None:
+    return None if told is None else _read_number(told) > 0
 
 
 def _read_number(value: Any) -> float:
@@ -371,7 +399,10 @@ def _build_episode(
 
 
 def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where it stands, record) of a JSON array or of JSON lines."""
+    """(where it stands, record) of a JSON array, of JSON lines or of a Parquet file."""
+    if path.suffix == ".parquet":
+        yield from ((f"{path}: row {i}", record) for i, record in enumerate(_read_parquet(path)))
+        return
     text = _read_text(path)
     if not text.strip():
         raise DatasetError(f"{path}: cannot be read as episodes (it is empty)")
@@ -388,6 +419,14 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if line.strip():
             with _Blaming(f"{path}: line {number}"):
                 yield f"{path}: line {number}", json.loads(line)
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        with open_file(path) as file:
+            return pq.read_table(file).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read as episodes ({error})") from error
 
 
 def _read_text(path: Path) -> str:

@@ -60,9 +60,11 @@ def find_datasets(path: str | os.PathLike[str]) -> list[Path]:
     """
     folder = Path(path)
     if folder.is_file():
+        if (judged := folder.with_suffix(".episodes")).is_dir():
+            raise DatasetError(f"{folder}: holds figures; the episodes that they are of are in {judged}")
         raise DatasetError(
-            f"{folder}: is a file, and recorded episodes are a folder: make one of it with oreo-agents dataset import; "
-            "messages with rewards are trained on from Python, see OreoTrainer"
+            f"{folder}: is a file, and recorded episodes are a folder: make one of it with "
+            f"oreo-agents dataset import {folder} --format messages -o DIR (or the format that it has)"
         )
     if (folder / "meta.json").exists():
         return [folder]

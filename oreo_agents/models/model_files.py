@@ -153,12 +153,12 @@ def as_writing_error(path: str | Path) -> Iterator[None]:
 
 
 def _say_why(error: Exception) -> str:
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     if isinstance(error, LocalEntryNotFoundError):
-        return (
-            "no such folder here, and the Hub, where it may be, cannot be reached: give the folder of a model"
-        )
+        hub = "is not asked, since HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "cannot be reached"
+        return f"no such folder here, and the Hub, where it may be, {hub}: give the folder of a model"
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 

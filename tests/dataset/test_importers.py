@@ -333,10 +333,36 @@ def test_an_outcome_that_nobody_tells_is_unknown_where_the_format_does_not_tell_
     assert only(tmp_path, ETO, import_eto).success and only(tmp_path, ETO, import_agenttraj).success
 
 
-@pytest.mark.parametrize("told", [{"reward": None}, {"reward": "much"}, {"won": True, "meta": {"reward": 0}}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"reward": None},
+        {"reward": "much"},
+        {"won": True, "meta": {"reward": 0}},
+        {"won": True, "success": False, "reward": 3},
+        {"reward": 2.0, "return": -1.0},
+        {"success": None},
+        {"rewards": [0, 1]},
+    ],
+)
 def test_an_outcome_that_says_nothing_or_two_things_is_refused(tmp_path, told):
     with pytest.raises(DatasetError, match=r"one\.jsonl: line 1: not an episode"):
         only(tmp_path, {**ETO, **told})
+
+
+@pytest.mark.parametrize(
+    ("told", "success", "rewards"),
+    [
+        ({"rewards": [1.5, -3.0, 0.5]}, False, (1.5, -3.0, 0.5)),
+        ({"rewards": [1.5, -3.0, 0.5], "success": True}, True, (1.5, -3.0, 0.5)),
+        ({"return": 4.0, "success": False}, False, (0.0, 0.0, 4.0)),
+        ({"return": -7.5, "success": None}, None, (0.0, 0.0, -7.5)),
+    ],
+)
+def test_returns_of_any_size_and_whether_it_was_won_are_two_things(tmp_path, told, success, rewards):
+    episode = only(tmp_path, {**ETO, **told})
+    assert (episode.success, episode.rewards) == (success, rewards)
+    assert (episode.terminated, episode.truncated) == (success is True, success is False)
 
 
 SPELLINGS = {
@@ -386,12 +412,14 @@ def test_one_indented_record_and_a_byte_order_mark_are_read(tmp_path):
     assert list(import_eto(file)) == list(import_eto(lines(tmp_path / "plain.jsonl", ETO)))
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
 @pytest.mark.parametrize("format", ["messages", "sharegpt"])
-def test_what_this_package_exports_comes_back(tmp_path, format):
-    source = lines(tmp_path / "k.jsonl", KNOWAGENT, {**KNOWAGENT, "result": True})
+def test_what_this_package_exports_comes_back(tmp_path, format, ending):
+    source, exported = lines(tmp_path / "k.jsonl", KNOWAGENT, {**KNOWAGENT, "result": True}), f"out.{ending}"
     import_dataset(source, tmp_path / "own", "knowagent")
-    main(["dataset", "export", str(tmp_path / "own"), "--format", format, "-o", str(tmp_path / "out.jsonl")])
-    before, after = load_trajectories(tmp_path / "own"), list(import_sharegpt(tmp_path / "out.jsonl"))
+    main(["dataset", "export", str(tmp_path / "own"), "--format", format, "-o", str(tmp_path / exported)])
+    import_dataset(tmp_path / exported, tmp_path / "back", format)
+    before, after = load_trajectories(tmp_path / "own"), load_trajectories(tmp_path / "back")
     said = [
         [[(turn.action, turn.said) for turn in one.turns] for one in episodes] for episodes in (before, after)
     ]

@@ -289,3 +289,15 @@ def test_rows_are_those_that_arrow_gives():
     for part in (table, table.slice(1), table.slice(1, 1), table.slice(3)):
         assert repr(to_rows(part)) == repr(part.to_pylist())
     assert [from_row(row) for row in to_rows(table)] == episodes
+
+
+def test_a_file_of_results_names_the_episodes_beside_it_and_another_the_command_that_reads_it(tmp_path):
+    file = tmp_path / "judged.json"
+    file.write_text("[]")
+    with pytest.raises(
+        DatasetError, match=r"make one of it with oreo-agents dataset import .*judged.json --format"
+    ):
+        load_trajectories(file)
+    (tmp_path / "judged.episodes").mkdir()
+    with pytest.raises(DatasetError, match=r"the episodes that they are of are in .*judged.episodes"):
+        load_trajectories(file)

@@ -199,6 +199,25 @@ def test_killed_and_resumed_it_ends_with_the_identical_file(forks, tmp_path):
     assert other.returncode == 2 and "another evaluation" in other.stderr
 
 
+def test_an_evaluation_goes_on_with_more_games_and_names_what_differs(tmp_path, capsys):
+    command = [*EVAL[2:], "--max-steps", "10", "-o"]
+    grown, whole = tmp_path / "grown" / "r.json", tmp_path / "whole" / "r.json"
+    assert main([*command, str(grown), "-n", "3"]) == 0
+    first = list(load_trajectories(tmp_path / "grown" / "r.episodes" / "random-greedy"))
+    assert main([*command, str(grown), "-n", "8"]) == main([*command, str(whole), "-n", "8"]) == 0
+    assert grown.read_bytes() == whole.read_bytes()
+    kept = list(load_trajectories(tmp_path / "grown" / "r.episodes" / "random-greedy"))
+    assert kept[:3] == first and len(kept) == 8  # seconds and all: they were not played again
+    small = tmp_path / "small" / "r.json"
+    assert main([*command, str(grown), "-n", "3"]) == main([*command, str(small), "-n", "3"]) == 0
+    assert grown.read_bytes() == small.read_bytes()
+    capsys.readouterr()
+    assert main([*EVAL[2:], "-n", "8", "--max-steps", "11", "-o", str(grown)]) == 2
+    assert "another evaluation (max_steps differ)" in " ".join(capsys.readouterr().err.split())
+    assert main([*command, str(grown), "-n", "8", "--seed", "1"]) == 2
+    assert "(seed, the games that are drawn differ)" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
