@@ -275,9 +275,9 @@ def _open_journal(
                 f"{path} holds the episodes of another evaluation ({', '.join(changed)} differ): "
                 "choose another --output, or remove that folder"
             )
-        games = max(games, known["games"], key=len)
+        games = max(games, known["judged_games"], key=len)
     split = {"split": settings["split"]} if settings.get("split") else {}
-    about = {"evaluation": asked, "games": games, **split, **introduce_player(agent, path)}
+    about = {"evaluation": asked, "judged_games": games, **split, **introduce_player(agent, path)}
     with TrajectoryWriter(path, metadata=about, dialect=settings.get("wording")) as writer:
         yield writer
 
@@ -285,7 +285,7 @@ def _open_journal(
 def _list_changed(known: Mapping[str, Any], asked: Mapping[str, str], games: Sequence[int]) -> list[str]:
     """Which settings differ from those of kept episodes. More games than before, or fewer, are no difference where
     those that both have come first."""
-    told, judged = known.get("evaluation"), known.get("games")
+    told, judged = known.get("evaluation"), known.get("judged_games")
     if not isinstance(told, Mapping) or not isinstance(judged, list):
         return ["the version that made them, or the agent, games or options"]
     changed = [name for name in {**told, **asked} if told.get(name) != asked.get(name)]
