@@ -79,8 +79,10 @@ class Critic(nn.Module):
         return [parameter for parameter in self.parameters() if id(parameter) not in theirs]
 
     def read(self, hidden: Tensor) -> Tensor:
-        """Values from hidden states, ``[..., H] -> [...]``."""
-        return self.value_head(hidden.float()).squeeze(-1)
+        """Values from hidden states, ``[..., H] -> [...]``; in float32, under autocast too: what is learnt from are
+        differences of values."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.value_head(hidden.float()).squeeze(-1)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Values after every token of right-padded sequences, ``[B, T] -> [B, T]``."""

@@ -138,3 +138,13 @@ def test_sliding_windows_cannot_be_packed(tokenizer):
 
 def test_every_layout_is_tested():
     assert set(LAYOUTS) == {"right", "left", "packed"}
+
+
+def test_values_are_read_in_float32_under_autocast(tokenizer):
+    """A head in bfloat16 would know 0.5 and 0.504 and nothing between."""
+    critic = Critic.from_policy(decoder(tokenizer))
+    torch.nn.init.normal_(critic.value_head.weight)
+    hidden = torch.randn(50, critic.value_head.in_features)
+    with torch.autocast("cpu", torch.bfloat16):
+        values = critic.read(hidden)
+    torch.testing.assert_close(values, hidden @ critic.value_head.weight[0])

@@ -67,3 +67,16 @@ def test_chunks_change_nothing(chunk):
 def test_no_positions_give_empty_columns():
     got = project_tokens(torch.nn.Linear(6, 11), torch.zeros(0, 6), torch.zeros(0, dtype=torch.long), 4)
     assert len(got.logp) == len(got.kl) == 0
+
+
+@pytest.mark.parametrize("divergence", ["reverse", "forward"])
+def test_under_autocast_sums_over_the_vocabulary_are_of_float32(divergence):
+    """torch.distributions works them out in double precision; 40 rows are more than fit into the cache at once."""
+    torch.manual_seed(0)
+    logits, ref_logits = 3 * torch.randn(2, 40, 5000)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, entropy, _, kl = token_statistics(logits, ref_logits, torch.arange(40), divergence)
+    p, q = (Categorical(logits=one.double()) for one in (logits, ref_logits))
+    expected = kl_divergence(p, q) if divergence == "reverse" else kl_divergence(q, p)
+    torch.testing.assert_close(entropy.double(), p.entropy(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(kl.double(), expected, rtol=1e-5, atol=1e-5)
