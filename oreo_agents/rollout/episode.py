@@ -45,7 +45,7 @@ class EpisodeBuilder:
                 knows what winning is. See :func:`find_success_return`.
         """
         self.env_id, self.failed = env_id, False
-        self.success_return, self._won = success_return, _read_success(info)
+        self.success_return, self._won = success_return, read_success(info)
         self.observation, self._admissible, self.seed = observation, _read_commands(info), seed
         self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
         self._turns: list[Turn] = []
@@ -64,7 +64,7 @@ class EpisodeBuilder:
             self.failed = True
             place = name_place(self.env_id, self._task["game"], self.seed, len(self) + 1)
             raise make_error(place, fault)
-        if (won := _read_success(info)) is not None:
+        if (won := read_success(info)) is not None:
             self._won = won
         sampled = action if isinstance(action, Action) else _UNSAMPLED
         self._turns.append(
@@ -136,7 +136,7 @@ def find_success_return(spec: Any) -> float | None:
     return getattr(spec, "reward_threshold", None)
 
 
-def _read_success(info: Mapping[str, Any]) -> bool | None:
+def read_success(info: Mapping[str, Any]) -> bool | None:
     """Whether an environment says that the episode is won: ``info["won"]``, else ``info["success"]``."""
     said = info.get("won", info.get("success"))
     return None if said is None else bool(said)
