@@ -47,6 +47,16 @@ def test_slots_and_generate_make_as_many_tokens(gpu, tiny):
         assert rows[row]["tokens_per_s"] * rows[row]["turn_s"] == pytest.approx(2 * gpu.NEW_TOKENS)
 
 
+def test_compiled_training_and_decoding_are_measured_beside_what_is_not(gpu, tiny):
+    found = gpu.measure_compiled(tiny)
+    (sides,), decoding = found["training"].values(), found[2]
+    assert sides["compiled"]["tokens"] == sides["separate"]["tokens"]
+    assert sides["compiled"]["flops_per_token"] == sides["separate"]["flops_per_token"]
+    for rows in decoding.values():
+        assert rows["compiled"]["first_turn_s"] > rows["compiled"]["turn_s"]  # it was compiled in the first
+        assert rows["times_as_fast"] == rows["plain"]["turn_s"] / rows["compiled"]["turn_s"]
+
+
 def test_games_are_played(gpu, tiny):
     found = gpu.measure_rollouts(tiny)
     assert found["episodes"] == 2 and found["turns"] > 2 and "sft" in gpu.run_experiment(tiny)["methods"]

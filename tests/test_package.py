@@ -153,6 +153,8 @@ def test_type_checkers_know_the_options_of_an_agent_and_the_kind_of_an_episode()
     own = set(inspect.signature(OreoAgent.__init__).parameters) - {"self", "policy", "tokenizer", "critic"}
     assert AgentOptions.__optional_keys__ == own | {
         "critic",
+        "engine",
+        "engine_options",
         "device",
         "dtype",
         "trust_remote_code",

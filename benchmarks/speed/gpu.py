@@ -13,6 +13,8 @@ after each, into one JSON file that a later call adds to: parts can also be run 
     decoding    slots and trees, greedy and best of 8, beside ``generate``; the share of time in kernels
     rollouts    episodes a second on real games, with --model
     experiment  the suite alfworld-paper with --model, for the minutes that are left
+    compiled    only when it is named, four minutes: OREO with a separate critic and decoding, each as it is and compiled;
+                steps of decoding as CUDA graphs
 
 Model FLOP utilisation: oreo_agents.training.estimate.count_flops x tokens a second / the card's dense 16-bit peak; the
 plain manner is charged the same operations. --tiny runs the same code on a CPU in seconds, as the tests do.
@@ -45,7 +47,8 @@ from oreo_agents.models.start import with_lora  # noqa: E402
 from oreo_agents.training.config import OreoConfig  # noqa: E402
 from oreo_agents.training.estimate import SHAPES, Shape, Workload, count_flops, find_peak  # noqa: E402
 
-LIMITS = {"checks": 60, "training": 150, "decoding": 90, "rollouts": 50, "experiment": 130}
+LIMITS = {"checks": 60, "training": 150, "decoding": 90, "rollouts": 50, "experiment": 130, "compiled": 240}
+USUAL = ("checks", "training", "decoding", "rollouts", "experiment")
 TINY = Shape(500, 64, 128, 2, 2, 1, 32)
 SLOTS, NEW_TOKENS, PROMPT_TOKENS, TURNS = (64, 256, 1024), 24, 80, 4
 
@@ -56,7 +59,7 @@ def main():
     )
     parser.add_argument("--model", type=Path, help="a causal LM's folder, for the parts that play")
     parser.add_argument("--games", type=Path, help="ALFWorld's games, for the parts that play")
-    parser.add_argument("--parts", nargs="+", choices=LIMITS, default=[*LIMITS], help="default: all")
+    parser.add_argument("--parts", nargs="+", choices=LIMITS, default=USUAL, help="default: all but compiled")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "gpu.json")
     parser.add_argument("--tiny", action="store_true", help="the same code, small, on a CPU")
     parser.add_argument("--part", choices=LIMITS, help="run one here and print what it found")
@@ -232,9 +235,12 @@ def compare_resumed(device):
 
 
 def measure_training(args):
+    return measure_sides(args, ["plain", "sft", "separate", "shared", "lora"])
+
+
+def measure_sides(args, sides):
     """Each side twice over its batches, the second time with the clock."""
     device = device_of(args)
-    sides = ["plain", "sft", "separate", "shared", "lora"]
     shapes = (
         {"tiny": (TINY, 2, 2)}
         if args.tiny
@@ -265,7 +271,7 @@ def train_side(args, shape, side, data, batch):
     seconds = time.perf_counter() - started
     length = sum(len(one) ** 2 for one in data) / tokens
     share = sum(sum(one.action_mask) for one in data) / tokens
-    critic = {"sft": "none", "plain": "separate"}.get(side, side)
+    critic = {"sft": "none", "plain": "separate", "compiled": "separate"}.get(side, side)
     flops = count_flops(shape, Workload(critic, side != "sft", length=length, action_share=share))
     peak = find_peak(torch.cuda.get_device_name()) if device.type == "cuda" else None
     found = {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds, "flops_per_token": flops}
@@ -303,7 +309,11 @@ def prepare_ours(args, shape, side, batch):
     policy = with_lora(policy, plain_manner.LORA_RANK) if side == "lora" else policy
 
     def run(data):
-        options = {"method": "sft"} if side == "sft" else {"critic": side, "beta": 0.03, "alpha": 0.01}
+        options = {"critic": side, "beta": 0.03, "alpha": 0.01}
+        if side == "sft":
+            options = {"method": "sft"}
+        elif side == "compiled":
+            options |= {"critic": "separate", "torch_compile_backend": find_compiler(args)}
         with tempfile.TemporaryDirectory() as folder:
             config = OreoConfig(
                 output_dir=folder,
@@ -346,16 +356,38 @@ def measure_decoding(args):
     return found
 
 
+def measure_compiled(args):
+    """Training and decoding as they are and compiled: the same tokens, and their seconds."""
+    device, found = device_of(args), {"training": measure_sides(args, ["separate", "compiled"])}
+    dtype = torch.float32 if args.tiny else torch.bfloat16
+    policy = make_model(TINY if args.tiny else SHAPES["135M"]).to(device, dtype).eval()
+    for slots in (2,) if args.tiny else SLOTS[:2]:
+        found[slots] = {}
+        for name, k in (("greedy", 1), ("best_of_8", 8)):
+            plain, compiled = (
+                decode_slots(policy, slots, k, backend) for backend in (None, find_compiler(args))
+            )
+            times = plain["turn_s"] / compiled["turn_s"]
+            found[slots][name] = {"plain": plain, "compiled": compiled, "times_as_fast": times}
+    return found
+
+
+def find_compiler(args):
+    """inductor, where there is a card."""
+    return "aot_eager" if args.tiny else "inductor"
+
+
 def draw_prompts(slots):
     return torch.randint(
         1, TINY.vocabulary, (TURNS, slots, PROMPT_TOKENS), generator=torch.Generator().manual_seed(0)
     ).tolist()
 
 
-def decode_slots(policy, slots, k):
+def decode_slots(policy, slots, k, compile_backend=None):
     from oreo_agents.inference.policy import CachedPolicy
 
-    engine = CachedPolicy(policy, slots, 8192, -1, NEW_TOKENS)  # nothing ends a reply
+    # nothing ends a reply
+    engine = CachedPolicy(policy, slots, 8192, -1, NEW_TOKENS, compile_backend=compile_backend)
     uniforms = torch.rand(slots, NEW_TOKENS, k, generator=torch.Generator().manual_seed(0))
     uniforms = uniforms.fill_(math.nan) if k == 1 else uniforms
     lanes = torch.zeros(slots, dtype=torch.long)
@@ -365,8 +397,12 @@ def decode_slots(policy, slots, k):
         engine.keep(range(slots), proposals, lanes)
 
     first, *others = draw_prompts(slots)
+    started = time.perf_counter()
     turn(first)
-    return time_turns(policy.device, [lambda prompts=prompts: turn(prompts) for prompts in others], slots)
+    wait_for(policy.device)
+    first_s = time.perf_counter() - started
+    found = time_turns(policy.device, [lambda prompts=prompts: turn(prompts) for prompts in others], slots)
+    return {"first_turn_s": first_s, **found}
 
 
 def decode_plain(policy, slots):
@@ -460,6 +496,7 @@ PARTS = {
     "decoding": measure_decoding,
     "rollouts": measure_rollouts,
     "experiment": run_experiment,
+    "compiled": measure_compiled,
 }
 
 if __name__ == "__main__":

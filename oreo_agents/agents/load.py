@@ -118,6 +118,8 @@ def load_agent(
     options |= {"prompt": own, "max_new_tokens": max_new_tokens or choose_reply_length(own, env_id)}
     if endpoint is None:
         return OreoAgent.from_pretrained(name, **options)
+    if options.get("engine"):
+        raise ConfigurationError("a server has the policy, or vLLM here: leave --engine or --endpoint out")
     if isinstance(endpoint, Server):
         endpoint = Endpoint.from_server(endpoint)
     options.pop("dtype", None)  # the critic of a remote policy is in float32

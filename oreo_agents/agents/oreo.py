@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import torch
 from oreo_envs.math import states_answer
@@ -43,6 +43,7 @@ from oreo_agents.inference.engines import (
 from oreo_agents.inference.filters import read_filters
 from oreo_agents.inference.served_policy import OneAtATime, ServedPolicy
 from oreo_agents.inference.step_sampler import StepSampler
+from oreo_agents.inference.vllm_policy import VllmModel, VllmPolicy
 from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.agent_card import choose_prompt, read_choice, read_environments
@@ -71,11 +72,14 @@ class AgentOptions(TypedDict, total=False):
     top_p: float | None
     top_k: int | None
     min_p: float | None
+    torch_compile_backend: str | None
     max_new_tokens: int
     name: str
     no_repeat: bool
     prompt: Prompt | Mapping[str, Any] | str | Path | None
     critic: Critic | str | Path | None
+    engine: Literal["vllm"] | None
+    engine_options: Mapping[str, Any]
     device: str | torch.device
     dtype: str | torch.dtype | None
     trust_remote_code: bool
@@ -102,7 +106,7 @@ class OreoAgent:
     ...     agent.act(observation, info).action)                                       # doctest: +SKIP
 
     Args:
-        policy: causal LM, or the server that has it.
+        policy: causal LM, or the server that has it, or vLLM in this process.
         tokenizer: its tokenizer.
         critic: value network over the same tokens; needed by all that choose by value.
         select: how an action is chosen.
@@ -124,6 +128,8 @@ class OreoAgent:
             policy 1. What is recorded then has log-probabilities of both distributions.
         top_k: only so many likeliest tokens; None: likewise, else 0, all.
         min_p: only tokens with at least this share of the likeliest one's probability; None: likewise, else 0, all.
+        torch_compile_backend: one of torch.compile's, such as ``inductor``: the steps of decoding are compiled, and on
+            a GPU recorded as CUDA graphs; the first decisions take longer. None: nothing is compiled.
 
     Raises:
         ConfigurationError: unknown ``select``, a number out of range, no critic where one is needed, a server's policy
@@ -132,7 +138,7 @@ class OreoAgent:
 
     def __init__(
         self,
-        policy: PreTrainedModel | Endpoint,
+        policy: PreTrainedModel | Endpoint | VllmModel,
         tokenizer: PreTrainedTokenizerBase,
         critic: Critic | None = None,
         select: Select = "greedy",
@@ -146,7 +152,10 @@ class OreoAgent:
         top_p: float | None = None,
         top_k: int | None = None,
         min_p: float | None = None,
+        torch_compile_backend: str | None = None,
     ) -> None:
+        self._vllm = policy if isinstance(policy, VllmModel) else None
+        policy = policy.weights if isinstance(policy, VllmModel) else policy
         if logprob_weight is None:
             logprob_weight = 0.0 if isinstance(policy, Endpoint) else LOGPROB_WEIGHT
         temperature = TEMPERATURE if temperature is None else temperature
@@ -162,14 +171,22 @@ class OreoAgent:
             )
         if self.selection.needs_weights and isinstance(policy, Endpoint):
             raise ConfigurationError(f"{select} needs the policy's weights; a server gives text, no scores")
+        if self.selection.needs_weights and self._vllm:
+            raise ConfigurationError(f"{select} needs the policy's weights in slots: leave engine='vllm' out")
         if logprob_weight and self.selection.weighs and isinstance(policy, Endpoint):
             raise ConfigurationError(
                 f"logprob_weight is {logprob_weight}, and a server gives no log-probabilities: leave it at 0"
             )
         self.policy = policy if isinstance(policy, Endpoint) else policy.eval()
         self.critic = critic and critic.eval()
-        if not isinstance(policy, Endpoint):
+        if not isinstance(policy, Endpoint) and self._vllm is None:
             require_playable(policy)
+        elsewhere = isinstance(policy, Endpoint) or self._vllm or select in RULES
+        if torch_compile_backend and (elsewhere or not fits_slots(cast(PreTrainedModel, policy))):
+            raise ConfigurationError(
+                "torch_compile_backend compiles decoding in slots, in which this agent does not play: leave it out"
+            )
+        self._compile_backend = torch_compile_backend
         self.prompt = as_prompt(prompt)
         self.chat = Chat(tokenizer, self.prompt)
         if not self.chat.appends and (self.selection.needs_growth):
@@ -180,6 +197,8 @@ class OreoAgent:
         self.name = name
         self.environments: Mapping[str, Mapping[str, Any]] = {}
         self.max_length = _max_length(policy, critic)
+        if self._vllm:
+            self.max_length = min(self.max_length, self._vllm.max_length)
         self.tokenizer_fingerprint = self.chat.fingerprint
         self.needs = frozenset({"branch"} if select == "lookahead" else ())
         self.apart = isinstance(policy, Endpoint) and self.critic is None
@@ -206,6 +225,9 @@ class OreoAgent:
         whichever precision the weights are stored) and ``trust_remote_code``, which lets code run that the model
         brings. ``env_id`` says where it is to play, for a prompt that has words of their own for some environments.
         Where it was trained is in ``environments``: options by id, empty where nobody knows.
+        ``engine="vllm"`` has vLLM play the policy, in this process and on the GPU, with the critic beside it;
+        ``engine_options`` are those of ``vllm.LLM``. Beside a critic it takes half of the memory that is free, unless
+        ``gpu_memory_utilization`` says otherwise.
         ``critic`` may also be the folder of another agent of the same tokenizer, which lends its own.
         ``temperature`` and ``logprob_weight`` are, where they are not given, those that the agent was judged with by
         whoever trained it (``choice`` in ``agent.json``), but for ``select="sample"``.
@@ -237,7 +259,16 @@ class OreoAgent:
         for model in (policy, critic and critic.backbone):
             if model is not None:
                 cast(nn.Module, model).to(dtype)
-        agent = cls(policy.to(device), tokenizer, critic and critic.to(device), **own)
+        engine, options = own.pop("engine", None), own.pop("engine_options", {})
+        if engine not in (None, "vllm"):
+            raise ConfigurationError(f"there is no engine {engine!r}: name vllm, or none")
+        if options and engine is None:
+            raise ConfigurationError("engine_options are those of vllm.LLM: name engine='vllm', too")
+        critic = critic and critic.to(device)
+        player: Any = policy.to(device) if engine is None else policy
+        if engine == "vllm":
+            player = VllmModel(policy, str(dtype).removeprefix("torch."), _share_memory(critic) | options)
+        agent = cls(player, tokenizer, critic, **own)
         agent.environments = read_environments(path)
         if agent.selection.needs_critic and not isinstance(judge, Critic):
             _warn_of_critic(judge)
@@ -429,6 +460,10 @@ class OreoAgent:
                 self._turn,
             )
             return self._make_proposer(remote, slots, selection.searches)
+        if self._vllm:
+            device = next(self.critic.parameters()).device if self.critic else torch.device("cpu")
+            engine = VllmPolicy(self._vllm, slots, self.chat.end_id, selection.max_new_tokens, device)
+            return self._make_proposer(engine, slots, selection.searches)
         if selection.select in RULES:
             return SolveSteps(self._sampler, self.chat, selection, slots, self.max_length)
         alone = (
@@ -437,19 +472,22 @@ class OreoAgent:
         own = (
             alone and self.critic is not None and self.critic.shares(self.policy) and fits_slots(self.policy)
         )
-        engine = make_policy_engine(
+        cached = make_policy_engine(
             self.policy,
             slots,
             self.max_length,
             self.chat.end_id,
             selection.max_new_tokens,
             critic=self.critic if own else None,
+            compile_backend=self._compile_backend,
         )
-        return self._make_proposer(engine, slots, selection.searches and not own)
+        return self._make_proposer(cached, slots, selection.searches and not own)
 
     def _make_proposer(self, engine: Engine, slots: int, judging: bool) -> Decider:
         """One candidate or the best of several; ``judging``: by a critic with a cache of its own."""
-        judge = make_critic_engine(self.critic, slots, self.max_length) if judging and self.critic else None
+        judge = None
+        if judging and self.critic:
+            judge = make_critic_engine(self.critic, slots, self.max_length, self._compile_backend)
         decider = _PROPOSING.get(self.selection.select, Propose)
         return decider(engine, judge, self.chat, self.selection)
 
@@ -467,6 +505,14 @@ class OreoAgent:
             seed=seed,
             filters=self.selection.filters,
         )
+
+
+def _share_memory(critic: Critic | None) -> dict[str, float]:
+    """What vLLM is to take of a card that a critic is on, too: half of what is free."""
+    if critic is None or (device := next(critic.parameters()).device).type != "cuda":
+        return {}
+    free, total = torch.cuda.mem_get_info(device)
+    return {"gpu_memory_utilization": free / total / 2}
 
 
 def _warn_of_critic(path: str | Path) -> None:

@@ -19,6 +19,7 @@ from oreo_agents.cli.options import (
     add_choice,
     add_command,
     add_endpoint,
+    add_engine,
     add_game_options,
     add_prompt,
     add_ray,
@@ -97,6 +98,7 @@ def add_eval(commands: Commands) -> None:
         metavar="FILE",
         help="write the results as JSON, the episodes beside it; goes on with those, also with more games",
     )
+    add_engine(parser)
     add_endpoint(parser, "--model")
     add_ray(parser)
 
@@ -148,7 +150,7 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
     if args.agent not in SCRIPTED:
         return
     refuse_choice(args)
-    for option in ("select", "k", "critic", "endpoint", "endpoint_model", "prompt", "dtype"):
+    for option in ("select", "k", "critic", "endpoint", "endpoint_model", "prompt", "dtype", "engine"):
         if getattr(args, option):
             raise ConfigurationError(
                 f"{args.agent} has no model and makes no use of --{option.replace('_', '-')}: leave it out"
@@ -199,7 +201,9 @@ def _judge_agent(
     dtype = args.dtype or "float32"
     known |= {"dtype": dtype} if dtype != "float32" else {}
     done: list[Evaluation] = []
-    of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": dtype}
+    played: dict[str, Any] = {"engine": args.engine} if args.engine else {}
+    known |= played
+    of_model = {"env_id": args.env, "prompt": args.prompt, "dtype": dtype, **played}
     for asked in _list_selections(args):
         load = partial(load_agent, args.agent, **asked, **lent, **of_model)
         agent, spread = load(endpoint=endpoint), choose_spread(pool, load, read_server(args, args.agent))

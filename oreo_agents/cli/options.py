@@ -79,6 +79,15 @@ def add_prompt(parser: Options) -> None:
     )
 
 
+def add_engine(parser: Options) -> None:
+    """``--engine``."""
+    parser.add_argument(
+        "--engine",
+        choices=("vllm",),
+        help="what plays the policy here, on a GPU (pip install vllm); default: this package's own",
+    )
+
+
 def add_endpoint(parser: argparse.ArgumentParser, *aliases: str) -> None:
     """``--endpoint`` and what belongs to it; ``aliases`` are other names of ``--endpoint-model``."""
     group = parser.add_argument_group("a server that has the policy (vLLM, SGLang, llama.cpp, ...)")

@@ -15,6 +15,7 @@ from oreo_agents.cli.options import (
     add_action_length,
     add_command,
     add_endpoint,
+    add_engine,
     add_game_options,
     add_prompt,
     add_ray,
@@ -33,6 +34,7 @@ from oreo_agents.cli.options import (
     tell_next,
 )
 from oreo_agents.cli.paths import mark_paths
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def add_record(commands: Commands) -> None:
         "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I"
     )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
+    add_engine(parser)
     add_endpoint(parser)
     add_ray(parser)
 
@@ -91,9 +94,12 @@ def run_record(args: argparse.Namespace) -> int:
 
     if args.agent in SCRIPTED:
         refuse_choice(args)
+        if args.engine:
+            raise ConfigurationError(f"{args.agent} has no model and makes no use of --engine: leave it out")
     settle_environment(args, args.agent)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
+    sampling |= {"engine": args.engine} if args.engine else {}
     load = partial(load_agent, args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
     with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
         agent = load(endpoint=endpoint)

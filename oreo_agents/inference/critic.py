@@ -19,11 +19,14 @@ class CachedCritic:
         critic: the value network.
         slots: episodes at once.
         max_length: tokens an episode may have.
+        compile_backend: compile the passes over candidates; see :class:`~oreo_agents.inference.slots.SlotModel`.
     """
 
-    def __init__(self, critic: Critic, slots: int, max_length: int) -> None:
+    def __init__(
+        self, critic: Critic, slots: int, max_length: int, compile_backend: str | None = None
+    ) -> None:
         self.critic = critic
-        self.model = SlotModel(critic.backbone, slots, max_length)
+        self.model = SlotModel(critic.backbone, slots, max_length, compile_backend=compile_backend)
 
     def clear(self, slots: Sequence[int]) -> None:
         """Forget the episodes in ``slots``."""

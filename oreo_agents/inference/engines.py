@@ -29,20 +29,24 @@ def make_policy_engine(
     end_id: int,
     max_new_tokens: int,
     critic: Critic | None = None,
+    compile_backend: str | None = None,
 ) -> CachedPolicy | GeneratingPolicy:
     """The engine that plays ``policy``; the arguments are those of :class:`CachedPolicy`.
 
-    Without a cache, V is not read along the way: :func:`make_critic_engine` does it.
+    Without a cache, V is not read along the way: :func:`make_critic_engine` does it. Nor is anything compiled.
     """
     if fits_slots(policy):
-        return CachedPolicy(policy, slots, max_length, end_id, max_new_tokens, critic)
+        return CachedPolicy(policy, slots, max_length, end_id, max_new_tokens, critic, compile_backend)
     return GeneratingPolicy(policy, slots, end_id, max_new_tokens)
 
 
-def make_critic_engine(critic: Critic, slots: int, max_length: int) -> CachedCritic | ReadingCritic:
+def make_critic_engine(
+    critic: Critic, slots: int, max_length: int, compile_backend: str | None = None
+) -> CachedCritic | ReadingCritic:
     """The engine that reads V."""
-    engine = CachedCritic if fits_slots(critic.backbone) else ReadingCritic
-    return engine(critic, slots, max_length)
+    if fits_slots(critic.backbone):
+        return CachedCritic(critic, slots, max_length, compile_backend)
+    return ReadingCritic(critic, slots, max_length)
 
 
 def require_playable(policy: PreTrainedModel) -> None:

@@ -32,6 +32,7 @@ class CachedPolicy:
         max_new_tokens: an action is cut after this many tokens.
         critic: a critic on the policy's own trunk, to read V after each candidate: that takes one more step for the
             candidates' last tokens, and no second look at the prompt.
+        compile_backend: compile the steps of decoding; see :class:`~oreo_agents.inference.slots.SlotModel`.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class CachedPolicy:
         end_id: int,
         max_new_tokens: int,
         critic: Critic | None = None,
+        compile_backend: str | None = None,
     ) -> None:
         self.head = lm_head(policy)
-        self.model = SlotModel(trunk_of(policy), slots, max_length)
+        self.model = SlotModel(trunk_of(policy), slots, max_length, compile_backend=compile_backend)
         self.end_id, self.max_new_tokens, self.critic = end_id, max_new_tokens, critic
         self._unread: list[list[int]] = [[] for _ in range(slots)]  # the last token, run with the next prompt
 

@@ -10,14 +10,15 @@ Works with any Hugging Face decoder with full attention and explicit position id
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import local
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._dynamo import mark_static_address
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -46,16 +47,16 @@ class _Tokens:
     mask: Tensor
     """``[B, 1, groups * n, W]`` added to the attention scores: 0 for columns that a token sees, -inf for others. n is
     the most tokens that any slot has; the mask is there once for each query head of a key head."""
-    n: int
 
-    def pad(self, packed: Tensor) -> Tensor:
+    def pad(self, packed: Tensor, groups: int) -> Tensor:
         """``[T, ...] -> [B, n, ...]``, zero where there is no token."""
-        padded = packed.new_zeros(len(self.mask), self.n, *packed.shape[1:])
+        padded = packed.new_zeros(len(self.mask), self.mask.shape[2] // groups, *packed.shape[1:])
         padded[self.owner, self.rank] = packed
         return padded
 
 
-_RUNNING: ContextVar[_Tokens] = ContextVar("tokens of the running forward pass")
+_RUNNING = local()
+"""``tokens``: those of this thread's running forward pass. (torch.compile reads no ``ContextVar``.)"""
 
 
 class _SlotLayer(CacheLayerMixin):
@@ -74,19 +75,22 @@ class _SlotLayer(CacheLayerMixin):
         self.values = value_states.new_zeros(self.slots, value_states.shape[1], 0, value_states.shape[3])
         self.is_initialized = True
 
-    def _reserve(self, width: int) -> None:
+    def reserve(self, width: int) -> None:
+        """Have so many columns at least; a compiled pass relies on where they are."""
         if width > self.capacity:
             extra = max(width, 3 * self.capacity // 2) - self.capacity
             self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, extra))
             self.values = torch.nn.functional.pad(self.values, (0, 0, 0, extra))
             self.capacity += extra
+            for states in (self.keys, self.values):
+                mark_static_address(states)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        tokens = _RUNNING.get()
+            self.reserve(_RUNNING.tokens.mask.shape[-1])
+        tokens = _RUNNING.tokens
         width = tokens.mask.shape[-1]
-        self._reserve(width)
         slots = tokens.owner if tokens.rows is None else tokens.rows[tokens.owner]
         self.keys[slots, :, tokens.columns] = key_states[0].transpose(0, 1)
         self.values[slots, :, tokens.columns] = value_states[0].transpose(0, 1)
@@ -100,7 +104,7 @@ class _SlotLayer(CacheLayerMixin):
         return -1
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return _RUNNING.get().mask.shape[-1], 0
+        return _RUNNING.tokens.mask.shape[-1], 0
 
 
 def _slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
@@ -108,11 +112,11 @@ def _slot_attention(module, query, key, value, attention_mask, scaling=None, **k
 
     Queries of a group become more queries of their key head, so keys are not repeated for grouped attention.
     """
-    tokens = _RUNNING.get()
+    tokens = _RUNNING.tokens
     heads, size = query.shape[1], query.shape[3]
     kv_heads = key.shape[1]
     groups = heads // kv_heads
-    padded = tokens.pad(query[0].transpose(0, 1))  # [B, n, heads, size]
+    padded = tokens.pad(query[0].transpose(0, 1), groups)  # [B, n, heads, size]
     batch, n = padded.shape[:2]
     folded = padded.reshape(batch, n, kv_heads, groups, size).permute(0, 2, 3, 1, 4)
     folded = folded.reshape(batch, kv_heads, groups * n, size)
@@ -128,11 +132,11 @@ ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, _slot_attention)
 
 @contextmanager
 def _announce_tokens(tokens: _Tokens) -> Iterator[None]:
-    token = _RUNNING.set(tokens)
+    _RUNNING.tokens = tokens
     try:
         yield
     finally:
-        _RUNNING.reset(token)
+        del _RUNNING.tokens
 
 
 class SlotModel:
@@ -143,14 +147,21 @@ class SlotModel:
         slots: how many sequences are kept at once.
         max_length: tokens a sequence may have; beyond it :meth:`extend` raises ConfigurationError.
         bucketed: round the sizes of a pass up, so that there are a few dozen in all; None: on a card, where each new
-            size is planned anew. Without, a pass has no padding at all.
+            size is planned anew, and where passes are compiled. Without, a pass has no padding at all.
+        compile_backend: one of torch.compile's, such as ``inductor``: :meth:`branch` is compiled, once for sizes of all
+            kinds, and on a card recorded as a CUDA graph for each. None: nothing is.
 
     Raises:
         ConfigurationError: the architecture keeps other state than keys and values of full attention.
     """
 
     def __init__(
-        self, backbone: PreTrainedModel, slots: int, max_length: int, bucketed: bool | None = None
+        self,
+        backbone: PreTrainedModel,
+        slots: int,
+        max_length: int,
+        bucketed: bool | None = None,
+        compile_backend: str | None = None,
     ) -> None:
         if not attends_fully(backbone):
             raise ConfigurationError(
@@ -158,7 +169,12 @@ class SlotModel:
             )
         self.backbone, self.slots, self.max_length = backbone, slots, max_length
         self.device = next(backbone.parameters()).device
-        self.bucketed = self.device.type == "cuda" if bucketed is None else bucketed
+        on_card = self.device.type == "cuda"
+        self.bucketed = on_card or compile_backend is not None if bucketed is None else bucketed
+        self._decode = self._run_backbone
+        if compile_backend is not None:
+            mode = "reduce-overhead" if on_card and compile_backend == "inductor" else None
+            self._decode = torch.compile(self._run_backbone, backend=compile_backend, mode=mode, dynamic=True)
         config = text_config(backbone)
         heads = config.num_attention_heads
         takes = inspect.signature(backbone.forward).parameters
@@ -196,7 +212,7 @@ class SlotModel:
         (read,) = self._send(self._fill(ids, 0))
         columns = places.columns
         mask = torch.arange(places.width, device=self.device) <= columns[:, None]
-        hidden = self._forward(places, read, columns, mask)
+        hidden = self._forward(self._run_backbone, places, read, columns, mask)
         self.lengths[list(slots)] += counts
         (last,) = self._send(ends - 1)
         return hidden[last]
@@ -225,7 +241,7 @@ class SlotModel:
         above = tree.sees(first)[place, at].gather(1, offset.clamp(0, tree.size - 1))
         mask = (offset < 0) | (above & (offset < tree.size))
         ids, positions = tree.ids[place, nodes].clamp(min=0), start + tree.depth[place, nodes]
-        hidden = self._forward(places, ids, positions, mask)
+        hidden = self._forward(self._decode, places, ids, positions, mask)
         out = hidden.new_zeros(*run.shape, hidden.shape[-1])
         out[place[: len(owner)], at[: len(owner)]] = hidden
         return out
@@ -278,22 +294,36 @@ class SlotModel:
         """Numbers of the same count to the device, in one transfer."""
         return torch.tensor(np.stack(arrays), dtype=torch.long, device=self.device).unbind(0)
 
-    def _forward(self, places: _Places, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def _forward(
+        self,
+        run: Callable[[Tensor, Tensor, Tensor], Tensor],
+        places: _Places,
+        ids: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
         """Hidden states ``[T, H]`` of T tokens, padding left out; ``mask`` is ``[T, W]``."""
         shape = places.batch, places.n, places.width
         padded = torch.zeros(*shape, dtype=self.backbone.dtype, device=self.device)
         padded[places.owner, places.rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
         padded = padded[:, None].repeat(1, 1, self._groups, 1)
-        tokens = _Tokens(places.rows, places.owner, places.rank, places.columns, padded, places.n)
+        tokens = _Tokens(places.rows, places.owner, places.rank, places.columns, padded)
+        for layer in self._layers:
+            if layer.is_initialized:
+                layer.reserve(places.width)
         with attend_by(self.backbone, _ATTENTION), _announce_tokens(tokens):
-            hidden = self.backbone(
-                input_ids=ids[None],
-                attention_mask=padded,  # four-dimensional: taken as it is
-                position_ids=positions[None],
-                **{self._cache_name: self._cache},
-                use_cache=True,
-            ).last_hidden_state[0]
-        return hidden[: places.real]
+            return run(ids, positions, padded)[: places.real]
+
+    def _run_backbone(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states ``[T, H]`` of the tokens that are announced."""
+        out = self.backbone(
+            input_ids=ids[None],
+            attention_mask=mask,  # four-dimensional: taken as it is
+            position_ids=positions[None],
+            **{self._cache_name: self._cache},
+            use_cache=True,
+        )
+        return out.last_hidden_state[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import ALIASES, OPTIONS, OreoOptions, describe_fields, refuse_unused
 
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
+CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
+"""torch.compile's modes that record CUDA graphs, of which each number of tokens would need its own."""
 
 
 @dataclass(repr=False)
@@ -62,6 +64,11 @@ class OreoConfig(OreoOptions, TrainingArguments):  # type: ignore[misc]
         if self.optim not in OPTIMIZERS:
             raise ConfigurationError(
                 f"optim={self.optim!r} is not used: OreoTrainer steps with torch's AdamW, or with muon=True"
+            )
+        if self.torch_compile_mode in CUDA_GRAPHS:
+            raise ConfigurationError(
+                f"torch_compile_mode={self.torch_compile_mode!r} records CUDA graphs, one for each number of tokens: "
+                "leave it out, or take 'max-autotune-no-cudagraphs'"
             )
         self.beta = objective.beta if self.beta is None else self.beta
         self.alpha = objective.alpha if self.alpha is None else self.alpha

@@ -27,6 +27,7 @@ from oreo_agents.training.batches import (
     sort_places,
 )
 from oreo_agents.training.checkpoints import AgentTrainer
+from oreo_agents.training.compiled import run_uncompiled
 from oreo_agents.trajectory import Trajectory
 
 
@@ -155,9 +156,12 @@ class JudgedTrainer(AgentTrainer):
     def _play_games(self, play: Play) -> dict[str, float]:
         """How the agent, as it would be saved, plays; every process hears the same."""
         policy, critic = self.finish_models()
-        episodes = [
-            one for one in play(Networks(policy, self.tokenizer, critic)) if not one.metadata.get("failed")
-        ]
+        with run_uncompiled(policy, critic):
+            episodes = [
+                one
+                for one in play(Networks(policy, self.tokenizer, critic))
+                if not one.metadata.get("failed")
+            ]
         played = max(len(episodes), 1)
         rates = {"return": sum(one.return_ for one in episodes) / played, "episodes": len(episodes)}
         won = [one.success for one in episodes]

@@ -56,7 +56,7 @@ def run_packed(trunk: PreTrainedModel, rows: TokenRows) -> Tensor:
         cu_seq_lens_k=rows.ends,
         max_length_q=longest,
         max_length_k=longest,
-        sequence_lengths=rows.counts,
+        packed_rows=rows,
         use_cache=False,
     )
     return out.last_hidden_state[0]
@@ -86,16 +86,17 @@ def _needs_no_mask(trunk: PreTrainedModel) -> bool:
 _PACKED_ATTENTION = "oreo_packed"
 
 
-def _packed_attention(module, query, key, value, attention_mask, scaling=None, sequence_lengths=None, **_):
+@torch.compiler.disable  # the episodes of every micro-batch have other lengths
+def _packed_attention(module, query, key, value, attention_mask, scaling=None, packed_rows=None, **_):
     """Causal attention within each episode of a packed row, ``[1, heads, N, size]``."""
-    if sequence_lengths is None:
+    if packed_rows is None:
         raise ConfigurationError(
             "a model trained packed needs set_attn_implementation('sdpa') for other uses"
         )
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    spans = zip(*(x.split(sequence_lengths, dim=2) for x in (query, key, value)), strict=True)
+    spans = zip(*(x.split(packed_rows.counts, dim=2) for x in (query, key, value)), strict=True)
     out = [scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) for q, k, v in spans]
     return torch.cat(out, dim=2).transpose(1, 2), None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DynamoBackend, gather_object
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
@@ -48,6 +48,7 @@ from oreo_agents.training.batches import (
     collate_items,
     split_batches,
 )
+from oreo_agents.training.compiled import compile_layers
 from oreo_agents.training.config import OreoConfig
 from oreo_agents.training.datasets import REMEDY, Data, read_data
 from oreo_agents.training.encoding import encode_episodes
@@ -183,6 +184,14 @@ class OreoTrainer(JudgedTrainer):
             compute_metrics=compute_metrics,
             callbacks=callbacks,
         )
+        if args.torch_compile:
+            if self._is_sharded:
+                raise ConfigurationError(
+                    "torch_compile is for a model that is whole on every device: leave it or the sharding out"
+                )
+            self.accelerator.state.dynamo_plugin.backend = (
+                DynamoBackend.NO
+            )  # it would compile the pass as a whole
         if self.reference:
             plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
             if plugin is not None and getattr(plugin, "fsdp_version", 1) == 2:
@@ -195,6 +204,13 @@ class OreoTrainer(JudgedTrainer):
     def __repr__(self) -> str:
         step = f"step {self.state.global_step} of {self.state.max_steps or '?'}"
         return f"OreoTrainer({self.args.method}, {len(self.items)} items, {step})"
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        """Trainer's; with ``torch_compile`` the layers of all networks are compiled meanwhile."""
+        networks = self.policy, self.critic, self.target_critic, self.reference and self.reference.model
+        trunks = {id(trunk): trunk for network in networks if network for trunk in [_find_trunk(network)]}
+        with compile_layers(trunks.values(), self.args) if self.args.torch_compile else nullcontext():
+            return super().train(*args, **options)
 
     def _read(self, dataset: Any, name: str) -> Data:
         """Episodes; who only imitates them need not know how they ended."""
@@ -565,6 +581,10 @@ def choose_scale(
     if before.is_plain and (measured := measure_range(episodes)):
         return ReturnScale(*measured, discount)
     return replace(before, discount=discount)
+
+
+def _find_trunk(network: PreTrainedModel | Critic) -> PreTrainedModel:
+    return network.backbone if isinstance(network, Critic) else trunk_of(network)
 
 
 def _copy_frozen(critic: Critic) -> Critic:

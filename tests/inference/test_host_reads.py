@@ -49,9 +49,9 @@ def play(bucketed, monkeypatch):
     engine.model = SlotModel(engine.model.backbone, 4, 2048, bucketed)
     sizes, forward = set(), engine.model._forward
 
-    def measured(places, ids, positions, mask):
+    def measured(run, places, ids, positions, mask):
         sizes.add((len(ids), places.batch, places.n, places.width, places.rows is None))
-        return forward(places, ids, positions, mask)
+        return forward(run, places, ids, positions, mask)
 
     monkeypatch.setattr(engine.model, "_forward", measured)
     draw, tokens, found = torch.Generator().manual_seed(0), 0, []
