@@ -13,7 +13,7 @@ after each, into one JSON file that a later call adds to: parts can also be run 
     decoding    slots and trees, greedy and best of 8, beside ``generate``; the share of time in kernels
     rollouts    episodes a second on real games, with --model
     experiment  the suite alfworld-paper with --model, for the minutes that are left
-    compiled    only when it is named, four minutes: OREO with a separate critic and decoding, each as it is and compiled;
+    compiled    only when it is named, four minutes: OREO with a separate critic and decoding, as they are and compiled,
                 steps of decoding as CUDA graphs
 
 Model FLOP utilisation: oreo_agents.training.estimate.count_flops x tokens a second / the card's dense 16-bit peak; the
