@@ -21,6 +21,7 @@ from oreo_agents.cli.options import (
     add_endpoint,
     add_engine,
     add_game_options,
+    add_precision,
     add_prompt,
     add_ray,
     add_trust,
@@ -84,11 +85,7 @@ def add_eval(commands: Commands) -> None:
     add_prompt(parser)
     add_action_length(parser)
     add_trust(parser)
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        help="of the passes; default: float32, in which a game does not depend on those played beside it",
-    )
+    add_precision(parser, "float32, in which a game does not depend on those played beside it")
     parser.add_argument("--episodes", "-n", type=parse_positive, metavar="N", help="default: every game once")
     parser.add_argument("--num-envs", type=parse_positive, default=64, metavar="N", help="games at once")
     parser.add_argument(

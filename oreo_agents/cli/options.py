@@ -60,6 +60,11 @@ def add_action_length(parser: Options) -> None:
     )
 
 
+def add_precision(parser: Options, usual: str) -> None:
+    """``--dtype`` of a model that plays."""
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help=f"of the passes; default: {usual}")
+
+
 def add_trust(parser: Options) -> None:
     """``--trust-remote-code``; the program lets the command's models run their code where it is given."""
     parser.add_argument(

@@ -17,6 +17,7 @@ from oreo_agents.cli.options import (
     add_endpoint,
     add_engine,
     add_game_options,
+    add_precision,
     add_prompt,
     add_ray,
     add_selection,
@@ -77,6 +78,15 @@ def add_record(commands: Commands) -> None:
     parser.add_argument(
         "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="every N-th game, from I"
     )
+    parser.add_argument(
+        "--num-envs",
+        type=parse_positive,
+        metavar="N",
+        help="games at once; default: 64 where a model plays, else 1",
+    )
+    add_precision(
+        parser, "bfloat16 on a GPU, else float32, in which a game does not depend on those beside it"
+    )
     parser.add_argument("--output", "-o", type=Path, required=True, help="the dataset to write or continue")
     add_engine(parser)
     add_endpoint(parser)
@@ -94,12 +104,15 @@ def run_record(args: argparse.Namespace) -> int:
 
     if args.agent in SCRIPTED:
         refuse_choice(args)
-        if args.engine:
-            raise ConfigurationError(f"{args.agent} has no model and makes no use of --engine: leave it out")
+        for option in ("engine", "dtype"):
+            if getattr(args, option):
+                raise ConfigurationError(
+                    f"{args.agent} has no model and makes no use of --{option}: leave it out"
+                )
     settle_environment(args, args.agent)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
-    sampling |= {"engine": args.engine} if args.engine else {}
+    sampling |= {name: x for name in ("engine", "dtype") if (x := getattr(args, name))}
     load = partial(load_agent, args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
     with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
         agent = load(endpoint=endpoint)
@@ -110,6 +123,7 @@ def run_record(args: argparse.Namespace) -> int:
             schedule=Schedule(args.per_game, args.seed, args.shard, args.episodes),
             max_steps=args.max_steps,
             patience=args.patience,
+            slots=args.num_envs,
             watch=watch_episodes,
             spread=choose_spread(pool, load, read_server(args, args.agent)),
             success_return=args.success_return,

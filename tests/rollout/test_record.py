@@ -294,6 +294,26 @@ def test_exploring_rollouts_on_the_command_line(tmp_path, capsys):
     assert "expert has no model and makes no use of --temperature" in capsys.readouterr().err
 
 
+def test_precision_and_games_at_once_on_the_command_line(tmp_path, capsys):
+    command = ["record", "--agent", "small", "--split", "generated", "-n", "2", "--max-steps", "3"]
+    sampled = {}
+    for name, options in {
+        "one": ["--num-envs", "1"],
+        "two": ["--num-envs", "2"],
+        "coarse": ["--dtype", "bfloat16"],
+    }.items():
+        assert main([*command, *options, "-o", str(tmp_path / name)]) == 0
+        turns = [turn for episode in load_trajectories(tmp_path / name) for turn in episode.turns]
+        sampled[name] = np.concatenate([turn.logprobs for turn in turns])
+    assert np.abs(sampled["one"] - sampled["two"]).max() < 1e-5
+    assert (
+        len(sampled["coarse"]) != len(sampled["one"])
+        or np.abs(sampled["coarse"] - sampled["one"]).max() > 1e-4
+    )
+    assert main(["record", "--dtype", "bfloat16", "-o", str(tmp_path / "e")]) == 2
+    assert "expert has no model and makes no use of --dtype" in capsys.readouterr().err
+
+
 class Interrupted(ScriptedAgent):
     """The expert, which gets nowhere in every third episode, until it has been asked so many times."""
 
