@@ -230,14 +230,14 @@ LISTENING = 0.5
 
 
 @dataclass
-class _Work:
+class _Working:
     """Of this process: what it is at work on, and who hears of it."""
 
     name: str = ""
     hear: Hear = ignore_progress
 
 
-_AT_WORK = _Work()
+_AT_WORK = _Working()
 
 
 def _time_work(name: str, work: Callable[..., Any], *paths: Path) -> float:

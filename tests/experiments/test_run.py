@@ -254,7 +254,7 @@ def test_a_small_model_on_a_cpu_has_a_job_for_each_core(monkeypatch, model, seed
     assert choose_jobs(replace(load_suite("smoke"), model=model, seeds=seeds)) == expected
 
 
-def _wait(true, seconds=60.0):
+def _wait(true, seconds=180.0):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
