@@ -270,9 +270,7 @@ def _start_workers(jobs: int, hear: Hear) -> Iterator[tuple[Submit, Listen]]:
     workers = set[BaseProcess]()
 
     def submit(*work: Any) -> Future[float]:
-        with (
-            _blocked_interrupts()
-        ):  # which a worker inherits: Ctrl-C in a terminal reaches this process alone
+        with _blocked_interrupts():  # workers inherit it: Ctrl-C in a terminal is for this process alone
             return pool.submit(_time_work, *work)
 
     def listen() -> None:
