@@ -63,10 +63,19 @@ def list_packages() -> dict[str, str]:
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, and the GPU if there is one."""
+    return {
+        "cpu": _name_processor(),
+        "cores": count_cores(),
+        "gpu": find_gpu(),
+        "system": platform.platform(),
+    }
+
+
+def find_gpu() -> str | None:
+    """The name of the GPU that models are put on, if there is one."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _name_processor(), "cores": count_cores(), "gpu": gpu, "system": platform.platform()}
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _name_processor() -> str:

@@ -11,9 +11,9 @@ from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_endpoint,
+    add_jobs,
     add_named_environment,
     parse_file,
-    parse_positive,
     parse_seed,
     read_server,
     tell_next,
@@ -47,9 +47,7 @@ def add_bench(commands: Commands) -> None:
         help="games or problems; default: $ALFWORLD_DATA, else alfworld's cache",
     )
     add_named_environment(parser)
-    parser.add_argument(
-        "--jobs", type=parse_positive, default=1, metavar="N", help="stages at once; default: 1"
-    )
+    add_jobs(parser)
     parser.add_argument("--output", "-o", type=Path, metavar="DIR", help="default: runs/bench/SUITE")
     parser.add_argument("--results", type=parse_file, metavar="FILE", help="default: results/SUITE.json")
     add_endpoint(parser)
@@ -62,10 +60,11 @@ def run_bench(args: argparse.Namespace) -> int:
 
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan
-    from oreo_agents.experiments.run import run_plan
+    from oreo_agents.experiments.run import choose_jobs, run_plan
     from oreo_agents.experiments.suite import require_known
     from oreo_agents.experiments.suite_checks import check_suite
     from oreo_agents.experiments.suite_file import load_suite
+    from oreo_agents.experiments.telling import TOLD
     from oreo_agents.report.suites import draw_plots, show_tables
     from oreo_agents.terminal.suite_progress import SuiteScreen
 
@@ -76,14 +75,13 @@ def run_bench(args: argparse.Namespace) -> int:
     given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
     suite = replace(suite, **{key: value for key, value in given.items() if value})
     check_suite(suite)
-    plan = Plan(
-        suite, find_arenas(suite, args.data), args.methods or (), server=read_server(args, suite.model)
-    )
+    server = read_server(args, suite.model)
+    plan = Plan(suite, find_arenas(suite, args.data), args.methods or (), TOLD, server)
     for name, reason in plan.arenas.skipped.items():
         console.print(make_printable(f"test set {name} is skipped: {reason}"), highlight=False, markup=False)
     output = _choose_output(args, suite.name)
     with SuiteScreen(plan.verdicts, output, console) as screen:
-        found = run_plan(plan, output, args.jobs, screen.report)
+        found = run_plan(plan, output, args.jobs or choose_jobs(suite), screen.report, screen.hear)
     path = args.results or Path("results") / f"{suite.name}.json"
     write_json(path, found.to_json())
     show_tables(found, Console())

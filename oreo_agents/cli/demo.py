@@ -12,6 +12,7 @@ from oreo_agents.cli.options import (
     Commands,
     add_command,
     add_demonstrated,
+    add_jobs,
     add_seed,
     add_wording,
     parse_positive,
@@ -33,6 +34,7 @@ def add_demo(commands: Commands) -> None:
     parser.add_argument("--from-scratch", action="store_true", help="ignore the shipped starting checkpoint")
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")
     add_seed(parser)
+    add_jobs(parser)
 
 
 def run_demo(args: argparse.Namespace) -> None:
@@ -45,20 +47,25 @@ def run_demo(args: argparse.Namespace) -> None:
     from oreo_agents.experiments import demo
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan
-    from oreo_agents.experiments.run import require_done, run_plan
+    from oreo_agents.experiments.run import choose_jobs, require_done, run_plan
+    from oreo_agents.experiments.telling import TOLD
     from oreo_agents.report.plots import draw_success
     from oreo_agents.report.tables import SuccessTable
-    from oreo_agents.terminal.suite_progress import SHOWN, print_stages
+    from oreo_agents.terminal.suite_progress import SHOWN, StageBars, print_stages
 
     start = time.monotonic()
-    console = Console(stderr=True)
     suite, data = demo.choose_suite(args.env, args.games)
     suite = demo.shape_suite(
         suite, seed=args.seed, games=args.episodes, from_scratch=args.from_scratch, wording=args.wording
     )
     output = _choose_output(args)
-    plan = Plan(suite, find_arenas(suite, data), views=SHOWN)
-    found = run_plan(plan, output, report=print_stages(console, output))
+    jobs = args.jobs or choose_jobs(suite)
+    plan = Plan(suite, find_arenas(suite, data), views=SHOWN if jobs == 1 else TOLD)
+    if jobs == 1:
+        found = run_plan(plan, output, report=print_stages(Console(stderr=True), output))
+    else:
+        with StageBars(output) as bars:
+            found = run_plan(plan, output, jobs, bars.report, bars.hear)
     require_done(found)
     runs = demo.title_runs(found.runs)
     demo.write_results(suite, runs, output / "results.json")

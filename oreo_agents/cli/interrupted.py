@@ -37,4 +37,4 @@ def tell_stages(output: Path) -> str:
     """What an experiment keeps."""
     if not output.is_dir():
         return f"nothing had been kept in {output} yet"
-    return f"the stages that had ended are kept in {output}, and the episodes of the one at work; {AGAIN}"
+    return f"the stages that had ended are kept in {output}, and the episodes of those at work; {AGAIN}"

@@ -434,6 +434,17 @@ def add_seed(parser: Options, default: int | None = 0) -> None:
     parser.add_argument("--seed", type=parse_seed, default=default, help=f"default: {usual}")
 
 
+def add_jobs(parser: Options) -> None:
+    """``--jobs``."""
+    parser.add_argument(
+        "--jobs",
+        type=parse_positive,
+        metavar="N",
+        help="stages at once, each in a process with its share of the cores; default: one a core, four a seed at "
+        "most, where a small model learns on a CPU, else 1",
+    )
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """``I/N``."""
     index, _, count = text.partition("/")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_envs.files import lock_folder, read_json
+from oreo_envs.workers import count_cores
 
 from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.comparison import (
@@ -22,10 +23,20 @@ from oreo_agents.evaluation.comparison import (
 )
 from oreo_agents.evaluation.statistics import qualify_intervals
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.stages import Report, Stage, Stages, ignore_events, order_stages
+from oreo_agents.experiments.stages import (
+    Hear,
+    Report,
+    Stage,
+    Stages,
+    ignore_events,
+    ignore_progress,
+    order_stages,
+)
+from oreo_agents.experiments.suite import MODELS, Suite
 from oreo_agents.experiments.verdicts import read_runs
-from oreo_agents.models.model_files import AGENT
-from oreo_agents.provenance import collect_provenance
+from oreo_agents.models.model_files import AGENT, count_parameters
+from oreo_agents.models.start import FROM_SCRATCH, SMALL
+from oreo_agents.provenance import collect_provenance, find_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +80,42 @@ class SuiteResult:
         }
 
 
-def run_plan(plan: Plan, output: Path, jobs: int = 1, report: Report = ignore_events) -> SuiteResult:
+def choose_jobs(suite: Suite) -> int:
+    """How many stages at once suit this machine: one a core where a small model plays and learns on a CPU, else one.
+
+    Up to four of a seed are worth a process of their own: policies that learn from the same rollouts, and judging.
+    """
+    model = MODELS.get(suite.model, suite.model)
+    small = model in FROM_SCRATCH or (count_parameters(model) or SMALL + 1) <= SMALL
+    if not small or find_gpu() is not None:
+        return 1
+    return min(count_cores(), 4 * len(suite.seeds))
+
+
+def run_plan(
+    plan: Plan,
+    output: Path,
+    jobs: int = 1,
+    report: Report = ignore_events,
+    hear: Hear = ignore_progress,
+) -> SuiteResult:
     """Do all stages of a plan that are not done.
 
     Args:
         plan: what to do.
         output: folder of the run, made if needed; the same one continues it.
-        jobs: stages at once, each in a process of its own.
-        report: is told how it goes.
+        jobs: stages at once, each in a process of its own with its share of the cores as threads; one is done here,
+            with all of them.
+        report: is told what begins and ends.
+        hear: is told how far stages are whose plan has the views :data:`oreo_agents.experiments.telling.TOLD`.
 
     Raises:
         ConfigurationError: another process is at work in ``output``.
+        OreoError: the process of a job was killed.
     """
     wanted = [verdict.stage for verdict in plan.verdicts]
     with lock_folder(output):
-        stages = Stages(output, report)
+        stages = Stages(output, report, hear)
         failed = stages.run_all(wanted, jobs)
         _note_choices(plan, output, order_stages(wanted))
     judged = [verdict for verdict in plan.verdicts if verdict.stage.name not in failed]

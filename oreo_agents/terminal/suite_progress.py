@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
@@ -16,11 +17,11 @@ from oreo_agents.experiments.steps import Views
 from oreo_agents.experiments.verdicts import Verdict, read_verdict
 from oreo_agents.printable import make_printable
 from oreo_agents.terminal.live import watch_episodes
-from oreo_agents.terminal.progress import Heartbeat
+from oreo_agents.terminal.progress import Heartbeat, progress_bar
 from oreo_agents.terminal.training_progress import TrainingProgress
 
 SHOWN = Views(watch_episodes, TrainingProgress)
-"""Bars for all that takes long."""
+"""Bars for all that takes long, one at a time."""
 
 AT_WORK = 3
 """Running stages that fit below the table."""
@@ -36,6 +37,39 @@ def print_stages(console: Console, output: Path) -> Report:
             console.print(Text(f"{stage.name}: {seconds:.0f} s"))
 
     return report
+
+
+class StageBars:
+    """A bar for every stage that is at work; otherwise :func:`print_stages`.
+
+    Args:
+        output: the folder of the run.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._bar = progress_bar()
+        self._print = print_stages(self._bar.console, output)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StageBars:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, stage: Stage, event: Event, seconds: float) -> None:
+        """Take in what happens to a stage."""
+        if event == "started":
+            self._tasks[stage.name] = self._bar.add_task(stage.name, total=None)
+        elif stage.name in self._tasks:
+            self._bar.remove_task(self._tasks.pop(stage.name))
+        self._print(stage, event, seconds)
+
+    def hear(self, name: str, done: int, total: int) -> None:
+        """Take in how far a stage is."""
+        if name in self._tasks:
+            self._bar.update(self._tasks[name], completed=done, total=total)
 
 
 class SuiteScreen:
@@ -54,6 +88,7 @@ class SuiteScreen:
         self.rates: dict[tuple[str, str], list[float]] = {}
         self.form = "{:.1%}"
         self.running: dict[str, float] = {}
+        self.counts: dict[str, str] = {}
         self.done = 0
         self._live: Live | Heartbeat = (
             Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
@@ -72,6 +107,7 @@ class SuiteScreen:
         """Take in what happens to a stage."""
         if event == "started":
             self.running[stage.name] = time.monotonic()
+            self.counts.pop(stage.name, None)
             return
         self.running.pop(stage.name, None)
         said = f"{seconds:.0f} s" if event == "done" else event
@@ -81,6 +117,10 @@ class SuiteScreen:
             said += f", {self._take(verdict)}"
         if event != "reused":
             self.console.print(f"{stage.name}: {said}", highlight=False, markup=False)
+
+    def hear(self, name: str, done: int, total: int) -> None:
+        """Take in how far a stage is."""
+        self.counts[name] = f"{done}/{total}  "
 
     def render(self) -> RenderableType:
         """Success so far, a row per method and search and a column per test set, averaged over finished seeds."""
@@ -94,7 +134,8 @@ class SuiteScreen:
 
     def _list_working(self) -> list[str]:
         now = time.monotonic()
-        return [f"{name}  {now - begun:.0f} s" for name, begun in list(self.running.items())[:AT_WORK]]
+        working = list(self.running.items())[:AT_WORK]
+        return [f"{name}  {self.counts.get(name, '')}{now - begun:.0f} s" for name, begun in working]
 
     def _say(self) -> str:
         return f"{self.done} of {len(self.verdicts)} judged; at work: {', '.join(self._list_working()) or 'nothing'}"

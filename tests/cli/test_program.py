@@ -14,7 +14,7 @@ from oreo_agents.errors import CheckpointError
 from oreo_agents.trajectory import Trajectory, Turn
 
 CLI = [sys.executable, "-m", "oreo_agents.cli"]
-STAGES = "and the episodes of the one at work; the same command goes on from there"
+STAGES = "and the episodes of those at work; the same command goes on from there"
 COMMANDS = [
     "demo",
     "data",

@@ -62,7 +62,7 @@ def run(suites, output):
     """``oreo-agents demo``, with the suites of another folder."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(suite_file, "FOLDERS", (suites,))
-        assert main(["demo", "--episodes", GAMES, "-o", str(output)]) == 0
+        assert main(["demo", "--episodes", GAMES, "-o", str(output), "--jobs", "1"]) == 0
     return json.loads((output / "results.json").read_text())
 
 
@@ -129,14 +129,20 @@ def test_the_control_makes_as_many_optimizer_steps_as_oreo(finished):
     assert [card["steps"] for card in cards] == [2, 2]  # half a pass over 8 rollouts in batches of 2
 
 
-def test_the_equal_suite_makes_identical_agents_and_results(finished, tmp_path, suites):
-    """The same command with ``bench`` instead of ``demo``; only the number of games is the suite's own there."""
+def test_the_equal_suite_makes_identical_agents_and_results_side_by_side(
+    finished, tmp_path, suites, monkeypatch
+):
+    """``bench`` instead of ``demo``, in two processes; only the number of games is the suite's own there."""
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     output, _ = finished
     suite = (suites / "whole-path.toml").read_text()
     (tmp_path / "equal.toml").write_text(
         f'{suite}[test.generated_unseen]\nsplit = "generated_unseen"\nfirst = {GAMES}\n'
     )
     command = ["bench", "--suite", str(tmp_path / "equal.toml"), "--seeds", "0", "-o", str(tmp_path / "out")]
+    command += ["--jobs", "2"]
     assert main([*command, "--results", str(tmp_path / "equal.json")]) == 0
     assert (
         same_files(output, tmp_path / "out", "*.safetensors") == 4 + 2

@@ -14,7 +14,7 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.evaluation.results import CLOCKS
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.plan import Plan
-from oreo_agents.experiments.run import run_plan
+from oreo_agents.experiments.run import choose_jobs, run_plan
 from oreo_agents.experiments.stages import order_stages
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.experiments.suite_checks import check_suite
@@ -237,7 +237,24 @@ def test_a_killed_run_ends_with_the_same_result(suite, finished, forks, tmp_path
     assert without_clocks(found["runs"]) == without_clocks(undisturbed)
 
 
-def _wait(true, seconds=60.0):
+@pytest.mark.parametrize(
+    ("model", "seeds", "gpu", "expected"),
+    [
+        ("start", (0,), None, 4),
+        ("scratch", (0, 1, 2), None, 6),
+        ("start", (0,), "a card", 1),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", (0,), None, 1),
+    ],
+)
+def test_a_small_model_on_a_cpu_has_a_job_for_each_core(monkeypatch, model, seeds, gpu, expected):
+    from oreo_agents.experiments import run as module
+
+    monkeypatch.setattr(module, "count_cores", lambda: 6)
+    monkeypatch.setattr(module, "find_gpu", lambda: gpu)
+    assert choose_jobs(replace(load_suite("smoke"), model=model, seeds=seeds)) == expected
+
+
+def _wait(true, seconds=180.0):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oreo_agents.errors import OreoError
-from oreo_agents.experiments.stages import Stage, Stages, order_stages
+from oreo_agents.experiments.stages import Stage, Stages, order_stages, tell_progress
 
 
 def write(text, path, *needed):
@@ -111,33 +110,125 @@ def test_what_other_inputs_made_is_removed_and_an_interrupted_part_is_kept(tmp_p
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["other"]
 
 
-def linger(path):
+def count_to(n, path):
+    """Tell each step."""
+    for i in range(n):
+        tell_progress(i + 1, n)
+    write("", path)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_the_work_tells_is_heard_under_the_name_of_its_stage(tmp_path, jobs):
+    heard = []
+    run = Stages(tmp_path, hear=lambda *told: heard.append(told))
+    assert run.run_all([Stage(f"x/{n}", n, partial(count_to, n)) for n in (2, 3)], jobs) == {}
+    assert sorted(heard) == [(f"x/{n}", i + 1, n) for n in (2, 3) for i in range(n)]
+    tell_progress(1, 1)  # outside of a stage nobody hears
+
+
+def test_several_at_once_begin_with_those_that_most_wait_for(tmp_path):
+    a = stage("a")
+    judged = stage("judged", needs=[a])
+    rollouts = stage("rollouts", needs=[a])
+    poor, rich = stage("poor", needs=[rollouts]), stage("rich", needs=[rollouts])
+    last = [stage(f"last-{i}", needs=[of]) for i, of in enumerate((poor, rich, rich))]
+    begun = {}
+    for jobs in (1, 2):
+        run, events = stages(tmp_path / str(jobs))
+        run.run_all([judged, *last], jobs)
+        begun[jobs] = [name for name, event in events if event == "started"]
+    assert begun[1] == ["a", "judged", "rollouts", "poor", "last-0", "rich", "last-1", "last-2"]
+    assert begun[2][:5] == ["a", "rollouts", "judged", "rich", "poor"]
+
+
+def write_threads(path, *needed):
+    path.write_text(os.environ["OMP_NUM_THREADS"])
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "3"), ("5", "5")])
+def test_jobs_share_the_cores_unless_threads_are_given(tmp_path, monkeypatch, given, expected):
+    from oreo_agents.experiments import stages as module
+
+    monkeypatch.setattr(module, "count_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    stages(tmp_path)[0].run_all([Stage("a", None, write_threads)], jobs=2)
+    assert (tmp_path / "a").read_text() == expected
+
+
+def linger(path, *needed):
     """Say who works, and work for longer than the test lasts."""
     path.write_text(str(os.getpid()))
     time.sleep(60)
 
 
-def test_workers_die_with_a_killed_run(forks, tmp_path):
-    script = (
-        "import sys; from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_stages import linger; from oreo_agents.experiments.stages import Stage, Stages\n"
-        "if __name__ == '__main__':\n"
-        "    stages = Stages(Path(sys.argv[1]))\n"
-        "    stages.run_all([Stage(str(i), None, linger) for i in range(2)], jobs=2)\n"
-    )
-    (tmp_path / "run.py").write_text(script)
-    run = forks.start([tmp_path / "run.py", tmp_path], stderr=subprocess.DEVNULL)
+def end_beside(ending, beside, path, *needed):
+    """End in some way once the other stage is at work."""
+    _when(beside.read_text)
+    ending()
+
+
+def raise_bug():
+    raise ZeroDivisionError("a bug")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "said"), [(raise_bug, ZeroDivisionError, "a bug"), (die, OreoError, "was killed")]
+)
+def test_a_bug_or_a_killed_job_ends_the_others_and_what_is_done_is_kept(tmp_path, ending, error, said):
+    done = stage("done")
+    beside = Stage("beside", None, linger, (done,))
+    bad = Stage("bad", None, partial(end_beside, ending, tmp_path / "beside"), (done,))
+    start = time.monotonic()
+    with pytest.raises(error, match=said):
+        stages(tmp_path)[0].run_all([beside, bad], jobs=2)
+    assert time.monotonic() - start < 30
+    assert _when(lambda: not _alive(int((tmp_path / "beside").read_text())))
+    again, events = stages(tmp_path)
+    again.run_all([done, Stage("bad", None, write_threads, (done,))], jobs=2)
+    assert ("done", "reused") in events and ("bad", "done") in events
+
+
+TWO_LINGER = f"""
+import sys; from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_stages import linger; from oreo_agents.experiments.stages import Stage, Stages
+if __name__ == '__main__':
+    stages = Stages(Path(sys.argv[1]))
+    stages.run_all([Stage(str(i), None, linger) for i in range(2)], jobs=2)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_a_run_that_is_ended(forks, tmp_path, sent):
+    """Ctrl-C in a terminal reaches the workers, too, which leave it to the run."""
+    (tmp_path / "run.py").write_text(TWO_LINGER)
+    with (tmp_path / "said").open("w") as said:
+        run = forks.start([tmp_path / "run.py", tmp_path], stderr=said)
     try:
         workers = [int(_when(lambda name=name: (tmp_path / name).read_text())) for name in "01"]
+        if sent == signal.SIGINT:
+            for pid in workers:
+                os.kill(pid, sent)
+            time.sleep(0.2)
+            assert all(map(_alive, workers))
     finally:
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-    assert _when(lambda: not any(Path(f"/proc/{pid}/stat").exists() and _alive(pid) for pid in workers))
+        run.send_signal(sent)
+        assert run.wait(30)
+    assert _when(lambda: not any(map(_alive, workers)))
+    assert "Traceback" not in (tmp_path / "said").read_text()
 
 
 def _alive(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _when(found, seconds=30.0):

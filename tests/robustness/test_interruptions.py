@@ -24,11 +24,12 @@ COMMANDS = {
     "import": "dataset import {material}/one.jsonl --format sharegpt -o made",
     "generate": "data generate --count 3 -o made",
     "unpack": "data --from {material}/splits -o made",
-    "demo": "demo --episodes 2 -o made",
+    "demo": "demo --episodes 2 -o made --jobs 1",
     "iterate": "iterate --model small --iterations 2 --rollouts 12 --episodes 2 -o made",
-    "bench": "bench --suite {material}/tiny.toml -o made --results made.json",
+    "bench": "bench --suite {material}/tiny.toml -o made --results made.json --jobs 1",
+    "bench aside": "bench --suite {material}/tiny.toml -o made --results made.json --jobs 2",
 }
-WEIGHT = {"demo": 8, "iterate": 8, "bench": 8, "train": 24, "train oreo": 16}
+WEIGHT = {"demo": 8, "iterate": 8, "bench": 8, "bench aside": 8, "train": 24, "train oreo": 16}
 """How many of 200 interruptions; the others share the rest."""
 SHORT = ("record", "train", "merge", "export")
 SUITE = """
