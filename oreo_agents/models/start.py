@@ -74,12 +74,21 @@ def add_adapters(policy: PreTrainedModel, config: PeftConfig) -> PreTrainedModel
 
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
-    """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ."""
+    """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ, where
+    nobody says where they were played, or where a reply is none that shorthand can say."""
     from oreo_agents.language.learnt_tokenizer import learn_text_tokenizer, learn_tokenizer
 
-    suited = {describe(episode.env_id).vocabulary for episode in episodes}
-    learn = learn_tokenizer if suited == {"shorthand"} else learn_text_tokenizer
-    return learn(texts_of(episodes))
+    suited = {describe(episode.env_id).vocabulary if episode.env_id else "text" for episode in episodes}
+    if suited == {"shorthand"}:
+        tokenizer = learn_tokenizer(texts_of(episodes))
+        replies = {turn.said or turn.action for episode in episodes for turn in episode.turns}
+        if all(_can_say(tokenizer, reply) for reply in replies):
+            return tokenizer
+    return learn_text_tokenizer(texts_of(episodes))
+
+
+def _can_say(tokenizer: PreTrainedTokenizerBase, reply: str) -> bool:
+    return tokenizer.decode(tokenizer.encode(reply, add_special_tokens=False)) == reply.strip()
 
 
 def texts_of(episodes: Iterable[Trajectory]) -> Iterable[str]:

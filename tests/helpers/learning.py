@@ -39,6 +39,7 @@ def episode(steps=WINNING, won=True, opening=OPENING, **fields):
         for i, (seen, (command, _)) in enumerate(zip(observations, steps, strict=False))
     )
     final = observations[-1]
+    fields = {"env_id": "OREO-ALFWorld", **fields}
     return Trajectory(turns, terminated=won, truncated=not won, final_observation=final, **fields)
 
 

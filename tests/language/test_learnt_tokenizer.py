@@ -200,6 +200,17 @@ def test_the_episodes_decide_which_tokenizer_is_learnt():
     from oreo_agents.models.start import tokenizer_for
 
     problems = [replace(episode, env_id="OREO-Reasoning") for episode in EPISODES]
-    played = [replace(episode, env_id="OREO-ALFWorld") for episode in EPISODES]
-    assert "desk 1" in tokenizer_for(EPISODES).get_vocab() and "desk 1" in tokenizer_for(played).get_vocab()
-    assert "desk 1" not in tokenizer_for(problems).get_vocab()
+    nobody_knows = [replace(episode, env_id="") for episode in EPISODES]
+    assert "desk 1" in tokenizer_for(EPISODES).get_vocab()
+    assert "desk 1" not in tokenizer_for(problems).get_vocab() | tokenizer_for(nobody_knows).get_vocab()
+
+
+def test_replies_that_shorthand_cannot_say_are_learnt_as_text():
+    from dataclasses import replace
+
+    from oreo_agents.models.start import tokenizer_for
+
+    said = "Thought: A mug, clean, may be in 1.5 places; SELECT *!\n  Action: go to desk 1"
+    turns = tuple(replace(turn, said=said) for turn in EPISODES[0].turns)
+    tokenizer = tokenizer_for([replace(EPISODES[0], turns=turns), *EPISODES[1:]])
+    assert tokenizer.decode(tokenizer.encode(said, add_special_tokens=False)) == said
