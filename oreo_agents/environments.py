@@ -415,11 +415,12 @@ def replay_environment(
         DatasetError: the dataset does not say which one it was, or it cannot be made here.
         DataNotFoundError: its games are not here.
     """
-    spec = env_spec or {"id": DEFAULT_ID}
+    spec = env_spec or {"id": named[0].rpartition(":")[2] if named else DEFAULT_ID}
     env_id = spec.get("id")
-    if env_spec is None and split is None and games is None:
+    if env_spec is None and split is None and games is None and not named:
         raise DatasetError(
-            "the episodes do not tell their environment; name the games they are of with --games"
+            "the episodes do not tell their environment; name the games they are of with --games or --split, or the "
+            "environment with --env"
         )
     stored = spec.get("kwargs") or {}
     if not isinstance(env_id, str) or not isinstance(stored, dict):

@@ -92,7 +92,7 @@ def add_dataset(commands: Commands) -> None:
         "--move", action="store_true", help="reword put X in/on Y to ALFWorld 0.4's move X to Y"
     )
     bring.add_argument("--licence", help="of the imported episodes, kept with them")
-    bring.add_argument("--output", "-o", type=Path, required=True, help="the dataset to make or continue")
+    bring.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
     export = add_command(verbs, "export", run_dataset_export, "write the episodes in another format")
     export.add_argument("path", type=Path)
     export.add_argument(
@@ -254,7 +254,12 @@ def run_dataset_import(args: argparse.Namespace) -> None:
     from oreo_agents.dataset.reader import load_trajectories
 
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
-    played_here = any(load_trajectories(args.output).column("env_id"))  # then they can be played again
+    imported = load_trajectories(args.output)
+    played_here = any(imported.column("env_id"))  # then they can be played again
+    if instructed := sum("instructions" in episode.metadata for episode in imported):
+        print_line(
+            f"{instructed} begin with instructions, which are kept as metadata: what a model is told is its --prompt"
+        )
     tell_next(
         f"{args.output}: {count} episodes imported from {args.path}",
         spell_command("dataset", "verify", args.output, "--games", "DIR")

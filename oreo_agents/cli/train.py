@@ -220,7 +220,10 @@ def run_train(args: argparse.Namespace) -> None:
         hub = f", and at https://huggingface.co/{args.push_to_hub}" if args.push_to_hub else ""
         search = ("--k", 5) if trainer.critic is not None else ()
         then = []
-        for named in _name_places(args, [*trainer.environments]):
+        if not trainer.environments and args.env is None:  # where it is to play is not for us to guess
+            then.append(spell_command("inspect", args.output, "--data", args.data[0]))
+            then.append(spell_command("eval", "--agent", args.output, "--env", "ID"))
+        for named in _name_places(args, [*trainer.environments]) if not then else ():
             then.append(spell_command("eval", "--agent", args.output, *named, "-n", 100, *search))
             then.append(spell_command("play", "--agent", args.output, *named))
         tell_next(where + hub, *then)

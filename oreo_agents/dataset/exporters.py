@@ -74,7 +74,7 @@ def export_dataset(
         known = ", ".join(sorted([*EXPORTERS, "minari"]))
         raise ConfigurationError(f"there is no export format {format!r}; choose one of {known}")
     options = {} if good is None else {"good": good}
-    return _write_rows(EXPORTERS[format](dataset, **options), Path(output))
+    return _write_rows(EXPORTERS[format](dataset, **options), Path(output), LACKING.get(format, ""))
 
 
 # --------------------------------------------------------------------------------------------- rows
@@ -101,6 +101,8 @@ def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
             "game": episode.game,
             "task_type": episode.task_type,
             "agent": episode.agent,
+            "env_id": episode.env_id,
+            "rewards": list(episode.rewards),
             "return": episode.return_,
             "success": bool(won) if defined else episode.success,
         }
@@ -165,6 +167,10 @@ EXPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
 }
 
 
+LACKING = {"dpo": ": it takes a good and another one of the same game (record --per-game N)"}
+"""What to do where a format has no rows."""
+
+
 def _make_messages(turns: Iterable[Turn]) -> Messages:
     return [
         {"role": role, "content": text}
@@ -189,7 +195,7 @@ def _pair_turns(better: Sequence[Turn], other: Sequence[Turn]) -> Iterator[Row]:
 _BATCH = 1000
 
 
-def _write_rows(rows: Iterator[Row], path: Path) -> int:
+def _write_rows(rows: Iterator[Row], path: Path, lacking: str) -> int:
     if path.suffix not in _WRITERS:
         endings = ", ".join(sorted(_WRITERS))
         raise ConfigurationError(f"{path}: its ending does not tell the file type; choose {endings}")
@@ -198,7 +204,7 @@ def _write_rows(rows: Iterator[Row], path: Path) -> int:
     batches = iter(lambda: list(islice(rows, _BATCH)), [])
     first = next(batches, None)
     if first is None:
-        raise DatasetError(f"{path}: no episodes to write in this format")
+        raise DatasetError(f"{path}: no episodes to write in this format{lacking}")
     try:
         with replace_file(path) as temporary:
             return _WRITERS[path.suffix](_prepend_rows(first, batches), temporary)

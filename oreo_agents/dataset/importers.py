@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from oreo_envs.files import MOST_BYTES, open_file
 
+from oreo_agents.dataset.reader import require_new
 from oreo_agents.dataset.schema import to_row, to_table
 from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.dataset.writer import TrajectoryWriter
@@ -40,9 +41,9 @@ def import_sharegpt(path: PathLike) -> Iterator[Trajectory]:
     ``Action:``, or with ``<think>`` and ``<action>``, is what was said beside the action; a list of ``AVAILABLE
     ACTIONS`` becomes the turn's admissible commands.
     The record or its ``meta`` says what came of it: a return under one of :data:`RETURNS`, a number or a list with one
-    reward for each turn of the agent; and whether it was won, under one of :data:`SUCCESSES`, where that is another
-    thing than a return above 0 (null: winning is not defined). Where nothing is said it is neither, and counts as not
-    won.
+    reward for each turn of the agent; and whether it was won, under one of :data:`SUCCESSES` (null: winning is not
+    defined). Where the latter is not said, a return of 1 is won and of 0 is lost if no episode has another one; else
+    winning is not defined, as where nothing is said at all.
 
     Raises:
         DatasetError: the file cannot be read, or a record in it is no such conversation.
@@ -102,11 +103,11 @@ def parse_records(records: Iterable[Mapping[str, Any]]) -> list[Trajectory]:
     Raises:
         DatasetError: a row is no such conversation, or has more or fewer rewards than turns.
     """
-    episodes = []
+    parsed = []
     for number, record in enumerate(records):
         with _Blaming(f"row {number}"):
-            episodes.append(_parse_conversation(dict(record), "", None))
-    return episodes
+            parsed.append(_parse_conversation(dict(record), "", None))
+    return _settle_returns(parsed)
 
 
 IMPORTERS: dict[str, Callable[[PathLike], Iterator[Trajectory]]] = {
@@ -126,18 +127,19 @@ def import_dataset(
 
     Args:
         source: a file, for tales also a folder.
-        output: folder of the dataset to make or to continue.
+        output: folder of the dataset to make.
         format: one of :data:`IMPORTERS`.
         move: reword to the ``move`` games' wording, as ALFWorld 0.4 has it, and record what was rewritten.
         licence: of the imported episodes, stored in the dataset.
 
     Raises:
         ConfigurationError: there is no such format.
-        DatasetError: ``source`` cannot be read, a record in it is no episode, or ``output`` does not take them.
+        DatasetError: ``source`` cannot be read, a record in it is no episode, or ``output`` is there.
     """
     if format not in IMPORTERS:
         known = ", ".join(sorted(IMPORTERS))
         raise ConfigurationError(f"there is no import format {format!r}; choose one of {known}")
+    require_new(Path(output))
     episodes: Iterator[Trajectory] = IMPORTERS[format](source)
     metadata: dict[str, Any] = {"imported_from": Path(source).name, "format": format}
     if move:
@@ -179,20 +181,37 @@ class _Message(NamedTuple):
 
 def _read_conversations(path: PathLike, agent: str, silent: float | None) -> Iterator[Trajectory]:
     """The episodes of a file; ``silent`` is the return of those of which nothing is said."""
+    parsed = []
     for where, record in _read_records(Path(path)):
         with _Blaming(where):
-            yield _parse_conversation(record, agent, silent)
+            parsed.append(_parse_conversation(record, agent, silent))
+    yield from _settle_returns(parsed)
 
 
-def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None) -> Trajectory:
+def _settle_returns(parsed: Sequence[tuple[Trajectory, bool]]) -> list[Trajectory]:
+    """The episodes; where one of those that do not say whether they were won returns neither 0 nor 1, none of them was
+    won or lost."""
+    silent = [episode for episode, told in parsed if not told]
+    if all(episode.return_ in (0.0, 1.0) for episode in silent):
+        return [episode for episode, _ in parsed]
+    return [episode if told else _leave_open(episode) for episode, told in parsed]
+
+
+def _leave_open(episode: Trajectory) -> Trajectory:
+    """The episode, of which nobody says whether it was won."""
+    outcome = name_outcome(None, episode.return_)
+    return replace(episode, outcome=outcome, terminated=False, truncated=False)
+
+
+def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None) -> tuple[Trajectory, bool]:
+    """An episode, and whether more than its return says if it was won."""
     messages = _read_messages(record)
     told = [message.text for message in messages if message.speaker == "system"]
     spoken = [message for message in messages if message.speaker != "system"]
     start = _find_start(spoken)
     told += [message.text for message in spoken[:start] if message.speaker == "user"]
     seen, said = ([message.text for message in spoken[start + i :: 2]] for i in (0, 1))
-    if not said or any(message.speaker != ("user", "agent")[i % 2] for i, message in enumerate(spoken)):
-        raise ValueError("human and agent do not take turns")
+    _require_turns(record, spoken)
     actions = [_find_action(text) for text in said]
     observations, offered = zip(*map(_split_offer, seen), strict=True)
     outcome = _read_outcome(record, len(actions), silent)
@@ -216,11 +235,28 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
         agent=str(record.get("agent", agent)),
         metadata=metadata,
     )
-    if outcome is None or outcome.success is None:
-        episode = replace(episode, terminated=False, truncated=False)
-    elif outcome.success is not episode.success:
-        episode = replace(episode, terminated=outcome.success, truncated=not outcome.success)
-    return replace(episode, outcome=name_outcome(outcome.success, episode.return_)) if outcome else episode
+    episode = replace(episode, env_id=str(record.get("env_id") or episode.env_id))
+    if outcome is None or (outcome.told and outcome.success is None):
+        return _leave_open(episode), True
+    if outcome.told:
+        named = name_outcome(outcome.success, episode.return_)
+        won = bool(outcome.success)
+        episode = replace(episode, outcome=named, terminated=won, truncated=not won)
+    return episode, outcome.told
+
+
+def _require_turns(record: dict[str, Any], spoken: Sequence[_Message]) -> None:
+    """Raise ValueError if user and agent do not take turns, and the agent says something."""
+    for i, message in enumerate(spoken):
+        due, other = ("a user", "an assistant")[i % 2], ("an assistant", "a user")[i % 2]
+        if message.speaker != ("user", "agent")[i % 2]:
+            who = other if message.speaker in ("user", "agent") else repr(message.speaker)
+            raise ValueError(
+                f"message {i + 1} beside system ones is of {who} where {due} has to speak: they take turns, so put "
+                "into one message what is said in a row, and into the user's what a tool answers"
+            )
+    if len(spoken) < 2:
+        raise ValueError("no assistant says anything in it")
 
 
 def _read_messages(record: dict[str, Any]) -> list[_Message]:
@@ -249,6 +285,8 @@ class _Outcome(NamedTuple):
     """One for each turn of the agent."""
     success: bool | None
     """Whether it was won; None where winning is not defined."""
+    told: bool
+    """Whether more than the return says so."""
 
 
 def _read_outcome(record: dict[str, Any], turns: int, silent: float | None) -> _Outcome | None:
@@ -267,7 +305,9 @@ def _read_outcome(record: dict[str, Any], turns: int, silent: float | None) -> _
     disagree = len({total > 0 for total in totals}) > 1 or len({*successes}) > 1
     if disagree or (success is not None and totals <= {0.0, 1.0} and success != (sum(rewards) > 0)):
         raise ValueError("it is said to be won and said to be lost")
-    return _Outcome(rewards, success)
+    return _Outcome(
+        rewards, success, bool(successes) or not any(name in part for part in parts for name in RETURNS)
+    )
 
 
 def _read_rewards(told: Any, turns: int) -> list[float]:
@@ -460,4 +500,6 @@ def _say_reason(error: BaseException) -> str:
     """What is wrong with a record, in words where the error has them."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON: {error.msg}"
     return str(error) if type(error) is ValueError else "its fields are not of the kinds that they should be"

@@ -380,7 +380,7 @@ class TrajectoryDataset:
         """A Hugging Face dataset with a row for each episode, as :class:`oreo_agents.OreoTrainer` takes it, too.
 
         It has ``messages`` (``role``, ``content``), ``rewards`` (one for each message of the assistant), ``reward``
-        (their sum), ``success``, ``game``, ``task_type`` and ``agent``.
+        (their sum), ``success``, ``game``, ``task_type``, ``agent`` and ``env_id``.
         Token ids of rollouts are not in it.
 
         Raises:
@@ -472,7 +472,7 @@ def _describe_episode(episode: Trajectory) -> dict[str, Any]:
         for turn in episode.turns
         for role, text in (("user", turn.observation), ("assistant", str(turn.said or turn.action)))
     ]
-    told = {name: getattr(episode, name) for name in ("success", "game", "task_type", "agent")}
+    told = {name: getattr(episode, name) for name in ("success", "game", "task_type", "agent", "env_id")}
     return {"messages": messages, "rewards": list(episode.rewards), "reward": episode.return_, **told}
 
 

@@ -74,8 +74,8 @@ def add_adapters(policy: PreTrainedModel, config: PeftConfig) -> PreTrainedModel
 
 
 def tokenizer_for(episodes: Sequence[Trajectory]) -> PreTrainedTokenizerBase:
-    """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ, where
-    nobody says where they were played, or where a reply is none that shorthand can say."""
+    """A vocabulary learnt from ``episodes``, of the kind that their environments suit; any text where they differ,
+    where nobody says where they were played, or where a reply is none that shorthand can say."""
     from oreo_agents.language.learnt_tokenizer import learn_text_tokenizer, learn_tokenizer
 
     suited = {describe(episode.env_id).vocabulary if episode.env_id else "text" for episode in episodes}

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from learning import EPISODES
+from learning import EPISODES as PLAYED
 
 from oreo_agents import load_trajectories
 from oreo_agents.dataset.schema import SCHEMA_VERSION
@@ -13,6 +13,7 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.trajectory import Candidate
 
 HERE = Path(__file__).parent
+EPISODES = tuple(dataclasses.replace(one, env_id="") for one in PLAYED)
 
 
 def first_recorded():

@@ -230,8 +230,11 @@ def test_a_failed_import_writes_nothing(tmp_path, capsys, last):
     assert not (tmp_path / "new").exists()
     assert (tmp_path / "there" / "meta.json").read_bytes() == before
     assert len(load_trajectories(tmp_path / "there")) == 1
-    import_dataset(good, tmp_path / "there", "knowagent")
-    assert len(load_trajectories(tmp_path / "there")) == 2
+    with pytest.raises(
+        DatasetError, match="there: is there already"
+    ):  # the same file twice would count twice
+        import_dataset(good, tmp_path / "there", "knowagent")
+    assert len(load_trajectories(tmp_path / "there")) == 1
 
 
 def test_importing_nothing_is_an_error(tmp_path):
@@ -328,7 +331,7 @@ def test_what_was_won_is_won(tmp_path, told):
 
 def test_an_outcome_that_nobody_tells_is_unknown_where_the_format_does_not_tell_it(tmp_path):
     episode = only(tmp_path, ETO)
-    assert (episode.success, episode.terminated, episode.truncated) == (False, False, False)
+    assert (episode.success, episode.terminated, episode.truncated) == (None, False, False)
     assert episode.metadata["outcome"] == "unknown"
     assert only(tmp_path, ETO, import_eto).success and only(tmp_path, ETO, import_agenttraj).success
 
@@ -353,7 +356,7 @@ def test_an_outcome_that_says_nothing_or_two_things_is_refused(tmp_path, told):
 @pytest.mark.parametrize(
     ("told", "success", "rewards"),
     [
-        ({"rewards": [1.5, -3.0, 0.5]}, False, (1.5, -3.0, 0.5)),
+        ({"rewards": [1.5, -3.0, 0.5]}, None, (1.5, -3.0, 0.5)),
         ({"rewards": [1.5, -3.0, 0.5], "success": True}, True, (1.5, -3.0, 0.5)),
         ({"return": 4.0, "success": False}, False, (0.0, 0.0, 4.0)),
         ({"return": -7.5, "success": None}, None, (0.0, 0.0, -7.5)),
@@ -363,6 +366,32 @@ def test_returns_of_any_size_and_whether_it_was_won_are_two_things(tmp_path, tol
     episode = only(tmp_path, {**ETO, **told})
     assert (episode.success, episode.rewards) == (success, rewards)
     assert (episode.terminated, episode.truncated) == (success is True, success is False)
+
+
+def test_one_return_that_is_neither_0_nor_1_says_that_returns_are_no_wins(tmp_path):
+    file = lines(
+        tmp_path / "scores.jsonl", *({**ETO, "reward": x} for x in (1.0, 0.5, 0.0)), {**ETO, "won": True}
+    )
+    assert [one.success for one in import_sharegpt(file)] == [None, None, None, True]
+    file = lines(tmp_path / "wins.jsonl", *({**ETO, "reward": x} for x in (1.0, 0.0)))
+    assert [one.success for one in import_sharegpt(file)] == [True, False]
+
+
+def test_who_speaks_out_of_turn_is_named(tmp_path):
+    read, said = ETO["conversations"][:2]
+    for talk, named in (
+        (
+            [read, said, {"from": "tool", "value": "42"}],
+            "message 3 beside system ones is of 'tool' where a user has",
+        ),
+        ([read, read, said], "message 2 beside system ones is of a user where an assistant has to speak"),
+        ([read], "no assistant says anything in it"),
+    ):
+        with pytest.raises(DatasetError, match=named):
+            only(tmp_path, {**ETO, "conversations": talk, "reward": 1})
+    (tmp_path / "broken.jsonl").write_text(json.dumps({**ETO, "reward": 1}) + "\n{oops")
+    with pytest.raises(DatasetError, match=r"line 2: .*it is no JSON: Expecting property name"):
+        list(import_sharegpt(tmp_path / "broken.jsonl"))
 
 
 SPELLINGS = {
@@ -425,3 +454,4 @@ def test_what_this_package_exports_comes_back(tmp_path, format, ending):
     ]
     assert said[0] == said[1] and any(whole for one in said[0] for _, whole in one)
     assert [one.success for one in after] == [one.success for one in before]
+    assert [one.rewards for one in after] == [one.rewards for one in before]
