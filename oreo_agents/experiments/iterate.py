@@ -268,9 +268,9 @@ def _name_options(leaves: Mapping[str, Any]) -> dict[str, Any]:
     named |= {
         place.removeprefix("training."): x for place, x in leaves.items() if place.startswith("training.")
     }
-    named |= {
-        "episodes": x for place, x in leaves.items() if place.startswith("tests.") and place.endswith(".3")
-    }
+    for place, x in leaves.items():
+        if place.startswith("tests.") and place.endswith(".3"):
+            named["episodes"] = x
     named["model"] = {"name": "the model", "weights": leaves.get("model")}
     return named
 

@@ -193,10 +193,10 @@ class AgentTrainer(Trainer):
             _save_tensors(_select_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
         (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
 
-    def _run_epoch(self, **options: Any) -> None:
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
         """As in Trainer, which looks for the last step after a step alone: a checkpoint may be of the last one."""
         if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**options)
+            super()._run_epoch(*args, **options)
         else:
             self.control.should_training_stop = True
 
