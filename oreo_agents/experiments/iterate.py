@@ -244,8 +244,8 @@ def _name_changes(before: Any, now: Mapping[str, Any]) -> list[str]:
     """In which options two loops differ, each in words; in which settings, if in no option."""
     if not isinstance(before, dict) or before.keys() != now.keys():
         return ["they are of another version"]
-    one, other = leaves = [dict(_list_leaves(settings)) for settings in (before, now)]
-    changes = list_changes(*map(_name_options, leaves), whole=True)
+    one, other = (dict(_list_leaves(settings)) for settings in (before, now))
+    changes = list_changes(_name_options(one), _name_options(other), whole=True)
     if changes and changes[0].startswith("env "):  # which brings other settings along
         return changes[:1]
     if not changes and _list_hashes(one) != _list_hashes(other):
