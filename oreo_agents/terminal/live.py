@@ -46,7 +46,7 @@ class Tally:
         self.newest, self.seconds = trajectory, time.monotonic() - self.started
 
     def success(self) -> str:
-        """The share won, or the mean return, where winning is not defined; with its 95 % interval, if all have ended."""
+        """The share won, or the mean return where winning is not defined; with its 95 % interval if all have ended."""
         found, (low, high) = self.all, self.all.interval95
         so_far = "so far " if self.ended < self.total else ""
         if not found.defines_success:
