@@ -84,7 +84,7 @@ def run_bench(args: argparse.Namespace) -> int:
     stages, judged = len(order_stages([one.stage for one in plan.verdicts])), len(plan.verdicts)
     for line in (
         f"suite {suite.name}: {suite.summary}".removesuffix(": "),
-        f"{stages} stages, {judged} of them evaluations, in {output}",
+        f"stages in {output}: {stages}, of which {judged} judge",
     ):
         console.print(make_printable(line), highlight=False, markup=False, soft_wrap=True)
     with SuiteScreen(plan.verdicts, output, console) as screen:

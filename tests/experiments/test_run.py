@@ -267,7 +267,7 @@ def test_the_command_names_its_suite_its_folder_and_its_amount(monkeypatch, tmp_
         names = {stage.name for stage in order_stages(one.stage for one in plan.verdicts)}
         assert shown[-2:] == [
             f"suite smoke: {load_suite('smoke').summary}",
-            f"{len(names)} stages, {len(plan.verdicts)} of them evaluations, in runs/bench/smoke",
+            f"stages in runs/bench/smoke: {len(names)}, of which {len(plan.verdicts)} judge",
         ]
         raise KeyboardInterrupt
 
