@@ -61,6 +61,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from oreo_agents.experiments.arenas import find_arenas
     from oreo_agents.experiments.plan import Plan
     from oreo_agents.experiments.run import choose_jobs, run_plan
+    from oreo_agents.experiments.stages import order_stages
     from oreo_agents.experiments.suite import require_known
     from oreo_agents.experiments.suite_checks import check_suite
     from oreo_agents.experiments.suite_file import load_suite
@@ -80,6 +81,12 @@ def run_bench(args: argparse.Namespace) -> int:
     for name, reason in plan.arenas.skipped.items():
         console.print(make_printable(f"test set {name} is skipped: {reason}"), highlight=False, markup=False)
     output = _choose_output(args, suite.name)
+    stages, judged = len(order_stages([one.stage for one in plan.verdicts])), len(plan.verdicts)
+    for line in (
+        f"suite {suite.name}: {suite.summary}".removesuffix(": "),
+        f"stages in {output}: {stages}, of which {judged} judge",
+    ):
+        console.print(make_printable(line), highlight=False, markup=False, soft_wrap=True)
     with SuiteScreen(plan.verdicts, output, console) as screen:
         found = run_plan(plan, output, args.jobs or choose_jobs(suite), screen.report, screen.hear)
     path = args.results or Path("results") / f"{suite.name}.json"

@@ -37,6 +37,7 @@ from oreo_agents.cli.options import (
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
+from oreo_agents.training.methods import IMITATE_MORE
 
 if TYPE_CHECKING:
     from oreo_agents.rollout.record import Recording
@@ -153,7 +154,7 @@ def _find_lack(recording: Recording) -> str:
     if recording.successes == recording.episodes:
         return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"
     if not recording.successes:
-        return "nothing was won, and oreo learns from the difference: imitate a better player first (--method sft)"
+        return f"nothing was won, and oreo learns from the difference: first {IMITATE_MORE}"
     return ""
 
 
@@ -164,8 +165,8 @@ def _find_sameness(path: Path) -> str:
     if (returns != returns[0]).any():
         return ""
     return (
-        f"all episodes return {returns[0]:g}, and oreo learns from the difference: record more, or imitate a better "
-        "player first (--method sft)"
+        f"all episodes return {returns[0]:g}, and oreo learns from the difference: record more, or first "
+        f"{IMITATE_MORE}"
     )
 
 

@@ -8,7 +8,7 @@ round before. It is a suite with one iterated method, whose start is given.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,26 @@ from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.inference.server import Server
 from oreo_agents.models.model_files import count_parameters
 from oreo_agents.models.start import FROM_SCRATCH, SMALL
+from oreo_agents.training.ingredients import list_changes
 from oreo_agents.training.options import OPTIONS, known_as, refuse_unused
 
 JUDGED, ROLLOUTS = 100, 500
 """Episodes that judge, and those of a round, in an environment that no suite knows."""
 
 START, ITERATED = "start", "iterated"
+
+NAMES = {
+    "environment": "env",
+    f"methods.{ITERATED}.of": "method",
+    f"methods.{ITERATED}.keep_data": "keep_data",
+    "rollouts.episodes": "rollouts",
+    "rollouts.temperature": "temperature",
+    "train.1.wording": "wording",
+    "train.1.success_return": "success_return",
+    "step_limits.0": "max_steps of an episode",
+    "seeds.0": "seed",
+}
+"""What the settings of a run are called where they are options of ``oreo-agents iterate``."""
 
 
 def iterate_suite(
@@ -208,19 +222,67 @@ def claim_folder(output: Path, plan: Plan) -> None:
     plain = replace(suite, summary="", model=plan.identity, methods=methods, train=GameSet(), tests={})
     tests = {name: arena.made_from for name, arena in arenas.tests.items()}
     settings = {**asdict(plain), "train": arenas.train.made_from, "tests": tests}
-    settings = json.loads(json.dumps(settings, default=str))
+    settings = _spell_training(json.loads(json.dumps(settings, default=str)))
     path = output / "settings.json"
     with lock_folder(output):
-        if path.is_file() and _read_settings(path) != settings:
+        if path.is_file() and (before := _read_settings(path)) != settings:
             raise ConfigurationError(
-                f"{output} holds a run with other settings ({path}): choose another --output"
+                f"{output} holds a run with other settings ({'; '.join(_name_changes(before, settings))}): go on with "
+                "what it had, or choose another --output"
             )
         write_json(path, settings)
 
 
+def _spell_training(settings: Any) -> Any:
+    """Options of training have two names each; here the one of OreoConfig."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("training"), dict):
+        return settings
+    return {**settings, "training": known_as(settings["training"])}
+
+
+def _name_changes(before: Any, now: Mapping[str, Any]) -> list[str]:
+    """In which options two loops differ, each in words; in which settings, if in no option."""
+    if not isinstance(before, dict) or before.keys() != now.keys():
+        return ["they are of another version"]
+    one, other = (dict(_list_leaves(settings)) for settings in (before, now))
+    changes = list_changes(_name_options(one), _name_options(other), whole=True)
+    if changes and changes[0].startswith("env "):  # which brings other settings along
+        return changes[:1]
+    if not changes and _list_hashes(one) != _list_hashes(other):
+        return ["the games are others"]
+    return changes or list_changes(one, other, whole=True)
+
+
+def _list_leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value below, with where it is: ``rollouts.episodes``."""
+    if not isinstance(value, dict | list):
+        yield place, value
+        return
+    for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _list_leaves(one, f"{place}.{name}" if place else str(name))
+
+
+def _name_options(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """As :func:`oreo_agents.training.ingredients.list_changes` takes them."""
+    named = {name: leaves[place] for place, name in NAMES.items() if place in leaves}
+    named |= {
+        place.removeprefix("training."): x for place, x in leaves.items() if place.startswith("training.")
+    }
+    for place, x in leaves.items():
+        if place.startswith("tests.") and place.endswith(".3"):
+            named["episodes"] = x
+    named["model"] = {"name": "the model", "weights": leaves.get("model")}
+    return named
+
+
+def _list_hashes(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the games of all sets."""
+    return {place: x for place, x in leaves.items() if place.startswith(("train.", "tests."))}
+
+
 def _read_settings(path: Path) -> Any:
     try:
-        return read_json(path)
+        return _spell_training(read_json(path))
     except ValueError as error:
         raise ConfigurationError(
             f"{path} is damaged ({error}), so nobody knows of which run {path.parent} is: delete it if it is of this "

@@ -17,10 +17,16 @@ from oreo_agents.trajectory import Trajectory, describe_outcome
 
 @dataclass
 class Tally:
-    """Counts of the episodes so far, and the newest of them."""
+    """Counts of the episodes so far, and the newest of them.
 
+    Until ``total`` have ended they tell little of all: of those that are played at once the short ones end first.
+    """
+
+    total: int = 0
     all: Outcomes = field(default_factory=Outcomes)
     by_type: dict[str, Outcomes] = field(default_factory=dict)
+    ended: int = 0
+    """Also those that failed for reasons outside the policy, which are counted nowhere else."""
     steps: int = 0
     tokens: int = 0
     newest: Trajectory | None = None
@@ -30,6 +36,7 @@ class Tally:
 
     def add(self, trajectory: Trajectory) -> None:
         """Count an episode that has ended, unless it failed for reasons outside the policy."""
+        self.ended += 1
         if trajectory.metadata.get("failed"):
             return
         self.all.add(trajectory)
@@ -39,12 +46,15 @@ class Tally:
         self.newest, self.seconds = trajectory, time.monotonic() - self.started
 
     def success(self) -> str:
-        """The share won with its 95 % interval; or the mean return, where winning is not defined."""
+        """The share won, or the mean return where winning is not defined; with its 95 % interval if all have ended."""
         found, (low, high) = self.all, self.all.interval95
+        so_far = "so far " if self.ended < self.total else ""
         if not found.defines_success:
-            return f"mean return {found.mean_return:.3g} [{low:.3g}, {high:.3g}], {found.episodes} episodes"
+            interval = "" if so_far else f" [{low:.3g}, {high:.3g}]"
+            return f"{so_far}mean return {found.mean_return:.3g}{interval}, {found.episodes} episodes"
         rate = f"{found.score:.1%}" if found.episodes else "none"
-        return f"{rate} won [{100 * low:.1f}, {100 * high:.1f}], {found.successes} of {found.episodes}"
+        interval = "" if so_far else f" [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"{so_far}{rate} won{interval}, {found.successes} of {found.episodes}"
 
     def rates(self) -> str:
         """What a second brings."""
@@ -85,7 +95,7 @@ def _make_line(text: str, style: str = "") -> Text:
 
 def watch_episodes(played: Iterable[Trajectory], total: int, name: str) -> Iterator[Trajectory]:
     """Yield episodes as they end, under a live view of them."""
-    tally = Tally()
+    tally = Tally(total)
     with progress_bar(tally.lines) as bar:
         task = bar.add_task(name, total=total)
         for trajectory in played:

@@ -193,6 +193,13 @@ class AgentTrainer(Trainer):
             _save_tensors(_select_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
         (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
 
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """As in Trainer, which looks for the last step after a step alone: a checkpoint may be of the last one."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **options)
+        else:
+            self.control.should_training_stop = True
+
     def _load_best_model(self) -> None:
         """Take the weights of the best checkpoint back, with ``load_best_model_at_end``."""
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

@@ -12,6 +12,12 @@ Value = Literal["soft", "expectile"]
 States = Literal["tokens", "turns", "start"]
 ItemKind = Literal["episodes", "successes", "pairs", "mismatches", "sampled", "groups", "valued", "compared"]
 
+IMITATE_MORE = (
+    "imitate a better player (--method sft), or the same one longer "
+    "(more --epochs, in a suite epochs under [sft])"
+)
+"""What helps a policy that wins nothing, from which no method can learn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:

@@ -26,7 +26,7 @@ from oreo_agents.training.batches import (
     with_mismatches,
     with_prompt_values,
 )
-from oreo_agents.training.methods import ItemKind, Objective, States
+from oreo_agents.training.methods import IMITATE_MORE, ItemKind, Objective, States
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -190,7 +190,7 @@ def select_items(
     good = episodes.facts["success"] == 1
     if objective.contrasts and not held_out and (good.all() or not good.any()):
         kind = "failed" if good[0] else "successful"
-        better = "or imitate a better player (--method sft)"
+        better = f"or {IMITATE_MORE}"
         further = "at a higher --temperature" if good[0] else better
         alike = f" (all return {returns[0]:g})" if same else ""
         found = f"there are no {kind} episodes{alike}"

@@ -138,6 +138,53 @@ def test_a_folder_belongs_to_one_loop(first):
         run(first[0], name="whole-path-math")
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["--rollouts", "12"], "rollouts 16 then, 12 now"),
+        (
+            ["--temperature", "0.5", "--keep-data"],
+            "keep_data false then, true now; temperature 1 then, 0.5 now",
+        ),
+        (["--method", "rejection"], "method oreo then, rejection now"),
+        (["--seed", "4"], "seed 0 then, 4 now"),
+        (["--max-steps", "9"], "max_steps of an episode 12 then, 9 now"),
+        (["--episodes", "3"], "episodes 2 then, 3 now"),
+        (["--learning-rate", "0.002"], "learning_rate 0.0001 then, 0.002 now"),
+        (["--steps", "3"], "steps -1 then, 3 now"),
+        (["--beta", "0.2"], "beta not set then, 0.2 now"),
+        (["--model", "OTHER"], "the model has other weights"),
+        (["--env", "OREO-Reasoning"], "env OREO-ALFWorld then, OREO-Reasoning now"),
+    ],
+    ids=lambda x: x[0] if isinstance(x, list) else "",
+)
+def test_a_changed_option_is_named(first, tmp_path, monkeypatch, capsys, changed, said):
+    from oreo_agents.cli import main
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oreo_agents.experiments.run.run_plan", stop)
+    words = ["iterate", "--model", "small", "--rollouts", "16", "--episodes", "2", "--max-steps", "12"]
+    words += ["-o", str(tmp_path / "rounds")]
+    assert main(words) == 130 and main([*words, "--iterations", "2", "--epochs", "1"]) == 130
+    changed = [{"OTHER": str(first[0] / "seed-0" / "oreo")}.get(word, word) for word in changed]
+    assert main([*words, *changed]) == 2
+    assert f"rounds holds a run with other settings ({said}): go on with" in capsys.readouterr().err
+
+
+def test_other_games_are_named(tmp_path):
+    plan = plan_of()
+    claim_folder(tmp_path, plan)
+    train = replace(plan.arenas.train, sha256="of others")
+    plan.arenas = replace(plan.arenas, train=train)
+    with pytest.raises(ConfigurationError, match=r"other settings \(the games are others\): go on"):
+        claim_folder(tmp_path, plan)
+    (tmp_path / "settings.json").write_text("[]")
+    with pytest.raises(ConfigurationError, match="they are of another version"):
+        claim_folder(tmp_path, plan)
+
+
 def test_defaults_follow_the_size_of_the_model_and_what_is_given_counts(monkeypatch):
     suite = load_suite("whole-path")
     small = iterate_suite(suite, "small")

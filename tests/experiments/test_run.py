@@ -261,6 +261,21 @@ def _wait(true, seconds=180.0):
         time.sleep(0.02)
 
 
+def test_the_command_names_its_suite_its_folder_and_its_amount(monkeypatch, tmp_path, capsys):
+    def stop(plan, output, *_):
+        shown = capsys.readouterr().err.splitlines()
+        names = {stage.name for stage in order_stages(one.stage for one in plan.verdicts)}
+        assert shown[-2:] == [
+            f"suite smoke: {load_suite('smoke').summary}",
+            f"stages in runs/bench/smoke: {len(names)}, of which {len(plan.verdicts)} judge",
+        ]
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("oreo_agents.experiments.run.run_plan", stop)
+    assert main(["bench"]) == 130
+
+
 def test_the_command_refuses_unknown_methods(capsys):
     assert main(["bench", "--suite", "smoke", "--methods", "ppo"]) == 2
     assert "has no method 'ppo'" in capsys.readouterr().err

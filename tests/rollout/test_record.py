@@ -472,3 +472,14 @@ def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["eval", "--agent", "expert", *options, "--split", "valid_seen"]) == 2
     assert "split='valid_seen' is none of 'train'" in capsys.readouterr().err
+
+
+def test_who_wins_nothing_is_told_to_imitate_longer_too(tmp_path, capsys):
+    from oreo_agents.cli import main
+
+    words = ["record", "--agent", "small", "--split", "generated", "-n", "2", "--max-steps", "1"]
+    assert main([*words, "-o", str(tmp_path / "lost")]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert (
+        said.startswith("nothing was won") and "a better player" in said and "longer (more --epochs" in said
+    )

@@ -45,9 +45,13 @@ def test_equal_returns_are_all_good_or_none():
 @pytest.mark.parametrize(
     ("returns", "success", "said"),
     [
-        ([0.0, 0.0], None, "all episodes return 0: oreo learns from the difference"),
+        ([0.0, 0.0], None, "all episodes return 0: oreo learns from the difference.*or the same one longer"),
         ([-3.0, -3.0], None, "all episodes return -3: oreo learns from the difference"),
-        ([0.0, 0.0], False, r"there are no successful episodes \(all return 0\)"),
+        (
+            [0.0, 0.0],
+            False,
+            r"no successful episodes \(all return 0\).*more --epochs, in a suite epochs under \[sft\]",
+        ),
         ([1.0, 1.0], True, r"there are no failed episodes \(all return 1\)"),
     ],
 )

@@ -14,6 +14,7 @@ from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import small_decoder, trunk_of
+from oreo_agents.models.recipe import read_recipe
 from oreo_agents.training import losses
 from oreo_agents.training.batches import collate_items
 from oreo_agents.training.config import OreoConfig
@@ -641,6 +642,40 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(start, tmp_path):
     for name, weight in resumed.trained.state_dict().items():
         assert torch.equal(weight, unbroken.trained.state_dict()[name]), name
     assert {path.name for path in tmp_path.iterdir()} == {start.name, "unbroken", "m"}
+
+
+LAST_STEPS = {
+    "in the middle of an epoch": {"max_steps": 4},
+    "in the middle of an epoch, of epochs": {"num_train_epochs": 1.5},
+    "in the middle of an epoch, of accumulated batches": {"max_steps": 3, "gradient_accumulation_steps": 2},
+    "before the first epoch's end": {"max_steps": 2},
+    "at an epoch's end": {"max_steps": 6},
+    "at an epoch's end, of epochs": {"num_train_epochs": 2},
+}
+
+
+@pytest.mark.parametrize("options", LAST_STEPS.values(), ids=LAST_STEPS)
+def test_a_training_killed_after_its_last_step_trains_no_further(start, tmp_path, monkeypatch, options):
+    """Its agent is saved as it would have been: the same weights, recipe and log."""
+    options = {
+        **{"warmup_steps": 0, "learning_rate": 1e-3, "per_device_train_batch_size": 1, "logging_steps": 2},
+        **{"save_every": 1, "bf16": False, "use_cpu": True},
+        **options,
+    }
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    unbroken = train("oreo", EPISODES, start, tmp_path / "unbroken", **options)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(OreoTrainer, "save_agent", die)
+        train("oreo", EPISODES, start, tmp_path / "m", **options)
+    resumed = train("oreo", EPISODES, start, tmp_path / "m", **options)
+    assert resumed.state.global_step == unbroken.state.global_step
+    for name, weight in resumed.trained.state_dict().items():
+        assert torch.equal(weight, unbroken.trained.state_dict()[name]), name
+    one, other = (replace(read_recipe(tmp_path / name), seconds=0) for name in ("unbroken", "m"))
+    assert one == other and one.log[-1]["step"] == one.steps
 
 
 @pytest.mark.parametrize("method", ["sft", "oreo"])
