@@ -166,6 +166,7 @@ def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.En
     """Somebody else's environment. A split or an expert that it does not know is not asked of it."""
     from oreo_envs.foreign import SEEDS, ForeignEnv, takes_option
 
+    import_module_of(env_id)  # in a process of its own nobody has done it before
     spec, options = gym.spec(env_id.rpartition(":")[2]), dict(options)
     split = options.pop("split", None) or "all"
     if divided := takes_option(spec, "split"):
