@@ -271,7 +271,9 @@ def _start_workers(jobs: int, hear: Hear) -> Iterator[tuple[Submit, Listen]]:
 
     def submit(*work: Any) -> Future[float]:
         with _blocked_interrupts():  # workers inherit it: Ctrl-C in a terminal is for this process alone
-            return pool.submit(_time_work, *work)
+            submitted = pool.submit(_time_work, *work)
+        workers.update(set(active_children()) - others)  # at once: one may die before anybody listens
+        return submitted
 
     def listen() -> None:
         while not news.empty():

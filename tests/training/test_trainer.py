@@ -531,20 +531,6 @@ def test_ktos_reference_point_is_of_an_optimizer_step(make, policy, monkeypatch)
         torch.testing.assert_close(weight, ended[0][name], atol=2e-6, rtol=1e-4, msg=name)
 
 
-def test_a_compiled_model_learns_the_same(make, tokenizer):
-    """Traced by dynamo; the code that inductor makes of it is torch's own matter."""
-    ended = []
-    for options in ({}, {"torch_compile": True, "torch_compile_backend": "eager"}):
-        torch.manual_seed(0)
-        policy = small_decoder(tokenizer, hidden_size=64, layers=1)
-        trainer = make("oreo", policy=policy, critic="shared", max_steps=2, **options)
-        trainer.train()
-        ended.append(trainer.trained.state_dict())
-    assert type(trainer.model_wrapped).__name__ == "OptimizedModule"
-    for name, weight in ended[1].items():
-        torch.testing.assert_close(weight, ended[0][name], atol=1e-6, rtol=1e-5, msg=name)
-
-
 # --- what `train` leaves on disk ------------------------------------------------------------------------------
 
 
