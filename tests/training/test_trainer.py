@@ -13,7 +13,7 @@ from oreo_envs.files import lock_folder
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
-from oreo_agents.models.decoder import small_decoder, trunk_of
+from oreo_agents.models.decoder import trunk_of
 from oreo_agents.models.recipe import read_recipe
 from oreo_agents.training import losses
 from oreo_agents.training.batches import collate_items
