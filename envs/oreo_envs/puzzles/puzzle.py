@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 P = TypeVar("P", bound=Hashable)
 
@@ -75,16 +75,20 @@ class Puzzle(ABC, Generic[P]):
         assert habit is not None
         return {habit: self.habit_share, wise: 1 - self.habit_share}
 
+    def _strip(self, position: P) -> Any:
+        """A position less what only runs out: the earlier of two that differ in it can do whatever the later can."""
+        return position
+
     def _search(self, position: P) -> tuple[str, ...] | None:
         """Breadth first, so exact, for puzzles of a few thousand positions."""
-        seen = {position}
+        seen = {self._strip(position)}
         queue: deque[tuple[P, tuple[str, ...]]] = deque([(position, ())])
         while queue:
             here, said = queue.popleft()
             if self.is_solved(here):
                 return said
             for command, there in self.commands(here).items():
-                if there not in seen:
-                    seen.add(there)
+                if (place := self._strip(there)) not in seen:
+                    seen.add(place)
                     queue.append((there, (*said, command)))
         return None

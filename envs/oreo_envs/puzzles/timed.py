@@ -39,6 +39,9 @@ class TimedPuzzle(Puzzle[P], ABC):
         """The fewest commands, were there moves enough."""
         return super().find_way(position._replace(left=ENDLESS))
 
+    def _strip(self, position: Any) -> Any:
+        return position._replace(left=0)
+
 
 def draw_spare(name: str) -> int:
     """Moves beyond the fewest; the same name has always the same luck."""

@@ -83,3 +83,14 @@ def test_how_many_moves_are_left_is_not_told():
         assert puzzle.show(puzzle.start) == puzzle.show(puzzle.start._replace(left=1))
         assert puzzle.plan(puzzle.start) and not puzzle.plan(puzzle.start._replace(left=0))
         assert puzzle.demonstrate(puzzle.start) == puzzle.demonstrate(puzzle.start._replace(left=1))
+
+
+def test_that_there_is_no_way_is_known_after_each_place_once(monkeypatch):
+    """Moves that run out are no places of their own: ten thousand of them would be searched through."""
+    from oreo_envs.puzzles.shortest_path import ShortestPath
+
+    looked, commands = [], ShortestPath.commands
+    monkeypatch.setattr(ShortestPath, "commands", lambda self, at: looked.append(at) or commands(self, at))
+    walled = [["*", "O", "X", "O"], ["O", "O", "X", "#"]]
+    puzzle = ShortestPath("walled", {"matrix": walled, "solution": []})
+    assert puzzle.find_way(puzzle.start) is None and len(looked) == 4
