@@ -211,7 +211,7 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
     start = _find_start(spoken)
     told += [message.text for message in spoken[:start] if message.speaker == "user"]
     seen, said = ([message.text for message in spoken[start + i :: 2]] for i in (0, 1))
-    _require_turns(record, spoken)
+    _require_turns(spoken, said)
     actions = [_find_action(text) for text in said]
     observations, offered = zip(*map(_split_offer, seen), strict=True)
     outcome = _read_outcome(record, len(actions), silent)
@@ -245,8 +245,8 @@ def _parse_conversation(record: dict[str, Any], agent: str, silent: float | None
     return episode, outcome.told
 
 
-def _require_turns(record: dict[str, Any], spoken: Sequence[_Message]) -> None:
-    """Raise ValueError if user and agent do not take turns, and the agent says something."""
+def _require_turns(spoken: Sequence[_Message], said: Sequence[str]) -> None:
+    """Raise ValueError unless user and agent take turns and, after any instruction, the agent says something."""
     for i, message in enumerate(spoken):
         due, other = ("a user", "an assistant")[i % 2], ("an assistant", "a user")[i % 2]
         if message.speaker != ("user", "agent")[i % 2]:
@@ -255,7 +255,7 @@ def _require_turns(record: dict[str, Any], spoken: Sequence[_Message]) -> None:
                 f"message {i + 1} beside system ones is of {who} where {due} has to speak: they take turns, so put "
                 "into one message what is said in a row, and into the user's what a tool answers"
             )
-    if len(spoken) < 2:
+    if not said:
         raise ValueError("no assistant says anything in it")
 
 
@@ -298,6 +298,7 @@ def _read_outcome(record: dict[str, Any], turns: int, silent: float | None) -> _
         raise ValueError("it says neither whether it was won nor its return")
     if not returns and not successes and silent is None:
         return None
+    told = bool(successes) or not returns
     if not returns:
         returns = [[0.0] * (turns - 1) + [float(successes[0] or 0.0) if successes else silent or 0.0]]
     rewards = returns[0]
@@ -305,9 +306,7 @@ def _read_outcome(record: dict[str, Any], turns: int, silent: float | None) -> _
     disagree = len({total > 0 for total in totals}) > 1 or len({*successes}) > 1
     if disagree or (success is not None and totals <= {0.0, 1.0} and success != (sum(rewards) > 0)):
         raise ValueError("it is said to be won and said to be lost")
-    return _Outcome(
-        rewards, success, bool(successes) or not any(name in part for part in parts for name in RETURNS)
-    )
+    return _Outcome(rewards, success, told)
 
 
 def _read_rewards(told: Any, turns: int) -> list[float]:

@@ -386,6 +386,7 @@ def test_who_speaks_out_of_turn_is_named(tmp_path):
         ),
         ([read, read, said], "message 2 beside system ones is of a user where an assistant has to speak"),
         ([read], "no assistant says anything in it"),
+        ([read, {"from": "gpt", "value": "OK"}, read], "no assistant says anything in it"),
     ):
         with pytest.raises(DatasetError, match=named):
             only(tmp_path, {**ETO, "conversations": talk, "reward": 1})
