@@ -250,13 +250,15 @@ def _tell_made(output: Path, chosen: TrajectoryDataset, dataset: TrajectoryDatas
 
 def run_dataset_import(args: argparse.Namespace) -> None:
     """Import the episodes that another tool recorded."""
+    import json
+
     from oreo_agents.dataset.importers import import_dataset
     from oreo_agents.dataset.reader import load_trajectories
 
     count = import_dataset(args.path, args.output, args.format, args.move, args.licence)
     imported = load_trajectories(args.output)
     played_here = any(imported.column("env_id"))  # then they can be played again
-    if instructed := sum("instructions" in episode.metadata for episode in imported):
+    if instructed := sum("instructions" in json.loads(text) for text in imported.column("metadata")):
         print_line(
             f"{instructed} begin with instructions, which are kept as metadata: what a model is told is its --prompt"
         )

@@ -144,14 +144,9 @@ def _refuse_idle_options(args: argparse.Namespace) -> None:
     """Raise ConfigurationError if a player without a model is to choose in some way."""
     from oreo_agents.agents.scripted import SCRIPTED
 
-    if args.agent not in SCRIPTED:
-        return
-    refuse_choice(args)
-    for option in ("select", "k", "critic", "endpoint", "endpoint_model", "prompt", "dtype", "engine"):
-        if getattr(args, option):
-            raise ConfigurationError(
-                f"{args.agent} has no model and makes no use of --{option.replace('_', '-')}: leave it out"
-            )
+    if args.agent in SCRIPTED:
+        others = ("select", "k", "critic", "endpoint", "endpoint_model", "prompt", "dtype", "engine")
+        refuse_choice(args, *others)
 
 
 def _judge_agent(

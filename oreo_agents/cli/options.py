@@ -275,9 +275,10 @@ def read_choice(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
-def refuse_choice(args: argparse.Namespace) -> None:
-    """Raise ConfigurationError if a player without a model is to choose in some way."""
-    for name, value in read_choice(args).items():
+def refuse_choice(args: argparse.Namespace, *others: str) -> None:
+    """Raise ConfigurationError if a player without a model is to choose in some way, or to use one of ``others``."""
+    given = {**read_choice(args), **{name: getattr(args, name) or None for name in others}}
+    for name, value in given.items():
         if value not in (None, False):
             option = "--" + name.replace("_", "-")
             raise ConfigurationError(f"{args.agent} has no model and makes no use of {option}: leave it out")

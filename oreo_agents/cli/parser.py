@@ -24,9 +24,8 @@ class HelpfulParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
         missing = message.removeprefix(REQUIRED)
-        if (
-            missing != message
-        ):  # argparse sees first what is missing; a word that it does not know may be meant for it
+        if missing != message:
+            # argparse sees first what is missing, and a word that it does not know may be meant for that
             message = REQUIRED + "; ".join(map(self._explain, missing.split(", ")))
             message = self._name_unknown([word for word in self.words if word.startswith("--")]) or message
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")

@@ -35,7 +35,6 @@ from oreo_agents.cli.options import (
     tell_next,
 )
 from oreo_agents.cli.paths import mark_paths
-from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import print_line
 from oreo_agents.training.methods import IMITATE_MORE
 
@@ -104,12 +103,7 @@ def run_record(args: argparse.Namespace) -> int:
     from oreo_agents.terminal.live import watch_episodes
 
     if args.agent in SCRIPTED:
-        refuse_choice(args)
-        for option in ("engine", "dtype"):
-            if getattr(args, option):
-                raise ConfigurationError(
-                    f"{args.agent} has no model and makes no use of --{option}: leave it out"
-                )
+        refuse_choice(args, "engine", "dtype")
     settle_environment(args, args.agent)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}

@@ -12,7 +12,7 @@ import re
 import shutil
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from oreo_envs.catalog import list_ids
 from oreo_envs.files import replace_file
 
-from oreo_agents.dataset.reader import TrajectoryDataset
+from oreo_agents.dataset.reader import TrajectoryDataset, make_messages
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.good import RULES, find_good, is_rule
 from oreo_agents.trajectory import Trajectory, Turn
@@ -82,7 +82,7 @@ def export_dataset(
 
 def to_messages(trajectory: Trajectory) -> Messages:
     """The episode as chat messages: the ``user`` says what is seen, the ``assistant`` what is done."""
-    return _make_messages(trajectory.turns)
+    return make_messages(trajectory.turns)
 
 
 def _mark_good(dataset: TrajectoryDataset, good: str | None) -> tuple[TrajectoryDataset, list[bool]]:
@@ -171,22 +171,14 @@ LACKING = {"dpo": ": it takes a good and another one of the same game (record --
 """What to do where a format has no rows."""
 
 
-def _make_messages(turns: Iterable[Turn]) -> Messages:
-    return [
-        {"role": role, "content": text}
-        for turn in turns
-        for role, text in (("user", turn.observation), ("assistant", str(turn.said or turn.action)))
-    ]
-
-
 def _pair_turns(better: Sequence[Turn], other: Sequence[Turn]) -> Iterator[Row]:
-    ways = zip(_make_messages(better), _make_messages(other), strict=False)
+    ways = zip(make_messages(better), make_messages(other), strict=False)
     parting = next((i for i, (ours, theirs) in enumerate(ways) if ours != theirs), 0)
     if parting % 2:  # an action, so the observation before it is shared
         yield {
-            "prompt": _make_messages(better)[:parting],
-            "chosen": _make_messages(better)[parting:],
-            "rejected": _make_messages(other)[parting:],
+            "prompt": make_messages(better)[:parting],
+            "chosen": make_messages(better)[parting:],
+            "rejected": make_messages(other)[parting:],
         }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -22,7 +22,7 @@ from oreo_agents.dataset.schema import SCHEMA, from_row, to_table
 from oreo_agents.dataset.shards import JournalShard, Shard, is_damaged, open_shard, read_column
 from oreo_agents.dataset.writer import LOCK, TrajectoryWriter
 from oreo_agents.errors import ConfigurationError, DatasetError
-from oreo_agents.trajectory import UNDEFINED, Trajectory, settle_success
+from oreo_agents.trajectory import UNDEFINED, Trajectory, Turn, settle_success
 
 if TYPE_CHECKING:
     import datasets
@@ -466,14 +466,23 @@ class TrajectoryDataset:
         return pa.concat_tables(parts).take(np.argsort(by_shard, kind="stable"))
 
 
-def _describe_episode(episode: Trajectory) -> dict[str, Any]:
-    messages = [
+def make_messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
+    """Turns as chat messages: the ``user`` says what is seen, the ``assistant`` what is done."""
+    return [
         {"role": role, "content": text}
-        for turn in episode.turns
+        for turn in turns
         for role, text in (("user", turn.observation), ("assistant", str(turn.said or turn.action)))
     ]
+
+
+def _describe_episode(episode: Trajectory) -> dict[str, Any]:
     told = {name: getattr(episode, name) for name in ("success", "game", "task_type", "agent", "env_id")}
-    return {"messages": messages, "rewards": list(episode.rewards), "reward": episode.return_, **told}
+    return {
+        "messages": make_messages(episode.turns),
+        "rewards": list(episode.rewards),
+        "reward": episode.return_,
+        **told,
+    }
 
 
 def _clear_interrupted_merge(folder: Path) -> None:

@@ -189,9 +189,8 @@ class OreoTrainer(JudgedTrainer):
                 raise ConfigurationError(
                     "torch_compile is for a model that is whole on every device: leave it or the sharding out"
                 )
-            self.accelerator.state.dynamo_plugin.backend = (
-                DynamoBackend.NO
-            )  # it would compile the pass as a whole
+            # Left to itself, accelerate would compile the pass as a whole.
+            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
         if self.reference:
             plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
             if plugin is not None and getattr(plugin, "fsdp_version", 1) == 2:

@@ -1,7 +1,6 @@
 """Playing through a server that gives token ids, as vLLM does: the same tokens, log-probabilities and training."""
 
 import json
-from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -9,6 +8,7 @@ import torch
 from chat_templates import CHATML, byte_level
 from learning import random_decoder
 from model_server import serving
+from trained_alike import check_trained_alike
 
 import oreo_agents  # noqa: F401  (registers the environments)
 from oreo_agents import OreoAgent
@@ -50,21 +50,7 @@ def test_what_is_recorded_through_a_server_trains_to_the_same_weights(folder, mo
     here = play(OreoAgent.from_pretrained(folder, max_new_tokens=8, device="cpu"))
     with serving(*model) as server:
         there = play(remote(server, folder))
-    for mine, other in zip(here, there, strict=True):
-        assert other.tokenizer == mine.tokenizer and "text_only" not in other.metadata
-        for one, two in zip(mine.turns, other.turns, strict=True):
-            assert (two.token_ids, two.action, two.said) == (one.token_ids, one.action, one.said)
-            torch.testing.assert_close(
-                torch.tensor(two.logprobs), torch.tensor(one.logprobs), atol=1e-4, rtol=1e-4
-            )
-    made = []
-    for name, episodes in (("here", here), ("there", there)):
-        won = episodes[0].turns[-1]
-        episodes[0] = replace(episodes[0], turns=(*episodes[0].turns[:-1], replace(won, reward=1.0)))
-        options = {"max_steps": 2, "learning_rate": 1e-3, "use_cpu": True, "bf16": False}
-        train("oreo", episodes, folder, tmp_path / name, **options)
-        made.append((tmp_path / name / "policy" / "model.safetensors").read_bytes())
-    assert made[0] == made[1]
+    check_trained_alike(here, there, folder, tmp_path)
 
 
 def test_chat_completions_give_ids_where_they_were_read_as_here(folder, model):

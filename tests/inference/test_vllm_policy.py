@@ -1,7 +1,6 @@
 """vLLM in process, by a stand-in with its names and signatures: the same episodes, log-probabilities and training."""
 
 import sys
-from dataclasses import replace
 
 import fake_vllm
 import gymnasium as gym
@@ -9,6 +8,7 @@ import pytest
 import torch
 from chat_templates import CHATML, byte_level
 from learning import random_decoder
+from trained_alike import check_trained_alike
 
 import oreo_agents  # noqa: F401  (registers the environments)
 from oreo_agents import OreoAgent
@@ -19,7 +19,6 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.models.agent_folder import load_critic, load_policy, save_agent
 from oreo_agents.models.critic import Critic
 from oreo_agents.rollout.loop import rollout
-from oreo_agents.training.train import train
 
 
 @pytest.fixture(scope="module", params=["separate", "shared"])
@@ -61,19 +60,7 @@ def likeliest(policy, ids, said):
 
 def test_what_vllm_played_trains_to_the_same_weights(folder, tmp_path):
     here, there = play(load(folder)), play(load(folder, engine="vllm"))
-    for mine, other in zip(here, there, strict=True):
-        assert other.tokenizer == mine.tokenizer and "text_only" not in other.metadata
-        for one, two in zip(mine.turns, other.turns, strict=True):
-            assert (two.token_ids, two.action, two.said) == (one.token_ids, one.action, one.said)
-            assert two.logprobs == pytest.approx(one.logprobs, abs=1e-4)
-    made = []
-    for name, episodes in (("here", here), ("there", there)):
-        won = episodes[0].turns[-1]
-        episodes[0] = replace(episodes[0], turns=(*episodes[0].turns[:-1], replace(won, reward=1.0)))
-        options = {"max_steps": 2, "learning_rate": 1e-3, "use_cpu": True, "bf16": False}
-        train("oreo", episodes, folder, tmp_path / name, **options)
-        made.append((tmp_path / name / "policy" / "model.safetensors").read_bytes())
-    assert made[0] == made[1]
+    check_trained_alike(here, there, folder, tmp_path)
 
 
 def test_candidates_come_at_once_and_the_agents_own_critic_reads_them(folder):
