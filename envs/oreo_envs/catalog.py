@@ -75,6 +75,8 @@ class Entry:
     """What the place of its games is called below a data folder; None: it is not looked for there."""
     expert: str | None = None
     """A player that solves games from what can be read; None: the expert follows the environment's own plan."""
+    explains: bool = False
+    """Whether that player says in ``thought`` why it chose its last action."""
     plans: bool = False
     """Whether ``expert=True`` adds ``info["expert_plan"]``, actions that win from here."""
     demonstrates: bool = False
@@ -187,6 +189,7 @@ CATALOG = (
         endless=("generated", "generated_unseen"),
         judging_split="generated_unseen",
         expert="oreo_envs.alfworld.experts.searching_expert:SearchingExpert",
+        explains=True,
         plans=True,
         wordings=("move", "put"),
         replay_options={"dialect": "both"},

@@ -78,6 +78,7 @@ def load_agent(
     *,
     env_id: str = DEFAULT_ID,
     epsilon: float = 0.0,
+    thoughts: bool = False,
     prompt: str | Path | Prompt | None = None,
     max_new_tokens: int | None = None,
     **options: Any,
@@ -90,13 +91,14 @@ def load_agent(
         env_id: where it plays: a scripted agent has rules for it, a prompt may have words for it.
         epsilon: share of a scripted agent's commands that are replaced by others; see
             :class:`oreo_agents.agents.noise.NoisyAgent`.
+        thoughts: whether the expert says why; see :class:`oreo_agents.agents.scripted.ScriptedAgent`.
         prompt: what it is told and how it answers, by value, name or file; default: its own.
         max_new_tokens: of a reply; default: the prompt's, else the environment's.
         options: of :class:`oreo_agents.OreoAgent`.
 
     Raises:
         CheckpointError: there is no usable checkpoint at ``name``.
-        ConfigurationError: ``epsilon`` or an option is out of range, or a model has ``epsilon``.
+        ConfigurationError: ``epsilon`` or an option is out of range, or a model has ``epsilon`` or ``thoughts``.
     """
     from oreo_agents.agents.noise import NoisyAgent
     from oreo_agents.agents.scripted import SCRIPTED, ScriptedAgent
@@ -105,8 +107,13 @@ def load_agent(
         if endpoint is not None:
             raise ConfigurationError(f"{name} has no model and makes no use of --endpoint: leave it out")
         find_prompt(name, prompt)
-        player = ScriptedAgent(name, env_id)
+        player = ScriptedAgent(name, env_id, thoughts)
         return NoisyAgent(player, epsilon) if epsilon else player
+    if thoughts:
+        raise ConfigurationError(
+            f"--thoughts is of the expert; {name} says what its prompt asks for: leave it out, and choose a prompt "
+            "with thoughts (alfworld-react)"
+        )
     if epsilon:
         raise ConfigurationError(f"--epsilon disturbs {', '.join(SCRIPTED)}; {name} samples: leave it out")
     from oreo_agents.agents.oreo import OreoAgent

@@ -14,6 +14,7 @@ from oreo_envs.spaces import Text
 
 from oreo_agents.agents.agent import Assignment, Decision
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.reply import write_reply
 from oreo_agents.trajectory import Action
 
 SCRIPTED: tuple[str, ...] = ("expert", "shortest", "demonstrator", "random")
@@ -38,6 +39,13 @@ class Player(Protocol):
 
     def observe(self, action: str, observation: str) -> None:
         """What a command led to, the player's own or another."""
+
+
+class Explaining(Player, Protocol):
+    """A player that tells why."""
+
+    thought: str
+    """Why it chose its last command."""
 
 
 class PlanFollower:
@@ -144,19 +152,26 @@ class ScriptedAgent:
             habit, in environments that have one) or ``random`` (uniform over the admissible commands, or
             over the space of actions where none are listed).
         env_id: where it plays.
+        thoughts: it says before each command why it gives it, as ``Thought: ... Action: ...``; training puts that into
+            the form of the prompt that it is told.
 
     Raises:
-        ConfigurationError: there is no such player.
+        ConfigurationError: there is no such player, or it has no thoughts.
     """
 
     tokenizer_fingerprint: str | None = None
 
-    def __init__(self, name: str, env_id: str = DEFAULT_ID) -> None:
+    def __init__(self, name: str, env_id: str = DEFAULT_ID, thoughts: bool = False) -> None:
         if name not in SCRIPTED:
             raise ConfigurationError(
                 f"there is no scripted agent {name!r}; choose one of {', '.join(SCRIPTED)}"
             )
-        self.name, self.env_id = name, env_id
+        if thoughts and not (name == "expert" and describe(env_id).explains):
+            raise ConfigurationError(
+                f"{name} in {env_id} has no thoughts; the expert in {DEFAULT_ID} has: leave --thoughts out"
+            )
+        self.name = f"{name}-thoughts" if thoughts else name
+        self._kind, self._env_id, self._thoughts = name, env_id, thoughts
         told = "demonstrator" if name == "demonstrator" else "admissible_commands"
         self.needs = frozenset({"expert_plan" if follows_plan(name, env_id) else told})
 
@@ -174,9 +189,7 @@ class ScriptedAgent:
         self, slots: Sequence[int], observations: Sequence[str], infos: Sequence[Mapping[str, Any]]
     ) -> list[Decision]:
         """One decision for each slot's newest observation."""
-        return [
-            Decision(Action(self._act(*episode))) for episode in zip(slots, observations, infos, strict=True)
-        ]
+        return [Decision(self._act(*episode)) for episode in zip(slots, observations, infos, strict=True)]
 
     def follow(
         self,
@@ -195,10 +208,12 @@ class ScriptedAgent:
         for slot, action in zip(slots, actions, strict=True):
             self._played[slot] = action
 
-    def _act(self, slot: int, observation: str, info: Mapping[str, Any]) -> str:
-        action = self._observe(slot, observation, info).act(observation, info)
-        self._played[slot] = action
-        return action
+    def _act(self, slot: int, observation: str, info: Mapping[str, Any]) -> Action:
+        player = self._observe(slot, observation, info)
+        self._played[slot] = action = player.act(observation, info)
+        if not self._thoughts:
+            return Action(action)
+        return Action(action, said=write_reply(action, cast(Explaining, player).thought, "react"))
 
     def _observe(self, slot: int, observation: str, info: Mapping[str, Any]) -> Player:
         """The player of an episode, which now knows what was played last and what that led to."""
@@ -211,8 +226,8 @@ class ScriptedAgent:
         return player
 
     def _player(self, assignment: Assignment) -> Player:
-        if self.name in _DRAWING:
-            return _DRAWING[self.name](Random(assignment.seed))
-        if follows_plan(self.name, self.env_id):
+        if self._kind in _DRAWING:
+            return _DRAWING[self._kind](Random(assignment.seed))
+        if follows_plan(self._kind, self._env_id):
             return PlanFollower()
-        return cast(Player, describe(self.env_id).make_expert(assignment.style))
+        return cast(Player, describe(self._env_id).make_expert(assignment.style))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oreo_envs.catalog import describe
+
 from oreo_agents.cli.options import (
     Commands,
     add_command,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     from oreo_agents.agents.agent import Assignment
+    from oreo_agents.language.prompt import Prompt
     from oreo_agents.trajectory import Trajectory
 
 
@@ -66,7 +69,8 @@ def run_inspect(args: argparse.Namespace) -> None:
         raise ConfigurationError(f"{args.model} has no model and reads nothing: name an agent or a causal LM")
     if args.data is None:  # else nothing is played
         settle_environment(args, args.model)
-    prompt, trajectory = find_prompt(args.model, args.prompt), _find_episode(args)
+    prompt = find_prompt(args.model, args.prompt)
+    trajectory = _find_episode(args, prompt)
     prompt = prompt.in_environment(args.env or trajectory.env_id)
     inspection = inspect_episode(args.model, trajectory, prompt)
     title = f"{args.model}: {trajectory.task or trajectory.game}"
@@ -85,8 +89,10 @@ def run_inspect(args: argparse.Namespace) -> None:
     console.print(render_inspection(inspection, args.tokens, console.options.ascii_only))
 
 
-def _find_episode(args: argparse.Namespace) -> Trajectory:
-    """The recorded one that the options name, or one that the expert plays now; the model where there is no expert."""
+def _find_episode(args: argparse.Namespace, prompt: Prompt) -> Trajectory:
+    """The recorded one that the options name, or one that the expert plays now, with its thoughts where it has some and
+    the prompt has a place for them; the model where there is no expert.
+    """
     if args.data is not None:
         from oreo_agents.dataset import load_trajectories
 
@@ -97,9 +103,11 @@ def _find_episode(args: argparse.Namespace) -> Trajectory:
     from oreo_agents.agents.agent import Assignment, options_for
     from oreo_agents.agents.load import load_agent
     from oreo_agents.environments import environments, source_options
+    from oreo_agents.language.reply import WITH_THOUGHTS
     from oreo_agents.rollout.loop import rollout
 
-    player = load_agent("expert", env_id=args.env)
+    thoughts = describe(args.env).explains and prompt.in_environment(args.env).form in WITH_THOUGHTS
+    player = load_agent("expert", env_id=args.env, thoughts=thoughts)
     options = source_options(args.env, args.split, args.games, args.wording, args.known)
     make_env = environments(args.env, args.max_steps, **options, **options_for(player))
     chosen = Assignment(args.episode - 1, args.seed)

@@ -70,6 +70,11 @@ def add_record(commands: Commands) -> None:
     )
     parser.add_argument("--epsilon", type=float, default=0.0, help="share of commands replaced by others")
     parser.add_argument(
+        "--thoughts",
+        action="store_true",
+        help="the expert says why before each command, for a model with a prompt such as alfworld-react to imitate",
+    )
+    parser.add_argument(
         "--patience",
         type=parse_positive,
         metavar="N",
@@ -108,7 +113,8 @@ def run_record(args: argparse.Namespace) -> int:
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
     sampling |= {name: x for name in ("engine", "dtype") if (x := getattr(args, name))}
-    load = partial(load_agent, args.agent, env_id=args.env, epsilon=args.epsilon, **replies, **sampling)
+    player = {"env_id": args.env, "epsilon": args.epsilon, "thoughts": args.thoughts}
+    load = partial(load_agent, args.agent, **player, **replies, **sampling)
     with open_endpoint(args, args.agent) as endpoint, open_pool(args) as pool:
         agent = load(endpoint=endpoint)
         recording = record(
@@ -126,7 +132,10 @@ def run_record(args: argparse.Namespace) -> int:
         )
     scripted = args.agent in SCRIPTED
     lack = "" if scripted else _find_lack(recording)
-    advice = () if lack else (_advise_training(args.agent, recording.path, args.env, scripted),)
+    if args.thoughts:
+        advice = (_advise_imitating_thoughts(recording.path),)
+    else:
+        advice = () if lack else (_advise_training(args.agent, recording.path, args.env, scripted),)
     tell_next(recording, spell_command("replay", recording.path), *advice)
     if lack:
         print_line(lack)
@@ -162,6 +171,11 @@ def _find_sameness(path: Path) -> str:
         f"all episodes return {returns[0]:g}, and oreo learns from the difference: record more, or first "
         f"{IMITATE_MORE}"
     )
+
+
+def _advise_imitating_thoughts(path: Path) -> str:
+    model = ("--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--prompt", "alfworld-react", "--lora", "16")
+    return spell_command("train", "--method", "sft", "--data", path, *model, "-o", "runs/sft")
 
 
 def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> str:

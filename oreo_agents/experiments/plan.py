@@ -112,10 +112,9 @@ class Plan:
     def _demonstration_stage(self, name: str, arena: Arena, episodes: int | None, seed: int) -> Stage:
         amount = self.suite.demonstrations
         plays = self._plays(episodes, amount.per_game, seed)
-        done = partial(
-            steps.record_demonstrations, arena, plays, amount.agent, amount.epsilon, views=self.views
-        )
-        return Stage(name, [arena.made_from, asdict(plays), amount.agent, amount.epsilon], done)
+        done = partial(steps.record_demonstrations, arena, plays, amount, views=self.views)
+        made_from = [arena.made_from, asdict(plays), amount.agent, amount.epsilon]
+        return Stage(name, [*made_from, "thoughts"] if amount.thoughts else made_from, done)
 
     def sft(self, seed: int) -> Stage:
         """The policy that every method starts from; without demonstrations the model as it is."""

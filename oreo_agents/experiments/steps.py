@@ -27,6 +27,7 @@ from oreo_agents.errors import OreoError
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.evaluation.results import Result, summarise_episodes
 from oreo_agents.experiments.arenas import Arena
+from oreo_agents.experiments.suite import Demonstrations
 from oreo_agents.experiments.verdicts import Judgement
 from oreo_agents.inference.server import Server
 from oreo_agents.rollout.loop import Watch, look_away
@@ -104,10 +105,10 @@ WORTH_SAVING = 20
 
 
 def record_demonstrations(
-    arena: Arena, plays: Plays, agent: str, epsilon: float, path: Path, *, views: Views = SILENT
+    arena: Arena, plays: Plays, shown: Demonstrations, path: Path, *, views: Views = SILENT
 ) -> None:
     """Episodes of a scripted player, to imitate."""
-    player = load_agent(agent, env_id=arena.env_id, epsilon=epsilon)
+    player = load_agent(shown.agent, env_id=arena.env_id, epsilon=shown.epsilon, thoughts=shown.thoughts)
     options = plays.options(len(arena.indices))
     record(player, path, arena.env_id, watch=views.watch, **options, **arena.options)
 

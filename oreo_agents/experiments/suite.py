@@ -47,6 +47,8 @@ class Demonstrations:
     per_game: int = 1
     epsilon: float = 0.0
     """Share of its turns that are replaced by slips."""
+    thoughts: bool = False
+    """The expert says why before each command, for a model whose prompt has a place for it."""
     generated: int = 0
     """So many more, in generated rooms. They may have the floor plans of [dev], but not those of rooms in [test.*]."""
     agent: str = "expert"

@@ -131,11 +131,15 @@ def _check_amounts(suite: Suite) -> None:
         raise ConfigurationError(
             f"{error}; to imitate others, record their episodes and give data = PATH"
         ) from error
-    if suite.demonstrations.agent == "demonstrator" and not describe(suite.environment).demonstrates:
+    if shown.agent == "demonstrator" and not describe(suite.environment).demonstrates:
         raise ConfigurationError(
             f"[demonstrations] agent: {suite.environment} has no demonstrator; take expert"
         )
-    if suite.demonstrations.generated:
+    if shown.thoughts and not (shown.agent == "expert" and describe(suite.environment).explains):
+        raise ConfigurationError(
+            f"[demonstrations] thoughts: {shown.agent} in {suite.environment} has none; leave it out"
+        )
+    if shown.generated:
         _check_generated(suite)
     _check_options("[sft]", suite.sft, "sft")
     _check_options("[training]", suite.training)

@@ -9,6 +9,7 @@ from oreo_agents.agents.agent import Assignment, options_for
 from oreo_agents.agents.noise import NoisyAgent
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.reply import read_reply
 
 
 @pytest.fixture
@@ -109,6 +110,45 @@ def test_what_each_needs_to_be_told():
     assert options_for(ScriptedAgent("expert", "OREO-GSM8K")) == {"expert": True}
     assert options_for(NoisyAgent(ScriptedAgent("shortest"), 0.1)) == {"expert": True}
     assert options_for(ScriptedAgent("expert")) == {}
+
+
+def test_an_expert_with_thoughts_does_the_same_and_says_why(env):
+    plain, thinking = ScriptedAgent("expert"), ScriptedAgent("expert", thoughts=True)
+    assert thinking.name == "expert-thoughts"
+    for agent in (plain, thinking):
+        agent.prepare(1)
+        agent.begin([0], [Assignment(5, 0)])
+    observation, info = env.reset(options={"game": 5})
+    ended, thoughts = False, set()
+    while not ended:
+        action = plain.act_many([0], [observation], [info])[0].action
+        said = thinking.act_many([0], [observation], [info])[0].action
+        assert said == action and action.said is None
+        reply = read_reply(said.said, info["admissible_commands"], "react")
+        assert (reply.named, reply.action) == (True, action)
+        thoughts.add(reply.thought)
+        observation, _, terminated, truncated, info = env.step(action)
+        ended = terminated or truncated
+    assert info["won"] and len(thoughts) > 2 and all(thoughts)
+
+
+@pytest.mark.parametrize("name, env_id", [("random", "OREO-ALFWorld"), ("expert", "OREO-GSM8K")])
+def test_thoughts_are_of_experts_that_explain(name, env_id):
+    with pytest.raises(ConfigurationError, match=f"{name} in {env_id} has no thoughts.*leave --thoughts out"):
+        ScriptedAgent(name, env_id, thoughts=True)
+
+
+def test_a_slip_has_no_thought(env):
+    agent = NoisyAgent(ScriptedAgent("expert", thoughts=True), 0.5)
+    agent.prepare(1)
+    agent.begin([0], [Assignment(5, 0)])
+    observation, info = env.reset(options={"game": 5})
+    decisions, ended = [], False
+    while not ended:
+        (decision,) = agent.act_many([0], [observation], [info])
+        decisions.append(decision)
+        observation, _, ended, _, info = env.step(decision.action)
+    assert {(one.noise, one.action.said is None) for one in decisions} == {(True, True), (False, False)}
 
 
 @pytest.mark.parametrize("seed", range(4))

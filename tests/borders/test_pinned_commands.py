@@ -58,6 +58,8 @@ record --agent expert --temperature 2 {COMMON}
 record --agent small --epsilon 0.1 {COMMON}
 record --agent random --epsilon 0.1 {COMMON}
 record --agent expert --epsilon 2 {COMMON}
+record --agent random --thoughts {COMMON}
+record --agent small --thoughts {COMMON}
 record --agent expert --shard 3/2 {COMMON}
 record --agent expert --shard one {COMMON}
 record --agent expert --split generated -o new

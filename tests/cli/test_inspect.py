@@ -75,7 +75,10 @@ def test_the_page_is_one_harmless_file(agent, capsys):
 
 def test_an_expert_plays_where_nothing_is_recorded(agent, capsys):
     assert main(["inspect", str(agent), "--split", "generated", "--prompt", "alfworld-react"]) == 0
-    assert "Action: go to" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Action: go to" in shown and "Thought: I need a potato. It may be at countertop 1." in shown
+    assert main(["inspect", str(agent), "--split", "generated", "--prompt", "alfworld"]) == 0
+    assert "I need a" not in capsys.readouterr().out
 
 
 def test_what_cannot_be_inspected(agent, capsys):

@@ -123,6 +123,7 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"environment": {"id": "Lift-v0"}}, "is of the wrong type: a text is wanted"),
         ({"seeds": [0.5]}, "is of the wrong type: a list of whole numbers is wanted"),
         ({"demonstrations": {"agent": "demonstrator"}}, "OREO-ALFWorld has no demonstrator; take expert"),
+        ({"demonstrations": {"agent": "random", "thoughts": True}}, "random in OREO-ALFWorld has none; leave it out"),
         ({"methods": {"oreo": {"temperature": 1.0}}}, "of, keep_data and temperature belong to"),
         (
             {"methods": {"oreo": {}, "again": {"method": "iterate", "of": "oreo", "temperature": 0.0}}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import tarfile
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,35 @@ def test_it_looks_only_at_the_text() -> None:
     expert.reset(observation, Private())
     for _ in range(5):
         observation = world.step(expert.act(observation, Private()))
+
+
+def test_its_thoughts_say_what_was_read_and_what_it_does_about_it() -> None:
+    seen = set[str]()
+    for game in GeneratedGames()[0:150]:
+        world, expert = World(game), SearchingExpert()
+        read = observation = world.reset()
+        expert.reset(observation)
+        assert expert.thought == ""
+        for _ in range(50):
+            command = expert.act(observation)
+            names = re.findall(r"[a-z]+ \d+", expert.thought)
+            assert all(name in read for name in names)  # it knows no more than was read
+            if command.startswith(("take", "move", "use")):
+                assert re.findall(r"[a-z]+ \d+", command)[0] in names
+            if command.startswith(("go to", "open", "move")) and "has to be" not in expert.thought:
+                assert re.findall(r"[a-z]+ \d+", command)[-1] in names
+            seen.update(re.findall(r"heated|cooled|cleaned|another|light of|may be", expert.thought))
+            observation = world.step(command)
+            read += observation
+            if world.won:
+                break
+    assert seen == {"heated", "cooled", "cleaned", "another", "light of", "may be"}
+
+
+def test_where_nothing_serves_it_says_so() -> None:
+    expert = SearchingExpert()
+    expert.reset("You see a desk 1.\n\nYour task is to: dance.")
+    assert expert.act("") == "look" and expert.thought == "I do not know how to go on. I look around."
 
 
 def test_same_history_same_action_and_seeds_are_styles() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from oreo_envs.alfworld.experts.belief import Belief, Task, kind_of, number_of, parse_task
 from oreo_envs.alfworld.rooms import load_statistics
@@ -59,12 +59,28 @@ def _list_accepted_types(receptacle: str) -> frozenset[str]:
 # ---------------------------------------------------------------- the player
 
 
+class _Choice(NamedTuple):
+    """A command that would serve, and why."""
+
+    command: str
+    thought: str
+
+
+def _name_any(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+_LOST = _Choice("look", "I do not know how to go on. I look around.")
+_PARTICIPLES = {"clean": "cleaned", "heat": "heated", "cool": "cooled"}
+
+
 class SearchingExpert:
     """Looks for what the task needs where it is likely to be, and remembers what it sees on the way.
 
     One rule decides each command: finish what the hands hold; else take a needed object whose place is known;
     else look into the next place that may hold one. Likely places come first, by how often objects of the
     type lie there per command spent (``order="likely"``), or as the opening lists them (``order="listed"``).
+    :attr:`thought` says which of the rules it was, in a sentence or two.
 
     Args:
         seed: 0 is the plain style; every other seed prefers places differently, game by game.
@@ -96,6 +112,7 @@ class SearchingExpert:
         self._style = Random(f"{self.seed}/{observation}") if self.seed else None
         self._ranks: dict[str, list[str]] = {}
         self._awaited: str | None = None
+        self.thought = ""
 
     def observe(self, action: str, observation: str) -> None:
         """Tell the expert what an action, its own or another's, led to."""
@@ -110,12 +127,13 @@ class SearchingExpert:
         """
         if self._awaited is not None:
             self._belief.update(self._awaited, observation)
-        self._awaited = next((c for c in self._options() if c not in self._belief.failed), "look")
+        failed = self._belief.failed
+        self._awaited, self.thought = next((c for c in self._options() if c.command not in failed), _LOST)
         return self._awaited
 
     # ------------------------------------------------------------ decisions, best first
 
-    def _options(self) -> Iterator[str]:
+    def _options(self) -> Iterator[_Choice]:
         task, belief = self._task, self._belief
         if task is None:
             return
@@ -124,27 +142,35 @@ class SearchingExpert:
                 yield from self._show_to_lamp(task) if task.lamp else self._process(task)
             yield from self._put_aside()
         for thing, receptacle in self._known_targets(task):
-            yield from self._within_reach(receptacle, f"take {thing} from {receptacle}")
-        yield from self._search(task.object)
+            why = f"I need {self._name_target(task)}, and {thing} is at {receptacle}."
+            yield from self._within_reach(receptacle, f"take {thing} from {receptacle}", why)
+        yield from self._search(task.object, f"I need {self._name_target(task)}.")
 
-    def _process(self, task: Task) -> Iterator[str]:
+    def _process(self, task: Task) -> Iterator[_Choice]:
         """Clean, heat or cool the held object if need be, then put it where it belongs."""
         held = self._belief.held
+        have = f"I have {held}."
         if task.verb and held not in self._belief.done_to.get(task.verb, ()):
+            why = f"{have} It has to be {_PARTICIPLES[task.verb]} first."
             for appliance in self._nearest_first(self._belief.of_kind(task.appliance)):
-                yield from self._beside(appliance, f"{task.verb} {held} with {appliance}")
+                yield from self._beside(appliance, f"{task.verb} {held} with {appliance}", why)
+        elif task.verb:
+            have = f"I have {held}, and it has been {_PARTICIPLES[task.verb]}."
         for place in self._goals(task):
-            yield from self._within_reach(place, format_put(held, place, self._belief.wording))
-            yield format_put(held, place, "put" if self._belief.wording == "move" else "move")
+            why = f"{have} It belongs at {place}."
+            yield from self._within_reach(place, format_put(held, place, self._belief.wording), why)
+            yield _Choice(format_put(held, place, "put" if self._belief.wording == "move" else "move"), why)
 
-    def _show_to_lamp(self, task: Task) -> Iterator[str]:
+    def _show_to_lamp(self, task: Task) -> Iterator[_Choice]:
+        have = f"I have {self._belief.held}."
         lamps = list(self._belief.where(task.place))
         for lamp, receptacle in lamps:
-            yield from self._beside(receptacle, f"use {lamp}")
+            why = f"{have} The light of {lamp} at {receptacle} will do."
+            yield from self._beside(receptacle, f"use {lamp}", why)
         if not lamps:
-            yield from self._search(task.place)
+            yield from self._search(task.place, f"{have} Now I need {_name_any(task.place)}.")
 
-    def _put_aside(self) -> Iterator[str]:
+    def _put_aside(self) -> Iterator[_Choice]:
         """Free the hands of an object that is not needed, as near as it can be done."""
         held, belief = self._belief.held, self._belief
         accepting = [
@@ -152,7 +178,15 @@ class SearchingExpert:
         ]
         accepting.sort(key=lambda name: (name not in belief.here, self._needs_opening(name)))
         for receptacle in accepting:
-            yield from self._within_reach(receptacle, format_put(held, receptacle, belief.wording))
+            why = f"I have {held}, which is of no use. I leave it at {receptacle}."
+            yield from self._within_reach(receptacle, format_put(held, receptacle, belief.wording), why)
+
+    def _name_target(self, task: Task) -> str:
+        """What has to be found next: ``a mug``, or ``another mug`` where one of two is in its place."""
+        placed = task.count == 2 and any(
+            kind_of(at) == task.place for _, at in self._belief.where(task.object)
+        )
+        return f"another {task.object}" if placed else _name_any(task.object)
 
     def _known_targets(self, task: Task) -> list[tuple[str, str]]:
         """Objects to take, and from where: those within reach first, then as they were seen."""
@@ -171,30 +205,31 @@ class SearchingExpert:
             goals.sort(key=lambda place: -beside.count(place))
         return goals
 
-    def _search(self, kind: str) -> Iterator[str]:
+    def _search(self, kind: str, need: str) -> Iterator[_Choice]:
         """See into the places not seen into yet; when there are none left, begin anew."""
         contents = self._belief.contents
         if all(place in contents for place in self._belief.receptacles):
             contents.clear()
         for place in [name for name in self._ranking(kind) if name not in contents]:
+            why = f"{need} It may be at {place}."
             if self._needs_opening(place):
-                yield from self._beside(place, f"open {place}")
-            yield from self._beside(place, f"examine {place}")
+                yield from self._beside(place, f"open {place}", why)
+            yield from self._beside(place, f"examine {place}", why)
 
     # ------------------------------------------------------------ getting there
 
-    def _beside(self, receptacle: str, command: str) -> Iterator[str]:
+    def _beside(self, receptacle: str, command: str, why: str) -> Iterator[_Choice]:
         if receptacle not in self._belief.here:
-            yield f"go to {receptacle}"
-        yield command
+            yield _Choice(f"go to {receptacle}", why)
+        yield _Choice(command, why)
 
-    def _within_reach(self, receptacle: str, command: str) -> Iterator[str]:
+    def _within_reach(self, receptacle: str, command: str, why: str) -> Iterator[_Choice]:
         """Walk there and open it first, where that is needed."""
         if receptacle not in self._belief.here:
-            yield f"go to {receptacle}"
+            yield _Choice(f"go to {receptacle}", why)
         if receptacle in self._belief.closed:
-            yield f"open {receptacle}"
-        yield command
+            yield _Choice(f"open {receptacle}", why)
+        yield _Choice(command, why)
 
     def _nearest_first(self, receptacles: list[str]) -> list[str]:
         return sorted(receptacles, key=lambda name: name not in self._belief.here)
