@@ -132,10 +132,7 @@ def run_record(args: argparse.Namespace) -> int:
         )
     scripted = args.agent in SCRIPTED
     lack = "" if scripted else _find_lack(recording)
-    if args.thoughts:
-        advice = (_advise_imitating_thoughts(recording.path),)
-    else:
-        advice = () if lack else (_advise_training(args.agent, recording.path, args.env, scripted),)
+    advice = [] if lack else [_advise_training(args, recording.path, scripted)]
     tell_next(recording, spell_command("replay", recording.path), *advice)
     if lack:
         print_line(lack)
@@ -173,16 +170,12 @@ def _find_sameness(path: Path) -> str:
     )
 
 
-def _advise_imitating_thoughts(path: Path) -> str:
-    model = ("--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--prompt", "alfworld-react", "--lora", "16")
-    return spell_command("train", "--method", "sft", "--data", path, *model, "-o", "runs/sft")
-
-
-def _advise_training(player: str, path: Path, env_id: str, scripted: bool) -> str:
+def _advise_training(args: argparse.Namespace, path: Path, scripted: bool) -> str:
     """How to train on what was recorded, with rates that suit a small decoder where it is one."""
-    named = ("--env", env_id) if describe(env_id).foreign else ()
+    named, player = ("--env", args.env) if describe(args.env).foreign else (), args.agent
     if scripted:
-        model = ("--model", "new-small", "-o", "runs/sft")
+        chat = ("HuggingFaceTB/SmolLM2-135M-Instruct", "--prompt", "alfworld-react", "--lora", "16")
+        model = ("--model", *(chat if args.thoughts else ("new-small",)), "-o", "runs/sft")
         return spell_command("train", *named, "--method", "sft", "--data", path, *model)
     from oreo_agents.models.model_files import count_parameters
     from oreo_agents.models.start import SMALL

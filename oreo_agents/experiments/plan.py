@@ -189,8 +189,7 @@ class Plan:
             train = limit_games(train, amount.games, plays.seed)
         done = partial(steps.roll_out_policy, train, plays, amount.patience, temperature, views=self.views)
         inputs: list[Any] = [train.made_from, asdict(plays), amount.patience, temperature, amount.games]
-        if self.server and policy.name == self.sft(seed).name:
-            done, inputs = partial(done, server=self.server), [*inputs, self.server.model]
+        done, inputs = self._choose_player(done, inputs, self.server and policy.name == self.sft(seed).name)
         self._made[name] = Stage(name, inputs, done, (policy,))
         return self._made[name]
 
@@ -296,18 +295,22 @@ class Plan:
     ) -> Stage:
         """An agent on a set of games, with another agent's critic where one is lent."""
         needs = (agent,) if critic is None else (agent, critic)
-        done, inputs = (
-            partial(steps.judge_agent, arena, trial, views=self.views),
-            [arena.made_from, trial.to_dict()],
-        )
         how = trial.selection
-        if (
-            self.server
-            and agent.name == self.sft(trial.seed).name
-            and not (how.needs_critic or how.needs_weights)
-        ):
-            done, inputs = partial(done, server=self.server), [*inputs, self.server.model]
+        start = agent.name == self.sft(trial.seed).name
+        served = self.server and start and not (how.needs_critic or how.needs_weights)
+        done = partial(steps.judge_agent, arena, trial, views=self.views)
+        done, inputs = self._choose_player(done, [arena.made_from, trial.to_dict()], served)
         return Stage(name, inputs, done, needs)
+
+    def _choose_player(
+        self, done: partial[None], inputs: list[Any], served: Any
+    ) -> tuple[partial[None], list[Any]]:
+        """Work that plays, and what it is known by: on the server that has the policy, or here in the suite's dtype."""
+        if served:
+            return partial(done, server=self.server), [*inputs, cast(Server, self.server).model]
+        if self.suite.dtype:
+            return partial(done, dtype=self.suite.dtype), [*inputs, self.suite.dtype]
+        return done, inputs
 
     def selection(self, select: str, k: int = 1, *, no_repeat: bool = False) -> Selection:
         """A way to choose among k candidates, drawn and judged as the suite says; ``sample`` is always at 1."""

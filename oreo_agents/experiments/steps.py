@@ -181,9 +181,11 @@ def roll_out_policy(
     *,
     views: Views = SILENT,
     server: Server | None = None,
+    dtype: str | None = None,
 ) -> None:
     """A policy's own sampled episodes, on training games; ``server`` has it, too, if there is one."""
     sampling = {"select": "sample", "temperature": temperature, "max_new_tokens": plays.max_new_tokens}
+    sampling |= {"dtype": dtype} if dtype else {}
     with _load_agent(policy, server, name="policy", env_id=arena.env_id, **sampling) as agent:
         options = {**plays.options(len(arena.indices)), "slots": plays.slots, "patience": patience}
         record(agent, path, arena.env_id, watch=views.watch, **options, **arena.options)
@@ -198,10 +200,11 @@ def judge_agent(
     *,
     views: Views = SILENT,
     server: Server | None = None,
+    dtype: str = "float32",
 ) -> None:
-    """An agent's success on a set of games, with another agent's critic where one is given; all in float32."""
+    """An agent's success on a set of games, with another agent's critic where one is given."""
     options: dict[str, Any] = {**asdict(trial.selection), "name": trial.label, "env_id": arena.env_id}
-    options |= {} if server else {"critic": critic, "dtype": "float32"}
+    options |= {} if server else {"critic": critic, "dtype": dtype}
     with _load_agent(agent, server, **options) as player:
         _judge_agent(arena, trial, path, player, views)
 

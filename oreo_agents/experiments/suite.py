@@ -150,6 +150,9 @@ class Suite:
     """An action is cut after so many."""
     slots: int = 100
     """Episodes at once."""
+    dtype: str = ""
+    """In which a policy plays and is judged, ``float32`` or ``bfloat16``. Empty: judged in float32, in which a game
+    does not depend on those beside it, and rollouts on a GPU in bfloat16."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     sft: Options = field(default_factory=dict)
     """Options of the imitation."""

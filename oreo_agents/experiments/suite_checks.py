@@ -111,6 +111,8 @@ def _check_amounts(suite: Suite) -> None:
         raise ConfigurationError(
             f"suite {suite.name}: seeds, step_limits and ks must not be empty, and ks, limits and slots are at least 1"
         )
+    if suite.dtype:
+        require_known(suite.dtype, ("float32", "bfloat16"), f"suite {suite.name}: there is no dtype")
     for name in ("seeds", "step_limits"):
         if len(set(given := getattr(suite, name))) < len(given):
             raise ConfigurationError(
@@ -164,6 +166,12 @@ def _check_generated(suite: Suite) -> None:
 def _check_options(where: str, options: Options, method: str = "") -> None:
     """That they exist and can be so, and that the method they are given to makes use of them."""
     for name, value in known_as(options).items():
+        if name == "lora":
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(
+                    f"{where}: lora = {value!r} must be a rank, a whole number from 1 on"
+                )
+            continue
         if name not in OPTIONS:
             require_known(name, LEARNING, f"{where}: OreoConfig has no option")
             continue

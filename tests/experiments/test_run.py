@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from oreo_envs.alfworld.games import room_of
+from oreo_envs.files import read_json
 
 from oreo_agents.cli import main
 from oreo_agents.dataset import load_trajectories
@@ -19,6 +20,8 @@ from oreo_agents.experiments.stages import order_stages
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
+from oreo_agents.language.prompt import as_prompt
+from oreo_agents.models.agent_card import read_prompt
 from oreo_agents.models.model_files import SHIPPED
 from oreo_agents.report.suites import draw_plots, show_tables
 
@@ -328,3 +331,39 @@ def test_the_papers_protocol_starts_from_any_hugging_face_model(llama, tmp_path)
     lent = {name: "" if name == "oreo" else ", critic of oreo" for name in names}
     assert rows == [label for name in names for label in (name, f"{name} best-of-2{lent[name]}")]
     assert all(run["tokens_per_episode"] > 0 for run in found["runs"])
+
+
+def test_a_chat_models_suite_imitates_thoughts_and_trains_adapters_alone(llama, tmp_path):
+    suite = load_suite("alfworld-thoughts")
+    small = replace(
+        suite,
+        model=str(llama),
+        step_limits=(2,),
+        max_new_tokens=4,
+        train=GameSet("generated", limit=2),
+        tests={"unseen": GameSet("generated_unseen", limit=1)},
+        demonstrations=replace(suite.demonstrations, episodes=2, epsilon=0.0),
+        sft={**suite.sft, "lora": 2, "max_steps": 1},
+        rollouts=Rollouts(per_game=1),
+        training={**suite.training, "lora": 2, "max_steps": 1},
+        search=Search(ks=(1,)),
+    )
+    found = bench(small, tmp_path, methods=("sft", "sft-continued"))
+    assert found["failed"] == {}
+    seed = tmp_path / "seed-0"
+    shown = load_trajectories(seed / "demonstrations")
+    assert all(turn.said.startswith("Thought: I ") for one in shown for turn in one.turns)
+    for name in ("sft", "sft-continued"):
+        assert read_json(seed / name / "recipe.json")["lora"] == 2
+    assert as_prompt("alfworld-react") == read_prompt(seed / "sft-continued")
+
+
+def test_a_suite_says_in_which_precision_its_policies_play(suite, tmp_path):
+    def played(dtype):
+        stages = stages_of(replace(suite, dtype=dtype), tmp_path)
+        return {s.name: s for s in stages if s.name.endswith(("oreo-greedy", "rollouts"))}
+
+    usual, rounded = played(""), played("bfloat16")
+    assert {s.done.keywords["dtype"] for s in rounded.values()} == {"bfloat16"}
+    assert not any("dtype" in s.done.keywords for s in usual.values())
+    assert len(usual) > 1 and all(usual[name].digest != rounded[name].digest for name in usual)

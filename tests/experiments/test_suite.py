@@ -46,6 +46,7 @@ def test_the_suites_that_come_with_the_package_can_be_read():
         "alfworld-small",
         "alfworld-generated",
         "alfworld-paper",
+        "alfworld-thoughts",
         "math-procedural",
         "gsm8k",
         "math500",
@@ -123,7 +124,13 @@ def test_a_method_has_the_common_options_and_its_own():
         ({"environment": {"id": "Lift-v0"}}, "is of the wrong type: a text is wanted"),
         ({"seeds": [0.5]}, "is of the wrong type: a list of whole numbers is wanted"),
         ({"demonstrations": {"agent": "demonstrator"}}, "OREO-ALFWorld has no demonstrator; take expert"),
-        ({"demonstrations": {"agent": "random", "thoughts": True}}, "random in OREO-ALFWorld has none; leave it out"),
+        (
+            {"demonstrations": {"agent": "random", "thoughts": True}},
+            "random in OREO-ALFWorld has none; leave it out",
+        ),
+        ({"dtype": "int8"}, "suite s: there is no dtype 'int8'; choose one of bfloat16, float32"),
+        ({"training": {"lora": 0}}, r"\[training\]: lora = 0 must be a rank"),
+        ({"sft": {"lora": True}}, r"\[sft\]: lora = True must be a rank"),
         ({"methods": {"oreo": {"temperature": 1.0}}}, "of, keep_data and temperature belong to"),
         (
             {"methods": {"oreo": {}, "again": {"method": "iterate", "of": "oreo", "temperature": 0.0}}},
