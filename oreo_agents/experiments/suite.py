@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_envs.catalog import DEFAULT_ID
+from oreo_envs.suggestions import suggest_word
 
 from oreo_agents.agents.selection import LOGPROB_WEIGHT, TEMPERATURE
 from oreo_agents.errors import ConfigurationError
@@ -199,7 +200,8 @@ def require_known(name: str, known: Any, complaint: str) -> None:
     """Complain about a name that is not among the known ones.
 
     Raises:
-        ConfigurationError: with the complaint, the name and what there is.
+        ConfigurationError: with the complaint, the name, what it may have meant and what there is.
     """
     if name not in known:
-        raise ConfigurationError(f"{complaint} {name!r}; choose one of {', '.join(sorted(known))}")
+        meant = suggest_word(name, known)
+        raise ConfigurationError(f"{complaint} {name!r}{meant}; choose one of {', '.join(sorted(known))}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from enum import Enum
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from oreo_envs.suggestions import suggest_word
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
@@ -97,9 +97,10 @@ def _refuse_unknown(names: Iterable[str], cls: type[OreoConfig]) -> None:
     known = {one.name for one in fields(cls)}
     for name in names:
         if name not in known:
-            close = ALIASES.get(name) or next(iter(get_close_matches(name, known, 1)), None)
-            meant = f"did you mean {close}?" if close else "help(oreo_agents.OreoConfig) lists the options"
-            raise ConfigurationError(f"OreoConfig has no option {name!r}: {meant}")
+            alias = ALIASES.get(name)
+            meant = f": did you mean {alias}?" if alias else suggest_word(name, known)
+            meant = meant or ": help(oreo_agents.OreoConfig) lists the options"
+            raise ConfigurationError(f"OreoConfig has no option {name!r}{meant}")
 
 
 def parse_fields(pairs: Iterable[str]) -> dict[str, Any]:
