@@ -55,7 +55,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
-	@printf 'not made: %s\n' $(filter-out $(addprefix bench-,$(MADE)),$(ALL)) "alfworld-paper gsm8k math500 (they want a GPU)"
+	@printf 'not made: %s\n' $(filter-out $(addprefix bench-,$(MADE)),$(ALL)) "alfworld-paper gsm8k math500 (they want a GPU)" "alfworld-thoughts (hours)"
 	$(MAKE) --keep-going $(addprefix bench-,$(MADE))
 
 $(ALL): $(STAMP)

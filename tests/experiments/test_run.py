@@ -364,6 +364,6 @@ def test_a_suite_says_in_which_precision_its_policies_play(suite, tmp_path):
         return {s.name: s for s in stages if s.name.endswith(("oreo-greedy", "rollouts"))}
 
     usual, rounded = played(""), played("bfloat16")
-    assert {s.done.keywords["dtype"] for s in rounded.values()} == {"bfloat16"}
-    assert not any("dtype" in s.done.keywords for s in usual.values())
+    assert {s.work.keywords["dtype"] for s in rounded.values()} == {"bfloat16"}
+    assert not any("dtype" in s.work.keywords for s in usual.values())
     assert len(usual) > 1 and all(usual[name].digest != rounded[name].digest for name in usual)
