@@ -33,10 +33,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# `make test` runs about a minute of tests/robustness; here all of it: interruptions, disks, mutated files;
-# and four processes of two machines.
+# `make test` runs about a minute of tests/robustness; here all of it: interruptions, disks, mutated files; as many of
+# TextWorld's games as are promised; and four processes of two machines.
 test-long: $(STAMP)
-	ROBUSTNESS=long $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 -s tests/robustness tests/training/test_distributed.py $(ARGS)
+	LONG=1 $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 -s tests/robustness tests/envs/textworld tests/training/test_distributed.py $(ARGS)
 
 # What any index can say of what is installed; advisories need the internet (SECURITY.md).
 audit: $(STAMP)

@@ -23,9 +23,6 @@ import oreo_agents.rollout.record
 import oreo_agents.training.train
 import oreo_agents.training.trainer  # noqa: F401
 
-LONG = os.environ.get("ROBUSTNESS") == "long"
-"""`make test-long`: all of it; else about a minute."""
-
 FAULTS = ("Traceback (most recent call last)", "Segmentation fault", "core dumped", "Fatal Python error")
 
 

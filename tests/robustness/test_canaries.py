@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import LONG
+from long_tests import LONG
 
 from oreo_agents.models.model_files import SHIPPED
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from commands import LONG
+from long_tests import LONG
 from test_interruptions import COMMANDS, inputs  # noqa: F401 (a fixture)
 
 from oreo_agents.dataset import load_trajectories

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fuzzing
 import pytest
-from commands import LONG
+from long_tests import LONG
 
 HEAVY = ("answer", "config", "critic", "weights", "tokenizer", "tokenizer_config", "template")
 """An input of these takes a tenth of a second and more."""

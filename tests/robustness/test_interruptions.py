@@ -5,7 +5,7 @@ import random
 import shutil
 
 import pytest
-from commands import LONG
+from long_tests import LONG
 
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.errors import OreoError

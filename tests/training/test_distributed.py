@@ -1,6 +1,6 @@
 """Processes of two machines on CPU (gloo) against one: the same losses, and what is saved is an ordinary model.
 
-Both machines are this one: two launchers, which find each other at an address. ROBUSTNESS=long adds four processes.
+Both machines are this one: two launchers, which find each other at an address. LONG=1 adds four processes.
 """
 
 import json
@@ -18,6 +18,7 @@ import torch
 import two_processes
 from dies_once import train_shortly
 from learning import EPISODES
+from long_tests import LONG
 
 from oreo_agents.cli.program import build_parser
 from oreo_agents.cli.train import list_launcher_options
@@ -32,7 +33,6 @@ PORT = (
 )  # below those that the system gives to others between choosing and binding
 PATIENCE = 560
 """Seconds for what takes ten on a machine without other work."""
-LONG = os.environ.get("ROBUSTNESS") == "long"
 COUNTS = (2, 4) if LONG else (2,)
 """Processes, half of them on each of two machines."""
 ENVIRONMENT = {

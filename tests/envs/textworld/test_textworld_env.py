@@ -17,15 +17,13 @@ import textworld
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from long_tests import LONG
 from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, GameFileError
 from oreo_envs.testing import check_text_env
 from oreo_envs.textworld.games import find_games
 from oreo_envs.textworld.text import clean_feedback
 from oreo_envs.wrappers import OfferBranches
-
-LONG = bool(os.environ.get("LONG"))
-"""Set it for the numbers that are promised; without it the tests play a few games."""
 
 LEVELS = [
     ("cooking", "recipe1+take1+open+cook+cut+rooms6", 150),

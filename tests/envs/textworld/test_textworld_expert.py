@@ -1,14 +1,12 @@
 """The expert that reads: it wins TextWorld's games from what they say, and nothing else."""
 
-import os
-
 import gymnasium as gym
 import oreo_envs  # noqa: F401 (registers the ids)
 import pytest
+from long_tests import LONG
 from oreo_envs.catalog import describe
 from oreo_envs.textworld.expert import TextWorldExpert
 
-LONG = bool(os.environ.get("LONG"))
 SUITE = "recipe1+take1+open+cook+cut+rooms6"
 """The level of benchmarks/suites/textworld-cooking.toml."""
 PLAYED = [

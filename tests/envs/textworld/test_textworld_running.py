@@ -10,6 +10,7 @@ import oreo_envs  # noqa: F401 (registers the ids)
 import pytest
 import textworld_games
 from gymnasium.error import ResetNeeded
+from long_tests import LONG
 from oreo_envs.errors import GameFileError, OreoError
 from oreo_envs.textworld import running
 
@@ -17,7 +18,7 @@ from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.rollout.loop import rollout
 
-MUTATED = 3000 if os.environ.get("LONG") else 30
+MUTATED = 3000 if LONG else 30
 
 
 def make(games):
