@@ -35,6 +35,7 @@ from oreo_agents.cli.options import (
     refuse_choice,
     settle_environment,
     spell_command,
+    tell_loading,
     tell_next,
 )
 from oreo_agents.cli.paths import mark_paths
@@ -170,6 +171,7 @@ def _judge_agent(
         from oreo_agents.models.agent_card import require_model
 
         require_model(args.agent)  # before games are looked for
+        tell_loading(args.agent)
     options = judging_options(args.env, args.split, args.games, args.wording, args.known)
     split = options.get("split")
     max_steps = args.max_steps or find_step_limit(args.env)

@@ -10,6 +10,8 @@ Exit status: 0 done, 1 the work ran and found a fault, 2 it could not be done, 3
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import io
 import os
 import sys
@@ -43,6 +45,9 @@ from oreo_agents.printable import make_printable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; every expected failure is one sentence on stderr."""
     _prepare_streams()
+    atexit.register(
+        gc.freeze
+    )  # else Python ends with seconds of collecting what torch and transformers imported
     try:
         try:
             return _run_command(argv)

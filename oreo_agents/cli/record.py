@@ -32,6 +32,7 @@ from oreo_agents.cli.options import (
     refuse_choice,
     settle_environment,
     spell_command,
+    tell_loading,
     tell_next,
 )
 from oreo_agents.cli.paths import mark_paths
@@ -110,6 +111,8 @@ def run_record(args: argparse.Namespace) -> int:
     if args.agent in SCRIPTED:
         refuse_choice(args, "engine", "dtype")
     settle_environment(args, args.agent)
+    if args.agent not in SCRIPTED:
+        tell_loading(args.agent)
     sampling = {"select": args.select, "k": args.k, **read_choice(args)}
     replies = {"prompt": args.prompt, "max_new_tokens": args.max_new_tokens}
     sampling |= {name: x for name in ("engine", "dtype") if (x := getattr(args, name))}

@@ -22,6 +22,7 @@ from oreo_agents.cli.options import (
     parse_positive,
     repeat_options,
     spell_command,
+    tell_loading,
     tell_next,
 )
 from oreo_agents.cli.paths import mark_paths
@@ -176,6 +177,7 @@ def run_train(args: argparse.Namespace) -> None:
         _print_forecast(args, given)
         return
 
+    tell_loading(args.model)
     from oreo_agents.models.recipe import explain_doubt
     from oreo_agents.terminal.training_progress import TrainingProgress
     from oreo_agents.training.datasets import read_data

@@ -388,3 +388,10 @@ def test_players_without_a_model_do_without_torch(command, tmp_path):
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_python_collects_nothing_when_a_command_has_ended():
+    ends = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000, len(gc.get_objects())))"
+    code = f"{ends}; from oreo_agents.cli import main; main(['runs', 'nowhere'])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines()[-1].startswith("True") and int(ended.stdout.split()[-1]) < 1000
