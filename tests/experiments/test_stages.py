@@ -150,7 +150,7 @@ def test_jobs_share_the_cores_unless_threads_are_given(tmp_path, monkeypatch, gi
     from oreo_agents.experiments import stages as module
 
     monkeypatch.setattr(module, "count_cores", lambda: 6)
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if given:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
     stages(tmp_path)[0].run_all([Stage("a", None, write_threads)], jobs=2)
