@@ -28,6 +28,11 @@ def follows_plan(agent: str, env_id: str) -> bool:
     return agent == "shortest" or (agent == "expert" and describe(env_id).expert is None)
 
 
+def has_thoughts(agent: str, env_id: str) -> bool:
+    """Whether this player can say why it does what it does."""
+    return agent == "expert" and describe(env_id).explains
+
+
 class Player(Protocol):
     """Chooses commands in one episode."""
 
@@ -166,7 +171,7 @@ class ScriptedAgent:
             raise ConfigurationError(
                 f"there is no scripted agent {name!r}; choose one of {', '.join(SCRIPTED)}"
             )
-        if thoughts and not (name == "expert" and describe(env_id).explains):
+        if thoughts and not has_thoughts(name, env_id):
             raise ConfigurationError(
                 f"{name} in {env_id} has no thoughts; the expert in {DEFAULT_ID} has: leave --thoughts out"
             )

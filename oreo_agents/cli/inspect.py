@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oreo_envs.catalog import describe
-
 from oreo_agents.cli.options import (
     Commands,
     add_command,
@@ -102,11 +100,12 @@ def _find_episode(args: argparse.Namespace, prompt: Prompt) -> Trajectory:
         return episodes[args.episode - 1]
     from oreo_agents.agents.agent import Assignment, options_for
     from oreo_agents.agents.load import load_agent
+    from oreo_agents.agents.scripted import has_thoughts
     from oreo_agents.environments import environments, source_options
     from oreo_agents.language.reply import WITH_THOUGHTS
     from oreo_agents.rollout.loop import rollout
 
-    thoughts = describe(args.env).explains and prompt.in_environment(args.env).form in WITH_THOUGHTS
+    thoughts = has_thoughts("expert", args.env) and prompt.in_environment(args.env).form in WITH_THOUGHTS
     player = load_agent("expert", env_id=args.env, thoughts=thoughts)
     options = source_options(args.env, args.split, args.games, args.wording, args.known)
     make_env = environments(args.env, args.max_steps, **options, **options_for(player))

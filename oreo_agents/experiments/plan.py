@@ -189,7 +189,8 @@ class Plan:
             train = limit_games(train, amount.games, plays.seed)
         done = partial(steps.roll_out_policy, train, plays, amount.patience, temperature, views=self.views)
         inputs: list[Any] = [train.made_from, asdict(plays), amount.patience, temperature, amount.games]
-        done, inputs = self._choose_player(done, inputs, self.server and policy.name == self.sft(seed).name)
+        server = self.server if policy.name == self.sft(seed).name else None
+        done, inputs = self._choose_player(done, inputs, server)
         self._made[name] = Stage(name, inputs, done, (policy,))
         return self._made[name]
 
@@ -297,17 +298,17 @@ class Plan:
         needs = (agent,) if critic is None else (agent, critic)
         how = trial.selection
         start = agent.name == self.sft(trial.seed).name
-        served = self.server and start and not (how.needs_critic or how.needs_weights)
+        server = self.server if start and not (how.needs_critic or how.needs_weights) else None
         done = partial(steps.judge_agent, arena, trial, views=self.views)
-        done, inputs = self._choose_player(done, [arena.made_from, trial.to_dict()], served)
+        done, inputs = self._choose_player(done, [arena.made_from, trial.to_dict()], server)
         return Stage(name, inputs, done, needs)
 
     def _choose_player(
-        self, done: partial[None], inputs: list[Any], served: Any
+        self, done: partial[None], inputs: list[Any], server: Server | None
     ) -> tuple[partial[None], list[Any]]:
         """Work that plays, and what it is known by: on the server that has the policy, or here in the suite's dtype."""
-        if served:
-            return partial(done, server=self.server), [*inputs, cast(Server, self.server).model]
+        if server:
+            return partial(done, server=server), [*inputs, server.model]
         if self.suite.dtype:
             return partial(done, dtype=self.suite.dtype), [*inputs, self.suite.dtype]
         return done, inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oreo_envs.catalog import describe
 
+from oreo_agents.agents.scripted import has_thoughts
 from oreo_agents.agents.selection import RULES, SEARCHES
 from oreo_agents.environments import source_options
 from oreo_agents.errors import ConfigurationError
@@ -137,7 +138,7 @@ def _check_amounts(suite: Suite) -> None:
         raise ConfigurationError(
             f"[demonstrations] agent: {suite.environment} has no demonstrator; take expert"
         )
-    if shown.thoughts and not (shown.agent == "expert" and describe(suite.environment).explains):
+    if shown.thoughts and not has_thoughts(shown.agent, suite.environment):
         raise ConfigurationError(
             f"[demonstrations] thoughts: {shown.agent} in {suite.environment} has none; leave it out"
         )
