@@ -30,29 +30,43 @@ from oreo_agents.models.decoder import attend_by, attends_fully, text_config
 _ATTENTION = "oreo_slots"
 COLUMNS = 256
 """To a multiple of this, the longest sequence is rounded up where sizes are."""
+TOGETHER = 16
+"""Slots that read at most so many tokens attend together; longer ones with those up to twice as long, so that nobody is
+padded to the length of what an episode begins with."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Tokens:
-    """The T tokens of one forward pass: whose they are and where the cache keeps them, without any padding."""
+class _Block:
+    """Slots that attend together, each padded to as many tokens as the one with the most has."""
 
     rows: Tensor | None
-    """``[B]`` slots that take part; None where these are all slots, in order."""
+    """``[B]`` which slots; None where these are all slots, in order."""
+    tokens: Tensor | None
+    """``[T_b]`` which of the pass's tokens are theirs; None where all are."""
     owner: Tensor
-    """``[T]`` index of each token's slot among the B."""
+    """``[T_b]`` index of each token's slot among the B."""
     rank: Tensor
-    """``[T]`` a token's place among those of its slot."""
-    columns: Tensor
-    """``[T]`` where in the slot."""
+    """``[T_b]`` a token's place among those of its slot."""
     mask: Tensor
     """``[B, 1, groups * n, W]`` added to the attention scores: 0 for columns that a token sees, -inf for others. n is
     the most tokens that any slot has; the mask is there once for each query head of a key head."""
 
     def pad(self, packed: Tensor, groups: int) -> Tensor:
-        """``[T, ...] -> [B, n, ...]``, zero where there is no token."""
+        """``[T_b, ...] -> [B, n, ...]``, zero where there is no token."""
         padded = packed.new_zeros(len(self.mask), self.mask.shape[2] // groups, *packed.shape[1:])
         padded[self.owner, self.rank] = packed
         return padded
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """The T tokens of one forward pass, without any padding: where the cache keeps them, and who attends together."""
+
+    slots: Tensor
+    """``[T]`` whose they are."""
+    columns: Tensor
+    """``[T]`` where in the slot."""
+    blocks: Sequence[_Block]
 
 
 _RUNNING = local()
@@ -88,14 +102,11 @@ class _SlotLayer(CacheLayerMixin):
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.reserve(_RUNNING.tokens.mask.shape[-1])
+            self.reserve(_read_width())
         tokens = _RUNNING.tokens
-        width = tokens.mask.shape[-1]
-        slots = tokens.owner if tokens.rows is None else tokens.rows[tokens.owner]
-        self.keys[slots, :, tokens.columns] = key_states[0].transpose(0, 1)
-        self.values[slots, :, tokens.columns] = value_states[0].transpose(0, 1)
-        keys, values = self.keys[:, :, :width], self.values[:, :, :width]
-        return (keys, values) if tokens.rows is None else (keys[tokens.rows], values[tokens.rows])
+        self.keys[tokens.slots, :, tokens.columns] = key_states[0].transpose(0, 1)
+        self.values[tokens.slots, :, tokens.columns] = value_states[0].transpose(0, 1)
+        return self.keys, self.values
 
     def get_seq_length(self) -> int:
         return 0
@@ -104,27 +115,47 @@ class _SlotLayer(CacheLayerMixin):
         return -1
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return _RUNNING.tokens.mask.shape[-1], 0
+        return _read_width(), 0
+
+
+def _read_width() -> int:
+    """Columns that the running pass reads at most."""
+    return max(block.mask.shape[-1] for block in _RUNNING.tokens.blocks)
 
 
 def _slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    """Attention of packed queries ``[1, heads, T, size]`` to their own slots.
+    """Attention of packed queries ``[1, heads, T, size]`` to their own slots, block by block."""
+    queries, blocks = query[0].transpose(0, 1), _RUNNING.tokens.blocks
+    if len(blocks) == 1:
+        return _attend_block(blocks[0], queries, key, value, scaling)[None], None
+    out = queries.new_empty(*queries.shape[:2], value.shape[3])
+    for block in blocks:
+        out[block.tokens] = _attend_block(block, queries[block.tokens], key, value, scaling)
+    return out[None], None
+
+
+def _attend_block(
+    block: _Block, queries: Tensor, keys: Tensor, values: Tensor, scaling: float | None
+) -> Tensor:
+    """``[T_b, heads, size]`` what the block's queries, of the same shape, find in their slots' keys and values.
 
     Queries of a group become more queries of their key head, so keys are not repeated for grouped attention.
     """
-    tokens = _RUNNING.tokens
-    heads, size = query.shape[1], query.shape[3]
-    kv_heads = key.shape[1]
+    heads, size = queries.shape[1:]
+    kv_heads, width = keys.shape[1], block.mask.shape[-1]
     groups = heads // kv_heads
-    padded = tokens.pad(query[0].transpose(0, 1), groups)  # [B, n, heads, size]
+    keys, values = keys[:, :, :width], values[:, :, :width]
+    if block.rows is not None:
+        keys, values = keys[block.rows], values[block.rows]
+    padded = block.pad(queries, groups)  # [B, n, heads, size]
     batch, n = padded.shape[:2]
     folded = padded.reshape(batch, n, kv_heads, groups, size).permute(0, 2, 3, 1, 4)
     folded = folded.reshape(batch, kv_heads, groups * n, size)
     out = torch.nn.functional.scaled_dot_product_attention(
-        folded, key, value, attn_mask=tokens.mask, scale=scaling
+        folded, keys, values, attn_mask=block.mask, scale=scaling
     )
     out = out.reshape(batch, heads, n, -1).transpose(1, 2)
-    return out[tokens.owner, tokens.rank][None], None
+    return out[block.owner, block.rank]
 
 
 ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, _slot_attention)
@@ -271,18 +302,38 @@ class SlotModel:
         self, slots: Sequence[int], owner: np.ndarray, rank: np.ndarray, columns: np.ndarray
     ) -> _Places:
         """Where the T tokens of a pass go; with buckets, T and the other sizes are rounded up."""
-        chosen = np.array(list(slots))
-        # Idle slots that attend to anything cost less than copying the keys and values of the others.
-        everyone = self.bucketed or 2 * len(slots) > self.slots
-        rows = None if everyone else self._send(chosen)[0]
-        real, n, width = len(owner), int(rank.max()) + 1, int(columns.max()) + 1
+        chosen, real = np.array(list(slots)), len(owner)
         if self.bucketed:
-            n, width = _round_up(n), -(-width // COLUMNS) * COLUMNS
-        owner = chosen[owner] if everyone else owner
-        padded = self._fill(np.stack([owner, rank, columns]), np.array([self.slots, 0, 0]))
-        batch = self.slots + self.bucketed if everyone else len(slots)
-        owners, ranks, at = self._send(*padded)
-        return _Places(rows, owners, ranks, at, batch, n, width, real)
+            n, width = _round_up(int(rank.max()) + 1), -(-(int(columns.max()) + 1) // COLUMNS) * COLUMNS
+            fill = np.array([self.slots, 0, 0])
+            owners, ranks, at = self._send(*self._fill(np.stack([chosen[owner], rank, columns]), fill))
+            block = _BlockPlaces(None, None, owners, ranks, self.slots + 1, n, width)
+            return _Places(owners, at, width, [block], real)
+        counts = np.bincount(owner, minlength=len(chosen)).tolist()
+        kinds = np.array([_round_up(count) for count in counts]).clip(TOGETHER)
+        blocks = [self._place_block(chosen, owner, rank, columns, kinds == kind) for kind in np.unique(kinds)]
+        at_slots, at = self._send(chosen[owner], columns)
+        return _Places(at_slots, at, int(columns.max()) + 1, blocks, real)
+
+    def _place_block(
+        self, chosen: np.ndarray, owner: np.ndarray, rank: np.ndarray, columns: np.ndarray, inside: np.ndarray
+    ) -> _BlockPlaces:
+        """Some of the slots of a pass, those of the ``chosen`` that are ``inside``, and their tokens."""
+        rows, tokens = chosen[inside], inside[owner].nonzero()[0]
+        owner, rank, width = owner[tokens], rank[tokens], int(columns[tokens].max()) + 1
+        # Idle slots that attend to anything cost less than copying the keys and values of the others.
+        everyone = 2 * len(rows) > self.slots
+        owner = chosen[owner] if everyone else (inside.cumsum() - 1)[owner]
+        owners, ranks, which = self._send(owner, rank, tokens)
+        return _BlockPlaces(
+            rows=None if everyone else self._send(rows)[0],
+            tokens=None if inside.all() else which,
+            owner=owners,
+            rank=ranks,
+            batch=self.slots if everyone else len(rows),
+            n=int(rank.max()) + 1,
+            width=width,
+        )
 
     def _fill(self, values: np.ndarray, fill: int | np.ndarray) -> np.ndarray:
         """``[..., T]`` with as many further entries as there is padding."""
@@ -303,16 +354,23 @@ class SlotModel:
         mask: Tensor,
     ) -> Tensor:
         """Hidden states ``[T, H]`` of T tokens, padding left out; ``mask`` is ``[T, W]``."""
-        shape = places.batch, places.n, places.width
-        padded = torch.zeros(*shape, dtype=self.backbone.dtype, device=self.device)
-        padded[places.owner, places.rank] = padded.new_zeros(()).masked_fill(~mask, -torch.inf)
-        padded = padded[:, None].repeat(1, 1, self._groups, 1)
-        tokens = _Tokens(places.rows, places.owner, places.rank, places.columns, padded)
+        tokens = _Tokens(
+            places.slots, places.columns, [self._mask_block(block, mask) for block in places.blocks]
+        )
         for layer in self._layers:
             if layer.is_initialized:
                 layer.reserve(places.width)
         with attend_by(self.backbone, _ATTENTION), _announce_tokens(tokens):
-            return run(ids, positions, padded)[: places.real]
+            return run(ids, positions, tokens.blocks[0].mask)[: places.real]
+
+    def _mask_block(self, block: _BlockPlaces, mask: Tensor) -> _Block:
+        """The block with its part of ``[T, W]`` what the pass's tokens see."""
+        seen = (mask if block.tokens is None else mask[block.tokens])[:, : block.width]
+        shape = block.batch, block.n, block.width
+        padded = torch.zeros(*shape, dtype=self.backbone.dtype, device=self.device)
+        padded[block.owner, block.rank] = padded.new_zeros(()).masked_fill(~seen, -torch.inf)
+        padded = padded[:, None].repeat(1, 1, self._groups, 1)
+        return _Block(block.rows, block.tokens, block.owner, block.rank, padded)
 
     def _run_backbone(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Hidden states ``[T, H]`` of the tokens that are announced."""
@@ -327,16 +385,26 @@ class SlotModel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the T tokens of a pass go, see :class:`_Tokens`; the first ``real`` of them are no padding."""
+class _BlockPlaces:
+    """A :class:`_Block` before it is known what its tokens see: B, n and W instead of the mask."""
 
     rows: Tensor | None
+    tokens: Tensor | None
     owner: Tensor
     rank: Tensor
-    columns: Tensor
     batch: int
     n: int
     width: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the T tokens of a pass go, see :class:`_Tokens`; the first ``real`` of them are no padding."""
+
+    slots: Tensor
+    columns: Tensor
+    width: int
+    blocks: Sequence[_BlockPlaces]
     real: int
 
 

@@ -50,7 +50,8 @@ def play(bucketed, monkeypatch):
     sizes, forward = set(), engine.model._forward
 
     def measured(run, places, ids, positions, mask):
-        sizes.add((len(ids), places.batch, places.n, places.width, places.rows is None))
+        shapes = ((block.batch, block.n, block.width, block.rows is None) for block in places.blocks)
+        sizes.add((len(ids), *shapes))
         return forward(run, places, ids, positions, mask)
 
     monkeypatch.setattr(engine.model, "_forward", measured)

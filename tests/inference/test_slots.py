@@ -35,7 +35,7 @@ def close(got, expected):
 
 
 def test_turns_of_many_slots_equal_one_pass_from_scratch(backbone, tokens):
-    """Chunks of different lengths, subsets of the slots in any order, slots that end and are used again."""
+    """Chunks of very different lengths, subsets of the slots in any order, slots that end and are used again."""
     model = SlotModel(backbone, slots=4, max_length=256)
     said = {slot: [] for slot in range(4)}
     plan = [
@@ -46,6 +46,8 @@ def test_turns_of_many_slots_equal_one_pass_from_scratch(backbone, tokens):
         ("clear", [1, 3]),
         ([1, 3, 0], [2, 20, 3]),
         ([0, 1, 2, 3], [6, 1, 2, 3]),
+        ([3, 0, 1, 2], [2, 90, 40, 18]),
+        ([1, 0, 2, 3], [1, 17, 3, 70]),
     ]
     for slots, lengths in plan:
         if slots == "clear":
@@ -76,6 +78,22 @@ def random_trees(tokens, batch, levels, seed=0):
                 paths[slot].append([*above, tree.size + i])
         tree, before = tree.grow(torch.tensor([tokens(n) for _ in range(batch)]), parents), n
     return tree, paths
+
+
+def test_nobody_is_padded_to_the_length_of_an_opening(backbone, tokens, monkeypatch):
+    """One slot of eight begins an episode: the scores that are computed are at most four times those that are asked for."""
+    model = SlotModel(backbone, slots=8, max_length=512)
+    forward, passes = model._forward, []
+
+    def measured(run, places, *rest):
+        passes.append(sum(block.batch * block.n * block.width for block in places.blocks))
+        return forward(run, places, *rest)
+
+    monkeypatch.setattr(model, "_forward", measured)
+    model.extend(range(7), [tokens(100)] * 7)
+    model.extend(range(8), [tokens(10)] * 7 + [tokens(400)])
+    assert passes[0] == 8 * 100 * 100
+    assert passes[1] <= 4 * (7 * 10 * 110 + 400 * 400)  # padded to the longest: 8 * 400 * 400
 
 
 def test_a_tree_of_candidates_equals_each_by_itself(backbone, tokens):
