@@ -309,9 +309,12 @@ class SlotModel:
             owners, ranks, at = self._send(*self._fill(np.stack([chosen[owner], rank, columns]), fill))
             block = _BlockPlaces(None, None, owners, ranks, self.slots + 1, n, width)
             return _Places(owners, at, width, [block], real)
-        counts = np.bincount(owner, minlength=len(chosen)).tolist()
-        kinds = np.array([_round_up(count) for count in counts]).clip(TOGETHER)
-        blocks = [self._place_block(chosen, owner, rank, columns, kinds == kind) for kind in np.unique(kinds)]
+        counts = np.bincount(owner, minlength=len(chosen))
+        kinds = np.array([count and max(TOGETHER, _round_up(count)) for count in counts.tolist()])
+        blocks = [
+            self._place_block(chosen, owner, rank, columns, kinds == kind)
+            for kind in np.unique(kinds[counts > 0])
+        ]
         at_slots, at = self._send(chosen[owner], columns)
         return _Places(at_slots, at, int(columns.max()) + 1, blocks, real)
 
@@ -320,6 +323,7 @@ class SlotModel:
     ) -> _BlockPlaces:
         """Some of the slots of a pass, those of the ``chosen`` that are ``inside``, and their tokens."""
         rows, tokens = chosen[inside], inside[owner].nonzero()[0]
+        alone = len(tokens) == len(owner)
         owner, rank, width = owner[tokens], rank[tokens], int(columns[tokens].max()) + 1
         # Idle slots that attend to anything cost less than copying the keys and values of the others.
         everyone = 2 * len(rows) > self.slots
@@ -327,7 +331,7 @@ class SlotModel:
         owners, ranks, which = self._send(owner, rank, tokens)
         return _BlockPlaces(
             rows=None if everyone else self._send(rows)[0],
-            tokens=None if inside.all() else which,
+            tokens=None if alone else which,
             owner=owners,
             rank=ranks,
             batch=self.slots if everyone else len(rows),

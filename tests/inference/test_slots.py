@@ -81,7 +81,7 @@ def random_trees(tokens, batch, levels, seed=0):
 
 
 def test_nobody_is_padded_to_the_length_of_an_opening(backbone, tokens, monkeypatch):
-    """One slot of eight begins an episode: the scores that are computed are at most four times those that are asked for."""
+    """One slot of eight begins an episode: at most four times the scores that are asked for are computed."""
     model = SlotModel(backbone, slots=8, max_length=512)
     forward, passes = model._forward, []
 
@@ -94,6 +94,23 @@ def test_nobody_is_padded_to_the_length_of_an_opening(backbone, tokens, monkeypa
     model.extend(range(8), [tokens(10)] * 7 + [tokens(400)])
     assert passes[0] == 8 * 100 * 100
     assert passes[1] <= 4 * (7 * 10 * 110 + 400 * 400)  # padded to the longest: 8 * 400 * 400
+
+
+def test_a_candidate_that_goes_on_alone_attends_alone(backbone, tokens, monkeypatch):
+    model = SlotModel(backbone, slots=8, max_length=512)
+    model.extend(range(8), [tokens(20)] * 8)
+    forward, passes = model._forward, []
+
+    def measured(run, places, *rest):
+        passes.append([block.batch for block in places.blocks])
+        return forward(run, places, *rest)
+
+    monkeypatch.setattr(model, "_forward", measured)
+    tree, *_ = tree_of([[tokens(1)] for _ in range(8)], torch.device("cpu"))
+    run = torch.zeros(8, 1, dtype=torch.bool)
+    run[3] = True
+    model.branch(range(8), tree, 0, run)
+    assert passes == [[1]]
 
 
 def test_a_tree_of_candidates_equals_each_by_itself(backbone, tokens):
