@@ -133,28 +133,39 @@ class Plan:
 
     def choice(self, name: str) -> Stage | None:
         """The options that a sweep finds for a method, if it has one."""
-        trials = self.suite.sweep.trials.get(name, ())
-        if not trials:
+        options = self.suite.sweep.trials.get(name, ())
+        if not options:
             return None
         assert self.arenas.dev is not None
-        seed, method = self.suite.sweep.seed, self.suite.methods[name]
-        verdicts = []
-        for i, options in enumerate(trials):
-            tried = replace(method, options={**method.options, **options})
-            agent = self._train_stage(f"sweep/{name}-{i}", tried, seed, None, self.suite.sweep.rollouts)
+        seed, verdicts = self.suite.sweep.seed, []
+        for i, agent in enumerate(self._trials(name)):
             trial = self.trial(f"{name} {i}", self.selection("greedy"), seed)
-            verdicts.append(self.judgement(f"sweep/{name}-{i}-dev", self.arenas.dev, trial, agent))
-        done = partial(steps.choose_options, trials)
-        return Stage(f"sweep/{name}.json", list(map(dict, trials)), done, tuple(verdicts))
+            verdicts.append(self.judgement(f"{agent.name}-dev", self.arenas.dev, trial, agent))
+        done = partial(steps.choose_options, options)
+        return Stage(f"sweep/{name}.json", list(map(dict, options)), done, tuple(verdicts))
+
+    def _trials(self, name: str) -> tuple[Stage, ...]:
+        """A method trained with each of the options that its sweep tries."""
+        method, sweep = self.suite.methods[name], self.suite.sweep
+        tried = [
+            replace(method, options={**method.options, **options}) for options in sweep.trials.get(name, ())
+        ]
+        return tuple(
+            self._train_stage(f"sweep/{name}-{i}", one, sweep.seed, None, sweep.rollouts)
+            for i, one in enumerate(tried)
+        )
 
     def agent(self, name: str, seed: int) -> Stage:
-        """A trained method."""
-        method = self.suite.methods[name]
+        """A trained method; one that a sweep has trained on everything with this seed already is not trained again."""
+        method, sweep = self.suite.methods[name], self.suite.sweep
         if method.method == "sft":
             return self.sft(seed)
         if method.method == "iterate":
             return self.policy(name, seed, method.rounds)
-        return self._train_stage(f"seed-{seed}/{name}", method, seed, self.choice(name), None)
+        choice = self.choice(name)
+        if choice and seed == sweep.seed and sweep.rollouts is None:
+            return Stage(f"seed-{seed}/{name}", "best", steps.adopt_trial, (choice, *self._trials(name)))
+        return self._train_stage(f"seed-{seed}/{name}", method, seed, choice, None)
 
     def policy(self, name: str, seed: int, i: int) -> Stage:
         """An iterated method after its i-th round; the first is the method that it repeats."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -149,7 +150,7 @@ def continue_imitation(
         views: show how it goes.
     """
     demonstrations, choice = needs[:shown], next(iter(needs[shown:]), None)
-    options = {**fit.options, **_read_choice(choice)}
+    options = {**fit.options, **_read_options(choice)}
     episodes = len(load_trajectories(rollouts))
     updates = count_updates(options, min(episodes, fit.episodes or episodes))
     whole = replace(fit, episodes=None)
@@ -168,7 +169,12 @@ def train_method(fit: Fit, rounds: int, path: Path, start: Path, *needs: Path, v
         views: show how it goes.
     """
     rollouts, choice = needs[:rounds], next(iter(needs[rounds:]), None)
-    _train(fit, path, start, rollouts, {**fit.options, **_read_choice(choice)}, views)
+    _train(fit, path, start, rollouts, {**fit.options, **_read_options(choice)}, views)
+
+
+def adopt_trial(path: Path, choice: Path, *trials: Path) -> None:
+    """The agent of a sweep's best trial, as it is."""
+    copytree(trials[_read_choice(choice)["best"]], path, dirs_exist_ok=True)
 
 
 def roll_out_policy(
@@ -237,12 +243,16 @@ def _describe_score(result: Result) -> dict[str, Any]:
     return {names[0]: written[names[0]], "n": result.n, names[1]: written[names[1]]}
 
 
-def _read_choice(choice: Path | None) -> dict[str, Any]:
+def _read_options(choice: Path | None) -> dict[str, Any]:
     """What a sweep has chosen, if there was one."""
-    if choice is None:
-        return {}
+    return {} if choice is None else _read_choice(choice)["options"]
+
+
+def _read_choice(choice: Path) -> dict[str, Any]:
+    """What :func:`choose_options` has written."""
     try:
-        return known_as(read_json(choice)["options"])
+        found = read_json(choice)
+        return {"best": int(found["best"]), "options": known_as(found["options"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OreoError(f"{choice} is damaged ({error!r}): delete it, and it is chosen again") from error
 

@@ -1,6 +1,7 @@
 """The smoke suite, made smaller: end to end, again, killed and continued, in several processes."""
 
 import json
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -96,6 +97,31 @@ def test_the_sweep_is_recorded_and_its_choice_is_used(finished):
     assert len(rates) == 2 and sweep["best"] == rates.index(max(rates))
     card = json.loads((output / "seed-0" / "oreo" / "agent.json").read_text())
     assert f'"learning_rate": {sweep["options"]["learning_rate"]}' in json.dumps(card)
+
+
+def test_what_a_sweep_has_trained_is_not_trained_again(suite, finished, tmp_path):
+    """And is what training it again would have made."""
+    output, found = finished
+    swept = found["sweep"]["oreo"]
+    once = read_weights(output / "seed-0" / "oreo")
+    assert once == read_weights(output / "sweep" / f"oreo-{swept['best']}")
+    shutil.copytree(output, tmp_path / "bench")
+    trained = {
+        **suite.methods,
+        "oreo": replace(suite.methods["oreo"], options={**suite.methods["oreo"].options, **swept["options"]}),
+    }
+    bench(replace(suite, sweep=Sweep(), methods=trained), tmp_path / "bench", methods=["oreo"])
+    assert read_weights(tmp_path / "bench" / "seed-0" / "oreo") == once
+    on_fewer = replace(suite, sweep=replace(suite.sweep, rollouts=6))
+    assert next(s for s in stages_of(on_fewer, output) if s.name == "seed-0/oreo").inputs != "best"
+
+
+def read_weights(agent):
+    return [
+        path.read_bytes()
+        for part in ("policy", "critic")
+        for path in sorted((agent / part).glob("*.safetensors"))
+    ]
 
 
 def test_the_control_makes_as_many_updates_as_a_method(finished):
