@@ -152,21 +152,18 @@ def _find_lack(recording: Recording) -> str:
     """What these episodes lack for learning from wins and failures."""
     if not recording.episodes or recording.of_others or recording.already_there:
         return ""
-    if not recording.defines_success:
-        return _find_sameness(recording.path)
-    if recording.successes == recording.episodes:
-        return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"
-    if not recording.successes:
-        return f"nothing was won, and oreo learns from the difference: first {IMITATE_MORE}"
-    return ""
-
-
-def _find_sameness(path: Path) -> str:
+    told = recording.defines_success
+    if told and 0 < recording.successes < recording.episodes:
+        return ""
     from oreo_agents.dataset import load_trajectories
 
-    returns = load_trajectories(path).returns
+    returns = load_trajectories(recording.path).returns
     if (returns != returns[0]).any():
         return ""
+    if told and recording.successes:
+        return "nothing was lost, and oreo learns from the difference: record more, at a higher --temperature"
+    if told:
+        return f"nothing was won, and oreo learns from the difference: first {IMITATE_MORE}"
     return (
         f"all episodes return {returns[0]:g}, and oreo learns from the difference: record more, or first "
         f"{IMITATE_MORE}"

@@ -77,8 +77,13 @@ class Objective:
 
     @property
     def contrasts(self) -> bool:
-        """Needs successful and failed episodes."""
+        """Needs episodes that differ: in their returns, or in whether they are good."""
         return not self.imitates
+
+    @property
+    def weighs_returns(self) -> bool:
+        """It learns from the returns themselves, won or not, rather than from which episodes are good."""
+        return not self.prefers and self.policy_loss != "tapered_loss"
 
     @property
     def critic(self) -> bool:

@@ -188,13 +188,14 @@ def select_items(
     if config.good and objective.imitates:
         episodes = episodes[_find_good(episodes)]
     good = episodes.facts["success"] == 1
-    if objective.contrasts and not held_out and (good.all() or not good.any()):
+    uniform = bool(good.all() or not good.any())
+    if objective.contrasts and not held_out and (same if objective.weighs_returns else uniform):
         kind = "failed" if good[0] else "successful"
         better = f"or {IMITATE_MORE}"
         further = "at a higher --temperature" if good[0] else better
         alike = f" (all return {returns[0]:g})" if same else ""
         found = f"there are no {kind} episodes{alike}"
-        if by_return and same:
+        if same and (by_return or not uniform):
             found, further = f"all episodes return {returns[0]:g}", f"at a higher --temperature, {better}"
         raise DatasetError(
             f"{found}: {config.method} learns from the difference; "

@@ -65,6 +65,22 @@ def test_what_cannot_be_compared_is_said_truly(returns, success, said):
         select_items(METHODS["oreo"], gather_episodes(episodes), OreoConfig(method="oreo"), model)
 
 
+@pytest.mark.parametrize("method", ["oreo", "pcl", "dro", "iql"])
+def test_returns_that_differ_teach_though_nothing_was_won(method):
+    """Some failed worse than others, as in ScienceWorld."""
+    episodes = [
+        EncodedEpisode([0, 1], [False, True], [False, True], [False, True], [r, r], False, return_=r)
+        for r in (-1.0, 0.0)
+    ]
+    model = SimpleNamespace(vocab_size=9, max_position_embeddings=9)
+    config = OreoConfig(method=method)
+    assert len(select_items(METHODS[method], gather_episodes(episodes), config, model)) == 2
+    with pytest.raises(
+        DatasetError, match="there are no successful episodes: dpo learns from the difference"
+    ):
+        select_items(METHODS["dpo"], gather_episodes(episodes), OreoConfig(method="dpo"), model)
+
+
 def test_silence_of_an_environment_that_tells_is_no_win():
     told = [
         EncodedEpisode([0], [True], [True], [True], [r], s, return_=r)
