@@ -2,8 +2,8 @@
 
 oreo-agents record --env scienceworld_env:ScienceWorld-v0 --games boil --agent random -n 20 -o runs/boil
 
-Rewards are points, -100 for what spoils the task. ScienceWorld lists what lies in a room in any order, so a few episodes
-do not happen again exactly; `dataset verify` says which.
+Rewards are points, -100 for what spoils the task. ScienceWorld lists what lies in a room in any order, so a few
+episodes do not happen again exactly; `dataset verify` says which.
 """
 
 import gymnasium as gym
