@@ -80,37 +80,38 @@ def random_trees(tokens, batch, levels, seed=0):
     return tree, paths
 
 
+def watch_passes(model, monkeypatch):
+    """The blocks of every pass from now on."""
+    forward, passes = model._forward, []
+
+    def watched(run, places, *rest):
+        passes.append(places.blocks)
+        return forward(run, places, *rest)
+
+    monkeypatch.setattr(model, "_forward", watched)
+    return passes
+
+
 def test_nobody_is_padded_to_the_length_of_an_opening(backbone, tokens, monkeypatch):
     """One slot of eight begins an episode: at most four times the scores that are asked for are computed."""
     model = SlotModel(backbone, slots=8, max_length=512)
-    forward, passes = model._forward, []
-
-    def measured(run, places, *rest):
-        passes.append(sum(block.batch * block.n * block.width for block in places.blocks))
-        return forward(run, places, *rest)
-
-    monkeypatch.setattr(model, "_forward", measured)
+    passes = watch_passes(model, monkeypatch)
     model.extend(range(7), [tokens(100)] * 7)
     model.extend(range(8), [tokens(10)] * 7 + [tokens(400)])
-    assert passes[0] == 8 * 100 * 100
-    assert passes[1] <= 4 * (7 * 10 * 110 + 400 * 400)  # padded to the longest: 8 * 400 * 400
+    scores = [sum(block.batch * block.n * block.width for block in blocks) for blocks in passes]
+    assert scores[0] == 8 * 100 * 100
+    assert scores[1] <= 4 * (7 * 10 * 110 + 400 * 400)  # padded to the longest: 8 * 400 * 400
 
 
 def test_a_candidate_that_goes_on_alone_attends_alone(backbone, tokens, monkeypatch):
     model = SlotModel(backbone, slots=8, max_length=512)
     model.extend(range(8), [tokens(20)] * 8)
-    forward, passes = model._forward, []
-
-    def measured(run, places, *rest):
-        passes.append([block.batch for block in places.blocks])
-        return forward(run, places, *rest)
-
-    monkeypatch.setattr(model, "_forward", measured)
+    passes = watch_passes(model, monkeypatch)
     tree, *_ = tree_of([[tokens(1)] for _ in range(8)], torch.device("cpu"))
     run = torch.zeros(8, 1, dtype=torch.bool)
     run[3] = True
     model.branch(range(8), tree, 0, run)
-    assert passes == [[1]]
+    assert [[block.batch for block in blocks] for blocks in passes] == [[1]]
 
 
 def test_a_tree_of_candidates_equals_each_by_itself(backbone, tokens):
