@@ -76,11 +76,6 @@ class Objective:
         return self.critic or self.items in ("groups", "valued")
 
     @property
-    def contrasts(self) -> bool:
-        """Needs episodes that differ: in their returns, or in whether they are good."""
-        return not self.imitates
-
-    @property
     def weighs_returns(self) -> bool:
         """It learns from the returns themselves, won or not, rather than from which episodes are good."""
         return not self.prefers and self.policy_loss != "tapered_loss"
