@@ -16,7 +16,7 @@ from oreo_agents.evaluation.statistics import Difference, paired_difference, t_i
 
 Measure = Literal["success", "return"]
 
-BASELINES = ("sft", "rejection")
+BASELINES = ("sft", "sft-continued", "rejection")
 """Every policy is compared with these, as they are without a critic."""
 
 

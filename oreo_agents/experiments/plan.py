@@ -26,6 +26,7 @@ from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import as_prompt
 from oreo_agents.models.model_files import identify_model
 from oreo_agents.models.start import FROM_SCRATCH
+from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import known_as
 
 
@@ -229,7 +230,8 @@ class Plan:
             return Stage(name, asdict(fit), done, (start, *data, *demonstrations, *chosen))
         fit = Fit(method.method, options, seed, episodes)
         done = partial(steps.train_method, fit, len(data), views=self.views)
-        return Stage(name, asdict(fit), done, (start, *data, *chosen))
+        inputs = [asdict(fit), "as many updates"] if METHODS[fit.method].selects else asdict(fit)
+        return Stage(name, inputs, done, (start, *data, *chosen))
 
     def _imitation_options(self) -> dict[str, Any]:
         """What counts as imitation for the control, too; its rates are the other methods'."""

@@ -35,6 +35,7 @@ from oreo_agents.experiments.stages import (
 from oreo_agents.experiments.suite import MODELS, Suite
 from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.models.model_files import AGENT, count_parameters
+from oreo_agents.models.recipe import TrainingRecipe, read_recipe
 from oreo_agents.models.start import FROM_SCRATCH, SMALL
 from oreo_agents.provenance import collect_provenance, find_gpu
 
@@ -53,6 +54,8 @@ class SuiteResult:
     """Of iterated methods."""
     sweep: Mapping[str, Any]
     """Every trial of every method that was tuned."""
+    trainings: Mapping[str, Any]
+    """How much each agent was trained, trials among them, and how far that took its policy."""
     stages: Mapping[str, Any]
     """What each took."""
     failed: Mapping[str, str]
@@ -76,6 +79,7 @@ class SuiteResult:
             "differences": [one.to_json() for one in self.differences],
             "rounds": [row.to_json() for row in self.rounds],
             "runs": [_shorten_run(run) for run in self.runs],
+            "trainings": dict(self.trainings),
             "stages": dict(self.stages),
         }
 
@@ -128,6 +132,7 @@ def run_plan(
         differences=compare_rows(runs),
         rounds=average_rounds(runs),
         sweep=_read_sweep(wanted, output),
+        trainings=_describe_trainings(wanted, output),
         stages=stages.times(order_stages(wanted)),
         failed=failed,
     )
@@ -169,6 +174,18 @@ def _describe_games(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
     train = {**arenas.train.summary(), "left_out_rooms": list(plan.suite.left_out())}
     generated = {"generated": arenas.generated.summary()} if arenas.generated else {}
     return {"train": train, "dev": arenas.dev and arenas.dev.summary(), **generated, "tests": tests}
+
+
+def _describe_trainings(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:
+    """Optimizer steps of every agent, the episodes it learnt from, and the last entropy and KL that were logged."""
+    names = [stage.name for stage in order_stages(wanted)]
+    recipes = {name: recipe for name in names if (recipe := read_recipe(output / name))}
+    return {name: _describe_training(recipe) for name, recipe in recipes.items()}
+
+
+def _describe_training(recipe: TrainingRecipe) -> dict[str, Any]:
+    last = {key: line[key] for line in recipe.log for key in ("entropy", "kl") if key in line}
+    return {"steps": recipe.steps, "episodes": recipe.data.get("episodes"), **last}
 
 
 def _read_sweep(wanted: Sequence[Stage], output: Path) -> dict[str, Any]:

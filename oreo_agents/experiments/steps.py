@@ -132,7 +132,7 @@ def adopt_model(model: str, prompt: Any, path: Path) -> None:
 
 def imitate_expert(model: str, fit: Fit, path: Path, *data: Path, views: Views = SILENT) -> None:
     """The start of all methods: a model that imitates the expert."""
-    _train(fit, path, model, data, fit.options, views)
+    _train(fit, path, model, read_episodes(data), fit.options, views)
 
 
 def continue_imitation(
@@ -151,14 +151,15 @@ def continue_imitation(
     """
     demonstrations, choice = needs[:shown], next(iter(needs[shown:]), None)
     options = {**fit.options, **_read_options(choice)}
-    episodes = len(load_trajectories(rollouts))
-    updates = count_updates(options, min(episodes, fit.episodes or episodes))
-    whole = replace(fit, episodes=None)
-    _train(whole, path, start, demonstrations, {**options, "max_steps": updates}, views)
+    updates = count_updates(options, len(load_trajectories(rollouts)[: fit.episodes]))
+    _train(fit, path, start, read_episodes(demonstrations), {**options, "max_steps": updates}, views)
 
 
 def train_method(fit: Fit, rounds: int, path: Path, start: Path, *needs: Path, views: Views = SILENT) -> None:
     """A method on rollouts, with the options that a sweep has chosen if there was one.
+
+    All make as many optimizer steps as there are batches of all rollouts: one that keeps a part of them, the won ones
+    or pairs, goes over that part more often, so that methods are compared and not amounts of training.
 
     Args:
         fit: how.
@@ -169,7 +170,10 @@ def train_method(fit: Fit, rounds: int, path: Path, start: Path, *needs: Path, v
         views: show how it goes.
     """
     rollouts, choice = needs[:rounds], next(iter(needs[rounds:]), None)
-    _train(fit, path, start, rollouts, {**fit.options, **_read_options(choice)}, views)
+    options = {**fit.options, **_read_options(choice)}
+    episodes = read_episodes(rollouts)[: fit.episodes]
+    updates = count_updates(options, len(episodes))
+    _train(fit, path, start, episodes, {**options, "max_steps": updates}, views)
 
 
 def adopt_trial(path: Path, choice: Path, *trials: Path) -> None:
@@ -240,7 +244,7 @@ def choose_options(trials: Sequence[Mapping[str, Any]], path: Path, *verdicts: P
 def _describe_score(result: Result) -> dict[str, Any]:
     names = ("mean_return", "return_ci95") if result.won is None else ("success_rate", "wilson95")
     written = result.to_json()
-    return {names[0]: written[names[0]], "n": result.n, names[1]: written[names[1]]}
+    return {name: written[name] for name in (names[0], "n", names[1], "invalid_action_rate")}
 
 
 def _read_options(choice: Path | None) -> dict[str, Any]:
@@ -270,14 +274,13 @@ def _train(
     fit: Fit,
     path: Path,
     start: str | Path,
-    data: Sequence[Path],
+    episodes: TrajectoryDataset,
     options: Mapping[str, Any],
     views: Views,
 ) -> None:
     from oreo_agents.training.datasets import Data
     from oreo_agents.training.train import train
 
-    episodes = read_episodes(data)[: fit.episodes]
     callbacks = [views.follow_training(fit.method)] if views.follow_training else []
     updates = count_updates(options, len(episodes))
     every = ceil(updates / PARTS) if updates >= WORTH_SAVING else None

@@ -76,6 +76,11 @@ class Objective:
         return self.critic or self.items in ("groups", "valued")
 
     @property
+    def selects(self) -> bool:
+        """It learns from the good episodes, or from pairs with them: of these there are fewer than episodes."""
+        return self.items in ("successes", "pairs")
+
+    @property
     def weighs_returns(self) -> bool:
         """It learns from the returns themselves, won or not, rather than from which episodes are good."""
         return not self.prefers and self.policy_loss != "tapered_loss"

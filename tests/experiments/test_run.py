@@ -43,6 +43,7 @@ def suite():
         demonstrations=Demonstrations(4, generated=2),
         rollouts=Rollouts(12, games=4, patience=4, temperature=1.9),
         sft={"learning_rate": 1e-5},
+        training={**smoke.training, "batch_size": 4},
         search=Search(ks=(1, 2), methods=("rejection", "oreo"), critic_from="oreo"),
         sweep=Sweep({"oreo": ({"learning_rate": 1e-5}, {"learning_rate": 1e-4})}),
     )
@@ -124,12 +125,15 @@ def read_weights(agent):
     ]
 
 
-def test_the_control_makes_as_many_updates_as_a_method(finished):
-    output, _ = finished
-    steps = [
-        json.loads((output / "seed-0" / name / "agent.json").read_text())["steps"] for name in METHODS[2:5:2]
-    ]
-    assert steps[0] == steps[1] == 1  # 12 rollouts in batches of 16, once
+def test_every_method_makes_as_many_updates(finished):
+    """Also one that imitates the won rollouts alone, and further imitation; 12 rollouts in batches of 4, once."""
+    output, found = finished
+    made = {name: found["trainings"][f"seed-0/{name}"] for name in METHODS[2:5]}
+    assert {one["steps"] for one in made.values()} == {3}
+    won = sum(one.success for one in load_trajectories(output / "seed-0" / "rollouts"))
+    assert won <= 8, "that few are one or two batches"
+    assert made["oreo"]["kl"] >= 0 and made["oreo"]["entropy"] > 0
+    assert {f"sweep/oreo-{i}" for i in (0, 1)} < set(found["trainings"])
 
 
 def test_a_second_run_does_nothing_and_says_the_same(suite, finished):
