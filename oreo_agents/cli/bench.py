@@ -13,6 +13,8 @@ from oreo_agents.cli.options import (
     add_endpoint,
     add_jobs,
     add_named_environment,
+    add_prompt,
+    add_trust,
     parse_file,
     parse_seed,
     read_server,
@@ -40,6 +42,8 @@ def add_bench(commands: Commands) -> None:
     )
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the suite's")
     parser.add_argument("--model", metavar="PATH", help="to start from; default: the suite's")
+    add_prompt(parser)
+    add_trust(parser)
     parser.add_argument(
         "--data",
         type=Path,
@@ -73,7 +77,7 @@ def run_bench(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite, args.env)
     for name in args.methods or ():
         require_known(name, suite.methods, f"--methods: suite {suite.name} has no method")
-    given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model}
+    given = {"seeds": args.seeds and tuple(args.seeds), "model": args.model, "prompt": args.prompt}
     suite = replace(suite, **{key: value for key, value in given.items() if value})
     check_suite(suite)
     server = read_server(args, suite.model)

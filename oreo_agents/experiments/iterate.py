@@ -29,6 +29,7 @@ from oreo_agents.experiments.suite import Demonstrations, GameSet, Method, Rollo
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.verdicts import read_runs
 from oreo_agents.inference.server import Server
+from oreo_agents.language.prompt import as_prompt
 from oreo_agents.models.model_files import count_parameters
 from oreo_agents.models.start import FROM_SCRATCH, SMALL
 from oreo_agents.training.ingredients import list_changes
@@ -91,9 +92,11 @@ def iterate_suite(
         amount = replace(amount, episodes=rollouts)
     if temperature is not None:
         amount = replace(amount, temperature=temperature)
+    prompt = given.pop("prompt", None)
     made = replace(
-        _suit_model(suite, model, given.get("prompt")),
+        _suit_model(suite, model, prompt),
         name="iterate",
+        prompt=as_prompt(prompt).to_dict() if prompt else "",
         model=str(model),
         demonstrations=Demonstrations(episodes=0),
         methods={

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from oreo_envs.foreign import name_seed
 
+from oreo_agents.agents.load import choose_reply_length
 from oreo_agents.agents.selection import Select, Selection
 from oreo_agents.dataset import load_trajectories
 from oreo_agents.environments import is_same_id, join_words
@@ -24,6 +25,7 @@ from oreo_agents.experiments.suite import MODELS, SCRIPTED, Method, Suite, has_c
 from oreo_agents.experiments.verdicts import Verdict
 from oreo_agents.inference.server import Server
 from oreo_agents.language.prompt import as_prompt
+from oreo_agents.models.agent_card import choose_prompt
 from oreo_agents.models.model_files import identify_model
 from oreo_agents.models.start import FROM_SCRATCH
 from oreo_agents.training.methods import METHODS
@@ -59,9 +61,12 @@ class Plan:
                 f"suite {suite.name} imitates first, so that no policy of it is the model that the server has: leave "
                 "--endpoint out, or say episodes = 0 under [demonstrations]"
             )
-        self.suite, self.arenas, self.server = suite, arenas, server
+        self.arenas, self.server = arenas, server
         self.methods, self.views = methods or tuple(suite.methods), views
         self.model = MODELS.get(suite.model, suite.model)
+        told = choose_prompt(self.model, suite.prompt or None)
+        length = suite.max_new_tokens or choose_reply_length(told, suite.environment)
+        self.suite = replace(suite, max_new_tokens=length)
         self.identity = self.model if self.model in FROM_SCRATCH else identify_model(self.model)
         self._made: dict[str, Stage] = {}
         self._given = self._adopt_episodes(suite.demonstrations.data) if suite.demonstrations.data else None
@@ -118,15 +123,16 @@ class Plan:
         return Stage(name, [*made_from, "thoughts"] if amount.thoughts else made_from, done)
 
     def sft(self, seed: int) -> Stage:
-        """The policy that every method starts from; without demonstrations the model as it is."""
+        """The policy that every method starts from, with the prompt that all keep; without demonstrations the model."""
         name = f"seed-{seed}/sft"
+        prompt = self.suite.prompt or None
+        told = [as_prompt(prompt).digest] if prompt else []
         if self.suite.demonstrations.episodes == 0:
-            prompt = self.suite.training.get("prompt")
-            made_from = [self.identity, as_prompt(prompt).digest] if prompt else self.identity
+            made_from = [self.identity, *told] if told else self.identity
             return Stage(name, made_from, partial(steps.adopt_model, self.model, prompt))
         fit = Fit("sft", known_as(self.suite.sft), seed)
-        done = partial(steps.imitate_expert, self.model, fit, views=self.views)
-        return Stage(name, [self.identity, asdict(fit)], done, self.demonstrations(seed))
+        done = partial(steps.imitate_expert, self.model, prompt, fit, views=self.views)
+        return Stage(name, [self.identity, asdict(fit), *told], done, self.demonstrations(seed))
 
     def rollouts(self, seed: int) -> Stage:
         """What every offline method learns from."""
@@ -239,6 +245,7 @@ class Plan:
 
     def _plays(self, episodes: int | None, per_game: int, seed: int) -> Plays:
         suite = self.suite
+        assert suite.max_new_tokens
         return Plays(episodes, per_game, suite.max_steps, seed, suite.slots, suite.max_new_tokens)
 
     # -------------------------------------------------------------------------------------------- judging
@@ -329,6 +336,7 @@ class Plan:
     def selection(self, select: str, k: int = 1, *, no_repeat: bool = False) -> Selection:
         """A way to choose among k candidates, drawn and judged as the suite says; ``sample`` is always at 1."""
         suite, search = self.suite, self.suite.search
+        assert suite.max_new_tokens
         selection = Selection(cast(Select, select), k, suite.max_new_tokens, no_repeat=no_repeat)
         if select == "sample" or k == 1:
             return selection

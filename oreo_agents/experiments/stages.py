@@ -28,6 +28,7 @@ from oreo_envs.files import hash_json, read_json, remove_path, write_file
 from oreo_envs.workers import count_cores
 
 from oreo_agents.errors import OreoError
+from oreo_agents.models.trust import is_trusted, trusting_code
 
 CHECKPOINTS = ".checkpoints"
 """What :func:`oreo_agents.training.train.train` appends to the name of an agent for its checkpoints."""
@@ -271,7 +272,7 @@ def _start_workers(jobs: int, hear: Hear) -> Iterator[tuple[Submit, Listen]]:
 
     def submit(*work: Any) -> Future[float]:
         with _blocked_interrupts():  # workers inherit it: Ctrl-C in a terminal is for this process alone
-            submitted = pool.submit(_time_work, *work)
+            submitted = pool.submit(_work_there, is_trusted(), *work)
         workers.update(set(active_children()) - others)  # at once: one may die before anybody listens
         return submitted
 
@@ -305,6 +306,12 @@ def _call_here(*work: Any) -> Future[float]:
     except OreoError as error:
         future.set_exception(error)
     return future
+
+
+def _work_there(trusted: bool, *work: Any) -> float:
+    """In a worker, which knows of no block of this process that trusts code."""
+    with trusting_code(trusted):
+        return _time_work(*work)
 
 
 def _begin_worker(threads: int, news: SimpleQueue[tuple[str, int, int]]) -> None:

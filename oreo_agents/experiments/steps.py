@@ -130,9 +130,10 @@ def adopt_model(model: str, prompt: Any, path: Path) -> None:
     save_agent(path, policy, tokenizer, load_critic(model, policy), prompt=told, method="none")
 
 
-def imitate_expert(model: str, fit: Fit, path: Path, *data: Path, views: Views = SILENT) -> None:
-    """The start of all methods: a model that imitates the expert."""
-    _train(fit, path, model, read_episodes(data), fit.options, views)
+def imitate_expert(model: str, prompt: Any, fit: Fit, path: Path, *data: Path, views: Views = SILENT) -> None:
+    """The start of all methods: a model that imitates the expert, with the prompt that is asked for, else its own."""
+    options = {**fit.options, "prompt": prompt} if prompt else fit.options
+    _train(fit, path, model, read_episodes(data), options, views)
 
 
 def continue_imitation(

@@ -144,11 +144,13 @@ class Suite:
     model: str = "start"
     """``start`` (the shipped language model), ``scratch``, ``new-tiny``, ``new-mini`` (new decoders), ``small`` (the
     shipped agent), a path or a Hub name."""
+    prompt: str | Options = ""
+    """What every policy is told and how it answers: a name, a file or a table; empty: the model's own, else none."""
     seeds: tuple[int, ...] = (0, 1, 2)
     step_limits: tuple[int, ...] = (50, 40)
     """Of an episode; it is played to the largest, and what was won later than a smaller one is not won there."""
-    max_new_tokens: int = 8
-    """An action is cut after so many."""
+    max_new_tokens: int | None = None
+    """A reply is cut after so many; None: after as many as the prompt says, else the environment."""
     slots: int = 100
     """Episodes at once."""
     dtype: str = ""

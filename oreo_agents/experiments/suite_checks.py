@@ -19,6 +19,7 @@ from oreo_agents.experiments.suite import (
     is_trained,
     require_known,
 )
+from oreo_agents.language.prompt import as_prompt
 from oreo_agents.training.methods import METHODS
 from oreo_agents.training.options import OPTIONS, known_as
 
@@ -107,11 +108,17 @@ def _check_games(suite: Suite) -> None:
 
 
 def _check_amounts(suite: Suite) -> None:
-    numbers = [*suite.step_limits, *suite.search.ks, suite.slots, suite.max_new_tokens]
+    numbers = [*suite.step_limits, *suite.search.ks, suite.slots, suite.max_new_tokens or 1]
     if not (suite.seeds and suite.step_limits and suite.search.ks) or min(numbers) < 1:
         raise ConfigurationError(
             f"suite {suite.name}: seeds, step_limits and ks must not be empty, and ks, limits and slots are at least 1"
         )
+    if suite.max_new_tokens == 0:
+        raise ConfigurationError(
+            f"suite {suite.name}: max_new_tokens is 0, and a reply has at least one token"
+        )
+    if suite.prompt:
+        as_prompt(suite.prompt)
     if suite.dtype:
         require_known(suite.dtype, ("float32", "bfloat16"), f"suite {suite.name}: there is no dtype")
     for name in ("seeds", "step_limits"):
@@ -173,6 +180,11 @@ def _check_options(where: str, options: Options, method: str = "") -> None:
                     f"{where}: lora = {value!r} must be a rank, a whole number from 1 on"
                 )
             continue
+        if name == "prompt":
+            raise ConfigurationError(
+                f"{where}: every policy of a suite has the same prompt, from the start on: give prompt at the "
+                "top of the file"
+            )
         if name not in OPTIONS:
             require_known(name, LEARNING, f"{where}: OreoConfig has no option")
             continue

@@ -17,7 +17,7 @@ from oreo_agents.evaluation.results import CLOCKS
 from oreo_agents.experiments.arenas import find_arenas
 from oreo_agents.experiments.plan import Plan
 from oreo_agents.experiments.run import choose_jobs, run_plan
-from oreo_agents.experiments.stages import order_stages
+from oreo_agents.experiments.stages import Stages, order_stages
 from oreo_agents.experiments.suite import Demonstrations, GameSet, Rollouts, Search, Sweep
 from oreo_agents.experiments.suite_checks import check_suite
 from oreo_agents.experiments.suite_file import load_suite
@@ -346,6 +346,9 @@ def test_the_papers_protocol_starts_from_any_hugging_face_model(llama, tmp_path)
     small = replace(
         paper,
         model=str(llama),
+        prompt="",  # too long for so small a model to win with
+        demonstrations=replace(paper.demonstrations, thoughts=False),
+        max_new_tokens=24,
         seeds=(0,),
         step_limits=(12,),
         train=GameSet("generated", limit=1),
@@ -386,6 +389,27 @@ def test_a_chat_models_suite_imitates_thoughts_and_trains_adapters_alone(llama, 
     for name in ("sft", "sft-continued"):
         assert read_json(seed / name / "recipe.json")["lora"] == 2
     assert as_prompt("alfworld-react") == read_prompt(seed / "sft-continued")
+
+
+def test_every_policy_of_a_suite_has_its_prompt(suite, tmp_path):
+    """Also where it imitates first; a changed prompt makes the start anew, and one beside the others is refused."""
+    told = {"form": "react", "reply_tokens": 3}
+    plan = Plan(
+        replace(suite, prompt=told, max_new_tokens=None), find_arenas(suite, tmp_path), ("sft", "oreo")
+    )
+    assert {verdict.selection.max_new_tokens for verdict in plan.verdicts} == {3}
+    stages = Stages(tmp_path / "told")
+    start = stages.run(plan.sft(0))
+    assert read_prompt(start) == as_prompt(told)
+    digests = {
+        Plan(replace(suite, prompt=prompt), find_arenas(suite, tmp_path)).sft(0).digest
+        for prompt in ("", told, {"form": "think"})
+    }
+    assert len(digests) == 3
+    with pytest.raises(ConfigurationError, match="at the top"):
+        check_suite(replace(suite, training={"prompt": "alfworld"}))
+    usual = Plan(replace(suite, max_new_tokens=None), find_arenas(suite, tmp_path))
+    assert usual.suite.max_new_tokens == 32, "ALFWorld's"
 
 
 def test_a_suite_says_in_which_precision_its_policies_play(suite, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from oreo_agents.errors import OreoError
 from oreo_agents.experiments.stages import Stage, Stages, order_stages, tell_progress
+from oreo_agents.models.trust import is_trusted, trusting_code
 
 
 def write(text, path, *needed):
@@ -115,6 +116,18 @@ def count_to(n, path):
     for i in range(n):
         tell_progress(i + 1, n)
     write("", path)
+
+
+def write_trust(path):
+    path.write_text(str(is_trusted()))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_work_runs_a_models_code_where_the_user_has_said_so(tmp_path, jobs, trusted):
+    with trusting_code(trusted):
+        assert stages(tmp_path)[0].run_all([Stage("a", None, write_trust)], jobs) == {}
+    assert (tmp_path / "a").read_text() == str(trusted)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
