@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from oreo_agents.evaluation.statistics import t_interval
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACES = Path(__file__).with_name("published_numbers.json")
@@ -220,3 +222,21 @@ def test_a_changed_figure_and_a_new_one_are_noticed():
 def test_figures_stand_in_order():
     text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     assert all(a <= b for (a, _), (b, _) in pairwise(list_figures(text)))
+
+
+@pytest.mark.parametrize("file", ("alfworld-small.json", "alfworld-generated.json", "whole-path.json"))
+def test_t_intervals_of_older_files_are_those_of_their_seeds(file):
+    written = json.loads((RESULTS / file).read_text())
+    scores = {
+        (run["test"], run["max_steps"], run["method"], run["seed"]): run["success_rate"]
+        for run in written["runs"]
+        if run["round"] is None
+    }
+    for row in (*written["table"], *written["rounds"]):
+        assert row["t_interval95"] == pytest.approx(t_interval(row["per_seed"]))
+    for one in written["differences"]:
+        a, b = (
+            [scores[one["test"], one["max_steps"], one[side], seed] for seed in one["seeds"]] for side in "ab"
+        )
+        by_seed = [x - y for x, y in zip(a, b, strict=True)]
+        assert one["t_interval95"] == pytest.approx(t_interval(by_seed))
