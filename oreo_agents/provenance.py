@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -29,9 +30,15 @@ def collect_provenance() -> dict[str, Any]:
 
 
 def format_command() -> str:
-    """What was typed, more or less."""
+    """What was typed, more or less; of URLs only whose they are."""
     name = Path(sys.argv[0]).name
-    return shlex.join(["oreo-agents" if name == "__main__.py" else name, *sys.argv[1:]])
+    words = ["oreo-agents" if name == "__main__.py" else name, *map(shorten_urls, sys.argv[1:])]
+    return shlex.join(words)
+
+
+def shorten_urls(text: str) -> str:
+    """Scheme, host and port of every URL in a text: what else one has may be a key."""
+    return re.sub(r"(https?://)(?:[^/?#\s]*@)?([^/?#\s]*)\S*", r"\1\2", text, flags=re.IGNORECASE)
 
 
 def find_commit(root: Path = CHECKOUT) -> str | None:

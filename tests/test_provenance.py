@@ -1,11 +1,13 @@
 """What a result says of the program that made it, against git itself."""
 
+import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
-from oreo_agents.provenance import find_commit
+from oreo_agents.provenance import find_commit, format_command
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -35,3 +37,19 @@ def test_a_commit_is_marked_where_the_program_differs_not_where_results_do(tmp_p
     assert find_commit(tmp_path) == f"{head}-dirty"
     git("add", ".")
     assert find_commit(tmp_path) == f"{head}-dirty"
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000"),
+        ("--endpoint=https://host/sk-1/v1", "--endpoint=https://host"),
+        ("HTTP://host:80?key=sk-1", "HTTP://host:80"),
+        ("https://me:sk-1@host/v1", "https://host"),
+        ("http://[::1]:8000/v1#sk-1", "http://[::1]:8000"),
+        ("runs/http/v1", "runs/http/v1"),
+    ],
+)
+def test_of_a_url_in_a_command_only_its_host_is_written(monkeypatch, word, kept):
+    monkeypatch.setattr(sys, "argv", ["/bin/oreo-agents", "eval", word, "-n", "2"])
+    assert shlex.split(format_command()) == ["oreo-agents", "eval", kept, "-n", "2"]

@@ -14,6 +14,10 @@ differs is named by what it shows:
 - other token: they part at a token. How much likelier this process finds its own token than the server's, in nats, says
   whether that is a near tie, as other arithmetic decides it.
 
+Beside the share of turns with the same reply, told is the share of those in which that is more than ``--margin``:
+replies that other arithmetic does not explain. The turns are those of episodes, one after another, until there are
+``--turns``.
+
 ``--output`` is a file of such comparisons by ``--name`` and protocol; the others in it are kept.
 """
 
@@ -33,7 +37,7 @@ from transformers import PreTrainedModel
 
 from oreo_agents.agents.load import load_agent
 from oreo_agents.agents.oreo import OreoAgent
-from oreo_agents.cli.options import add_endpoint, read_server
+from oreo_agents.cli.options import add_endpoint, parse_positive, read_server
 from oreo_agents.environments import environments, games_of
 from oreo_agents.inference import Engine
 from oreo_agents.inference.endpoint import Endpoint
@@ -164,8 +168,8 @@ def measure_gap(policy: PreTrainedModel, read: list[int], here: list[int], there
     return float(logits[here[part]] - logits[there[part]])
 
 
-def summarize_turns(turns: list[Asked]) -> dict[str, Any]:
-    """How often both agree, and in what they do not."""
+def summarize_turns(turns: list[Asked], margin: float) -> dict[str, Any]:
+    """How often both agree, in what they do not, and how often by more than ``margin`` (nats)."""
     kinds = Counter(turn.kind for turn in turns)
     differing = [turn for turn in turns if turn.kind != "same"]
     gaps = {kind: [t.gap for t in differing if t.kind == kind and t.gap is not None] for kind in kinds}
@@ -177,18 +181,26 @@ def summarize_turns(turns: list[Asked]) -> dict[str, Any]:
         "same_end": sum(turn.end for turn in turns) / n,
         "other_prompts": sum(turn.more_read != 0 for turn in turns) / n,
         "kinds": dict(sorted(kinds.items())),
+        "margin": margin,
+        "above_margin": sum(turn.gap is not None and turn.gap > margin for turn in turns) / n,
         "largest_gap": {kind: round(max(found), 4) for kind, found in gaps.items() if found},
         "differing": [{"kind": turn.kind, **asdict(turn)} for turn in differing],
     }
 
 
 def play_games(agent: OreoAgent, args: argparse.Namespace) -> list[Trajectory]:
-    """The episodes, in the order in which they ended."""
+    """Episodes until they have ``args.turns``, the last one cut there; fewer where there are no more games."""
     place = {"data": args.data} if args.data else {}
     make_env = environments(max_steps=args.max_steps, split=args.split, **place)
-    plan = Schedule(limit=args.episodes).assign(games_of(make_env()).names)
+    plan = Schedule(limit=args.turns).assign(games_of(make_env()).names)
     player = agent if args.player == "own" else load_agent(args.player)
-    return list(rollout(make_env, plan, player, slots=8))
+    episodes, left = list[Trajectory](), args.turns
+    for episode in rollout(make_env, plan, player, slots=1):
+        episodes.append(replace(episode, turns=episode.turns[:left]))
+        left -= len(episodes[-1])
+        if not left:
+            break
+    return episodes
 
 
 def main() -> None:
@@ -204,7 +216,10 @@ def main() -> None:
     )
     parser.add_argument("--split", default="valid_seen", help="default: %(default)s")
     parser.add_argument("--data", help="where the games are; default: ALFWORLD_DATA")
-    parser.add_argument("--episodes", type=int, default=8, help="default: %(default)s")
+    parser.add_argument("--turns", type=parse_positive, default=200, help="default: %(default)s")
+    parser.add_argument(
+        "--margin", type=float, default=0.1, help="nats above which no near tie is seen; default: %(default)s"
+    )
     parser.add_argument("--max-steps", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--max-new-tokens", type=int, default=24, help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
@@ -225,7 +240,7 @@ def main() -> None:
             for episode, said in zip(episodes, own, strict=True)
             for turn in ask_turns(episode, said, agent, endpoint)
         ]
-        found = {**summarize_turns(turns), "server": endpoint.describe_use()}
+        found = {**summarize_turns(turns, args.margin), "server": endpoint.describe_use()}
         print(protocol, json.dumps(found, indent=1, ensure_ascii=False))
         if args.name:
             known, name = read_known(args.output), f"{args.name}, {protocol}"

@@ -1,8 +1,8 @@
 """What an OpenAI-compatible server (``vllm serve``, SGLang, llama.cpp, ``transformers serve``, ...) is asked.
 
 Completions take this project's own prompts and masks; chat completions take messages, which the server writes with its
-own template. Where a server gives token ids (vLLM), replies are what it sampled, to the token; the first question finds
-that out. What goes wrong on the way is retried, and then reported for the one question that it concerns.
+own template. Where a server gives token ids (vLLM, SGLang), replies are what it sampled, to the token; the first
+question finds that out. What goes wrong on the way is retried, and then reported for the one question that it concerns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -27,6 +28,10 @@ _LONGEST_TOKEN = 256
 _UNPENALIZED = {"repetition_penalty": 1.0, "repeat_penalty": 1.0}
 """As vLLM, SGLang and TGI, and as llama.cpp call it. Where it is not said, it comes from the model's generation_config,
 or is 1.1 (llama-cpp-python's server, greedy or not): a number that a command has twice is said once."""
+
+_TEMPLATE = "chat_template_kwargs"
+_FOR_IDS = frozenset({"return_token_ids", "stop_token_ids"})
+"""Words without which no exact ids are to be had."""
 
 _FULL = re.compile(
     r"context[ _-]?(length|window|size|limit)|max_model_len|maximum (model|sequence) length"
@@ -52,7 +57,7 @@ class ServedReply:
     """As they were sampled, end of turn included, after exactly the ids that were asked about; None: only the text is
     known."""
     logprobs: tuple[float, ...] | None = None
-    """Of each of them (nats, of the distribution at temperature 1), where the server says so."""
+    """Of each of them (nats, of the distribution at temperature 1), where the server is known to say these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,13 @@ class Question:
     """Which tokens may be drawn."""
     ends_itself: bool = False
     """The model's own end of text ends a turn, and no server has to be told to stop there."""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """What a server's chat template is to be told beside the messages."""
+
+    @property
+    def sampled(self) -> bool:
+        """Replies are drawn, not the likeliest."""
+        return self.temperature > 0
 
 
 @dataclass(slots=True)
@@ -86,9 +98,12 @@ class Use:
     requests: int = 0
     read: int = 0
     written: int = 0
+    counted: bool = True
+    """It has counted every time; else as many are assumed as there can be."""
 
     def __str__(self) -> str:
-        return f"{self.requests:,} requests, {self.read:,} tokens read and {self.written:,} written"
+        most = "" if self.counted else "at most "
+        return f"{self.requests:,} requests, {self.read:,} tokens read and {most}{self.written:,} written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +113,14 @@ class _Manner:
     protocol: Protocol = "completions"
     ids: bool | None = None
     """It gives token ids; None: nobody has asked."""
-    told: bool = True
-    """It is told in full how to sample, in words that OpenAI's own list does not have: many have defaults that change
-    what a policy says."""
+    refused: frozenset[str] = frozenset()
+    """Of the words that OpenAI's own list does not have: many have defaults that change what a policy says."""
+    every: int = 0
+    """What it calls a ``top_k`` that leaves all tokens: 0, or -1 (SGLang, vLLM before 0.9). llama-cpp-python's server
+    takes no -1."""
+    stops: bool = True
+    """It stops at the ids that it is told to also where it ignores the model's own end of text (vLLM does, SGLang does
+    not)."""
     together: bool = True
     """It gives several replies to one request."""
     limit: str = "max_tokens"
@@ -144,7 +164,10 @@ class Endpoint:
         self.use = Use()
         self._reserved = 0
         self._exchange = BoundedExchange(url, api_key, timeout, parallel)
-        self._way, self._settled = _Manner(protocol or "completions"), False
+        self._ways = dict.fromkeys((False, True), _Manner(protocol or "completions"))
+        """How it wants to be asked for the likeliest reply, and for sampled ones."""
+        self._settled = set[bool]()
+        self._warned = False
 
     @classmethod
     def from_server(cls, server: Server) -> Endpoint:
@@ -162,9 +185,11 @@ class Endpoint:
 
     def describe_use(self) -> str:
         """What it has been asked for, and what it gave."""
-        asked = "chat completions" if self._way.protocol == "chat" else "completions"
-        gave = "with the token ids that were sampled" if self._way.ids else "as text alone"
-        return f"{self.host}: {self.use}; {asked}, {gave}"
+        ways = [self._ways[sampled] for sampled in sorted(self._settled)] or [self._ways[False]]
+        asked = "chat completions" if ways[0].protocol == "chat" else "completions"
+        gave = "with the token ids that were sampled" if all(way.ids for way in ways) else "as text alone"
+        refused = ", ".join(sorted(frozenset[str]().union(*(way.refused for way in ways))))
+        return f"{self.host}: {self.use}; {asked}, {gave}{refused and f'; it refuses {refused}'}"
 
     def tells_key(self, text: str) -> bool:
         """Whether a text has the key in it."""
@@ -189,7 +214,8 @@ class Endpoint:
             found = await self._request(question)
             missing = question.n - len(found)
             if missing > 0:
-                self._way = replace(self._way, together=False)
+                way = self._ways[question.sampled]
+                self._ways[question.sampled] = replace(way, together=False)
                 seeds = (None if question.seed is None else question.seed + 1 + i for i in range(missing))
                 single = [replace(question, n=1, seed=seed) for seed in seeds]
                 for more in await asyncio.gather(*map(self._request, single)):
@@ -200,36 +226,86 @@ class Endpoint:
 
     async def _request(self, question: Question) -> list[ServedReply]:
         """As many replies as one request gives, asked for in the way that the server wants."""
-        way, refusal = self._way, None
+        sampled, refusal = question.sampled, None
+        way = self._ways[sampled]
+        tried = {way}
         while True:
             n = question.n if way.together else 1
             answer, replies = await self._insist(question, way, n)
             if replies is None:
                 refusal = refusal if refusal and answer.status == 404 else answer
-                if (changed := self._change_way(way, answer, n)) is None:
-                    raise self._explain(refusal, way)
+                if (changed := self._choose_way(question, way, tried, answer)) is None:
+                    raise self._explain(refusal)
                 way = changed
+                tried.add(way)
             elif way.ids is None and self._gives_ids(answer):
-                way = self._way = replace(way, ids=True)  # and again, for what such a server can be told
+                way = self._ways[sampled] = replace(
+                    way, ids=True
+                )  # and again: such a server can be told more
             else:
-                if not self._settled:
-                    self._way, self._settled = replace(way, ids=bool(way.ids)), True
+                if sampled not in self._settled:
+                    self._settle(sampled, replace(way, ids=bool(way.ids)))
+                if way.ids and way.stops and self._goes_on(answer, question):
+                    self._ways = {kind: replace(one, stops=False) for kind, one in self._ways.items()}
                 return replies[:n]
 
-    def _change_way(self, way: _Manner, answer: Answer, n: int) -> _Manner | None:
-        """Another way to ask what was refused; None: there is none. Nothing changes once a request has gone well, but
-        for the number of replies."""
-        told = self._exchange.quote(answer)
-        if answer.status in (400, 422) and _FULL.search(told):
+    def _settle(self, sampled: bool, way: _Manner) -> None:
+        """Keep a way that has gone well; the other kind of question begins with it."""
+        self._settled.add(sampled)
+        self._ways[sampled] = way
+        if (not sampled) not in self._settled:
+            self._ways[not sampled] = way
+
+    def _choose_way(
+        self, question: Question, way: _Manner, tried: set[_Manner], answer: Answer
+    ) -> _Manner | None:
+        """Another way to ask what was refused: what other questions have settled on meanwhile, or a new one."""
+        sampled = question.sampled
+        if answer.status in (400, 422) and _FULL.search(self._exchange.quote(answer)):
             raise ContextFull(f"the context of the server at {self.host} is full")
-        if not self._settled:
-            if answer.status in (404, 405) and self.protocol is None and way.protocol == "completions":
-                return replace(way, protocol="chat")
-            if answer.status in (400, 422) and way.told:
-                return replace(way, ids=False, told=False)
-            if answer.status in (400, 422) and "max_completion_tokens" in told and way.limit == "max_tokens":
-                return replace(way, limit="max_completion_tokens")
-        return replace(way, together=False) if answer.status in (400, 422) and n > 1 else None
+        if sampled in self._settled and self._ways[sampled] not in tried:
+            return self._ways[sampled]
+        changed = self._change_way(question, way, answer)
+        if changed is None:
+            return None
+        if _TEMPLATE in changed.refused and question.template and not self._warned:
+            self._warned = True
+            told = ", ".join(f"{name} = {value!r}" for name, value in question.template.items())
+            warnings.warn(f"{self.host} does not let its chat template be told {told}", stacklevel=2)
+        if sampled in self._settled:
+            self._ways[sampled] = changed
+        return changed
+
+    def _change_way(self, question: Question, way: _Manner, answer: Answer) -> _Manner | None:
+        """A way without what was refused; None: there is none.
+
+        Words that the answer names are left out one by one. Where it names none, all are, unless a request has gone
+        well before: then it is about this question alone.
+        """
+        told, settled = self._exchange.quote(answer), question.sampled in self._settled
+        if answer.status in (404, 405):
+            other = self.protocol is None and way.protocol == "completions" and not settled
+            return replace(way, protocol="chat") if other else None
+        if answer.status not in (400, 422):
+            return None
+        changed = way
+        if "max_completion_tokens" in told:
+            changed = replace(changed, limit="max_completion_tokens")
+        if question.n > 1 and re.search(r"\bn\b", told):
+            changed = replace(changed, together=False)
+        needed = question.filters.set_ones() if question.sampled else {}
+        left = frozenset(_list_words(question, way)).difference(needed, way.refused)
+        named = {word for word in left if re.search(rf"\b{word}\b(?![\"']\s*:)", told)}  # no request repeated
+        if "top_k" in named and way.every == 0:
+            changed = replace(changed, every=-1)
+            named.remove("top_k")
+        if changed == way and not named and not settled:
+            named = {*left}
+        ids = False if named & _FOR_IDS else way.ids
+        changed = replace(changed, ids=ids, refused=way.refused | named)
+        if changed == way and way.together and question.n > 1:
+            return replace(way, together=False)
+        return None if changed == way else changed
 
     async def _insist(
         self, question: Question, way: _Manner, n: int
@@ -275,35 +351,36 @@ class Endpoint:
     def _count(self, answer: Answer, question: Question, n: int) -> None:
         told = _read_object(answer).get("usage")
         usage = told if isinstance(told, dict) else {}
+        read, written = (_as_count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion"))
         self.use.requests += 1
-        self.use.read += _as_count(usage.get("prompt_tokens"), len(question.ids))
-        self.use.written += _as_count(usage.get("completion_tokens"), n * question.max_tokens)
+        self.use.read += len(question.ids) if read is None else read
+        self.use.written += n * question.max_tokens if written is None else written
+        self.use.counted &= written is not None
 
     def _write_body(self, question: Question, way: _Manner, n: int) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.model, way.limit: question.max_tokens}
         body["temperature"] = question.temperature
-        if question.temperature:
+        words = _list_words(question, way)
+        body |= {name: value for name, value in words.items() if name not in way.refused}
+        if question.sampled:
             body |= {} if question.seed is None else {"seed": question.seed}
             body |= question.filters.set_ones()
-        if way.told:
-            body |= {**asdict(question.filters), **_UNPENALIZED}
         body |= {"n": n} if n > 1 else {}
         if way.protocol == "chat":
             body["messages"] = question.messages()
         else:
             body["prompt"] = list(question.ids) if way.ids else question.text()
             body |= {} if way.ids or question.ends_itself else {"stop": [question.end_text]}
-        if way.ids is not False:
-            body["return_token_ids"] = True
-        if way.ids:
-            body |= {"ignore_eos": True, "stop_token_ids": [question.end_id], "skip_special_tokens": False}
-            body["logprobs"] = True if way.protocol == "chat" else 0
         return body
 
     # --------------------------------------------------------------------------------- reading an answer
 
     def _gives_ids(self, answer: Answer) -> bool:
         return all(isinstance(choice.get("token_ids"), list) for choice in _list_choices(answer))
+
+    def _goes_on(self, answer: Answer, question: Question) -> bool:
+        """Whether a reply has tokens after the end of its turn."""
+        return any(question.end_id in (one.get("token_ids") or ())[:-1] for one in _list_choices(answer))
 
     def _read_replies(self, answer: Answer, question: Question, way: _Manner) -> list[ServedReply]:
         told = _read_object(answer)
@@ -317,7 +394,7 @@ class Endpoint:
             replies.append(reply)
         return replies
 
-    def _explain(self, answer: Answer, way: _Manner) -> EngineError:
+    def _explain(self, answer: Answer) -> EngineError:
         """A refusal, with its remedy where one is known."""
         told, hint = self._exchange.quote(answer), ""
         if answer.status in (404, 405):
@@ -330,6 +407,21 @@ class Endpoint:
         elif 300 <= answer.status < 400:
             hint = "; it sends elsewhere, where the key does not follow: give the URL that it sends to"
         return self._exchange.refuse(f"answers {answer.status}: {told!r}{hint}")
+
+
+def _list_words(question: Question, way: _Manner) -> dict[str, Any]:
+    """What is said beyond OpenAI's own list of words, or beyond what all of its models take."""
+    words: dict[str, Any] = {**asdict(question.filters), **_UNPENALIZED}
+    words["top_k"] = words["top_k"] or way.every
+    if way.protocol == "chat" and question.template:
+        words[_TEMPLATE] = dict(question.template)
+    if way.ids is not False:
+        words["return_token_ids"] = True
+    if way.ids:
+        words |= {"stop_token_ids": [question.end_id], "skip_special_tokens": False}
+        words |= {"ignore_eos": True} if way.stops else {}
+        words["logprobs"] = True if way.protocol == "chat" else 0
+    return words
 
 
 async def _pause(seconds: float) -> None:
@@ -385,9 +477,10 @@ def _add_ids(reply: ServedReply, told: dict[str, Any], question: Question, way: 
     cut = len(ids) == question.max_tokens
     if not known or not ids or len(ids) > question.max_tokens or (ids[-1] != end and not cut):
         return reply
-    return replace(
-        reply, ended=ids[-1] == end, ids=tuple(ids), logprobs=_read_logprobs(told, len(ids), way.protocol)
-    )
+    # SGLang's are of the tempered distribution; vLLM's are not, and it alone gives a reason to stop.
+    plain = question.temperature in (0, 1) or "stop_reason" in told
+    logprobs = _read_logprobs(told, len(ids), way.protocol) if plain else None
+    return replace(reply, ended=ids[-1] == end, ids=tuple(ids), logprobs=logprobs)
 
 
 def _read_logprobs(told: dict[str, Any], n: int, protocol: Protocol) -> tuple[float, ...] | None:
@@ -403,6 +496,6 @@ def _read_logprobs(told: dict[str, Any], n: int, protocol: Protocol) -> tuple[fl
     return tuple(min(x, 0.0) for x in own) if all(math.isfinite(x) and x < 1e-3 for x in own) else None
 
 
-def _as_count(told: Any, own: int) -> int:
+def _as_count(told: Any) -> int | None:
     """Tokens as a server counts them, where it says a number that can be."""
-    return told if type(told) is int and 0 <= told < 10**9 else own
+    return told if type(told) is int and 0 <= told < 10**9 else None

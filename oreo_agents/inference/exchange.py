@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from collections.abc import Coroutine
@@ -108,6 +109,13 @@ class BoundedExchange:
         limits = httpx.Limits(max_connections=self._parallel)
         self._client = httpx.AsyncClient(timeout=None, headers=headers, limits=limits, follow_redirects=False)
         self._turns = asyncio.Semaphore(self._parallel)
+        logging.getLogger("httpx").addFilter(self._shorten_address)
+
+    def _shorten_address(self, record: logging.LogRecord) -> bool:
+        """For httpx, which logs where every request goes."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(self.host if str(x).startswith(self.url) else x for x in record.args)
+        return True
 
     async def post(self, path: str, body: dict[str, Any], most: int) -> Answer:
         """Ask once.

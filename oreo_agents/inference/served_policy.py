@@ -142,6 +142,7 @@ class ServedPolicy(SlotTexts):
             seed,
             filters,
             self.chat.end_id == self.chat.tokenizer.eos_token_id,
+            self.chat.template_options,
         )
 
     def _list_replies(

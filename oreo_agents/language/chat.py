@@ -12,14 +12,14 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, EpisodeCollector
-from oreo_agents.language.frames import find_frames
+from oreo_agents.language.frames import find_frames, list_options
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import Reply, read_reply, write_reply
 from oreo_agents.language.spelling import Context, Speller
@@ -134,13 +134,21 @@ class Chat:
         """Whether a reading always begins with all that was read and said before it."""
 
     @cached_property
+    def template_options(self) -> dict[str, Any]:
+        """What the chat template asks for beside the messages: the day, and whether to think."""
+        template = str(self.tokenizer.chat_template or "")
+        return {name: value for name, value in list_options(self.prompt).items() if name in template}
+
+    @cached_property
     def fingerprint(self) -> str:
         """Identifies tokenizer, template and prompt: ids recorded under one mean nothing under another."""
+        heard = "enable_thinking" in self.template_options
+        digest = (self.prompt if heard else replace(self.prompt, thinking=None)).digest
         vocabulary = sorted(self.tokenizer.get_vocab().items())
         before, after, between, last = self._frames.pieces(2)
         parts: tuple[Any, ...] = (vocabulary, before, after, between, self.end_id)
-        if self.prompt.digest or not self._frames.grows or self._frames.rewrites:
-            parts += (last, self.prompt.digest)
+        if digest or not self._frames.grows or self._frames.rewrites:
+            parts += (last, digest)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def opening(self, message: str) -> list[int]:

@@ -37,6 +37,12 @@ _PROBE = "<think>\nfirst\n</think>\n\nthen"
 Contexts = tuple[Context | None, Context | None, Context | None]
 
 
+def list_options(prompt: Prompt) -> dict[str, Any]:
+    """What chat templates are told beside the messages; each takes what it knows."""
+    options: dict[str, Any] = {"date_string": Date.fromisoformat(prompt.date).strftime("%d %b %Y")}
+    return options if prompt.thinking is None else {**options, "enable_thinking": prompt.thinking}
+
+
 class Frames(Protocol):
     """What a format puts around messages."""
 
@@ -241,9 +247,7 @@ class TemplateFrames:
         return [{**role, "content": _SLOT % i} for i, role in enumerate(roles)]
 
     def _render(self, messages: list[dict[str, Any]], generate: bool = True, tools: bool = True) -> str:
-        options: dict[str, Any] = {"date_string": self._day.strftime("%d %b %Y")}
-        if self.prompt.thinking is not None:
-            options["enable_thinking"] = self.prompt.thinking
+        options = list_options(self.prompt)
         if tools and self.prompt.form == "tool":
             options["tools"] = [TOOL]
         told = [*self._head, *messages]

@@ -54,7 +54,7 @@ class Prompt:
     reminder: str = ""
     """Put after the environment's answer to a reply that named no command it understands."""
     thinking: bool | None = None
-    """``enable_thinking`` for templates that know it; None: their default."""
+    """``enable_thinking`` for templates that know it, also of a server; None: their default."""
     reply_tokens: int | None = None
     """Tokens that a reply may have, where its form takes more than a command; None: what the environment's actions
     take."""

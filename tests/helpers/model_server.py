@@ -1,4 +1,4 @@
-"""A small server with a model in it that speaks vLLM's protocol: completions, chat completions, token ids."""
+"""A small server with a model in it that speaks vLLM's protocol or SGLang's: completions, chat, token ids."""
 
 import json
 import threading
@@ -20,14 +20,27 @@ class ModelServer(ThreadingHTTPServer):
         policy: causal LM.
         tokenizer: its tokenizer.
         gives_ids: it knows ``return_token_ids`` and what comes with it, as vLLM does; else it ignores all that.
+        sglang: what SGLang does otherwise: a ``top_k`` of 0 is refused but where it is greedy, ``stop_token_ids`` are
+            skipped with ``ignore_eos``, log-probabilities are those after the temperature.
+        refuses: words that no request may have, each named by the refusal.
         max_model_len: prompt and reply may have so many tokens.
         own_settings: how it samples where a request does not say so; ``repeat_penalty`` (of the last 64 tokens, greedy
             or not), ``top_k``.
     """
 
-    def __init__(self, policy, tokenizer, gives_ids=True, max_model_len=10_000, **own_settings):
+    def __init__(
+        self,
+        policy,
+        tokenizer,
+        gives_ids=True,
+        max_model_len=10_000,
+        sglang=False,
+        refuses=(),
+        **own_settings,
+    ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.policy, self.tokenizer, self.gives_ids = policy, tokenizer, gives_ids
+        self.sglang, self.refuses, self.written = sglang, refuses, []
         self.own_settings = own_settings
         self.max_model_len, self.bodies, self.lock = max_model_len, [], threading.Lock()
         self.delay = 0.0
@@ -39,7 +52,11 @@ class ModelServer(ThreadingHTTPServer):
     def read_prompt(self, body):
         if "messages" in body:
             return self.tokenizer.apply_chat_template(
-                body["messages"], add_generation_prompt=True, tokenize=True, return_dict=False
+                body["messages"],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                **body.get("chat_template_kwargs", {}),
             )
         prompt = body["prompt"]
         return prompt if isinstance(prompt, list) else self.tokenizer(prompt)["input_ids"]
@@ -49,20 +66,24 @@ class ModelServer(ThreadingHTTPServer):
         if len(ids) + body["max_tokens"] > self.max_model_len:
             message = f"This model's maximum context length is {self.max_model_len} tokens."
             return 400, {"error": {"message": message, "type": "BadRequestError", "code": 400}}
-        own = [] if body.get("ignore_eos") else [self.policy.config.eos_token_id]
-        ends = {*own, *body.get("stop_token_ids", ())}
         n, temperature = body.get("n", 1), body["temperature"]
+        if refusal := self._refuse(body):
+            return 400, {"error": {"message": refusal, "type": "BadRequestError", "code": 400}}
+        own = [] if body.get("ignore_eos") else [self.policy.config.eos_token_id]
+        ends = {*own, *body.get("stop_token_ids", ())} if own or not self.sglang else set()
         generator = torch.Generator().manual_seed(body.get("seed", 0))
         shape = (body["max_tokens"], n, 1)
         uniforms = torch.rand(shape, generator=generator) if temperature else torch.full(shape, torch.nan)
         settings = {**self.own_settings, **body}
-        filters, seen = Filters(top_k=settings.get("top_k", 0)), [torch.tensor([ids] * n)]
+        filters, seen = Filters(top_k=max(settings.get("top_k", 0), 0)), [torch.tensor([ids] * n)]
+        tempered = []
 
         def choose(step, logits):
             logits = penalize(
                 logits.float(), torch.cat(seen, 1)[:, -64:], settings.get("repeat_penalty", 1.0)
             )
             seen.append(pick_tokens(logits, uniforms[step], temperature or 1.0, filters))
+            tempered.append((logits / (temperature or 1.0)).log_softmax(-1).gather(1, seen[-1]))
             return seen[-1][:, 0]
 
         with self.lock:
@@ -73,12 +94,22 @@ class ModelServer(ThreadingHTTPServer):
                 None,
                 body["max_tokens"],
             )
+        if self.sglang:
+            logprobs = torch.cat(tempered, 1)
         choices = [
             self._choose(row, scores, ends, ids if exact else None, chat, body)
             for row, scores in zip(tokens.tolist(), logprobs.tolist(), strict=True)
         ]
         written = sum(len(choice.pop("sampled")) for choice in choices)
+        self.written.append(written)
         return 200, {"choices": choices, "usage": {"prompt_tokens": len(ids), "completion_tokens": written}}
+
+    def _refuse(self, body):
+        if named := [word for word in self.refuses if word in body]:
+            return f"Unrecognized request argument supplied: {named[0]}"
+        if self.sglang and body["temperature"] and not (body.get("top_k", -1) == -1 or body["top_k"] >= 1):
+            return f"top_k must be -1 (disable) or at least 1, got {body['top_k']}."
+        return None
 
     def _choose(self, row, scores, ends, read, chat, body):
         end = next((i for i, token in enumerate(row) if token in ends), None)
@@ -87,6 +118,7 @@ class ModelServer(ThreadingHTTPServer):
         for stop in body.get("stop", ()):
             text = text.partition(stop)[0]
         choice = {"finish_reason": "length" if end is None else "stop", "sampled": row}
+        choice["matched_stop" if self.sglang else "stop_reason"] = None if end is None else row[-1]
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         if read is not None:
             choice |= {"token_ids": row, "prompt_token_ids": read}

@@ -19,6 +19,7 @@ from oreo_agents.errors import CheckpointError, ConfigurationError, EngineError
 from oreo_agents.evaluation.evaluate import evaluate
 from oreo_agents.experiments.suite import STARTING_CHECKPOINT
 from oreo_agents.inference.endpoint import Endpoint, Question, ServedReply
+from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.server import Server
 from oreo_agents.inference.tree import tree_of
 from oreo_agents.language.prompt import Prompt
@@ -219,6 +220,69 @@ def test_what_a_server_does_not_know_is_left_out(serve):
     before = len(asked)
     assert complete(remote) == [ServedReply("look", True)]
     assert len(server.bodies) == before + 1 and sorted(asked[-3:]) == [4, 5, 6]
+
+
+def refuse(message):
+    return 400, json.dumps({"error": {"message": message}})
+
+
+def test_what_is_refused_by_name_goes_and_the_rest_stays(serve):
+    """Also once requests have gone well; a ``top_k`` of 0 is first said as -1."""
+
+    def script(body, _):
+        if body["temperature"] and "top_k" in body:
+            return refuse("Unrecognized request argument supplied: top_k")
+        return refuse("`n` must be 1") if "n" in body else completion("look")
+
+    server, url = serve(script)
+    remote = endpoint(url)
+    complete(remote)
+    assert server.bodies[-1]["top_k"] == 0
+    assert len(complete(remote, n=2, temperature=1.0, seed=1)) == 2
+    assert [body.get("top_k") for body in server.bodies[1:]] == [0, -1, None, None, None]
+    assert all("min_p" in body and "repeat_penalty" in body for body in server.bodies)
+    assert "it refuses top_k" in remote.describe_use()
+
+
+def test_a_filter_that_is_asked_for_is_never_left_out(serve):
+    server, url = serve(
+        lambda body, _: refuse("top_k is not supported") if "top_k" in body else completion("x")
+    )
+    with pytest.raises(EngineError, match="top_k is not supported"):
+        complete(endpoint(url), temperature=1.0, filters=Filters(top_k=5))
+    assert all(body["top_k"] == 5 for body in server.bodies)
+
+
+def test_what_a_question_is_refused_for_does_not_change_how_others_are_asked(serve):
+    """Nor does a request that is repeated in the refusal."""
+    echo = lambda body: refuse(json.dumps({"loc": ["body", "seed"], "input": body}))  # noqa: E731
+    server, url = serve(lambda body, _: echo(body) if body["seed"] == 7 else completion("look"))
+    remote = endpoint(url)
+    complete(remote, temperature=1.0, seed=1)
+    with pytest.raises(EngineError, match=r"400: .*seed"):
+        complete(remote, temperature=1.0, seed=7)
+    complete(remote, temperature=1.0, seed=2)
+    first, *_, last = server.bodies
+    assert {**first, "seed": 2} == {**last, "return_token_ids": True}
+
+
+def test_a_question_that_is_refused_after_another_has_settled_is_asked_as_that_was(serve):
+    def script(body, _):
+        if "min_p" in body:
+            time.sleep(0.3 * (body["prompt"] == "slow"))
+            return refuse("bad request")
+        return completion("look")
+
+    _, url = serve(script)
+    asked = [Question([5], lambda text=text: text, list, 1, "<end>", 4) for text in ("fast", "slow")]
+    assert endpoint(url).ask(asked) == [[ServedReply("look", True)]] * 2
+
+
+def test_where_a_server_does_not_count_it_is_said(serve):
+    _, url = serve(lambda body, _: completion("look"))
+    remote = endpoint(url)
+    complete(remote)
+    assert str(remote.use) == "1 requests, 1 tokens read and at most 4 written"
 
 
 def test_a_refused_option_that_is_needed_is_named(serve):

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -275,7 +276,8 @@ def test_odd_keys_are_refused_and_not_repeated(monkeypatch, key, complaint):
 
 
 def test_no_key_is_in_what_a_command_writes(monkeypatch, tmp_path, capfd):
-    """The key in the environment, a server that repeats it wherever it can: output, log, results and dataset."""
+    """The key in the environment and in the server's path, and a server that repeats it wherever it can: output, log,
+    results and dataset."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     log = io.StringIO()
     handler = logging.StreamHandler(log)
@@ -291,8 +293,11 @@ def test_no_key_is_in_what_a_command_writes(monkeypatch, tmp_path, capfd):
             url,
             came,
         ):
+            url = url.replace("/v1", f"/{KEY}/v1")
             for command in ("eval", "record"):
-                main([command, *games, "--endpoint", url, "-o", str(tmp_path / f"{command}.json")])
+                words = [command, *games, f"--endpoint={url}", "-o", str(tmp_path / f"{command}.json")]
+                monkeypatch.setattr(sys, "argv", ["oreo-agents", *words])
+                main(words)
     finally:
         logging.getLogger().removeHandler(handler)
         logging.getLogger().setLevel(logging.WARNING)

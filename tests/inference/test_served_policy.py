@@ -5,7 +5,7 @@ import json
 import gymnasium as gym
 import pytest
 import torch
-from chat_templates import CHATML, byte_level
+from chat_templates import CHATML, QWEN3, byte_level
 from learning import random_decoder
 from model_server import serving
 from trained_alike import check_trained_alike
@@ -14,6 +14,7 @@ import oreo_agents  # noqa: F401  (registers the environments)
 from oreo_agents import OreoAgent
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.inference.endpoint import Endpoint
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.agent_folder import load_policy, save_agent
 from oreo_agents.rollout.loop import rollout
 from oreo_agents.training.train import train
@@ -82,6 +83,133 @@ def test_candidates_are_one_request_and_have_log_probabilities(folder, model):
         table = policy(torch.tensor([[*ids, *sampled]])).logits[0, len(ids) - 1 : -1].log_softmax(-1)
     expected = table[range(len(sampled)), sampled]
     torch.testing.assert_close(torch.tensor(decision.action.logprobs), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("protocol", ["completions", "chat"])
+@pytest.mark.parametrize("select", ["greedy", "sample"])
+def test_sglang_gives_what_vllm_gives(folder, model, select, protocol):
+    """Though it takes no ``top_k`` of 0, and reads stops otherwise."""
+    said = []
+    for options in ({}, {"sglang": True}):
+        with serving(*model, **options) as server:
+            decision = remote(server, folder, protocol, select=select).act("You see a desk 1.")
+        said.append((decision.action, decision.action.token_ids))
+        assert decision.action.logprobs and not decision.spelt
+    assert said[0] == said[1]
+    assert server.bodies[-1]["top_k"] == (0 if select == "greedy" else -1)
+
+
+def test_a_server_that_has_answered_greedily_is_asked_for_samples_in_its_own_way(folder, model):
+    """As ``eval --select greedy sample`` does, with one server for both; greedy, SGLang takes a ``top_k`` of 0."""
+    with serving(*model, sglang=True) as server:
+        endpoint = Endpoint(server.url, "m", retries=0, timeout=30)
+        for select in ("greedy", "sample", "greedy"):
+            agent = OreoAgent.from_endpoint(endpoint, folder, max_new_tokens=8, device="cpu", select=select)
+            decision = agent.act("You see a desk 1.")
+            assert decision.action.token_ids and not decision.failed
+        told = endpoint.describe_use()
+    assert [body["top_k"] for body in server.bodies[1:]] == [0, 0, -1, 0]  # the first was asked again, by ids
+    assert "with the token ids" in told and "refuses" not in told
+
+
+def test_a_server_that_passes_over_the_ends_it_is_told_is_not_told_to_ignore_its_own(folder, model):
+    """Else each of its replies would run to the limit; what is kept is the same."""
+    policy, _ = model
+    with serving(*model) as server:
+        agent = remote(server, folder)
+        expected = agent.act("You see a desk 1.").action.token_ids
+    end = expected[3]  # of a model whose reply ends there
+    assert end != policy.config.eos_token_id and end not in expected[:3]
+    with serving(*model, sglang=True) as server:
+        agent = remote(server, folder)
+        agent.chat.end_id = end
+        for _ in range(3):
+            agent.reset()
+            action = agent.act("You see a desk 1.").action
+            assert action.token_ids == expected[:4] and action.logprobs
+    assert [body.get("ignore_eos") for body in server.bodies] == [None, True, None, None]
+    assert server.written[1:] == [8, 4, 4]
+
+
+@pytest.mark.parametrize("sglang", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_log_probabilities_are_kept_where_they_are_of_temperature_1(folder, model, sglang, temperature):
+    with serving(*model, sglang=sglang) as server:
+        agent = remote(server, folder, select="sample", temperature=temperature)
+        action = agent.act("You see a desk 1.").action
+    ids, (policy, _) = server.bodies[-1]["prompt"], model
+    with torch.no_grad():
+        logits = policy(torch.tensor([[*ids, *action.token_ids]])).logits[0, len(ids) - 1 : -1]
+    own = logits.log_softmax(-1)[range(len(action.token_ids)), action.token_ids]
+    if sglang and temperature != 1:
+        assert not action.logprobs
+    else:
+        assert action.logprobs == pytest.approx(own.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("protocol", ["completions", "chat"])
+@pytest.mark.parametrize("word", ["min_p", "repeat_penalty", "logprobs", "skip_special_tokens", "ignore_eos"])
+def test_of_what_is_refused_only_the_word_that_is_named_is_left_out(folder, model, word, protocol):
+    with serving(*model, refuses=[word]) as server:
+        agent = remote(server, folder, protocol, select="sample")
+        decision = agent.act("You see a desk 1.")
+        told = agent.policy.describe_use()
+    body = server.bodies[-1]
+    assert decision.action.token_ids and bool(decision.action.logprobs) == (word != "logprobs")
+    assert word not in body and {"top_p", "top_k", "repetition_penalty", "stop_token_ids"} <= body.keys()
+    assert told.endswith(f"; it refuses {word}") and "with the token ids" in told
+
+
+def test_questions_that_are_asked_together_settle_together(folder, model):
+    """One of them is refused after another has gone well."""
+    with serving(*model, sglang=True, refuses=["min_p", "repeat_penalty"]) as server:
+        endpoint = Endpoint(server.url, "m", retries=0, timeout=30)
+        make = lambda: gym.make("OREO-ALFWorld", split="generated", max_episode_steps=2)  # noqa: E731
+        own = {"max_new_tokens": 8, "device": "cpu", "select": "sample"}
+        agent = OreoAgent.from_endpoint(endpoint, folder, **own)
+        played = list(rollout(make, [Assignment(game, game) for game in range(4)], agent, slots=4))
+    assert not any("failed" in episode.metadata for episode in played)
+    assert all(turn.token_ids for episode in played for turn in episode.turns)
+
+
+DATED = "{{ '<|im_start|>system\n' + date_string + '<|im_end|>\n' }}" + QWEN3
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "told"),
+    [
+        (QWEN3, {"thinking": False}, {"enable_thinking": False}),
+        (QWEN3, {}, None),
+        (CHATML, {"thinking": False}, None),
+        (DATED, {"date": "2025-02-01"}, {"date_string": "01 Feb 2025"}),
+    ],
+)
+def test_a_servers_template_is_told_what_the_prompt_says(template, prompt, told):
+    """It then reads what would be read here, whose ids and log-probabilities are worth keeping."""
+    tokenizer = byte_level(template)
+    policy = random_decoder("qwen3", len(tokenizer))
+    with serving(policy, tokenizer) as server:
+        endpoint = Endpoint(server.url, "m", protocol="chat", retries=0, timeout=30)
+        agent = OreoAgent(endpoint, tokenizer, max_new_tokens=8, prompt=Prompt(**prompt))
+        decision = agent.act("You see a desk 1.")
+    assert all(body.get("chat_template_kwargs") == told for body in server.bodies)
+    assert decision.action.token_ids and not decision.spelt
+
+
+def test_a_template_that_cannot_be_told_is_said_once():
+    tokenizer = byte_level(QWEN3)
+    policy = random_decoder("qwen3", len(tokenizer))
+    with serving(policy, tokenizer, refuses=["chat_template_kwargs"]) as server:
+        endpoint = Endpoint(server.url, "m", protocol="chat", retries=0, timeout=30)
+        agents = [
+            OreoAgent(endpoint, tokenizer, select=select, max_new_tokens=8, prompt=Prompt(thinking=False))
+            for select in ("greedy", "sample")
+        ]
+        with pytest.warns(UserWarning) as said:
+            decisions = [agent.act("You see a desk 1.") for agent in agents]
+    (warning,) = said
+    assert "does not let its chat template be told enable_thinking = False" in str(warning.message)
+    assert all(one.action and one.spelt for one in decisions)
 
 
 def test_such_a_server_is_told_where_turns_end_and_how_to_sample(folder, model):

@@ -38,8 +38,8 @@ def test_the_same_policy_says_the_same(player, tmp_path, monkeypatch, capsys):
     games = [
         "--split",
         "generated",
-        "--episodes",
-        "2",
+        "--turns",
+        "5",
         "--max-steps",
         "3",
         "--player",
@@ -58,11 +58,12 @@ def test_the_same_policy_says_the_same(player, tmp_path, monkeypatch, capsys):
         and json.loads(capsys.readouterr().out.partition(" ")[2]).items() <= found.items()
     )
     assert (found["turns"], found["same_action"], found["same_reply"], found["kinds"]) == (
-        6,
+        5,
         1,
         1,
-        {"same": 6},
+        {"same": 5},
     )
+    assert (found["margin"], found["above_margin"]) == (0.1, 0)
 
 
 def test_a_chat_template_that_ends_what_was_cut_makes_another_prompt(model, agent):
@@ -82,7 +83,7 @@ def test_a_chat_template_that_ends_what_was_cut_makes_another_prompt(model, agen
         endpoint = Endpoint(server.url, "m", retries=0, protocol="chat")
         first, later = servers.ask_turns(Trajectory(turns, game="g"), own, agent, endpoint)
     assert (first.more_read, first.end, later.more_read, later.end) == (0, False, 1, True)
-    assert servers.summarize_turns([first, later])["other_prompts"] == 0.5
+    assert servers.summarize_turns([first, later], 0.1)["other_prompts"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -121,5 +122,8 @@ def test_what_differs_is_named(model, agent, there, reason, more_read, kind, sam
         with torch.no_grad():
             table = agent.policy(torch.tensor([before])).logits[0, -1].log_softmax(-1)
         assert first.gap == pytest.approx(float(table[ids[part]] - table[spelt[part]]), abs=1e-4)
-    summary = servers.summarize_turns([first, later])
+    for gaps, share in (((0.2, 0.3), 1.0), ((0.05, 0.2), 0.5), ((None, -1.0), 0.0)):
+        turns = [replace(turn, gap=gap) for turn, gap in zip((first, later), gaps, strict=True)]
+        assert servers.summarize_turns(turns, 0.1)["above_margin"] == share
+    summary = servers.summarize_turns([first, later], 0.1)
     assert (summary["same_reply"], summary["kinds"]) == (float(kind == "same"), {kind: 2})

@@ -69,6 +69,23 @@ def test_without_thinking_the_reply_begins_after_an_empty_thought():
     assert texts[-1].endswith("<think>\n\n</think>\n\n") and texts[-1].count("<think>") == 1
 
 
+@pytest.mark.parametrize("name", list_prompts())
+def test_shipped_prompts_leave_a_reply_to_their_form(name):
+    """Else Qwen3 thinks first, and is cut inside its thought; a template without the switch is what it was."""
+    prompt = Prompt.load(name)
+    before = dataclasses.replace(prompt, thinking=None)
+    commands = ["look"] if prompt.commands else None
+    for template, changed in ((QWEN3, True), (CHATML, False), (None, False)):
+        tokenizer = byte_level(template)
+        chats, tokens = [Chat(tokenizer, one) for one in (prompt, before)], []
+        for chat in chats:
+            conversation = Conversation(chat)
+            conversation.read("You see a desk 1.", commands)
+            tokens.append(conversation.tokens)
+        assert (tokens[0] != tokens[1]) == changed == (chats[0].fingerprint != chats[1].fingerprint)
+        assert tokenizer.decode(tokens[0]).endswith("<think>\n\n</think>\n\n") == changed
+
+
 def test_a_system_message_replaces_the_templates_own():
     tokenizer = byte_level(CHATML)
     for system in ("Be brief.", ""):
