@@ -19,7 +19,7 @@ from gymnasium.envs.registration import load_env_creator
 from oreo_envs.catalog import DEFAULT_ID, HASHED, describe, is_unknown, list_ids, require_from_file
 from oreo_envs.suggestions import suggest_word
 
-from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.errors import ConfigurationError, DatasetError, OreoError
 
 MakeEnv = Callable[[], gym.Env[str, str]]
 
@@ -74,7 +74,7 @@ def environments(
     try:
         env = make()
     except (gym.error.Error, ImportError, TypeError, ValueError) as error:
-        raise ConfigurationError(_explain_failure(env_id, options, error)) from error
+        raise ConfigurationError(_explain_failure(env_id, error, options)) from error
     again = partial(
         environments,
         env_id,
@@ -141,7 +141,7 @@ def find_registered_limit(env_id: str) -> int | None:
     try:
         spec = gym.spec(env_id.rpartition(":")[2])
     except (gym.error.Error, ImportError) as error:
-        raise ConfigurationError(_explain_failure(env_id, {}, error)) from error
+        raise ConfigurationError(_explain_failure(env_id, error)) from error
     return spec.max_episode_steps
 
 
@@ -158,16 +158,32 @@ def import_module_of(env_id: str) -> None:
         sys.path.append(here)  # last, so that nothing installed is hidden
     try:
         import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(_explain_failure(env_id, {}, error)) from error
+    except (Exception, SystemExit) as error:  # it is the user's code, and may do anything
+        raise ConfigurationError(_explain_import(env_id, error)) from error
 
 
 def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.Env[str, str]:
-    """Somebody else's environment. A split or an expert that it does not know is not asked of it."""
+    """Somebody else's environment.
+
+    Raises:
+        ConfigurationError: its code has failed.
+        OreoError: as :class:`oreo_envs.foreign.ForeignEnv` does.
+    """
+    import_module_of(env_id)  # in a process of its own nobody has done it before
+    asked = dict(options)
+    try:
+        return _wrap_foreign(env_id, limit, asked)
+    except OreoError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(_explain_failure(env_id, error, asked)) from error
+
+
+def _wrap_foreign(env_id: str, limit: int, options: dict[str, Any]) -> gym.Env[str, str]:
+    """A split or an expert that somebody else's environment does not know is taken out of its options."""
     from oreo_envs.foreign import SEEDS, ForeignEnv, takes_option
 
-    import_module_of(env_id)  # in a process of its own nobody has done it before
-    spec, options = gym.spec(env_id.rpartition(":")[2]), dict(options)
+    spec = gym.spec(env_id.rpartition(":")[2])
     split = options.pop("split", None) or "all"
     if divided := takes_option(spec, "split"):
         options |= {} if split == "all" else {"split": split}
@@ -181,8 +197,22 @@ def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.En
     return ForeignEnv(env, "all" if divided and hasattr(env.unwrapped, "games") else split)
 
 
-def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) -> str:
-    """What is wrong with the id, or with an option, in one sentence."""
+def _explain_import(env_id: str, error: BaseException) -> str:
+    """Why the module that the user has named cannot be imported: where it is not, or where in it what was raised."""
+    from oreo_envs.foreign import describe_error, find_place
+
+    if isinstance(error, ModuleNotFoundError):
+        return _explain_failure(env_id, error)
+    module = env_id.rpartition(":")[0]
+    place = find_place(error, {module.partition(".")[0]})
+    return f"{module} cannot be imported: {describe_error(error)}{f' ({place})' if place else ''}"
+
+
+def _explain_failure(env_id: str, error: Exception, options: Mapping[str, Any] | None = None) -> str:
+    """What is wrong with the id, with an option or with the environment's code, in one sentence."""
+    from oreo_envs.foreign import describe_error, find_place
+
+    options = options or {}
     if isinstance(error, ModuleNotFoundError):
         if place := _explain_place(env_id, error):
             return place
@@ -201,7 +231,21 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) 
     if isinstance(error, TypeError) and wrong:
         meant = suggest_word(wrong[0], known) or f": choose one of {', '.join(known)}"
         return f"{env_id} has no option {wrong[0]!r}{meant}"
-    return f"{env_id} cannot be made{f' with {given}' if given else ''}: {error}"
+    told = f"{env_id} cannot be made{f' with {given}' if given else ''}"
+    if raised := find_place(error, _list_packages(env_id)):
+        return f"{told}: {describe_error(error)} ({raised})"
+    explains = isinstance(error, gym.error.Error | TypeError | ValueError)
+    return f"{told}: {error if explains else describe_error(error)}"
+
+
+def _list_packages(env_id: str) -> set[str]:
+    """The packages of somebody else's environment: that of the module that is named, and that of its class."""
+    module, _, name = env_id.rpartition(":")
+    if not describe(env_id).foreign:
+        return set()
+    made_by = getattr(gym.registry.get(name), "entry_point", None)
+    home = made_by if isinstance(made_by, str) else getattr(made_by, "__module__", "")
+    return {home.partition(":")[0].partition(".")[0], module.partition(".")[0]} - {"", "gymnasium"}
 
 
 def _explain_place(env_id: str, error: ModuleNotFoundError) -> str:

@@ -47,6 +47,12 @@ def test_a_failure_costs_its_episode_and_is_named(tmp_path, capsys, fault):
     assert len(load_trajectories(tmp_path / "d")) == len(kept)
 
 
+def test_where_nothing_was_kept_nothing_comes_next(tmp_path, capsys):
+    assert record("Faulty-raise-v0", tmp_path / "d", 3) == 1
+    said = capsys.readouterr().out
+    assert "3 could not be played" in said and "next:" not in said
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_where_every_episode_fails_alike_it_is_said_once_and_soon(tmp_path, capsys, fault):
     assert record(f"Faulty-{fault}-v0", tmp_path / "d", 300) == 2

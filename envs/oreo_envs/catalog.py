@@ -271,7 +271,12 @@ _known: dict[str, Entry] = {}
 
 
 def add_environment(entry: Entry) -> None:
-    """Register an id with Gymnasium, and remember what is special about it."""
+    """Register an id with Gymnasium, and remember what is special about it.
+
+    It is for environments that keep the contract of this package's own: ``games`` with names, ``info["game"]``,
+    snapshots. Unless its entry says ``foreign``, nothing is put around it any more; somebody else's environment needs
+    no entry, ``gym.register`` is enough.
+    """
     gym.register(
         entry.id,
         entry.entry_point,

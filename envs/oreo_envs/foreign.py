@@ -1,8 +1,8 @@
 """Environments of other people's, with what this project counts on: episodes by name, snapshots, a way to be random.
 
 An environment that has a list of games keeps it (``games``, a sequence with ``names``, one of which ``reset`` takes as
-``options["game"]``). One that has none plays an episode for each seed, and the episode is named after it. Knows nothing
-about agents.
+``options["game"]``). One that has none plays an episode for each seed, and the episode is named after it: what an
+episode is called is what was asked for, and never what the environment says of it. Knows nothing about agents.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 import copy
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, EpisodeError, OreoError
+from oreo_envs.infos import read_success, read_texts
 from oreo_envs.named_games import NamedGames
 
 MILLION = 1_000_000
@@ -31,6 +33,22 @@ SEEDS = {
     "all": range(3 * MILLION),
 }
 """The seeds of each split: those to learn on are never judged on."""
+
+_WORDLESS = (
+    spaces.Box,
+    spaces.Dict,
+    spaces.Discrete,
+    spaces.Graph,
+    spaces.MultiBinary,
+    spaces.MultiDiscrete,
+    spaces.OneOf,
+    spaces.Sequence,
+    spaces.Tuple,
+)
+"""Of Gymnasium's spaces all but that of texts; one of the environment's own may have texts."""
+
+_COUNTING = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
+"""The wrappers that ``gym.make`` adds: what they know of an episode are flags and counts among their attributes."""
 
 
 class SeedNames(Sequence[str]):
@@ -71,25 +89,37 @@ class SeedGames(NamedGames[int]):
         return super().index(value)
 
 
-class GamesApart(NamedGames[Any]):
-    """The games of a list that is not divided by itself: every fifth is of ``test``, every tenth of ``dev``."""
+class ListedGames(NamedGames[Any]):
+    """The games of an environment's list, known by their names, as nobody knows what else tells one from another.
+
+    A list that is not divided by itself is divided here: every fifth is of ``test``, every tenth of ``dev``.
+    """
 
     def __init__(self, games: Any, split: str) -> None:
         self._games, self._total = games, len(games.names)
-        self._chosen = [position for position in range(self._total) if _split_of(position) == split]
+        every = range(self._total)
+        self._chosen: Sequence[int] = (
+            every if split == "all" else [position for position in every if _split_of(position) == split]
+        )
         self.made_on_demand = getattr(games, "made_on_demand", True)
-        if not self._chosen:
+        if self._total and not self._chosen:
             raise DataNotFoundError(
                 f"{self._total} games are too few to keep some for {split}: play all of them with --split all"
             )
         self.names = [games.names[position] for position in self._chosen]
+        if not all(isinstance(name, str) for name in self.names):
+            raise ConfigurationError("games have to be named by texts: give games.names one text a game")
 
     def __getitem__(self, position: Any) -> Any:
         return self._games[self._chosen[position]]
 
+    def text(self, position: int) -> str:
+        """What stands for a game in a hash: an object of somebody else's may print as its address."""
+        return self.names[position]
+
     def describe(self) -> str:
-        """How many of how many."""
-        return f"{len(self)} of the environment's {self._total} games"
+        """How many of how many, where these are not all."""
+        return f"{len(self)} of the environment's {self._total} games" if len(self) < self._total else ""
 
 
 def _split_of(position: int) -> str:
@@ -107,17 +137,22 @@ def read_seed(name: str) -> int:
     Raises:
         DataNotFoundError: it is no such name.
     """
-    word, _, digits = name.partition(" ")
-    if word != "seed" or not digits.isdecimal() or len(digits) > 18:
+    if not names_seed(name):
         raise DataNotFoundError(f"no episode is named {name!r}: without a list of games they are 'seed N'")
-    return int(digits)
+    return int(name.partition(" ")[2])
+
+
+def names_seed(name: str) -> bool:
+    """Whether it is a name that :func:`name_seed` gives."""
+    word, _, digits = name.partition(" ")
+    return word == "seed" and digits.isdecimal() and len(digits) <= 18
 
 
 def describe_split(games: Any) -> str:
     """Which episodes these are, in words, where they are known by their seeds or by their places in a list."""
     if isinstance(games, SeedGames):
         return f"seeds {games[0]:,} to {games[len(games) - 1]:,}"
-    if isinstance(games, GamesApart):
+    if isinstance(games, ListedGames):
         return games.describe()
     return ""
 
@@ -133,10 +168,10 @@ class ForeignEnv(gym.Wrapper):
     """Any text environment as this project's agents play it.
 
     Adds ``games``; ``reset(options={"game": name_or_position})`` for episodes that are known by their seeds alone;
-    ``info["game"]`` and ``info["action_space"]``; and snapshots, :meth:`clone_state` and :meth:`restore_state`, for
-    environments without their own: copies of it, or where it cannot be copied its actions played again from its seed.
-    Where its ``reset`` or ``step`` raises, that is an :class:`~oreo_envs.errors.EpisodeError`; the next ``reset`` may
-    go well.
+    ``info["game"]``, what the episode is called, and ``info["action_space"]``; and snapshots, :meth:`clone_state` and
+    :meth:`restore_state`. Commands and plans become lists of texts, and ``won`` True or False. Where its ``reset`` or
+    ``step`` raises, or its info has something else, that is an :class:`~oreo_envs.errors.EpisodeError`; the next
+    ``reset`` may go well.
 
     Args:
         env: observations and actions are texts.
@@ -149,7 +184,7 @@ class ForeignEnv(gym.Wrapper):
 
     def __init__(self, env: gym.Env[str, str], split: str = "all") -> None:
         super().__init__(env)
-        if isinstance(env.action_space, Box | Discrete | MultiBinary | MultiDiscrete):
+        if isinstance(env.action_space, _WORDLESS):
             raise ConfigurationError(
                 f"{_name_class(env)} takes actions of {type(env.action_space).__name__}, not text: choose a text "
                 "environment, or wrap it in one (gymnasium.ActionWrapper) that understands words"
@@ -159,14 +194,12 @@ class ForeignEnv(gym.Wrapper):
             raise ConfigurationError(
                 f"{_name_class(env)} has games without names: give them names, one text a game, or leave games out"
             )
-        self.games: Any = (
-            SeedGames(split) if own is None else own if split == "all" else GamesApart(own, split)
-        )
+        self.games: NamedGames[Any] = SeedGames(split) if own is None else ListedGames(own, split)
         self._drawn = np.random.default_rng()
         self._name = ""
         self._opening: tuple[int | None, dict[str, Any] | None] = None, None
         self._actions: list[str] = []
-        self._copies: bool | None = None
+        self._by_copies: bool | None = None
 
     @property
     def spec(self) -> Any:
@@ -180,53 +213,81 @@ class ForeignEnv(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode: that of ``options["game"]``, or of ``seed``.
+        """Begin an episode: that of ``options["game"]``, or of ``seed``, which chooses a game where there is a list.
 
         Raises:
             ConfigurationError: the observation is no text.
             EpisodeError: the environment's code has failed.
         """
         options = dict(options or {})
-        if (game := options.pop("game", None)) is not None:
-            if not isinstance(self.games, SeedGames):
-                options["game"] = game if isinstance(game, str) else self.games.names[game]
-            else:
-                seed = read_seed(game) if isinstance(game, str) else self.games[self.games.index(game)]
+        game = options.pop("game", None)
+        if isinstance(self.games, SeedGames) and game is not None:
+            seed = read_seed(game) if isinstance(game, str) else self.games[self.games.index(game)]
         if seed is None:
             seed = int(self._drawn.integers(2**31))
+        if isinstance(self.games, SeedGames):
+            self._name = name_seed(seed)
+        else:
+            if game is None:
+                game = int(np.random.default_rng(seed).integers(len(self.games)))
+            self._name = game if isinstance(game, str) else self.games.names[self.games.index(game)]
+            options["game"] = self._name
         self._opening, self._actions = (seed, options or None), []
-        self._name = name_seed(seed)
         with self._blaming("reset", "observation, info"):
             observation, info = self.env.reset(seed=seed, options=options or None)
-            info = self._complete(info)
+            told = dict(info)
+        told = self._complete(told)
         if not isinstance(observation, str):
             raise ConfigurationError(
                 f"{_name_class(self.env)} answers with {type(observation).__name__}, not with text: "
                 "choose a text environment, or wrap it in one that puts its observations into words"
             )
-        return observation, info
+        return observation, told
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
         """As the environment's; EpisodeError where its code has failed."""
         self._actions.append(action)
         with self._blaming("step", "observation, reward, terminated, truncated, info"):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            info = self._complete(info)
-        return observation, reward, terminated, truncated, info
+            told = dict(info)
+        return observation, reward, terminated, truncated, self._complete(told)
 
     def clone_state(self) -> Any:
-        """A snapshot of the episode."""
-        kept = self._opening, tuple(self._actions), self._name
-        if self._copies is None:
-            self._copies = _can_be_copied(self.env)
-        return kept, copy.deepcopy(self.env) if self._copies else None
+        """A snapshot of the episode: by the environment's own ``clone_state()`` where nothing but ``gym.make`` has put
+        wrappers around it, else a copy of it all. Where it cannot be copied, or has snapshots of its own, and may so
+        know of a state that copies would share, it is all that was done since the reset.
+
+        Raises:
+            EpisodeError: the environment's code has failed.
+        """
+        kept, own = (self._opening, tuple(self._actions), self._name), self.env.unwrapped
+        layers = list_layers(self.env)[:-1]
+        if _keeps_snapshots(own):
+            if not all(type(layer) in _COUNTING for layer in layers):
+                return kept, None
+            counts = [{name: x for name, x in vars(layer).items() if name != "env"} for layer in layers]
+            with self._blaming("clone_state", "a snapshot"):
+                return kept, (own.clone_state(), counts)  # type: ignore[attr-defined]
+        if self._by_copies is None:
+            self._by_copies = _can_be_copied(self.env)
+        return kept, copy.deepcopy(self.env) if self._by_copies else None
 
     def restore_state(self, state: Any) -> None:
-        """Go back to a snapshot; it can be used again."""
+        """Go back to a snapshot; it can be used again.
+
+        Raises:
+            EpisodeError: the environment's code has failed.
+        """
         (self._opening, actions, self._name), snapshot = state
         self._actions = list(actions)
-        if snapshot is not None:
+        if isinstance(snapshot, gym.Env):
             self.env = copy.deepcopy(snapshot)
+        elif snapshot is not None:
+            inner, counts = snapshot
+            with self._blaming("restore_state", "nothing"):
+                self.env.unwrapped.restore_state(inner)  # type: ignore[attr-defined]
+            for layer, counted in zip(list_layers(self.env), counts, strict=False):
+                vars(layer).update(counted)
         else:
             seed, options = self._opening
             with self._blaming("reset or step", "the usual values"):
@@ -242,22 +303,68 @@ class ForeignEnv(gym.Wrapper):
         except OreoError:
             raise
         except Exception as error:
-            place = _find_place(error, self.env)
-            said = f"{type(error).__name__}: {error}".removesuffix(": ")
+            place = find_place(error, list_packages(self.env))
+            said = describe_error(error)
             if place is None and isinstance(error, TypeError | ValueError):
                 cause = f"its {asked} has to return {answer} ({said})"
             else:
                 cause = f"its {asked} raised {said}{f' ({place})' if place else ''}"
-            step = f", step {len(self._actions)}" if self._actions else ""
-            spec = self.env.unwrapped.spec
-            name = spec.id if spec else _name_class(self.env)
-            episode = (self._opening[1] or {}).get("game", self._name)
-            failed = EpisodeError(f"{name}, {episode}{step}: {cause}")
-            failed.cause = cause
-            raise failed from error
+            raise self._make_error(cause) from error
+
+    def _make_error(self, cause: str) -> EpisodeError:
+        step = f", step {len(self._actions)}" if self._actions else ""
+        spec = self.env.unwrapped.spec
+        failed = EpisodeError(f"{spec.id if spec else _name_class(self.env)}, {self._name}{step}: {cause}")
+        failed.cause = cause
+        return failed
 
     def _complete(self, info: dict[str, Any]) -> dict[str, Any]:
-        return {"game": self._name, **info, "action_space": self.env.action_space}
+        """An info in the form that everybody counts on."""
+        try:
+            told = {key: read_texts(info, key) for key in ("admissible_commands", "expert_plan")}
+            known = {**told, "won": read_success(info)}
+        except ValueError as error:
+            raise self._make_error(str(error)) from error
+        for key, value in known.items():
+            if value is not None:
+                info[key] = value
+            else:
+                info.pop(key, None)
+        return {**info, "game": self._name, "action_space": self.env.action_space}
+
+
+def list_layers(env: gym.Env) -> list[gym.Env]:
+    """An environment's wrappers, the outermost first, and itself."""
+    layers = [env]
+    while isinstance(layers[-1], gym.Wrapper):
+        layers.append(layers[-1].env)
+    return layers
+
+
+def list_packages(env: gym.Env) -> set[str]:
+    """The packages whose code an environment and its wrappers are."""
+    return {type(layer).__module__.partition(".")[0] for layer in list_layers(env)} - {"gymnasium"}
+
+
+def find_place(error: BaseException, packages: Container[str]) -> str | None:
+    """The last line of some packages that an error came through, or that could not be read; None: of none."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages:
+            found = f"{os.path.basename(frame.f_code.co_filename)}, line {line}, in {frame.f_code.co_name}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{os.path.basename(error.filename)}, line {error.lineno}"
+    return found
+
+
+def describe_error(error: BaseException) -> str:
+    """What was raised: ``KeyError: 'a'``."""
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {said}".removesuffix(": ")
+
+
+def _keeps_snapshots(env: gym.Env) -> bool:
+    return hasattr(env, "clone_state") and hasattr(env, "restore_state")
 
 
 def _can_be_copied(env: Any) -> bool:
@@ -266,19 +373,6 @@ def _can_be_copied(env: Any) -> bool:
     except Exception:
         return False
     return True
-
-
-def _find_place(error: Exception, env: gym.Env) -> str | None:
-    """The last line of the environment's own package that an error came through; None: of none."""
-    layers: list[Any] = [env]
-    while isinstance(layers[-1], gym.Wrapper):
-        layers.append(layers[-1].env)
-    own = {type(layer).__module__.partition(".")[0] for layer in layers} - {"gymnasium"}
-    found = None
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in own:
-            found = f"{os.path.basename(frame.f_code.co_filename)}, line {line}, in {frame.f_code.co_name}"
-    return found
 
 
 def _name_class(env: gym.Env) -> str:

@@ -12,6 +12,8 @@ import gymnasium as gym
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from oreo_envs.infos import read_success, read_texts
+
 
 def check_text_env(
     make: Callable[[], gym.Env[str, str]], actions: Sequence[str], seed: int = 7, after_end: bool = True
@@ -19,8 +21,9 @@ def check_text_env(
     """Check an environment against the contract of text environments.
 
     Texts in and out; rewards that are finite numbers; equal seeds and actions give equal episodes; infos keep their
-    keys; a step before the first reset, or after a terminal one, raises; Gymnasium's own checker is content without a
-    warning. What need not hold but is missed where it is not there is said by :func:`list_missing`.
+    keys, commands in them are a list of texts, and a win is True or False; a step before the first reset, or after a
+    terminal one, raises; Gymnasium's own checker is content without a warning. What need not hold but is missed where
+    it is not there is said by :func:`list_missing`.
 
     Args:
         make: makes a new environment, with its own step limit, as ``gym.make`` does.
@@ -92,6 +95,7 @@ def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int, aft
         f"reset() observed a {type(observation).__name__}, not a str: a language model reads text; put it into words"
     )
     keys = set(info)
+    _check_info("reset", info)
     episode: list[Any] = [(observation, info)]
     for action in actions:
         outcome = env.step(action)
@@ -105,12 +109,29 @@ def _play_actions(env: gym.Env[str, str], actions: Sequence[str], seed: int, aft
         assert keys <= set(info), (
             f"step() lost the info {sorted(keys - set(info))}: what an agent was told once it is shown in every turn"
         )
+        _check_info("step", info)
         episode.append(outcome)
         if terminated and after_end:
             _check_over(env, action)
         if terminated or truncated:
             break
     return episode
+
+
+def _check_info(asked: str, info: dict[str, Any]) -> None:
+    assert isinstance(info, dict), f"the info of {asked}() is {type(info).__name__}, and has to be a dict"
+    if fault := _find_fault(info):
+        raise AssertionError(
+            f"{asked}(): {fault}; such an episode is not kept, as nobody could read it alike"
+        )
+
+
+def _find_fault(info: dict[str, Any]) -> str:
+    try:
+        read_texts(info), read_texts(info, "expert_plan"), read_success(info)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _check_over(env: gym.Env[str, str], action: str) -> None:
@@ -137,17 +158,20 @@ MISSED = {
 
 
 def list_missing(env: gym.Env[str, str], seed: int = 7) -> list[str]:
-    """What an environment could say and does not, a sentence each with why it matters; it works without.
+    """What an environment could say and does not, a sentence each with why it matters; it works without. What it says
+    in a form that nobody can read comes first.
 
     Args:
         env: a text environment, as ``gym.make`` makes it.
         seed: what to reset with.
     """
     _, info = env.reset(seed=seed)
-    told = set(info) | (
-        {"won"} if "success" in info or (env.spec and env.spec.reward_threshold is not None) else set()
+    said = {key for key, value in info.items() if value is not None}
+    told = said | (
+        {"won"} if "success" in said or (env.spec and env.spec.reward_threshold is not None) else set()
     )
-    found = [f"info has no {key}: {why}" for key, why in MISSED.items() if key not in told]
+    found = [fault] if (fault := _find_fault(info)) else []
+    found += [f"info has no {key}: {why}" for key, why in MISSED.items() if key not in told]
     if env.spec is None or env.spec.max_episode_steps is None:
         found.append("it is registered without max_episode_steps: episodes end after 50 steps")
     return found

@@ -51,18 +51,18 @@ class TruncateWhenStuck(gym.Wrapper, gym.utils.RecordConstructorArgs):
 def find_snapshots(env: gym.Env) -> Any:
     """What takes snapshots of an environment: ``clone_state()``, ``restore_state(state)`` and the ``step`` between.
 
-    The environment itself, where it can; else the wrapper around it that can.
+    The outermost wrapper that can, as it knows of those inside it; else the environment itself.
 
     Raises:
         TypeError: neither can.
     """
-    if hasattr(env.unwrapped, "clone_state"):
-        return env.unwrapped
     wrapper: Any = env
     while isinstance(wrapper, gym.Wrapper):
         if "clone_state" in vars(type(wrapper)):
             return wrapper
         wrapper = wrapper.env
+    if hasattr(wrapper, "clone_state"):
+        return wrapper
     raise TypeError(
         f"{type(env.unwrapped).__name__} cannot be branched: it has no clone_state() and restore_state()"
     )
@@ -106,7 +106,7 @@ class OfferBranches(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     Args:
         env: has ``clone_state()`` and ``restore_state()``, as ALFWorld and the math environments, or a wrapper that
-            has, such as :class:`oreo_envs.foreign.ForeignEnv`.
+            has, such as :class:`oreo_envs.foreign.ForeignEnv`, which is then what steps.
 
     Raises:
         TypeError: the environment cannot be branched.

@@ -7,26 +7,21 @@ import gymnasium as gym
 import textarena
 from oreo_envs.spaces import Text
 
-MOVES = ["[up]", "[down]", "[left]", "[right]"]
-
 
 class TextArenaEnv(gym.Env):
     observation_space = action_space = Text()
 
     def __init__(self, games="FrozenLake-v0-random"):
-        self.name, self.told = games, {"admissible_commands": MOVES} if "FrozenLake" in games else {}
+        self.game = textarena.make(f"{games}-raw")  # the others repeat all that was said before
+        self.told = {"admissible_commands": ["[w]", "[a]", "[s]", "[d]"]} if "Lake" in games else {}
 
     def reset(self, *, seed=None, options=None):
-        self.game = textarena.make(self.name)  # one that has been played remembers what was said
-        self.game.reset(num_players=1, seed=seed)
-        self.text = self.game.get_observation()[1]
-        return self.text, self.told
+        self.game.reset(num_players=1, seed=seed)  # a message is then its sender, its text and its kind
+        return "\n".join(x[1] for x in self.game.get_observation()[1]), self.told
 
     def step(self, action):
-        done, _ = self.game.step(action)
-        reward, before = self.game.close()[0][0] if done else 0.0, len(self.text)
-        self.text = self.text + "\n" if done else self.game.get_observation()[1]
-        return self.text[before:], float(reward), done, False, self.told
+        done, said = self.game.step(action)[0], self.game.get_observation()[1]
+        return "\n".join(x[1] for x in said), self.game.close()[0][0] if done else 0, done, False, self.told
 
 
 gym.register("TextArena-v0", TextArenaEnv)

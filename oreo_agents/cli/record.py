@@ -133,6 +133,9 @@ def run_record(args: argparse.Namespace) -> int:
             success_return=args.success_return,
             **source_options(args.env, args.split, args.games, args.wording, args.known),
         )
+    if not (recording.episodes or recording.already_there or recording.of_others):
+        tell_next(recording)
+        return 1
     scripted = args.agent in SCRIPTED
     lack = "" if scripted else _find_lack(recording)
     advice = [] if lack else [_advise_training(args, recording.path, scripted)]

@@ -7,7 +7,7 @@ from typing import Any
 from gymnasium.error import ResetNeeded
 
 from oreo_agents.environments import MakeEnv
-from oreo_agents.rollout.episode import read_success
+from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
 
 
 class TextEpisode:
@@ -19,12 +19,10 @@ class TextEpisode:
 
     def __init__(self, make: MakeEnv) -> None:
         self.env = make()
+        self._episode = EpisodeBuilder("", {})
         self.info: dict[str, Any] = {}
         self.reward = 0.0
         """Of the newest step."""
-        self.return_ = 0.0
-        """The sum of the rewards so far."""
-        self.turns = 0
         self.truncated = False
         """Whether it was broken off, as at the step limit."""
         self.ended = True
@@ -41,26 +39,39 @@ class TextEpisode:
         """
         self.ended = True  # where the game cannot be begun, there is no episode
         observation, self.info = self.env.reset(seed=seed, options=None if game is None else {"game": game})
-        self.reward, self.return_, self.turns, self.truncated, self.ended = 0.0, 0.0, 0, False, False
+        spec = self.env.unwrapped.spec
+        env_id, threshold = spec.id if spec else "", find_success_return(spec)
+        self._episode = EpisodeBuilder(observation, self.info, env_id, seed, threshold)
+        self.reward, self.truncated, self.ended = 0.0, False, False
         return observation
 
     def act(self, command: str) -> str:
         """Carry out a command, and read what comes of it.
 
         Raises:
+            EpisodeError: the environment cannot go on, or what it answers is nothing that could be stored.
             gymnasium.error.ResetNeeded: the episode is over, or none was begun.
         """
         if self.ended:
             raise ResetNeeded("The episode is over: no more commands.")
         observation, reward, terminated, truncated, self.info = self.env.step(command)
+        self._episode.add(command, observation, reward, self.info)
         self.reward = float(reward)
-        self.return_ += self.reward
-        self.turns += 1
         self.truncated = bool(truncated)
         self.ended = bool(terminated or truncated)
         return observation
 
     @property
+    def turns(self) -> int:
+        """How many commands were carried out."""
+        return len(self._episode)
+
+    @property
+    def return_(self) -> float:
+        """The sum of the rewards so far."""
+        return self._episode.return_
+
+    @property
     def won(self) -> bool | None:
-        """Whether the environment says that the game is won; None: it says nothing of that."""
-        return read_success(self.info)
+        """Whether the game is won, as a recording of it would say; None: nobody knows."""
+        return self._episode.success

@@ -86,11 +86,14 @@ PLAIN = ReturnScale()
 
 
 def measure_range(episodes: EncodedEpisodes) -> tuple[float, float] | None:
-    """The smallest and the largest reward to go; None where all lie between 0 and 1, or some is no number."""
+    """The smallest and the largest reward to go, with 0 where all are the same; None where all lie between 0 and 1, or
+    some is no number."""
     facts = episodes.facts[episodes.facts["tokens"] > 0]
     if not len(facts):
         return None
     low, high = float(facts["lowest"].min()), float(facts["highest"].max())
     if not (isfinite(low) and isfinite(high)):
         return None
-    return None if (low >= 0 and high <= 1) or low == high else (low, high)
+    if low >= 0 and high <= 1:
+        return None
+    return (min(0.0, low), max(0.0, high)) if low == high else (low, high)

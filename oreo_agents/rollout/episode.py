@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
+
+from oreo_envs.infos import read_success, read_texts
 
 from oreo_agents.errors import EpisodeError
 from oreo_agents.trajectory import Action, Trajectory, Turn, name_outcome
@@ -14,10 +16,10 @@ class EpisodeBuilder:
     """One episode while it is played: takes what an environment returns, gives a :class:`Trajectory`."""
 
     __slots__ = (
-        "_admissible",
         "_task",
         "_turns",
         "_won",
+        "admissible",
         "env_id",
         "failed",
         "metadata",
@@ -43,13 +45,17 @@ class EpisodeBuilder:
             seed: that it was asked for with.
             success_return: from this return on it is won, where no info says ``won`` or ``success``; None: nobody
                 knows what winning is. See :func:`find_success_return`.
+
+        Raises:
+            EpisodeError: the info has something in a form that cannot be stored.
         """
-        self.env_id, self.failed = env_id, False
-        self.success_return, self._won = success_return, read_success(info)
-        self.observation, self._admissible, self.seed = observation, _read_commands(info), seed
+        self.env_id, self.failed, self.seed = env_id, False, seed
+        self.success_return = success_return
+        self._won: bool | None = None
         self._task = {name: str(info.get(name, "")) for name in ("game", "task", "task_type")}
         self._turns: list[Turn] = []
         self.metadata: dict[str, Any] = {}
+        self._read(observation, info)
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -60,16 +66,14 @@ class EpisodeBuilder:
         Raises:
             EpisodeError: that is nothing that could be stored; the episode has then ``failed``, and is none to keep.
         """
+        before, offered = self.observation, self.admissible
         if fault := find_fault(observation, reward):
-            self.failed = True
-            place = name_place(self.env_id, self._task["game"], self.seed, len(self) + 1)
-            raise make_error(place, fault)
-        if (won := read_success(info)) is not None:
-            self._won = won
+            self._fail(fault, len(self) + 1)
+        self._read(observation, info, len(self) + 1)
         sampled = action if isinstance(action, Action) else _UNSAMPLED
         self._turns.append(
             Turn(
-                observation=self.observation,
+                observation=before,
                 action=str(action) if isinstance(action, Action) else action,
                 reward=float(reward),
                 action_status=info.get("action_status"),
@@ -77,19 +81,26 @@ class EpisodeBuilder:
                 logprobs=sampled.logprobs,
                 value=sampled.value,
                 candidates=sampled.candidates,
-                admissible_commands=self._admissible,
+                admissible_commands=offered,
                 said=sampled.said,
                 drawn_logprobs=sampled.drawn_logprobs,
             )
         )
-        self.observation, self._admissible = observation, _read_commands(info)
+
+    @property
+    def return_(self) -> float:
+        """The sum of the rewards so far."""
+        return sum((turn.reward for turn in self._turns), 0.0)
+
+    @property
+    def success(self) -> bool | None:
+        """Whether it is won, as the last info that tells says, else as the return does; None: nobody knows."""
+        if self._won is None and self.success_return is not None:
+            return self.return_ >= self.success_return
+        return self._won
 
     def end(self, terminated: bool, truncated: bool, agent: str, tokenizer: str | None) -> Trajectory:
         """The finished episode; neither terminated nor truncated when it was abandoned."""
-        return_ = sum(turn.reward for turn in self._turns)
-        success = self._won
-        if success is None and self.success_return is not None:
-            success = return_ >= self.success_return
         return Trajectory(
             turns=tuple(self._turns),
             env_id=self.env_id,
@@ -101,8 +112,21 @@ class EpisodeBuilder:
             truncated=bool(truncated),
             final_observation=self.observation,
             metadata=self.metadata,
-            outcome=name_outcome(success, return_),
+            outcome=name_outcome(self.success, self.return_),
         )
+
+    def _read(self, observation: str, info: Mapping[str, Any], step: int = 0) -> None:
+        """Take in what was said last."""
+        try:
+            commands, won = read_texts(info), read_success(info)
+        except ValueError as error:
+            self._fail(str(error), step)
+        self.observation, self.admissible = observation, None if commands is None else tuple(commands)
+        self._won = self._won if won is None else won
+
+    def _fail(self, fault: str, step: int) -> NoReturn:
+        self.failed = True
+        raise make_error(name_place(self.env_id, self._task["game"], self.seed, step), fault)
 
 
 def find_fault(observation: Any, reward: Any) -> str:
@@ -119,32 +143,21 @@ def find_fault(observation: Any, reward: Any) -> str:
 
 
 def make_error(place: str, fault: str) -> EpisodeError:
-    """What is raised for a fault of :func:`find_fault` at a :func:`name_place`."""
+    """What is raised for a fault, such as one of :func:`find_fault`, at a :func:`name_place`."""
     error = EpisodeError(f"{place}: {fault}")
     error.cause = fault
     return error
 
 
 def name_place(env_id: str, game: str, seed: int | None, step: int) -> str:
-    """``clinic:Clinic-v0, seed 3, step 2``: where in an episode something is."""
+    """``clinic:Clinic-v0, seed 3, step 2``: where in an episode something is; step 0 is its beginning."""
     episode = game or ("" if seed is None else f"seed {seed}")
-    return ", ".join(part for part in (env_id, episode, f"step {step}") if part)
+    return ", ".join(part for part in (env_id, episode, f"step {step}" if step else "") if part)
 
 
 def find_success_return(spec: Any) -> float | None:
     """From which return on an episode is won, by an environment's specification (Gymnasium's ``reward_threshold``)."""
     return getattr(spec, "reward_threshold", None)
-
-
-def read_success(info: Mapping[str, Any]) -> bool | None:
-    """Whether an environment says that the episode is won: ``info["won"]``, else ``info["success"]``."""
-    said = info.get("won", info.get("success"))
-    return None if said is None else bool(said)
-
-
-def _read_commands(info: Mapping[str, Any]) -> tuple[str, ...] | None:
-    commands = info.get("admissible_commands")
-    return None if commands is None else tuple(commands)
 
 
 _UNSAMPLED = Action("")

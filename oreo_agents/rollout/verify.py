@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 from oreo_envs.errors import EpisodeError, OreoError
+from oreo_envs.foreign import SeedGames, names_seed
 
 from oreo_agents.dataset.wording import reword_to_move
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
@@ -104,21 +105,20 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
     if "source" in trajectory.metadata:
         trajectory = reword_to_move(trajectory)
     try:
-        observation, info = env.reset(seed=trajectory.seed, options=_reset_options(trajectory))
+        observation, info = env.reset(seed=trajectory.seed, options=_reset_options(trajectory, env))
+        threshold = find_success_return(env.unwrapped.spec)
+        again = EpisodeBuilder(observation, info, trajectory.env_id, trajectory.seed, threshold)
     except OreoError as error:
         yield 0, "game", trajectory.game, error
         return
     terminated, ended = False, False
-    again = EpisodeBuilder(
-        observation, info, trajectory.env_id, trajectory.seed, find_success_return(env.unwrapped.spec)
-    )
     for step, turn in enumerate(trajectory.turns, start=1):
         if turn.observation != observation:
             yield step - 1, "observation", turn.observation, observation
         if ended:
             yield step, "outcome", f"goes on with {turn.action!r}", "has ended"
             return
-        offered = info.get("admissible_commands")
+        offered = again.admissible
         try:
             observation, reward, terminated, truncated, info = env.step(turn.action)
             again.add(turn.action, observation, reward, info)
@@ -139,17 +139,22 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
 
 
 def _pair_facts(
-    turn: Turn, offered: list[str] | None, reward: float, status: str | None
+    turn: Turn, offered: tuple[str, ...] | None, reward: float, status: str | None
 ) -> Iterator[tuple[str, Any, Any]]:
     """(what, recorded, replayed); recorded is None where the episode does not tell."""
-    commands = None if turn.admissible_commands is None else list(turn.admissible_commands)
-    yield "admissible_commands", commands, offered
+    yield "admissible_commands", turn.admissible_commands, offered
     yield "admissibility", turn.action_status, status
     yield "reward", turn.reward, reward
 
 
-def _reset_options(trajectory: Trajectory) -> dict[str, Any] | None:
-    return {"game": trajectory.game} if trajectory.game else trajectory.metadata.get("options")
+def _reset_options(trajectory: Trajectory, env: gym.Env) -> dict[str, Any] | None:
+    games = env.get_wrapper_attr("games") if env.has_wrapper_attr("games") else None
+    by_seed = isinstance(games, SeedGames) and not names_seed(
+        trajectory.game
+    )  # its environment's name for it
+    return (
+        {"game": trajectory.game} if trajectory.game and not by_seed else trajectory.metadata.get("options")
+    )
 
 
 def _format_outcome(won: bool | None, terminated: bool) -> str:

@@ -174,7 +174,7 @@ def select_items(
     episodes = episodes[episodes.facts["acts"]]  # the others teach nothing
     if not len(episodes):
         raise DatasetError(f"there are no episodes to {'judge' if held_out else 'train'} on")
-    _check_episodes(episodes, config, model.vocab_size)
+    _check_episodes(objective, episodes, config, model.vocab_size)
     by_return = config.good != "success" and (config.good or (episodes.facts["success"] < 0).any())
     returns = episodes.facts["return"]
     same = bool((returns == returns[0]).all())
@@ -226,10 +226,17 @@ def mark_good(episodes: EncodedEpisodes, rule: str | None = None) -> EncodedEpis
     return episodes.with_success(np.array(find_good(won, returns.tolist(), rule), dtype=bool))
 
 
-def _check_episodes(episodes: EncodedEpisodes, config: OreoConfig, vocabulary: int) -> None:
+def _check_episodes(
+    objective: Objective, episodes: EncodedEpisodes, config: OreoConfig, vocabulary: int
+) -> None:
     """Refuse what would train nonsense without an error."""
-    facts, most = episodes.facts, config.max_return
-    odd = ~((abs(facts["lowest"]) <= most) & (abs(facts["highest"]) <= most))  # NaN too
+    facts = episodes.facts
+    if not (np.isfinite(facts["lowest"]) & np.isfinite(facts["highest"])).all():
+        raise DatasetError(
+            "an episode has a reward that is no finite number: leave it out, or record it anew"
+        )
+    most = config.max_return if objective.weighs_returns else np.inf
+    odd = ~((abs(facts["lowest"]) <= most) & (abs(facts["highest"]) <= most))
     if odd.any():
         lowest, highest = facts[["lowest", "highest"]][odd.argmax()]
         raise DatasetError(

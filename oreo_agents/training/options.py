@@ -443,8 +443,8 @@ class OreoOptions:
     max_return: Annotated[
         float,
         Option(
-            "rewards to go beyond this are an error, in the unit of the values, 0 to 1 for what lies between "
-            "return_low and return_high: beta is made for the size of 1",
+            "rewards to go beyond this are an error where the method learns from returns, in the unit of the values, "
+            "0 to 1 for what lies between return_low and return_high: beta is made for the size of 1",
             BATCHES,
             ABOVE_0,
             unit="reward",

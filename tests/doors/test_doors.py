@@ -47,6 +47,29 @@ def test_an_episode_says_in_plain_values_how_it_ended():
     assert [type(value) for value in told] == [float, float, bool, bool, bool]
 
 
+def test_a_win_is_what_a_recording_of_it_would_say():
+    """Said once, it is not forgotten; and it is a return, where the registration names one."""
+
+    class Once(Counted):
+        def step(self, action):
+            observation, reward, won, truncated, info = super().step(action)
+            return observation, reward, action == "leave", truncated, info if won else {}
+
+    episode = TextEpisode(Once)
+    episode.begin()
+    episode.act("right"), episode.act("leave")
+    assert (episode.won, episode.ended) == (True, True)
+    make = environments("text_environments:Goal-v0")
+    won = {}
+    for seed in range(6):
+        episode = TextEpisode(make)
+        waiting = int(episode.begin(seed=seed).split()[-1].rstrip("."))
+        for command in [*["up"] * (waiting if seed % 2 else 0), "open"]:
+            episode.act(command)
+        won[seed % 2] = episode.won
+    assert won == {0: False, 1: True}
+
+
 def test_an_environment_of_your_own_is_played_by_its_seeds():
     name = "text_environments:Lift-v0"
     episode, env = TextEpisode(environments(name)), gym.make(name)

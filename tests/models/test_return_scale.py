@@ -21,6 +21,8 @@ def columns(*episodes):
 def test_the_range_is_that_of_all_rewards_to_go():
     assert measure_range(columns((20.0, 10.0), (-5.0, -4.0))) == (-5.0, 20.0)
     assert measure_range(columns((1.0, 1.0), (0.0,))) is None  # the paper's case stays as it is
+    assert measure_range(columns((100.0,), (100.0, 100.0))) == (0.0, 100.0)  # no difference, and yet a unit
+    assert measure_range(columns((-5.0,))) == (-5.0, 0.0)
     assert measure_range(columns((float("nan"), 7.0))) is None
 
 

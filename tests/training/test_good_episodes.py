@@ -110,3 +110,24 @@ def test_imitation_of_the_best_says_where_none_is_better(returns, told, recwarn)
         if told
         else []
     )
+
+
+@pytest.mark.parametrize("method", ["sft", "rejection", "dpo", "kto", "oreo"])
+def test_large_returns_are_refused_where_they_are_learnt_from_alone(method):
+    """Imitation and preferences take them as they are; what is no number nobody does."""
+
+    def select(*returns):
+        episodes = [
+            EncodedEpisode([0, 1], [False, True], [False, True], [False, True], [r, r], None, return_=r)
+            for r in returns
+        ]
+        return select_items(METHODS[method], gather_episodes(episodes), OreoConfig(method=method), model)
+
+    model = SimpleNamespace(vocab_size=9, max_position_embeddings=9)
+    if method == "oreo":
+        with pytest.raises(DatasetError, match=r"a reward to go of 100.0, outside \[-10.0, 10.0\]: scale"):
+            select(100.0, 0.0)
+    else:
+        assert len(select(100.0, 0.0))
+    with pytest.raises(DatasetError, match="a reward that is no finite number"):
+        select(float("nan"), 0.0)
