@@ -24,7 +24,7 @@ from oreo_agents.errors import ConfigurationError, DatasetError
 MakeEnv = Callable[[], gym.Env[str, str]]
 
 _PLACES = ("games", "data")
-"""Options that say where games lie, and nothing about them."""
+"""Options of this package's environments that say where games lie, and nothing about them."""
 
 
 def environments(
@@ -300,10 +300,17 @@ def join_words(words: Iterable[str]) -> str:
 def keep_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Of an environment's options those that say which kind of games it has, wherever they lie and whichever of them
     are played; a file may give them.
+
+    Of somebody else's that is every option but the split and the expert, a word for its games among them: nobody here
+    knows what they mean, and they reach the code of a module that the user has named and nothing else, as those of a
+    dataset do (:func:`oreo_envs.catalog.require_from_file`).
     """
-    left_out = {"split", "expert", *_PLACES}
-    allowed = set(describe(env_id).from_files) - left_out if env_id in list_ids() else set()
-    return {name: value for name, value in options.items() if name in allowed and value is not None}
+    entry = describe(env_id)
+    left_out = {"split", "expert", *_ADDED}
+    if not entry.foreign:
+        options = entry.games.spell_options(options)
+        left_out |= {*_PLACES, *set(options).difference(entry.from_files)}
+    return {name: value for name, value in options.items() if name not in left_out and value is not None}
 
 
 def is_same_id(one: Any, other: str) -> bool:
@@ -331,7 +338,7 @@ def source_options(
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options of ``env_id`` that ask for a split, for games of one place or kind and for how they are worded; None
-    is left out. Those of ``known`` stand behind what is named, of its games behind other games not at all.
+    is left out. Those of ``known`` stand behind what is named; which games they are of, behind other games not at all.
 
     Raises:
         ConfigurationError: its games do not come in that wording.
@@ -341,7 +348,8 @@ def source_options(
         remedy = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
         raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {remedy}")
     named = {"split": split, entry.games_argument: games, "wording": wording}
-    kept = {name: x for name, x in (known or {}).items() if games is None or name in ("wording", "dialect")}
+    replaced = () if games is None else entry.games_options
+    kept = {name: x for name, x in (known or {}).items() if name not in replaced}
     return kept | {name: value for name, value in named.items() if value is not None}
 
 
@@ -385,7 +393,8 @@ def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[
         options: as for ``gym.make(env_id)``.
         sha256: of the games; see :func:`oreo_envs.catalog.content_hash`.
     """
-    return [env_id, {name: value for name, value in options.items() if name not in _PLACES}, sha256]
+    left_out = () if describe(env_id).foreign else _PLACES
+    return [env_id, {name: value for name, value in options.items() if name not in left_out}, sha256]
 
 
 def names_foreign(env_spec: Mapping[str, Any] | None, named: Sequence[str] = ()) -> str:
@@ -428,14 +437,19 @@ def replay_environment(
         raise DatasetError(
             f"the episodes' environment {env_id!r} with {stored!r} is none; name one with --env"
         )
+    entry = describe(env_id)
     chosen = source_options(env_id, split, games)
-    dropped = {*_ADDED, *(("split", "games", describe(env_id).games_argument) if chosen else ())}
-    kwargs = {name: value for name, value in stored.items() if name not in dropped}
+    dropped = {*_ADDED}
+    if games is not None:
+        dropped |= {"split", "games", entry.games_argument, *entry.games_options}
+    elif split is not None:
+        dropped |= {"split"} if entry.foreign else {"split", *_PLACES}
+    kwargs = {name: x for name, x in entry.games.spell_options(stored).items() if name not in dropped}
     own = {one.rpartition(":")[2]: one for one in named}
     worded = source_options(env_id, wording=wording)
     try:
         require_from_file("the dataset", env_id, kwargs, named)
-        kwargs |= {**chosen, **worded, **describe(env_id).replay_options}
+        kwargs |= {**chosen, **worded, **entry.replay_options}
         threshold = spec.get("reward_threshold")
         return environments(own.get(env_id, env_id), 100_000, success_return=threshold, **kwargs)()
     except (

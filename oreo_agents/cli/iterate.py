@@ -72,6 +72,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     """Run the rounds, or go on with them."""
     from rich.console import Console
 
+    from oreo_agents.environments import source_options
     from oreo_agents.evaluation.statistics import qualify_intervals
     from oreo_agents.experiments import demo, iterate
     from oreo_agents.experiments.arenas import find_arenas
@@ -84,15 +85,14 @@ def run_iterate(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     server = read_server(args, args.model)
     settle_environment(args, None if args.model in FROM_SCRATCH else args.model)  # a new one is refused below
-    if args.games is None:
-        args.games = args.known.get(describe(args.env).games_argument)
-        args.wording = args.wording or args.known.get("wording")
+    known = source_options(args.env, None, args.games, args.wording, args.known)
+    games = known.pop(describe(args.env).games_argument, None)
     if describe(args.env).demo:
-        suite, data = demo.choose_suite(args.env, args.games)
+        suite, data = demo.choose_suite(args.env, games)
     else:
-        suite, data = iterate.adapt_suite(load_suite("whole-path"), args.env, args.games), None
+        suite, data = iterate.adapt_suite(load_suite("whole-path"), args.env, games), None
     suite = demo.shape_suite(
-        suite, seed=args.seed, games=args.episodes, wording=args.wording, success_return=args.success_return
+        suite, seed=args.seed, games=args.episodes, success_return=args.success_return, known=known
     )
     suite = iterate.iterate_suite(
         suite,

@@ -99,6 +99,18 @@ class Safe(gym.Env):
         return "Click." if won else "Alarm.", float(won), True, False, {**info, "won": won}
 
 
+class Kinds(Safe):
+    """A word says which game it is, and another option how many floors the house has."""
+
+    def __init__(self, games="easy", floors=1):
+        self.kind, self.floors = games, floors
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return f"{self.kind}, {self.floors} floors. {observation}", info
+
+
+gym.register("Kinds-v0", Kinds, max_episode_steps=2)
 gym.register("Safe-v0", Safe, max_episode_steps=2)
 gym.register("Lift-v0", Lift, max_episode_steps=6)
 gym.register("Echo-v0", Echo)
