@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -163,22 +164,66 @@ def import_module_of(env_id: str) -> None:
 
 
 def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.Env[str, str]:
-    """Somebody else's environment. A split or an expert that it does not know is not asked of it."""
+    """Somebody else's environment. A split or an expert that it does not know is not asked of it.
+
+    One with words of its own for its splits takes those; where it refuses one of ours, seeds stand for it. Seeds of its
+    own words are neither those to learn on nor those to be judged on.
+    """
     from oreo_envs.foreign import SEEDS, ForeignEnv, takes_option
 
     import_module_of(env_id)  # in a process of its own nobody has done it before
     spec, options = gym.spec(env_id.rpartition(":")[2]), dict(options)
     split = options.pop("split", None) or "all"
-    if divided := takes_option(spec, "split"):
-        options |= {} if split == "all" else {"split": split}
-    elif split not in SEEDS:
+    divided = takes_option(spec, "split")
+    if not divided and split not in SEEDS:
         raise ConfigurationError(f"{env_id} has no split {split!r}: choose one of {', '.join(SEEDS)}")
     if not takes_option(spec, "expert"):
         options.pop("expert", None)  # its info then has a plan anyhow, or there is no expert
-    env = gym.make(env_id, max_episode_steps=limit, disable_env_checker=True, **options)
+    make = partial(gym.make, env_id, max_episode_steps=limit, disable_env_checker=True, **options)
+    if not divided or split == "all":
+        env = make()
+    else:
+        try:
+            env = make(split=split)
+        except Exception as refused:
+            if split not in SEEDS:
+                raise
+            env, divided = _make_whole(env_id, split, make, refused), False
     if env.unwrapped.spec is not None:
         env.unwrapped.spec.id = env_id
-    return ForeignEnv(env, "all" if divided and hasattr(env.unwrapped, "games") else split)
+    if divided and hasattr(env.unwrapped, "games"):
+        split = "all"
+    return ForeignEnv(env, split if split in SEEDS else "dev")
+
+
+def _make_whole(env_id: str, split: str, make: MakeEnv, refused: Exception) -> gym.Env[str, str]:
+    """An environment that does not know our word for a split, without one: its seeds are kept apart.
+
+    Raises:
+        ConfigurationError: it has a list of games, which it divides in its own way.
+        Exception: it cannot be made without a split either, ``refused``.
+    """
+    try:
+        env = make()
+    except Exception:
+        raise refused from None
+    if hasattr(env.unwrapped, "games"):
+        raise ConfigurationError(
+            f"{env_id} refuses split={split!r} ({refused}): name one of its own words with --split"
+        ) from refused
+    _tell_seeds(env_id, split)
+    return env
+
+
+@lru_cache
+def _tell_seeds(env_id: str, split: str) -> None:
+    """Say once what a word stands for that an environment refuses."""
+    from oreo_envs.foreign import SEEDS
+
+    seeds = SEEDS[split]
+    logging.getLogger(__name__).warning(
+        f"{env_id} refuses split={split!r}: seeds {seeds[0]:,} to {seeds[-1]:,} stand for it; --split takes its words"
+    )
 
 
 def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) -> str:
@@ -341,9 +386,11 @@ def source_options(
     is left out. Those of ``known`` stand behind what is named; which games they are of, behind other games not at all.
 
     Raises:
-        ConfigurationError: its games do not come in that wording.
+        ConfigurationError: it has no such split, or its games do not come in that wording.
     """
     entry = describe(env_id)
+    if not entry.foreign:
+        require_split(split, entry.splits)
     if wording is not None and wording not in entry.wordings:
         remedy = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
         raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {remedy}")
@@ -351,6 +398,17 @@ def source_options(
     replaced = () if games is None else entry.games_options
     kept = {name: x for name, x in (known or {}).items() if name not in replaced}
     return kept | {name: value for name, value in named.items() if value is not None}
+
+
+def require_split(split: str | None, known: Sequence[str]) -> None:
+    """Refuse a split that is none of those that are known; None is no split.
+
+    Raises:
+        ConfigurationError: the one that may be meant is named.
+    """
+    if split is not None and split not in known:
+        meant = suggest_word(split, known) or f": choose one of {', '.join(known)}"
+        raise ConfigurationError(f"there is no split {split!r}{meant}")
 
 
 def judging_options(
@@ -363,7 +421,7 @@ def judging_options(
     """As :func:`source_options`, of games to be judged on: where no split is named, held-out ones.
 
     Raises:
-        ConfigurationError: its games do not come in that wording.
+        ConfigurationError: as for :func:`source_options`.
     """
     entry = describe(env_id)
     kind = (known or {}).get(entry.games_argument) if games is None else games
@@ -421,7 +479,7 @@ def replay_environment(
         named: ids that the user named, with their modules; these may be any.
 
     Raises:
-        ConfigurationError: its games do not come in that wording.
+        ConfigurationError: it has no such split, or its games do not come in that wording.
         DatasetError: the dataset does not say which one it was, or it cannot be made here.
         DataNotFoundError: its games are not here.
     """

@@ -56,7 +56,7 @@ def add_iterate(commands: Commands) -> None:
         help="at which rounds are played; default: as for demo",
     )
     add_environment(parser)
-    parser.add_argument("--games", metavar="PATH", help="as for demo")
+    parser.add_argument("--games", metavar="PATH_OR_NAME", help="as for record")
     add_wording(parser)
     add_success_return(parser)
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")

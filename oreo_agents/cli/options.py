@@ -357,11 +357,16 @@ def add_named_environment(parser: Options) -> None:
 
 def add_game_source(parser: Options, usual: str = TO_LEARN_ON) -> None:
     """``--split``, ``--games`` and ``--wording``."""
-    parser.add_argument("--split", choices=list_splits(), help=f"default: {usual}")
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help=f"{', '.join(list_splits())}, or a word that an environment of your own has; default: {usual}",
+    )
     parser.add_argument(
         "--games",
-        metavar="PATH",
-        help="a folder, archive or file of games or problems; in OREO-Reasoning a task",
+        metavar="PATH_OR_NAME",
+        help="a folder, archive or file of games or problems; in OREO-TextWorld also CHALLENGE/LEVEL, such as "
+        "cooking/recipe1+take1; in OREO-Reasoning and OREO-Puzzles a task; else what the environment takes as games",
     )
     add_wording(parser)
 

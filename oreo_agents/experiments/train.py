@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_envs.catalog import describe, list_splits
-from oreo_envs.suggestions import suggest_word
 
 from oreo_agents.agents.load import choose_reply_length
+from oreo_agents.environments import require_split
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.start import require_start
@@ -62,10 +62,8 @@ class EvalGames:
 
     def __post_init__(self) -> None:
         entry = describe(self.env) if self.env else None
-        known = list_splits() if entry is None else () if entry.foreign else entry.splits
-        if self.split is not None and known and self.split not in known:
-            meant = suggest_word(self.split, known) or f": choose one of {', '.join(known)}"
-            raise ConfigurationError(f"there is no split {self.split!r}{meant}")
+        if entry is None or not entry.foreign:
+            require_split(self.split, entry.splits if entry else list_splits())
 
 
 def train(

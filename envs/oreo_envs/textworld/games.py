@@ -75,7 +75,7 @@ def find_games(
 
 
 def split_word(games: Any) -> tuple[str, str] | None:
-    """The challenge and the level, perhaps empty, of such a word; None of what names files, as a path does that is there.
+    """The challenge and the level, perhaps empty, of a word; None of other values, and of a path that is there.
 
     >>> split_word("cooking/recipe1+take1")
     ('cooking', 'recipe1+take1')
