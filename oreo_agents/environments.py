@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, partial
 from importlib import import_module
 from inspect import signature
@@ -242,7 +242,8 @@ def _explain_failure(env_id: str, options: Mapping[str, Any], error: Exception) 
         return f"there is no environment {env_id!r}{meant}{also} {_list_ids()}, or name your own as module:Id"
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
     known = _list_options(env_id)
-    wrong = [name for name in options if known and name not in known]
+    unasked = {"split", "expert"} if describe(env_id).foreign else set()
+    wrong = [name for name in options if known and name not in known and name not in unasked]
     if isinstance(error, TypeError) and wrong:
         meant = suggest_word(wrong[0], known) or f": choose one of {', '.join(known)}"
         return f"{env_id} has no option {wrong[0]!r}{meant}"
@@ -286,11 +287,11 @@ def _explain_module(module: str, name: str) -> str:
 
 
 def _list_options(env_id: str) -> list[str]:
-    """What an environment of this package takes, by name; empty where that is not known."""
-    if env_id not in list_ids():
-        return []
-    creator = load_env_creator(str(gym.spec(env_id).entry_point))
-    return [name for name, one in signature(creator).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    """What an environment takes, by name; empty where that is not known."""
+    made_by = gym.spec(env_id.rpartition(":")[2]).entry_point
+    creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
+    parameters = signature(creator).parameters if callable(creator) else {}
+    return [] if any(one.kind is one.VAR_KEYWORD for one in parameters.values()) else [*parameters]
 
 
 def _list_ids() -> str:
@@ -381,34 +382,56 @@ def source_options(
     games: Any = None,
     wording: str | None = None,
     known: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options of ``env_id`` that ask for a split, for games of one place or kind and for how they are worded; None
-    is left out. Those of ``known`` stand behind what is named; which games they are of, behind other games not at all.
+    is left out. Those of ``known`` stand behind what is named and ``given``; which games they are of, behind other
+    games not at all.
 
     Raises:
-        ConfigurationError: it has no such split, or its games do not come in that wording.
+        ConfigurationError: it has no such split, its games do not come in that wording, or an option has the name of
+            one that every environment has here.
     """
     entry = describe(env_id)
     if not entry.foreign:
-        require_split(split, entry.splits)
+        require_split(split, entry.splits, f"{env_id} has")
     if wording is not None and wording not in entry.wordings:
         remedy = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
         raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {remedy}")
     named = {"split": split, entry.games_argument: games, "wording": wording}
     replaced = () if games is None else entry.games_options
     kept = {name: x for name, x in (known or {}).items() if name not in replaced}
-    return kept | {name: value for name, value in named.items() if value is not None}
+    own = dict(given or {})
+    _refuse_shared(env_id, own, {"split", entry.games_argument} | ({"wording"} if entry.wordings else set()))
+    found = kept | {name: value for name, value in named.items() if value is not None} | own
+    _refuse_shared(env_id, found, {*signature(environments).parameters} - {"options"})
+    return found
 
 
-def require_split(split: str | None, known: Sequence[str]) -> None:
+def _refuse_shared(env_id: str, options: Mapping[str, Any], shared: Set[str]) -> None:
+    """Raise ConfigurationError if an option would be taken for one that every environment has here."""
+    for name in options:
+        if name in shared:
+            word = "games" if name == describe(env_id).games_argument else name.replace("_", "-")
+            raise ConfigurationError(
+                f"{name} is an option of every environment here (--{word}), and cannot be one of {env_id}'s own"
+            )
+
+
+def require_split(split: str | None, known: Sequence[str], who: str = "there is") -> None:
     """Refuse a split that is none of those that are known; None is no split.
+
+    Args:
+        split: its name.
+        known: the names that there are.
+        who: begins the error, such as ``OREO-MATH has``.
 
     Raises:
         ConfigurationError: the one that may be meant is named.
     """
     if split is not None and split not in known:
         meant = suggest_word(split, known) or f": choose one of {', '.join(known)}"
-        raise ConfigurationError(f"there is no split {split!r}{meant}")
+        raise ConfigurationError(f"{who} no split {split!r}{meant}")
 
 
 def judging_options(
@@ -417,6 +440,7 @@ def judging_options(
     games: Any = None,
     wording: str | None = None,
     known: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """As :func:`source_options`, of games to be judged on: where no split is named, held-out ones.
 
@@ -425,7 +449,7 @@ def judging_options(
     """
     entry = describe(env_id)
     kind = (known or {}).get(entry.games_argument) if games is None else games
-    return source_options(env_id, split or entry.games.judging_split(kind), games, wording, known)
+    return source_options(env_id, split or entry.games.judging_split(kind), games, wording, known, given)
 
 
 def games_of(env: gym.Env[str, str]) -> Any:

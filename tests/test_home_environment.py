@@ -138,6 +138,57 @@ def test_the_games_and_options_of_somebody_elses_environment_are_kept(runs, tmp_
     assert load_trajectories(tmp_path / "easy")[0].turns[0].observation.startswith("easy, 3 floors")
 
 
+def test_options_of_an_environment_are_given_on_the_command_line(runs, tmp_path):
+    """They count before what the agent was trained with, and datasets keep them."""
+    played = ["--agent", str(runs / "hard-agent"), "--env", KINDS, "-n", "1", "--max-steps", "1"]
+    played += ["--env-options", "floors=null"]
+    assert main(["record", *played, "-o", str(tmp_path / "data")]) == 0
+    assert main(["eval", *played, "floors=5", "-o", str(tmp_path / "r.json")]) == 0
+    assert main(["dataset", "verify", str(tmp_path / "data"), "--env", KINDS]) == 0
+    seen = [load_trajectories(tmp_path / name)[0].turns[0].observation for name in ("data", "r.episodes")]
+    assert [one.split(".")[0] for one in seen] == ["hard, None floors", "hard, 5 floors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--env", KINDS, "--env-options", "flors=5"],
+            f"{KINDS} has no option 'flors': did you mean floors?",
+        ),
+        (["--env-options", "taks=5"], "OREO-Puzzles has no option 'taks': did you mean task?"),
+        (["--env-options", "config=2"], "OREO-Puzzles cannot be made with"),
+        (["--env-options", "floors"], "'floors' is no option of an environment: write NAME=VALUE"),
+        (["--env-options", "split=train"], "split is an option of every environment here (--split)"),
+        (["--env-options", "task=jugs"], "task is an option of every environment here (--games)"),
+        (["--env-options", "max_steps=2"], "max_steps is an option of every environment here (--max-steps)"),
+    ],
+)
+def test_an_option_that_an_environment_does_not_take_is_refused(runs, words, said, capsys):
+    env = words if "--env" in words else ["--env", "OREO-Puzzles", *words]
+    assert main(["eval", "--agent", "random", "-n", "1", *env]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_training_judges_with_them_too(runs, tmp_path, capsys):
+    words = [*SFT, *GOOD, "--data", str(runs / "hard"), "--env", KINDS, "-o", str(tmp_path / "a")]
+    words += ["--eval-every", "1", "--env-options"]
+    assert main([*words, "flors=1"]) == 2
+    assert "has no option 'flors'" in capsys.readouterr().err
+    assert main([*words, "floors=1", "--print-config"]) == 0
+    (tmp_path / "config.toml").write_text(capsys.readouterr().out.replace("floors=", "flors="))
+    assert main(["train", "--config", str(tmp_path / "config.toml")]) == 2
+    assert "has no option 'flors'" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match="has no option 'flors'"):
+        train(
+            runs / "hard",
+            "new-mini",
+            tmp_path / "b",
+            "sft",
+            eval_games=EvalGames(KINDS, options={"flors": 1}),
+        )
+
+
 def test_options_of_somebody_elses_environment_wait_for_its_module_to_be_named(runs, tmp_path, capsys):
     """A file's options reach the code that the user has named; without that nothing is made."""
     (tmp_path / "agent.json").write_text(
@@ -157,6 +208,12 @@ def test_options_of_somebody_elses_environment_wait_for_its_module_to_be_named(r
             {KINDS: {"games": "hard", "floors": 3}},
             ["--env", KINDS],
             {"games": "hard", "floors": 3},
+        ),
+        (
+            "hard-agent",
+            {KINDS: {"games": "hard", "floors": 3}},
+            ["--env", KINDS, "--env-options", "floors=4"],
+            {"games": "hard", "floors": 4},
         ),
         ("jugs-agent", {"OREO-Puzzles": {"task": "jugs", "size": 30}}, [], {"task": "jugs", "size": 30}),
         (

@@ -19,6 +19,7 @@ from oreo_agents.cli.options import (
     add_wording,
     parse_positive,
     parse_temperature,
+    read_env_options,
     read_server,
     repeat_options,
     settle_environment,
@@ -85,7 +86,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     server = read_server(args, args.model)
     settle_environment(args, None if args.model in FROM_SCRATCH else args.model)  # a new one is refused below
-    known = source_options(args.env, None, args.games, args.wording, args.known)
+    known = source_options(args.env, None, args.games, args.wording, args.known, read_env_options(args))
     games = known.pop(describe(args.env).games_argument, None)
     if describe(args.env).demo:
         suite, data = demo.choose_suite(args.env, games)
@@ -114,7 +115,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
     named = repeat_options(args, "env") if describe(args.env).foreign else []
-    named += repeat_options(args, "wording", "max_steps", "success_return")
+    named += repeat_options(args, "env_options", "wording", "max_steps", "success_return")
     tell_next(
         f"The newest policy: {args.output / newest}; all rounds: {args.output / 'results.json'}",
         spell_command("eval", "--agent", args.output / newest, *named, "-n", 100),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,6 +53,8 @@ class EvalGames:
     seed: int = 0
     success_return: float | None = None
     """An episode is won from this return on, where the environment does not say."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What else the environment takes, as for ``gym.make``."""
 
     def __new__(cls, *args: Any, **options: Any) -> EvalGames:
         """Say which word is meant where an agent's is taken."""
@@ -266,7 +268,7 @@ def make_player(
 
     place = None if games.games is None else os.fspath(games.games)
     env_id, known = choose_environment(PLAYED_IN, learnt or {}, games.env)
-    options = judging_options(env_id, games.split, place, games.wording, known)
+    options = judging_options(env_id, games.split, place, games.wording, known, games.options)
     make_env = environments(env_id, games.max_steps, success_return=games.success_return, **options)
     chosen = pick_games(make_env, games.episodes, games.seed)
     told = (prompt or Prompt()).in_environment(env_id)
