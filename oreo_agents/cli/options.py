@@ -339,11 +339,15 @@ def settle_environment(args: argparse.Namespace, agent: str | None) -> None:
 
     Raises:
         CheckpointError: there is no such agent.
-        ConfigurationError: the user has to name the environment.
+        ConfigurationError: the user has to name the environment, or it has no such split or option.
     """
     from oreo_agents.agents.load import find_environment
+    from oreo_agents.environments import source_options
 
     args.env, args.known = find_environment(agent, args.env)
+    source_options(
+        args.env, getattr(args, "split", None), given=read_env_options(args)
+    )  # before a model is loaded
 
 
 def add_success_return(parser: Options) -> None:
