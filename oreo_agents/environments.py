@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import lru_cache, partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -24,7 +25,7 @@ from oreo_agents.errors import ConfigurationError, DatasetError, OreoError
 MakeEnv = Callable[[], gym.Env[str, str]]
 
 _PLACES = ("games", "data")
-"""Options that say where games lie, and nothing about them."""
+"""Options of this package's environments that say where games lie, and nothing about them."""
 
 
 def environments(
@@ -180,21 +181,65 @@ def _make_foreign(env_id: str, limit: int, options: Mapping[str, Any]) -> gym.En
 
 
 def _wrap_foreign(env_id: str, limit: int, options: dict[str, Any]) -> gym.Env[str, str]:
-    """A split or an expert that somebody else's environment does not know is taken out of its options."""
+    """A split or an expert that somebody else's environment does not know is not asked of it.
+
+    One with words of its own for its splits takes those; where it refuses one of ours, seeds stand for it. Seeds of its
+    own words are neither those to learn on nor those to be judged on.
+    """
     from oreo_envs.foreign import SEEDS, ForeignEnv, takes_option
 
     spec = gym.spec(env_id.rpartition(":")[2])
     split = options.pop("split", None) or "all"
-    if divided := takes_option(spec, "split"):
-        options |= {} if split == "all" else {"split": split}
-    elif split not in SEEDS:
+    divided = takes_option(spec, "split")
+    if not divided and split not in SEEDS:
         raise ConfigurationError(f"{env_id} has no split {split!r}: choose one of {', '.join(SEEDS)}")
     if not takes_option(spec, "expert"):
         options.pop("expert", None)  # its info then has a plan anyhow, or there is no expert
-    env = gym.make(env_id, max_episode_steps=limit, disable_env_checker=True, **options)
+    make = partial(gym.make, env_id, max_episode_steps=limit, disable_env_checker=True, **options)
+    if not divided or split == "all":
+        env = make()
+    else:
+        try:
+            env = make(split=split)
+        except Exception as refused:
+            if split not in SEEDS:
+                raise
+            env, divided = _make_whole(env_id, split, make, refused), False
     if env.unwrapped.spec is not None:
         env.unwrapped.spec.id = env_id
-    return ForeignEnv(env, "all" if divided and hasattr(env.unwrapped, "games") else split)
+    if divided and hasattr(env.unwrapped, "games"):
+        split = "all"
+    return ForeignEnv(env, split if split in SEEDS else "dev")
+
+
+def _make_whole(env_id: str, split: str, make: MakeEnv, refused: Exception) -> gym.Env[str, str]:
+    """An environment that does not know our word for a split, without one: its seeds are kept apart.
+
+    Raises:
+        ConfigurationError: it has a list of games, which it divides in its own way.
+        Exception: it cannot be made without a split either, ``refused``.
+    """
+    try:
+        env = make()
+    except Exception:
+        raise refused from None
+    if hasattr(env.unwrapped, "games"):
+        raise ConfigurationError(
+            f"{env_id} refuses split={split!r} ({refused}): name one of its own words with --split"
+        ) from refused
+    _tell_seeds(env_id, split)
+    return env
+
+
+@lru_cache
+def _tell_seeds(env_id: str, split: str) -> None:
+    """Say once what a word stands for that an environment refuses."""
+    from oreo_envs.foreign import SEEDS
+
+    seeds = SEEDS[split]
+    logging.getLogger(__name__).warning(
+        f"{env_id} refuses split={split!r}: seeds {seeds[0]:,} to {seeds[-1]:,} stand for it; --split takes its words"
+    )
 
 
 def _explain_import(env_id: str, error: BaseException) -> str:
@@ -227,7 +272,8 @@ def _explain_failure(env_id: str, error: Exception, options: Mapping[str, Any] |
         return f"there is no environment {env_id!r}{meant}{also} {_list_ids()}, or name your own as module:Id"
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
     known = _list_options(env_id)
-    wrong = [name for name in options if known and name not in known]
+    unasked = {"split", "expert"} if describe(env_id).foreign else set()
+    wrong = [name for name in options if known and name not in known and name not in unasked]
     if isinstance(error, TypeError) and wrong:
         meant = suggest_word(wrong[0], known) or f": choose one of {', '.join(known)}"
         return f"{env_id} has no option {wrong[0]!r}{meant}"
@@ -285,11 +331,11 @@ def _explain_module(module: str, name: str) -> str:
 
 
 def _list_options(env_id: str) -> list[str]:
-    """What an environment of this package takes, by name; empty where that is not known."""
-    if env_id not in list_ids():
-        return []
-    creator = load_env_creator(str(gym.spec(env_id).entry_point))
-    return [name for name, one in signature(creator).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    """What an environment takes, by name; empty where that is not known."""
+    made_by = gym.spec(env_id.rpartition(":")[2]).entry_point
+    creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
+    parameters = signature(creator).parameters if callable(creator) else {}
+    return [] if any(one.kind is one.VAR_KEYWORD for one in parameters.values()) else [*parameters]
 
 
 def _list_ids() -> str:
@@ -344,10 +390,17 @@ def join_words(words: Iterable[str]) -> str:
 def keep_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Of an environment's options those that say which kind of games it has, wherever they lie and whichever of them
     are played; a file may give them.
+
+    Of somebody else's that is every option but the split and the expert, a word for its games among them: nobody here
+    knows what they mean, and they reach the code of a module that the user has named and nothing else, as those of a
+    dataset do (:func:`oreo_envs.catalog.require_from_file`).
     """
-    left_out = {"split", "expert", *_PLACES}
-    allowed = set(describe(env_id).from_files) - left_out if env_id in list_ids() else set()
-    return {name: value for name, value in options.items() if name in allowed and value is not None}
+    entry = describe(env_id)
+    left_out = {"split", "expert", *_ADDED}
+    if not entry.foreign:
+        options = entry.games.spell_options(options)
+        left_out |= {*_PLACES, *set(options).difference(entry.from_files)}
+    return {name: value for name, value in options.items() if name not in left_out and value is not None}
 
 
 def is_same_id(one: Any, other: str) -> bool:
@@ -373,20 +426,56 @@ def source_options(
     games: Any = None,
     wording: str | None = None,
     known: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options of ``env_id`` that ask for a split, for games of one place or kind and for how they are worded; None
-    is left out. Those of ``known`` stand behind what is named, of its games behind other games not at all.
+    is left out. Those of ``known`` stand behind what is named and ``given``; which games they are of, behind other
+    games not at all.
 
     Raises:
-        ConfigurationError: its games do not come in that wording.
+        ConfigurationError: it has no such split, its games do not come in that wording, or an option has the name of
+            one that every environment has here.
     """
     entry = describe(env_id)
+    if not entry.foreign:
+        require_split(split, entry.splits, f"{env_id} has")
     if wording is not None and wording not in entry.wordings:
         remedy = f"choose {' or '.join(entry.wordings)}" if entry.wordings else "leave it out"
         raise ConfigurationError(f"{env_id} cannot show its games in a wording {wording!r}: {remedy}")
     named = {"split": split, entry.games_argument: games, "wording": wording}
-    kept = {name: x for name, x in (known or {}).items() if games is None or name in ("wording", "dialect")}
-    return kept | {name: value for name, value in named.items() if value is not None}
+    replaced = () if games is None else entry.games_options
+    kept = {name: x for name, x in (known or {}).items() if name not in replaced}
+    own = dict(given or {})
+    _refuse_shared(env_id, own, {"split", entry.games_argument} | ({"wording"} if entry.wordings else set()))
+    found = kept | {name: value for name, value in named.items() if value is not None} | own
+    _refuse_shared(env_id, found, {*signature(environments).parameters} - {"options"})
+    return found
+
+
+def _refuse_shared(env_id: str, options: Mapping[str, Any], shared: Set[str]) -> None:
+    """Raise ConfigurationError if an option would be taken for one that every environment has here."""
+    for name in options:
+        if name in shared:
+            word = "games" if name == describe(env_id).games_argument else name.replace("_", "-")
+            raise ConfigurationError(
+                f"{name} is an option of every environment here (--{word}), and cannot be one of {env_id}'s own"
+            )
+
+
+def require_split(split: str | None, known: Sequence[str], who: str = "there is") -> None:
+    """Refuse a split that is none of those that are known; None is no split.
+
+    Args:
+        split: its name.
+        known: the names that there are.
+        who: begins the error, such as ``OREO-MATH has``.
+
+    Raises:
+        ConfigurationError: the one that may be meant is named.
+    """
+    if split is not None and split not in known:
+        meant = suggest_word(split, known) or f": choose one of {', '.join(known)}"
+        raise ConfigurationError(f"{who} no split {split!r}{meant}")
 
 
 def judging_options(
@@ -395,15 +484,16 @@ def judging_options(
     games: Any = None,
     wording: str | None = None,
     known: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """As :func:`source_options`, of games to be judged on: where no split is named, held-out ones.
 
     Raises:
-        ConfigurationError: its games do not come in that wording.
+        ConfigurationError: as for :func:`source_options`.
     """
     entry = describe(env_id)
     kind = (known or {}).get(entry.games_argument) if games is None else games
-    return source_options(env_id, split or entry.games.judging_split(kind), games, wording, known)
+    return source_options(env_id, split or entry.games.judging_split(kind), games, wording, known, given)
 
 
 def games_of(env: gym.Env[str, str]) -> Any:
@@ -429,7 +519,8 @@ def identify_play(env_id: str, options: Mapping[str, Any], sha256: str) -> list[
         options: as for ``gym.make(env_id)``.
         sha256: of the games; see :func:`oreo_envs.catalog.content_hash`.
     """
-    return [env_id, {name: value for name, value in options.items() if name not in _PLACES}, sha256]
+    left_out = () if describe(env_id).foreign else _PLACES
+    return [env_id, {name: value for name, value in options.items() if name not in left_out}, sha256]
 
 
 def names_foreign(env_spec: Mapping[str, Any] | None, named: Sequence[str] = ()) -> str:
@@ -456,7 +547,7 @@ def replay_environment(
         named: ids that the user named, with their modules; these may be any.
 
     Raises:
-        ConfigurationError: its games do not come in that wording.
+        ConfigurationError: it has no such split, or its games do not come in that wording.
         DatasetError: the dataset does not say which one it was, or it cannot be made here.
         DataNotFoundError: its games are not here.
     """
@@ -472,14 +563,19 @@ def replay_environment(
         raise DatasetError(
             f"the episodes' environment {env_id!r} with {stored!r} is none; name one with --env"
         )
+    entry = describe(env_id)
     chosen = source_options(env_id, split, games)
-    dropped = {*_ADDED, *(("split", "games", describe(env_id).games_argument) if chosen else ())}
-    kwargs = {name: value for name, value in stored.items() if name not in dropped}
+    dropped = {*_ADDED}
+    if games is not None:
+        dropped |= {"split", "games", entry.games_argument, *entry.games_options}
+    elif split is not None:
+        dropped |= {"split"} if entry.foreign else {"split", *_PLACES}
+    kwargs = {name: x for name, x in entry.games.spell_options(stored).items() if name not in dropped}
     own = {one.rpartition(":")[2]: one for one in named}
     worded = source_options(env_id, wording=wording)
     try:
         require_from_file("the dataset", env_id, kwargs, named)
-        kwargs |= {**chosen, **worded, **describe(env_id).replay_options}
+        kwargs |= {**chosen, **worded, **entry.replay_options}
         threshold = spec.get("reward_threshold")
         return environments(own.get(env_id, env_id), 100_000, success_return=threshold, **kwargs)()
     except (

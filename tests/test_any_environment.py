@@ -8,6 +8,7 @@ from random import Random
 import gymnasium as gym
 import pytest
 import text_environments  # registers them
+from oreo_envs.foreign import read_seed
 
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.noise import Noise
@@ -102,6 +103,42 @@ def test_a_list_of_games_is_kept_apart():
     env = environments("text_environments:Spell-v0", split="test")()
     assert env.reset(options={"game": 1})[0] == "Say j."
     assert env.reset(options={"game": "word 4"})[1]["game"] == "word 4"
+
+
+def test_one_with_words_of_its_own_for_splits_is_recorded_and_judged(tmp_path, caplog, capsys):
+    """What it refuses is asked of seeds, which are said; its own words are taken, on seeds of their own."""
+    env, few = ["--env", "text_environments:Divided-v0", "-n", "3"], str(tmp_path / "few")
+    assert main(["record", "--agent", "random", *env, "-o", str(tmp_path / "many")]) == 0
+    assert not caplog.messages, "it knows train"
+    judge = ["eval", "--agent", "random", *env]
+    assert main([*judge, "-o", str(tmp_path / "test.json")]) == 0
+    (said,) = caplog.messages
+    assert "refuses split='test': seeds 2,000,000 to 2,999,999 stand for it" in said
+    assert "judged on seeds 2,000,000 to 2,999,999" in capsys.readouterr().out
+    assert main([*judge, "--split", "validation", "-o", str(tmp_path / "validation.json")]) == 0
+    assert main(["record", "--agent", "random", *env, "--split", "validation", "-o", few]) == 0
+    assert main(["dataset", "verify", few, *env[:2]]) == 0
+    played = {
+        name: {
+            (one.turns[0].observation[:8], read_seed(one.game) // 1_000_000)
+            for one in load_trajectories(tmp_path / name)
+        }
+        for name in ("many", "test.episodes", "validation.episodes", "few")
+    }
+    assert played == {
+        "many": {("One of m", 0)},
+        "test.episodes": {("One of m", 2)},
+        "validation.episodes": {("One of f", 1)},
+        "few": {("One of f", 1)},
+    }
+    assert main([*judge, "--split", "validatoin"]) == 2
+
+
+def test_a_list_that_is_divided_in_its_own_words_asks_for_one_of_them():
+    env_id = "text_environments:DividedWords-v0"
+    with pytest.raises(ConfigurationError, match=r"refuses split='test' \(no split test\): .* with --split"):
+        environments(env_id, split="test")
+    assert list(games_of(environments(env_id, split="hard")()).names) == [f"word {i}" for i in range(4, 10)]
 
 
 def test_the_return_that_the_registration_names_is_success():

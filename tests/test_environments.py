@@ -5,7 +5,13 @@ import pytest
 from learning import ToyRoom
 from oreo_envs.catalog import require_from_file
 
-from oreo_agents.environments import environments, games_of, judging_options, source_options
+from oreo_agents.environments import (
+    environments,
+    games_of,
+    identify_play,
+    judging_options,
+    source_options,
+)
 from oreo_agents.errors import ConfigurationError
 
 
@@ -56,6 +62,28 @@ def test_held_out_games_judge_where_nobody_says_which(tmp_path, monkeypatch):
         assert judging_options(env_id) == {"split": "test"}, env_id
     assert judging_options("OREO-GSM8K", games="folder") == {"split": "test", "data": "folder"}
     assert judging_options("their:Env-v0", games="x") == {"split": "test", "games": "x"}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "known", "left"),
+    [
+        ("OREO-GSM8K", {"granularity": "response"}, {"granularity": "response", "data": "x"}),
+        ("OREO-Puzzles", {"task": "jugs", "size": 9}, {"task": "x"}),
+        ("OREO-TextWorld", {"challenge": "simple", "rewards": "score"}, {"rewards": "score", "games": "x"}),
+        ("their:Env-v0", {"games": "hard", "floors": 3}, {"games": "x", "floors": 3}),
+    ],
+)
+def test_other_games_leave_what_says_nothing_of_games(env_id, known, left):
+    assert source_options(env_id, None, "x", known=known) == left
+    assert source_options(env_id, known=known) == known
+
+
+def test_a_word_tells_games_of_somebody_else_apart_and_a_place_those_of_ours():
+    """Episodes that are known by their seeds have the same names, and so the same hash, whatever the word is."""
+    easy, hard = (identify_play("their:Env-v0", {"games": word}, "hash") for word in ("easy", "hard"))
+    assert easy != hard
+    here, there = (identify_play("OREO-ALFWorld", {"games": place}, "hash") for place in ("a", "b"))
+    assert here == there
 
 
 def test_which_games_nobody_chose_is_said_once(tmp_path, monkeypatch, caplog):

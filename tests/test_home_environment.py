@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 
 import gymnasium as gym
 import pytest
@@ -16,7 +17,7 @@ from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 
-LIFT = "text_environments:Lift-v0"
+LIFT, KINDS = "text_environments:Lift-v0", "text_environments:Kinds-v0"
 SFT = [
     "train",
     "--method",
@@ -44,7 +45,13 @@ def runs(tmp_path_factory):
     record(
         load_agent("expert", env_id="OREO-Puzzles"), folder / "jugs", "OREO-Puzzles", task="jugs", **options
     )
-    for name, data in {"lift": ["lift"], "jugs": ["jugs"], "both": ["lift", "jugs"]}.items():
+    record(load_agent("random", env_id=KINDS), folder / "hard", KINDS, games="hard", floors=3, **options)
+    for name, data in {
+        "lift": ["lift"],
+        "jugs": ["jugs"],
+        "hard": ["hard"],
+        "both": ["lift", "jugs"],
+    }.items():
         paths = [str(folder / one) for one in data]
         assert (
             main(
@@ -113,6 +120,139 @@ def test_one_of_ours_is_played_without_a_word(runs, tmp_path, capsys):
     (result,) = json.loads((tmp_path / "results.json").read_text())
     assert set(result["by_task_type"]) == {"jugs"} and result["split"] == "test"
     assert "trained in" not in capsys.readouterr().err
+
+
+def test_the_games_and_options_of_somebody_elses_environment_are_kept(runs, tmp_path):
+    """What was recorded with ``games="hard"`` is judged, played on and trained on so, as the dataset is verified so."""
+    agent, played = runs / "hard-agent", ["--env", KINDS, "-n", "2", "--max-steps", "1"]
+    known = {"games": "hard", "floors": 3}
+    assert json.loads((agent / "agent.json").read_text())["environments"] == {KINDS: known}
+    assert find_environment(str(agent), KINDS) == (KINDS, known)
+    assert main(["eval", "--agent", str(agent), *played, "-o", str(tmp_path / "r.json")]) == 0
+    assert main(["record", "--agent", str(agent), *played, "-o", str(tmp_path / "more")]) == 0
+    assert main(["dataset", "verify", str(tmp_path / "more"), "--env", KINDS, "--split", "all"]) == 0
+    for folder in (tmp_path / "r.episodes", tmp_path / "more"):
+        assert {one.turns[0].observation[:14] for one in load_trajectories(folder)} == {"hard, 3 floors"}
+    named = [*played, "--games", "easy", "-o", str(tmp_path / "easy")]
+    assert main(["record", "--agent", str(agent), *named]) == 0
+    assert load_trajectories(tmp_path / "easy")[0].turns[0].observation.startswith("easy, 3 floors")
+
+
+def test_options_of_an_environment_are_given_on_the_command_line(runs, tmp_path):
+    """They count before what the agent was trained with, and datasets keep them."""
+    played = ["--agent", str(runs / "hard-agent"), "--env", KINDS, "-n", "1", "--max-steps", "1"]
+    played += ["--env-options", "floors=null"]
+    assert main(["record", *played, "-o", str(tmp_path / "data")]) == 0
+    assert main(["eval", *played, "floors=5", "-o", str(tmp_path / "r.json")]) == 0
+    assert main(["dataset", "verify", str(tmp_path / "data"), "--env", KINDS]) == 0
+    seen = [load_trajectories(tmp_path / name)[0].turns[0].observation for name in ("data", "r.episodes")]
+    assert [one.split(".")[0] for one in seen] == ["hard, None floors", "hard, 5 floors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--env", KINDS, "--env-options", "flors=5"],
+            f"{KINDS} has no option 'flors': did you mean floors?",
+        ),
+        (["--env-options", "taks=5"], "OREO-Puzzles has no option 'taks': did you mean task?"),
+        (["--env-options", "config=2"], "OREO-Puzzles cannot be made with"),
+        (["--env-options", "floors"], "'floors' is no option of an environment: write NAME=VALUE"),
+        (["--env-options", "split=train"], "split is an option of every environment here (--split)"),
+        (["--env-options", "task=jugs"], "task is an option of every environment here (--games)"),
+        (["--env-options", "max_steps=2"], "max_steps is an option of every environment here (--max-steps)"),
+    ],
+)
+def test_an_option_that_an_environment_does_not_take_is_refused(runs, words, said, capsys):
+    env = words if "--env" in words else ["--env", "OREO-Puzzles", *words]
+    assert main(["eval", "--agent", "random", "-n", "1", *env]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_training_judges_with_them_too(runs, tmp_path, capsys):
+    words = [*SFT, *GOOD, "--data", str(runs / "hard"), "--env", KINDS, "-o", str(tmp_path / "a")]
+    words += ["--eval-every", "1", "--env-options"]
+    assert main([*words, "flors=1"]) == 2
+    assert "has no option 'flors'" in capsys.readouterr().err
+    assert main([*words, "floors=1", "--print-config"]) == 0
+    (tmp_path / "config.toml").write_text(capsys.readouterr().out.replace("floors=", "flors="))
+    assert main(["train", "--config", str(tmp_path / "config.toml")]) == 2
+    assert "has no option 'flors'" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match="has no option 'flors'"):
+        train(
+            runs / "hard",
+            "new-mini",
+            tmp_path / "b",
+            "sft",
+            eval_games=EvalGames(KINDS, options={"flors": 1}),
+        )
+
+
+def test_options_of_somebody_elses_environment_wait_for_its_module_to_be_named(runs, tmp_path, capsys):
+    """A file's options reach the code that the user has named; without that nothing is made."""
+    (tmp_path / "agent.json").write_text(
+        '{"environments": {"canary:Thing-v0": {"games": "/", "split": "x"}}}'
+    )
+    with pytest.raises(ConfigurationError, match="add --env canary:Thing-v0"):
+        find_environment(str(tmp_path))
+    assert find_environment(str(tmp_path), "OREO-ALFWorld") == ("OREO-ALFWorld", {})
+    assert find_environment(str(tmp_path), "canary:Thing-v0").options == {"games": "/"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "words", "laid"),
+    [
+        (
+            "hard-agent",
+            {KINDS: {"games": "hard", "floors": 3}},
+            ["--env", KINDS],
+            {"games": "hard", "floors": 3},
+        ),
+        (
+            "hard-agent",
+            {KINDS: {"games": "hard", "floors": 3}},
+            ["--env", KINDS, "--env-options", "floors=4"],
+            {"games": "hard", "floors": 4},
+        ),
+        ("jugs-agent", {"OREO-Puzzles": {"task": "jugs", "size": 30}}, [], {"task": "jugs", "size": 30}),
+        (
+            "jugs-agent",
+            {"OREO-Puzzles": {"task": "jugs", "size": 30}},
+            ["--games", "countdown"],
+            {"task": "countdown"},
+        ),
+        (
+            "jugs-agent",
+            {"OREO-TextWorld": {"challenge": "coin_collector", "level": "5", "rewards": "score"}},
+            [],
+            {"challenge": "coin_collector", "level": "5", "rewards": "score"},
+        ),
+        (
+            "jugs-agent",
+            {"OREO-TextWorld": {"games": "simple/dense"}},
+            [],
+            {"challenge": "simple", "level": "dense"},
+        ),
+    ],
+)
+def test_rounds_are_played_with_all_that_the_agent_was_trained_with(
+    runs, tmp_path, monkeypatch, name, told, words, laid
+):
+    found = []
+    shutil.copytree(runs / name, tmp_path / "agent")
+    card = json.loads((tmp_path / "agent" / "agent.json").read_text())
+    (tmp_path / "agent" / "agent.json").write_text(json.dumps({**card, "environments": told}))
+
+    def stop(suite, data=None):
+        found.append(suite)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oreo_agents.experiments.arenas.find_arenas", stop)
+    assert (
+        main(["iterate", "--model", str(tmp_path / "agent"), *words, "-o", str(tmp_path / "rounds")]) == 130
+    )
+    assert [one.options for one in (found[0].train, *found[0].tests.values())] == [laid, laid]
 
 
 def test_played_elsewhere_it_is_said_once(runs, caplog):

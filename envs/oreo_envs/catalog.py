@@ -61,6 +61,9 @@ class Entry:
     max_episode_steps: int = 50
     games_argument: str = "games"
     """What the environment calls the place or kind of its games."""
+    games_options: tuple[str, ...] = ()
+    """What else says which games they are; it belongs to those that it was given with, and means nothing beside
+    others."""
     supply: str = "oreo_envs.catalog:Supply"
     """The class behind :attr:`games`."""
     splits: tuple[str, ...] = ("train", "test")
@@ -162,6 +165,10 @@ class Supply:
         place = {self.entry.games_argument: data / self.entry.folder} if data and self.entry.folder else {}
         return {**place, **(given or {}), "split": split}
 
+    def spell_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The same games by the options that a file may give, where there are such; see :attr:`Entry.from_files`."""
+        return dict(options)
+
     def divide(self, source: str | Path) -> Division:
         """Games of one place or kind, divided into those to learn on and those to be judged on.
 
@@ -202,6 +209,7 @@ CATALOG = (
         entry_point="oreo_envs.textworld.env:TextWorldEnv",
         vector_entry_point="oreo_envs.textworld.vector:TextWorldVectorEnv",
         max_episode_steps=100,
+        games_options=("challenge", "level"),
         supply="oreo_envs.textworld.supply:TextWorldSupply",
         splits=("train", "test", "unseen"),
         endless=("train", "test", "unseen"),
@@ -234,6 +242,7 @@ CATALOG = (
         id="OREO-Reasoning",
         entry_point="oreo_envs.math.env:ReasoningEnv",
         games_argument="task",
+        games_options=("seed", "size", "config"),
         supply="oreo_envs.math.problems.supply:ReasoningSupply",
         splits=("train", "dev", "test"),
         judging_split="test",
@@ -259,6 +268,7 @@ CATALOG = (
         splits=("train", "dev", "test"),
         judging_split="test",
         games_argument="task",
+        games_options=("seed", "size", "config"),
         plans=True,
         demonstrates=True,
         from_files=("task", "split", "seed", "size", "config", "expert"),

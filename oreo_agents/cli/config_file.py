@@ -26,6 +26,7 @@ JUDGED_BY = (
     "data",
     "patience",
     "env",
+    "env_options",
     "split",
     "games",
     "wording",

@@ -31,6 +31,7 @@ from oreo_agents.cli.options import (
     parse_file,
     parse_positive,
     read_choice,
+    read_env_options,
     read_server,
     refuse_choice,
     settle_environment,
@@ -172,7 +173,9 @@ def _judge_agent(
 
         require_model(args.agent)  # before games are looked for
         tell_loading(args.agent)
-    options = judging_options(args.env, args.split, args.games, args.wording, args.known)
+    options = judging_options(
+        args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
+    )
     split = options.get("split")
     max_steps = args.max_steps or find_step_limit(args.env)
     make_env = environments(args.env, max_steps, **options)
@@ -204,7 +207,8 @@ def _judge_agent(
         selection = None if args.agent in SCRIPTED else cast("OreoAgent", agent).selection
         chooses = selection.to_dict() if selection else {}
         needed = options_for(agent)
-        make_env = environments(args.env, max_steps, success_return=args.success_return, **options, **needed)
+        asked = {**options, **needed}
+        make_env = environments(args.env, max_steps, success_return=args.success_return, **asked)
         needed.pop("branches", None)  # ``select`` says it
         label = f"{agent.name} {(selection or Selection()).title}"
         label += (

@@ -16,6 +16,7 @@ from oreo_agents.cli.options import (
     add_trust,
     parse_file,
     parse_positive,
+    read_env_options,
     settle_environment,
     tell_next,
 )
@@ -107,8 +108,10 @@ def _find_episode(args: argparse.Namespace, prompt: Prompt) -> Trajectory:
 
     thoughts = has_thoughts("expert", args.env) and prompt.in_environment(args.env).form in WITH_THOUGHTS
     player = load_agent("expert", env_id=args.env, thoughts=thoughts)
-    options = source_options(args.env, args.split, args.games, args.wording, args.known)
-    make_env = environments(args.env, args.max_steps, **options, **options_for(player))
+    options = source_options(
+        args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
+    )
+    make_env = environments(args.env, args.max_steps, **{**options, **options_for(player)})
     chosen = Assignment(args.episode - 1, args.seed)
     if "expert_plan" in player.needs and "expert_plan" not in _open_game(make_env(), chosen):
         player = load_agent(args.model, env_id=args.env, prompt=args.prompt)

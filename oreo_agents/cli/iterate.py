@@ -19,6 +19,7 @@ from oreo_agents.cli.options import (
     add_wording,
     parse_positive,
     parse_temperature,
+    read_env_options,
     read_server,
     repeat_options,
     settle_environment,
@@ -56,7 +57,7 @@ def add_iterate(commands: Commands) -> None:
         help="at which rounds are played; default: as for demo",
     )
     add_environment(parser)
-    parser.add_argument("--games", metavar="PATH", help="as for demo")
+    parser.add_argument("--games", metavar="PATH_OR_NAME", help="as for record")
     add_wording(parser)
     add_success_return(parser)
     parser.add_argument("--episodes", type=parse_positive, metavar="N", help="held-out games to evaluate on")
@@ -72,6 +73,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     """Run the rounds, or go on with them."""
     from rich.console import Console
 
+    from oreo_agents.environments import source_options
     from oreo_agents.evaluation.statistics import qualify_intervals
     from oreo_agents.experiments import demo, iterate
     from oreo_agents.experiments.arenas import find_arenas
@@ -84,15 +86,14 @@ def run_iterate(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     server = read_server(args, args.model)
     settle_environment(args, None if args.model in FROM_SCRATCH else args.model)  # a new one is refused below
-    if args.games is None:
-        args.games = args.known.get(describe(args.env).games_argument)
-        args.wording = args.wording or args.known.get("wording")
+    known = source_options(args.env, None, args.games, args.wording, args.known, read_env_options(args))
+    games = known.pop(describe(args.env).games_argument, None)
     if describe(args.env).demo:
-        suite, data = demo.choose_suite(args.env, args.games)
+        suite, data = demo.choose_suite(args.env, games)
     else:
-        suite, data = iterate.adapt_suite(load_suite("whole-path"), args.env, args.games), None
+        suite, data = iterate.adapt_suite(load_suite("whole-path"), args.env, games), None
     suite = demo.shape_suite(
-        suite, seed=args.seed, games=args.episodes, wording=args.wording, success_return=args.success_return
+        suite, seed=args.seed, games=args.episodes, success_return=args.success_return, known=known
     )
     suite = iterate.iterate_suite(
         suite,
@@ -114,7 +115,7 @@ def run_iterate(args: argparse.Namespace) -> None:
     Console().print(SuccessTable([run.result for run in runs], title))
     newest = plan.agent(iterate.ITERATED, args.seed).name
     named = repeat_options(args, "env") if describe(args.env).foreign else []
-    named += repeat_options(args, "wording", "max_steps", "success_return")
+    named += repeat_options(args, "env_options", "wording", "max_steps", "success_return")
     tell_next(
         f"The newest policy: {args.output / newest}; all rounds: {args.output / 'results.json'}",
         spell_command("eval", "--agent", args.output / newest, *named, "-n", 100),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -299,7 +300,7 @@ def add_game_options(parser: Options, seed: int | None = 0, usual: str = TO_LEAR
 
 
 def add_environment(parser: Options) -> None:
-    """``--env``; None stands for what :func:`settle_environment` finds."""
+    """``--env``, for which None stands for what :func:`settle_environment` finds, and ``--env-options``."""
     parser.add_argument(
         "--env",
         type=parse_environment,
@@ -307,6 +308,30 @@ def add_environment(parser: Options) -> None:
         help="or module:Id, any text environment that a module registers with Gymnasium; default: where the agent (for "
         f"train: the data) is from, if that is one of ours, else {DEFAULT_ID}",
     )
+    parser.add_argument(
+        "--env-options",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="what else the environment takes, such as rewards=score in OREO-TextWorld; values are JSON, else text",
+    )
+
+
+def read_env_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What ``--env-options`` was given; a value is what JSON makes of it, otherwise text.
+
+    Raises:
+        ConfigurationError: a word is no NAME=VALUE.
+    """
+    found: dict[str, Any] = {}
+    for pair in args.env_options or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{pair!r} is no option of an environment: write NAME=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
 
 
 def settle_environment(args: argparse.Namespace, agent: str | None) -> None:
@@ -314,11 +339,15 @@ def settle_environment(args: argparse.Namespace, agent: str | None) -> None:
 
     Raises:
         CheckpointError: there is no such agent.
-        ConfigurationError: the user has to name the environment.
+        ConfigurationError: the user has to name the environment, or it has no such split or option.
     """
     from oreo_agents.agents.load import find_environment
+    from oreo_agents.environments import source_options
 
     args.env, args.known = find_environment(agent, args.env)
+    source_options(
+        args.env, getattr(args, "split", None), given=read_env_options(args)
+    )  # before a model is loaded
 
 
 def add_success_return(parser: Options) -> None:
@@ -357,11 +386,16 @@ def add_named_environment(parser: Options) -> None:
 
 def add_game_source(parser: Options, usual: str = TO_LEARN_ON) -> None:
     """``--split``, ``--games`` and ``--wording``."""
-    parser.add_argument("--split", choices=list_splits(), help=f"default: {usual}")
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help=f"{', '.join(list_splits())}, or a word that an environment of your own has; default: {usual}",
+    )
     parser.add_argument(
         "--games",
-        metavar="PATH",
-        help="a folder, archive or file of games or problems; in OREO-Reasoning a task",
+        metavar="PATH_OR_NAME",
+        help="a folder, archive or file of games or problems; in OREO-TextWorld also CHALLENGE/LEVEL, such as "
+        "cooking/recipe1+take1; in OREO-Reasoning and OREO-Puzzles a task; else what the environment takes as games",
     )
     add_wording(parser)
 
@@ -395,7 +429,8 @@ def spell_command(*words: object) -> str:
 def repeat_options(args: argparse.Namespace, *names: str) -> list[str]:
     """Of this command's options those that were given, for the next one, which would else play something else."""
     given = {f"--{name.replace('_', '-')}": getattr(args, name) for name in names}
-    return [str(word) for flag, value in given.items() if value is not None for word in (flag, value)]
+    words = {flag: x if isinstance(x, list) else [x] for flag, x in given.items() if x is not None}
+    return [str(word) for flag, values in words.items() for word in (flag, *values)]
 
 
 @contextmanager

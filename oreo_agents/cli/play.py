@@ -21,6 +21,7 @@ from oreo_agents.cli.options import (
     open_endpoint,
     parse_nonnegative,
     read_choice,
+    read_env_options,
     refuse_choice,
     settle_environment,
     tell_loading,
@@ -123,8 +124,10 @@ def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
 
     needs = options_for(agent) if agent else {}
     needs |= {"expert": True} if describe(args.env).plans else {}
-    options = source_options(args.env, args.split, args.games, args.wording, args.known)
-    return environments(args.env, ENDLESS, success_return=args.success_return, **options, **needs)()
+    options = source_options(
+        args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
+    )
+    return environments(args.env, ENDLESS, success_return=args.success_return, **{**options, **needs})()
 
 
 def choose_game(env: gym.Env, args: argparse.Namespace, seed: int) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from oreo_agents.cli.options import (
     parse_positive,
     parse_shard,
     read_choice,
+    read_env_options,
     read_server,
     refuse_choice,
     settle_environment,
@@ -131,7 +132,9 @@ def run_record(args: argparse.Namespace) -> int:
             watch=watch_episodes,
             spread=choose_spread(pool, load, read_server(args, args.agent)),
             success_return=args.success_return,
-            **source_options(args.env, args.split, args.games, args.wording, args.known),
+            **source_options(
+                args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
+            ),
         )
     if not (recording.episodes or recording.already_there or recording.of_others):
         tell_next(recording)

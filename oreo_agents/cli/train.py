@@ -20,6 +20,7 @@ from oreo_agents.cli.options import (
     add_game_options,
     add_trust,
     parse_positive,
+    read_env_options,
     repeat_options,
     spell_command,
     tell_loading,
@@ -195,6 +196,7 @@ def run_train(args: argparse.Namespace) -> None:
         args.wording,
         args.seed,
         args.success_return,
+        read_env_options(args),
     )
     with TrainingProgress(args.method) as progress:
         trainer = train(
@@ -241,7 +243,7 @@ def _name_places(args: argparse.Namespace, learnt: Sequence[str]) -> list[list[s
 
     own = len(learnt) == 1 and learnt[0] in list_ids() and args.env in (None, learnt[0])
     places = [] if own else [args.env] if args.env else learnt
-    rest = repeat_options(args, "games", "wording", "max_steps", "success_return")
+    rest = repeat_options(args, "env_options", "games", "wording", "max_steps", "success_return")
     return [["--env", name_with_module(env_id), *rest] for env_id in places] or [rest]
 
 
@@ -354,7 +356,8 @@ def _list_seeds(args: argparse.Namespace, learnt: Mapping[str, Mapping[str, Any]
     if seeds := [read_seed(name) for name in names if name.startswith("seed ")]:
         yield f"learns from seeds {min(seeds):,} to {max(seeds):,}"
     if place:
-        options = judging_options(place.env_id, args.split, args.games, known=place.options)
+        given = read_env_options(args)
+        options = judging_options(place.env_id, args.split, args.games, known=place.options, given=given)
         env = environments(place.env_id, **options)()
         if told := describe_split(games_of(env)):
             yield f"judged on {told}"

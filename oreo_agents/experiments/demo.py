@@ -64,20 +64,21 @@ def shape_suite(
     from_scratch: bool = False,
     wording: str | None = None,
     success_return: float | None = None,
+    known: Options | None = None,
 ) -> Suite:
     """The suite with one seed and, where asked for, so many games to be judged on, a new decoder, or all its games in
-    a wording or won from a return on.
+    a wording, won from a return on, or made with other ``known`` options of the environment.
 
     Raises:
         ConfigurationError: its games do not come in that wording, or it is no honest test so.
     """
-    worded = source_options(suite.environment, wording=wording)
-    worded |= {} if success_return is None else {"success_return": success_return}
+    laid = source_options(suite.environment, wording=wording, known=known)
+    laid |= {} if success_return is None else {"success_return": success_return}
     suite = replace(
         suite,
-        train=_add_options(suite.train, worded),
-        dev=suite.dev and _add_options(suite.dev, worded),
-        tests={name: _add_options(one, worded) for name, one in suite.tests.items()},
+        train=_add_options(suite.train, laid),
+        dev=suite.dev and _add_options(suite.dev, laid),
+        tests={name: _add_options(one, laid) for name, one in suite.tests.items()},
     )
     if games is not None:
         suite = replace(suite, tests={name: _limit_games(one, games) for name, one in suite.tests.items()})

@@ -79,7 +79,8 @@ def _check_games(suite: Suite) -> None:
                 f"{where}: valid_train is a part of the training games, and winning them says nothing: "
                 "use valid_seen, valid_unseen, or rooms left out of train"
             )
-        require_known(games.split, entry.splits, f"{where}: there is no split")
+        if not entry.foreign:
+            require_known(games.split, entry.splits, f"{where}: there is no split")
         try:
             source_options(suite.environment, wording=games.options.get("wording"))
         except ConfigurationError as error:

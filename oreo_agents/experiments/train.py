@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oreo_envs.catalog import describe, list_splits
-from oreo_envs.suggestions import suggest_word
 
 from oreo_agents.agents.load import choose_reply_length
+from oreo_agents.environments import require_split
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.start import require_start
@@ -53,6 +53,8 @@ class EvalGames:
     seed: int = 0
     success_return: float | None = None
     """An episode is won from this return on, where the environment does not say."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What else the environment takes, as for ``gym.make``."""
 
     def __new__(cls, *args: Any, **options: Any) -> EvalGames:
         """Say which word is meant where an agent's is taken."""
@@ -62,10 +64,8 @@ class EvalGames:
 
     def __post_init__(self) -> None:
         entry = describe(self.env) if self.env else None
-        known = list_splits() if entry is None else () if entry.foreign else entry.splits
-        if self.split is not None and known and self.split not in known:
-            meant = suggest_word(self.split, known) or f": choose one of {', '.join(known)}"
-            raise ConfigurationError(f"there is no split {self.split!r}{meant}")
+        if entry is None or not entry.foreign:
+            require_split(self.split, entry.splits if entry else list_splits())
 
 
 def train(
@@ -268,7 +268,7 @@ def make_player(
 
     place = None if games.games is None else os.fspath(games.games)
     env_id, known = choose_environment(PLAYED_IN, learnt or {}, games.env)
-    options = judging_options(env_id, games.split, place, games.wording, known)
+    options = judging_options(env_id, games.split, place, games.wording, known, games.options)
     make_env = environments(env_id, games.max_steps, success_return=games.success_return, **options)
     chosen = pick_games(make_env, games.episodes, games.seed)
     told = (prompt or Prompt()).in_environment(env_id)

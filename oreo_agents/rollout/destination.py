@@ -22,8 +22,8 @@ from oreo_agents.dataset.writer import TrajectoryWriter
 from oreo_agents.environments import is_same_id
 from oreo_agents.errors import DatasetError
 
-COMPARED = ("max_steps", "split", "games", "patience", "wording")
-"""Options of an environment that a user gives; what it has beside is what an agent needs to be told."""
+NOT_COMPARED = ("expert", "dialect", "render_mode")
+"""Options of an environment that say what an agent needs to be told; the others are what is played."""
 
 
 class SeedSource:
@@ -69,13 +69,13 @@ def spec_for(path: str | os.PathLike[str], env: Any) -> EnvSpec | None:
     if not is_same_id(stored.get("id", env_id), env_id):
         raise DatasetError(f"{path}: is of {stored['id']}, not {env_id}; record into another folder")
     entry, spec = describe(env_id), copy.copy(spec)
-    spec.id = env_id
+    spec.id, spec.kwargs = env_id, entry.games.spell_options(spec.kwargs)
     if any(spec.kwargs.get(name) is not None for name in ("split", entry.games_argument)):
         return spec
     split = entry.games.default_split()
     if split is None:
         return spec
-    kept = stored.get("kwargs") or {}
+    kept = entry.games.spell_options(stored.get("kwargs") or {})
     before = kept.get(entry.games_argument) or kept.get("split") or split
     if before != split:
         raise DatasetError(
@@ -91,8 +91,12 @@ def list_spec_changes(path: Path, spec: EnvSpec | None) -> list[str]:
     before, now = meta_so_far(path).env_spec, describe_spec(spec)
     if not before or not now:
         return []
-    one, other = ({"max_steps": x.get("max_episode_steps"), **(x.get("kwargs") or {})} for x in (before, now))
-    names = [name for name in COMPARED if one.get(name) != other.get(name)]
+    spell = describe(now["id"]).games.spell_options
+    one, other = (
+        {"max_steps": x.get("max_episode_steps"), **spell(x.get("kwargs") or {})} for x in (before, now)
+    )
+    differ = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    names = [name for name in differ if name not in NOT_COMPARED]
     return [f"{name} {one.get(name)} then, {other.get(name)} now" for name in names]
 
 

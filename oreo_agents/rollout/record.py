@@ -16,7 +16,7 @@ from oreo_envs.errors import EpisodeError
 
 from oreo_agents.agents.agent import Agent, Assignment, options_for
 from oreo_agents.dataset.writer import TrajectoryWriter, require_dialect
-from oreo_agents.environments import MakeEnv, choose_environment, environments, games_of
+from oreo_agents.environments import MakeEnv, choose_environment, environments, games_of, source_options
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.printable import make_printable
 from oreo_agents.rollout.destination import (
@@ -167,7 +167,8 @@ def record(
     if env_id is None:
         learnt = getattr(agent, "environments", {})
         env_id, known = choose_environment(f"{agent.name} was trained in", learnt)
-        options = {**known, **options}
+        games = options.get(describe(env_id).games_argument)
+        options = source_options(env_id, games=games, known=known) | options
     if describe(env_id).foreign:
         options.setdefault("split", "train")
     make_env = environments(env_id, max_steps, **{**options, **options_for(agent)})

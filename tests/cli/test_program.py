@@ -285,12 +285,10 @@ def test_closed_streams_are_no_error(command):
         ("record --agnt=expert --epsilon -1", "error: there is no option --agnt: did you mean --agent? ("),
         ("record -o x -q", "there is no option -q"),
         ("dataset info x y", "'y' is too much: oreo-agents dataset info takes PATH alone"),
-        ("record -o x --split valid", "there is no 'valid'"),
         ("record -o x --episodes 0", "must be at least 1, got 0"),
         ("record -o x --episodes many", "invalid int value: 'many'"),
         ("train --data x -o y --method ppo", "there is no 'ppo'"),
         ("train --data x -o y --steps 3 --epochs 2", "not allowed with argument --steps"),
-        ("eval --agent x --split nowhere", "there is no 'nowhere'"),
         ("eval --agent x --temperature 0", "--select greedy"),
         ("eval --agent expert -o .", "argument --output/-o: . is a folder: give a file"),
         ("eval --agent expert -o /", "argument --output/-o: / is a folder"),
@@ -308,6 +306,28 @@ def test_bad_options_are_refused_before_any_work(line, said, capsys):
     assert exit_.value.code == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("record -o x --split valid", "OREO-ALFWorld has no split 'valid': did you mean valid_seen?"),
+        ("eval --agent small --split nowhere", "OREO-ALFWorld has no split 'nowhere': choose one of train"),
+        (
+            "record --agent small --env OREO-MATH --split dev -o x",
+            "OREO-MATH has no split 'dev': choose one of train",
+        ),
+        ("record --agent small --env-options floors -o x", "'floors' is no option of an environment"),
+        ("dataset verify {} --split nowhere", "OREO-ALFWorld has no split 'nowhere'"),
+    ],
+)
+def test_a_split_that_an_environment_does_not_have_is_refused_before_a_model_is_loaded(
+    line, said, monkeypatch, capsys, tmp_path
+):
+    assert cli.main(["record", "--split", "generated", "-n", "1", "-o", str(tmp_path / "d")]) == 0
+    monkeypatch.setattr("oreo_agents.agents.load.load_agent", None)
+    assert cli.main(line.format(tmp_path / "d").split()) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_options_arrive_typed():

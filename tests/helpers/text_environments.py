@@ -99,6 +99,43 @@ class Safe(gym.Env):
         return "Click." if won else "Alarm.", float(won), True, False, {**info, "won": won}
 
 
+class Kinds(Safe):
+    """A word says which game it is, and another option how many floors the house has."""
+
+    def __init__(self, games="easy", floors=1):
+        self.kind, self.floors = games, floors
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return f"{self.kind}, {self.floors} floors. {observation}", info
+
+
+class Divided(Safe):
+    """Has words of its own for its splits, and an episode is its seed."""
+
+    def __init__(self, split="train"):
+        if split not in ("train", "validation"):
+            raise ValueError(f"no split {split}")
+        self.of = "of many" if split == "train" else "of few"
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return f"One {self.of}. {observation}", info
+
+
+class DividedWords(Spell):
+    """Has words of its own for the splits of its list."""
+
+    def __init__(self, split="easy"):
+        if split not in ("easy", "hard"):
+            raise ValueError(f"no split {split}")
+        super().__init__()
+        self.games.names = self.games.names[:4] if split == "easy" else self.games.names[4:]
+
+
+gym.register("Divided-v0", Divided, max_episode_steps=2)
+gym.register("DividedWords-v0", DividedWords, max_episode_steps=3)
+gym.register("Kinds-v0", Kinds, max_episode_steps=2)
 gym.register("Safe-v0", Safe, max_episode_steps=2)
 gym.register("Lift-v0", Lift, max_episode_steps=6)
 gym.register("Echo-v0", Echo)

@@ -471,7 +471,7 @@ def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):
     assert json.loads((tmp_path / "r.json").read_text())[0]["success_rate"] == 1
     capsys.readouterr()
     assert cli.main(["eval", "--agent", "expert", *options, "--split", "valid_seen"]) == 2
-    assert "split='valid_seen' is none of 'train'" in capsys.readouterr().err
+    assert "OREO-GSM8K has no split 'valid_seen': choose one of train, test" in capsys.readouterr().err
 
 
 def test_who_wins_nothing_is_told_to_imitate_longer_too(tmp_path, capsys):

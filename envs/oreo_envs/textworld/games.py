@@ -66,13 +66,24 @@ def find_games(
     _require_textworld()
     if isinstance(games, StoryFiles | ChallengeGames):
         return games
-    if isinstance(games, str) and not Path(games).exists() and games.partition("/")[0] in KINDS:
-        challenge, _, named = games.partition("/")
-        games, level = None, named or level
+    if (named := split_word(games)) is not None:
+        games, challenge, level = None, named[0], named[1] or level
     if games is not None:
         listed: Any = [games] if isinstance(games, str | os.PathLike) else games
         return StoryFiles([path for place in listed for path in _list_files(Path(place))])
     return ChallengeGames(*parse_level(challenge or "cooking", level), split)
+
+
+def split_word(games: Any) -> tuple[str, str] | None:
+    """The challenge and the level, perhaps empty, of a word; None of other values, and of a path that is there.
+
+    >>> split_word("cooking/recipe1+take1")
+    ('cooking', 'recipe1+take1')
+    """
+    if not isinstance(games, str) or games.partition("/")[0] not in KINDS or os.path.exists(games):
+        return None
+    challenge, _, level = games.partition("/")
+    return challenge, level
 
 
 def _require_textworld() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from oreo_envs.catalog import Division, Supply
 from oreo_envs.errors import ConfigurationError
-from oreo_envs.textworld.games import ChallengeGames, find_games
+from oreo_envs.textworld.games import ChallengeGames, find_games, split_word
 
 
 class TextWorldSupply(Supply):
@@ -28,6 +28,16 @@ class TextWorldSupply(Supply):
     ) -> dict[str, Any]:
         """See :meth:`Supply.options`; no games of TextWorld's lie in a data folder."""
         return super().options(split, None, rooms, left_out, given)
+
+    def spell_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """``games="CHALLENGE/LEVEL"`` as ``challenge`` and ``level``; see :meth:`Supply.spell_options`."""
+        named = split_word(options.get("games"))
+        if named is None:
+            return dict(options)
+        told = dict(zip(("challenge", "level"), named, strict=True))
+        return {name: x for name, x in options.items() if name != "games"} | {
+            k: x for k, x in told.items() if x
+        }
 
     def divide(self, source: str | Path) -> Division:
         """A challenge's train games to learn on and its test games to be judged on; files cannot be told apart."""
