@@ -15,14 +15,13 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.generation import GeneratingPolicy
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.language.reply import WITH_THOUGHTS, find_thought
 from oreo_agents.trajectory import Action, Candidate
 
 
 class Constrained(Propose):
     """Of the ``k`` likeliest commands in ``info["admissible_commands"]`` the one with the highest V; without a critic
-    the likeliest. Nothing is generated, but where the prompt's form has a place for a thought: the likeliest one, which
-    each command then follows.
+    the likeliest. Nothing is generated, but where the prompt's form has a place for a thought
+    (:attr:`oreo_agents.language.prompt.Prompt.takes_thoughts`): the likeliest one, which each command then follows.
     """
 
     def decide(
@@ -32,7 +31,7 @@ class Constrained(Propose):
         engine = cast(CachedPolicy | GeneratingPolicy, self.engine)
         commands = [_require_commands(info) for info in infos]
         generated = [0] * len(slots)
-        if self.chat.prompt.form in WITH_THOUGHTS:
+        if self.chat.prompt.takes_thoughts:
             written, generated = self._think(slots, prompts, commands)
             scored = engine.score(slots, [prompt[-1:] for prompt in prompts], written)
         else:
@@ -70,9 +69,9 @@ class Constrained(Propose):
         engine, n = cast(CachedPolicy | GeneratingPolicy, self.engine), self.selection.max_new_tokens
         proposals = engine.propose(slots, prompts, torch.full((len(slots), n, 1), torch.nan), 1.0)
         engine.take_back(slots)
-        written, form = [], self.chat.prompt.form
+        written, prompt = [], self.chat.prompt
         for ((ids, _),), listed in zip(proposals.listed(), commands, strict=True):
-            thought = find_thought(self.chat.understand(ids, listed), form)
+            thought = prompt.find_thought(self.chat.understand(ids, listed))
             written.append(self.chat.thoughtful_ids(thought, listed, n))
         return written, proposals.count_tokens()
 

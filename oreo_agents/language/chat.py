@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, EpisodeCollector
 from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
-from oreo_agents.language.reply import Reply, read_reply, write_reply
+from oreo_agents.language.reply import FORMS, Reply, read_reply
 from oreo_agents.language.spelling import Context, Speller
 from oreo_agents.trajectory import Trajectory, Turn
 
@@ -228,6 +228,9 @@ class Chat:
         Args:
             action: what it comes to.
             said: the whole reply, where it was more; a prompt with a form of its own puts it into that.
+
+        Raises:
+            ConfigurationError: it is not known how the prompt's form is written.
         """
         if self._frames.call:
             before, after = self._frames.call
@@ -235,9 +238,12 @@ class Chat:
         return [*self._ids(self._write_reply(action, said), self._said), self.end_id]
 
     def _write_reply(self, action: str, said: str | None) -> str:
-        if said is None or self.prompt.form != "any":
-            return write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
-        return said
+        form = self.prompt.form
+        if said is None or said == action:
+            return self.prompt.write_reply(action)
+        if form == "any" or (form not in FORMS and _names(said, action, form)):
+            return said
+        return self.prompt.write_reply(action, read_reply(said).thought)
 
     def thoughtful_ids(self, thought: str, actions: Sequence[str], limit: int) -> list[list[int]]:
         """Ids of replies, one for each action, that all begin with the same thought; its end is left out where the
@@ -246,7 +252,7 @@ class Chat:
         longest = max(actions, key=lambda action: len(self.action_ids(action)))
 
         def write(action: str) -> list[int]:
-            reply = write_reply(action, thought, self.prompt.form)
+            reply = self.prompt.write_reply(action, thought)
             return [*self._speller.spell(reply, self._said), self.end_id]
 
         while thought and (size := len(write(longest))) > limit:
@@ -254,8 +260,26 @@ class Chat:
         return [write(action) for action in actions]
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a reply that a server gave as text, without an end of turn."""
-        return list(self._ids(text.lstrip(" ") if self._speller.adds_spaces else text, self._said))
+        """Ids of a reply that is known as text, as it stands, without an end of turn."""
+        return list(self._ids(self._as_said(text), self._said))
+
+    def heard_ids(self, said: str, commands: Sequence[str] | None = None, ended: bool = True) -> list[int]:
+        """Ids of a reply of which the text alone is known, as it stands, whatever it comes to, end of turn included.
+
+        Args:
+            said: the reply; a call of the tool is written as the template does, whose control tokens are no text.
+            commands: the admissible ones then; None where actions are free text.
+            ended: it was not cut.
+        """
+        if self._frames.call:
+            reply = read_reply(said, commands, self.prompt.form)
+            if reply.named and reply.action != reply.said:
+                return self.action_ids(reply.action)
+        ids = self.text_ids(said)
+        return [*ids, self.end_id] if ended or not ids else ids
+
+    def _as_said(self, text: str) -> str:
+        return text.lstrip(" ") if self._speller.adds_spaces else text
 
     def understand(self, ids: Sequence[int], commands: Sequence[str] | None = None) -> Reply:
         """What sampled ``ids`` say, and which action that names.
@@ -285,13 +309,20 @@ class Chat:
         self._learn_texts(
             {spelt(message(turn.observation, turn.admissible_commands, False)) for turn in turns}, self._later
         )
-        if not self._frames.call:
-            replies = {self._write_reply(turn.action, turn.said) for turn in turns if turn.token_ids is None}
-            self._learn_texts(replies, self._said)
+        self._learn_texts({text for one in trajectories for text in self._list_replies(one)}, self._said)
         collector = EpisodeCollector()
         for one in trajectories:
             self._add_episode(one, discount, collector)
         return collector.finish()
+
+    def _list_replies(self, trajectory: Trajectory) -> Iterator[str]:
+        """Texts of those replies of an episode that have no ids yet."""
+        heard = _find_heard(trajectory)
+        for i, turn in enumerate(trajectory.turns):
+            if i in heard:
+                yield self._as_said(turn.said or turn.action)
+            elif turn.token_ids is None and not self._frames.call:
+                yield self._write_reply(turn.action, turn.said)
 
     def _learn_texts(self, texts: set[str], context: Context | None) -> None:
         """Keep the ids of texts that are about to be asked for."""
@@ -313,6 +344,7 @@ class Chat:
                 "prompt, or train the one they came from"
             )
         turns, conversation, status = trajectory.turns, Conversation(self), None
+        heard, cut = _find_heard(trajectory), set(trajectory.metadata.get("cut_turns", ()))
         ids, lengths, starts, thoughts = list[int](), list[int](), list[int](), list[int]()
         for i, turn in enumerate(turns):
             before = len(conversation.tokens)
@@ -321,7 +353,12 @@ class Chat:
                 starts.append(len(ids))
                 kept = 0
             ids += conversation.tokens[kept:]
-            read, action = len(conversation.tokens) - kept, self._recorded_ids(trajectory, turn)
+            read = len(conversation.tokens) - kept
+            if i in heard:
+                said = turn.said or turn.action
+                action = self.heard_ids(said, turn.admissible_commands, i not in cut)
+            else:
+                action = self._recorded_ids(trajectory, turn)
             conversation.say(action, turn.action)
             if turn.said is not None:
                 thoughts.extend(range(len(ids), len(ids) + self._count_thought(action, turn)))
@@ -436,6 +473,20 @@ class Chat:
 def _is_missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
     """Whether a reply named no command: by what the environment said of it, else by its list."""
     return status == "unparsable" if status is not None else commands is not None and action not in commands
+
+
+def _names(said: str, action: str, form: str) -> bool:
+    """Whether a reply in an expression's form names an action."""
+    read = read_reply(said, [action], form)
+    return read.named and read.action == action
+
+
+def _find_heard(trajectory: Trajectory) -> set[int]:
+    """The turns in which a server gave the text of a reply and no ids."""
+    if "text_only" not in trajectory.metadata:
+        return set()
+    noise = set(trajectory.metadata.get("noise_turns", ()))
+    return {i for i, turn in enumerate(trajectory.turns) if turn.token_ids is None and i not in noise}
 
 
 def _count_common(before: Sequence[int], reading: Sequence[int]) -> int:

@@ -164,6 +164,62 @@ def test_an_experts_command_is_written_in_the_form():
     )
 
 
+def test_replies_of_an_expression_keep_the_form_and_the_thought():
+    form = r"Command: (?P<action>.+)"
+    said = "I think so.\nCommand: look"
+    plain = Chat(byte_level(CHATML), Prompt(form=form))
+    assert plain.tokenizer.decode(plain.action_ids("look", said)) == f"{said}<|im_end|>"
+    for other in (None, "look", "Thought: a desk.\nAction: look"):
+        with pytest.raises(ConfigurationError, match="add writes"):
+            plain.action_ids("look", other)
+    with pytest.raises(ConfigurationError, match="add writes"):
+        plain.encode(EPISODES[0])
+    chat = Chat(byte_level(CHATML), Prompt(form=form, writes="{thought}\nCommand: {action}"))
+    assert chat.tokenizer.decode(chat.action_ids("look", said)) == f"{said}<|im_end|>"
+    for other, text in (
+        (None, "Command: look"),
+        ("look", "Command: look"),
+        ("Thought: a desk.\nAction: look", "a desk.\nCommand: look"),
+    ):
+        assert chat.tokenizer.decode(chat.action_ids("look", other)) == f"{text}<|im_end|>"
+    learnt = chat.encode(EPISODES[0])
+    taught = [i for i, acts in zip(learnt.input_ids, learnt.action_mask, strict=True) if acts]
+    assert chat.tokenizer.decode(taught).count("Command: ") == len(WINNING)
+
+
+HEARD = (
+    ("I should look around", None, ["look"]),
+    ("look", "<think>native</think>\nThought: mine\nAction: Look.", ["look"]),
+    ("look", "Thought: cut off, but\nAction: look", ["look"]),
+)
+
+
+def test_text_from_a_server_is_trained_on_as_it_stands():
+    """Whatever the form makes of it; but what was noise is as the episode's model read it."""
+    chat = Chat(byte_level(CHATML), Prompt(form="react"))
+    turns = tuple(
+        dataclasses.replace(turn, action=action, said=said, admissible_commands=tuple(commands))
+        for turn, (action, said, commands) in zip(
+            EPISODES[0].turns[:4], (*HEARD, ("look", None, ["look"])), strict=True
+        )
+    )
+    metadata = {"text_only": True, "noise_turns": [3], "cut_turns": [2]}
+    encoded = chat.encode(dataclasses.replace(EPISODES[0], turns=turns, metadata=metadata))
+    taught = chat.tokenizer.decode(
+        [i for i, acts in zip(encoded.input_ids, encoded.action_mask, strict=True) if acts]
+    )
+    end = "<|im_end|>"
+    assert taught == f"{HEARD[0][0]}{end}{HEARD[1][1]}{end}{HEARD[2][1]}Action: look{end}"
+    assert encoded.imitate_mask != encoded.action_mask
+
+
+def test_a_call_that_a_server_gave_as_text_is_a_call():
+    chat = Chat(byte_level(TOOLS), Prompt(form="tool"))
+    said = '{"name": "act", "arguments": {"command": "Look"}}'
+    assert chat.heard_ids(said, ["look"]) == chat.action_ids("look")
+    assert chat.tokenizer.decode(chat.heard_ids("Well, look!", ["look"])) == "Well, look!<|im_end|>"
+
+
 # --- days ----------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +377,7 @@ def test_commands_that_the_prompt_shows_must_have_been_recorded():
 def test_prompts_are_saved_and_read_again(tmp_path):
     prompt = Prompt("a", "b", (("c", "d"),), "\n{commands}", "last", 3, "react", "e", False, 99, "2030-01-02")
     prompt = dataclasses.replace(prompt, environments={"Sums-v0": Prompt(system="s"), "Rooms-v0": "gsm8k"})
+    prompt = dataclasses.replace(prompt, form=r"Do (?P<action>.+)", writes="{thought}\nDo {action}")
     assert Prompt.from_dict(prompt.to_dict()) == prompt and not Prompt().to_dict()
     assert {field.name for field in dataclasses.fields(Prompt)} == set(prompt.to_dict())
     (tmp_path / "mine.toml").write_text(
