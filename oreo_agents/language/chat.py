@@ -23,7 +23,7 @@ from oreo_agents.language.frames import find_frames
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import FORMS, Reply, read_reply
 from oreo_agents.language.spelling import Context, Speller
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_agents.trajectory import CUT_TURNS, Trajectory, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,7 +70,7 @@ class Conversation:
             How many of the tokens before are still what stands there; the others are replaced.
         """
         chat, turns, before = self.chat, self._turns, len(self.tokens)
-        missed = bool(turns) and _is_missed(turns[-1].action, turns[-1].commands, status)
+        missed = bool(turns) and is_missed(turns[-1].action, turns[-1].commands, status)
         message = chat.prompt.message(observation, commands, missed)
         turns.append(_Exchange(message, observation, commands, missed))
         if chat.appends:
@@ -135,12 +135,20 @@ class Chat:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies tokenizer, template and prompt: ids recorded under one mean nothing under another."""
+        """Identifies tokenizer, template and what is read of the prompt: ids of one mean nothing under another."""
+        return self._identify(self.prompt.read_digest)
+
+    @cached_property
+    def fingerprints(self) -> frozenset[str]:
+        """:attr:`fingerprint`, and what it was while a reply's length counted: episodes of either are this model's."""
+        return frozenset({self.fingerprint, self._identify(self.prompt.digest)})
+
+    def _identify(self, prompt: str) -> str:
         vocabulary = sorted(self.tokenizer.get_vocab().items())
         before, after, between, last = self._frames.pieces(2)
         parts: tuple[Any, ...] = (vocabulary, before, after, between, self.end_id)
-        if self.prompt.digest or not self._frames.grows or self._frames.rewrites:
-            parts += (last, self.prompt.digest)
+        if prompt or not self._frames.grows or self._frames.rewrites:
+            parts += (last, prompt)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def opening(self, message: str) -> list[int]:
@@ -245,19 +253,19 @@ class Chat:
             return said
         return self.prompt.write_reply(action, read_reply(said).thought)
 
-    def thoughtful_ids(self, thought: str, actions: Sequence[str], limit: int) -> list[list[int]]:
-        """Ids of replies, one for each action, that all begin with the same thought; its end is left out where the
-        longest of them would have more than ``limit`` tokens.
+    def thoughtful_ids(self, thought: str, actions: Sequence[str]) -> list[list[int]]:
+        """Ids of replies, one for each action, that all begin with the same thought."""
+        replies = (self.prompt.write_reply(action, thought) for action in actions)
+        return [[*self._speller.spell(reply, self._said), self.end_id] for reply in replies]
+
+    def cut_thought(self, thought: str, actions: Sequence[str], limit: int) -> str:
+        """The thought without its end, where the longest of :meth:`thoughtful_ids` would have more than ``limit``
+        tokens.
         """
-        longest = max(actions, key=lambda action: len(self.action_ids(action)))
-
-        def write(action: str) -> list[int]:
-            reply = self.prompt.write_reply(action, thought)
-            return [*self._speller.spell(reply, self._said), self.end_id]
-
-        while thought and (size := len(write(longest))) > limit:
+        longest = [max(actions, key=lambda action: len(self.action_ids(action)))]
+        while thought and (size := len(self.thoughtful_ids(thought, longest)[0])) > limit:
             thought = thought[: min(len(thought) - 1, len(thought) * limit // size)].rstrip()
-        return [write(action) for action in actions]
+        return thought
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a reply that is known as text, as it stands, without an end of turn."""
@@ -337,14 +345,14 @@ class Chat:
         return self.encode_many([trajectory], discount)[0]
 
     def _add_episode(self, trajectory: Trajectory, discount: float, collector: EpisodeCollector) -> None:
-        if trajectory.tokenizer not in (None, self.fingerprint):
+        if trajectory.tokenizer is not None and trajectory.tokenizer not in self.fingerprints:
             raise DatasetError(
                 f"the episode of game {trajectory.game!r} was sampled with tokenizer and prompt "
                 f"{trajectory.tokenizer}, the model's are {self.fingerprint}: record rollouts with this model and "
                 "prompt, or train the one they came from"
             )
         turns, conversation, status = trajectory.turns, Conversation(self), None
-        heard, cut = _find_heard(trajectory), set(trajectory.metadata.get("cut_turns", ()))
+        heard, cut = _find_heard(trajectory), set(trajectory.metadata.get(CUT_TURNS, ()))
         ids, lengths, starts, thoughts = list[int](), list[int](), list[int](), list[int]()
         for i, turn in enumerate(turns):
             before = len(conversation.tokens)
@@ -470,7 +478,7 @@ class Chat:
         return ids
 
 
-def _is_missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
+def is_missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
     """Whether a reply named no command: by what the environment said of it, else by its list."""
     return status == "unparsable" if status is not None else commands is not None and action not in commands
 

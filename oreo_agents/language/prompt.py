@@ -155,6 +155,13 @@ class Prompt:
         values = self.to_dict()
         return hash_json(values)[:16] if values else ""
 
+    @property
+    def read_digest(self) -> str:
+        """:attr:`digest` without what no model reads: how long a reply may be, and how those are written that it has
+        not said.
+        """
+        return replace(self, reply_tokens=None, writes="").digest
+
     def in_environment(self, env_id: str | None) -> Prompt:
         """What the agent is told there: the prompt of that environment, else these words without those of others."""
         return dict(self.environments).get(env_id or "") or replace(self, environments=())

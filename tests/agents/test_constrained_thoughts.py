@@ -58,7 +58,9 @@ def test_commands_are_scored_after_the_likeliest_thought(policy, tokenizer, prom
         said = decision.action.said
         shown = prompt.find_thought(read_reply(said, COMMANDS, prompt.form))
         assert shown and thought.startswith(shown) and said == prompt.write_reply(decision.action, shown)
-        replies = agent.chat.thoughtful_ids(thought, COMMANDS, N)
+        kept = agent.chat.cut_thought(thought, COMMANDS, N)
+        assert decision.cut is (kept != thought)
+        replies = agent.chat.thoughtful_ids(kept, COMMANDS)
         assert all(len(reply) <= N for reply in replies)
         scores = [score(policy, read, reply) for reply in replies]
         assert [one.logprob for one in decision.candidates] == pytest.approx(scores, abs=1e-3)

@@ -1,6 +1,7 @@
 """What a model reads, turn by turn: the template's own text, the prompt's parts, and the sequences of an episode."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from contextlib import suppress
@@ -344,6 +345,30 @@ def test_the_fingerprint_sees_the_prompt():
         Chat(tokenizer).encode(sampled)
 
 
+def test_the_fingerprint_does_not_see_what_no_model_reads():
+    """Nor are episodes refused that were sampled while it still saw the length."""
+    tokenizer, form = byte_level(CHATML), r"Do (?P<action>.+)"
+    told = Prompt(form=form, reply_tokens=64)
+    chat = Chat(tokenizer, told)
+    others = Prompt(form=form), Prompt(form=form, reply_tokens=8), Prompt(form=form, writes="Do {action}")
+    assert {Chat(tokenizer, other).fingerprint for other in others} == {chat.fingerprint}
+    assert Chat(tokenizer, Prompt(reply_tokens=8)).fingerprint == Chat(tokenizer).fingerprint
+    before, after, between, last = chat._frames.pieces(2)
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    parts = vocabulary, before, after, between, chat.end_id, last, told.digest
+    earlier = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    assert earlier != chat.fingerprint
+    turns = tuple(
+        dataclasses.replace(turn, token_ids=tuple(chat.heard_ids(f"Do {turn.action}")))
+        for turn in EPISODES[0].turns
+    )
+    for fingerprint in (earlier, chat.fingerprint):
+        sampled = dataclasses.replace(EPISODES[0], turns=turns, tokenizer=fingerprint)
+        assert sum(chat.encode(sampled).end_mask) == len(turns)
+    with pytest.raises(DatasetError, match="tokenizer and prompt"):
+        chat.encode(dataclasses.replace(EPISODES[0], turns=turns, tokenizer="0" * 16))
+
+
 def test_fingerprints_of_0_1_0(tokenizer, plain_fingerprints):
     assert [Chat(t).fingerprint for t in (byte_level(CHATML), byte_level())] == plain_fingerprints
 
@@ -354,8 +379,6 @@ HEAD = "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n"
 @pytest.fixture
 def plain_fingerprints():
     """The formula of 0.1.0: vocabulary, what stands around messages, and the end of a turn."""
-    import hashlib
-
     found = []
     for tokenizer in (byte_level(CHATML), byte_level()):
         ids = [
