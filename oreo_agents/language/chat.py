@@ -249,7 +249,7 @@ class Chat:
         form = self.prompt.form
         if said is None or said == action:
             return self.prompt.write_reply(action)
-        if form == "any" or (form not in FORMS and _names(said, action, form)):
+        if form == "any" or (form not in FORMS and _names_action(said, action, form)):
             return said
         return self.prompt.write_reply(action, read_reply(said).thought)
 
@@ -483,7 +483,7 @@ def is_missed(action: str, commands: Sequence[str] | None, status: str | None) -
     return status == "unparsable" if status is not None else commands is not None and action not in commands
 
 
-def _names(said: str, action: str, form: str) -> bool:
+def _names_action(said: str, action: str, form: str) -> bool:
     """Whether a reply in an expression's form names an action."""
     read = read_reply(said, [action], form)
     return read.named and read.action == action
