@@ -193,9 +193,13 @@ class Trajectory:
         return tuple(reversed(out))
 
 
+CUT_TURNS = "cut_turns"
+"""In an episode's metadata: the turns whose reply came to the limit on its tokens before its end of turn."""
+
+
 def count_cut(trajectory: Trajectory) -> int:
-    """Turns in which the reply was cut: it came to the limit on its tokens before its end of turn."""
-    return len(trajectory.metadata.get("cut_turns", ()))
+    """Turns in which the reply was cut."""
+    return len(trajectory.metadata.get(CUT_TURNS, ()))
 
 
 def describe_cuts(cut: int, turns: int) -> str:

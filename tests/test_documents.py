@@ -219,12 +219,14 @@ def test_random_players_draw_commands_from_the_shown_space():
     assert drawn == {"down", "open", "up"} and info["action_space"].contains("anything else")
 
 
-def test_the_shown_prompt_is_one(tmp_path):
-    (prompt,) = (
-        b["code"] for b in list_blocks(ROOT / "docs/your-language-model.md") if b["language"] == "toml"
-    )
-    (tmp_path / "mine.toml").write_text(prompt)
-    assert Prompt.load(tmp_path / "mine.toml").form == "think"
+def test_the_shown_prompts_are_prompts(tmp_path):
+    shown = [b["code"] for b in list_blocks(ROOT / "docs/your-language-model.md") if b["language"] == "toml"]
+    told = []
+    for i, prompt in enumerate(shown):
+        (tmp_path / f"{i}.toml").write_text(prompt)
+        told.append(Prompt.load(tmp_path / f"{i}.toml"))
+    whole, own = told
+    assert whole.form == "think" and own.write_reply("look", "A desk.") == "A desk.\nCommand: look"
 
 
 def test_the_site_is_built_without_warnings(tmp_path):

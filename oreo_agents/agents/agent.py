@@ -37,7 +37,7 @@ class Decision:
     failed: bool = False
     """That reason lies with the machinery, such as a server out of reach, not with the policy."""
     cut: bool = False
-    """The reply came to the limit on its tokens before its end of turn."""
+    """The reply came to the limit on its tokens before its end of turn, or its thought to what the command leaves."""
     spelt: tuple[int, ...] = ()
     """Ids that spell the reply, where it is known as text alone: the agent reads these, and none were sampled."""
     noise: bool = False

@@ -15,14 +15,13 @@ from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.generation import GeneratingPolicy
 from oreo_agents.inference.policy import CachedPolicy
 from oreo_agents.inference.proposals import Proposals
-from oreo_agents.language.reply import WITH_THOUGHTS, find_thought
 from oreo_agents.trajectory import Action, Candidate
 
 
 class Constrained(Propose):
     """Of the ``k`` likeliest commands in ``info["admissible_commands"]`` the one with the highest V; without a critic
-    the likeliest. Nothing is generated, but where the prompt's form has a place for a thought: the likeliest one, which
-    each command then follows.
+    the likeliest. Nothing is generated, but where the prompt's form has a place for a thought
+    (:attr:`oreo_agents.language.prompt.Prompt.takes_thoughts`): the likeliest one, which each command then follows.
     """
 
     def decide(
@@ -31,9 +30,9 @@ class Constrained(Propose):
         """One decision for each slot."""
         engine = cast(CachedPolicy | GeneratingPolicy, self.engine)
         commands = [_require_commands(info) for info in infos]
-        generated = [0] * len(slots)
-        if self.chat.prompt.form in WITH_THOUGHTS:
-            written, generated = self._think(slots, prompts, commands)
+        generated, cut = [0] * len(slots), [False] * len(slots)
+        if self.chat.prompt.takes_thoughts:
+            written, generated, cut = self._think(slots, prompts, commands)
             scored = engine.score(slots, [prompt[-1:] for prompt in prompts], written)
         else:
             scored = engine.score(
@@ -57,24 +56,28 @@ class Constrained(Propose):
         sizes = (scored.tree.ids >= 0).sum(1).tolist()
         columns = commands, scored.listed(), values, taken.tolist()
         return [
-            Decision(self._action(*row), len(prompt) + size, thought, tokens)
-            for prompt, size, thought, tokens, *row in zip(
-                prompts, sizes, generated, read, *columns, strict=True
+            Decision(self._action(*row), len(prompt) + size, thought, tokens, cut=shortened)
+            for prompt, size, thought, tokens, shortened, *row in zip(
+                prompts, sizes, generated, read, cut, *columns, strict=True
             )
         ]
 
     def _think(
         self, slots: Sequence[int], prompts: Prompts, commands: Sequence[Sequence[str]]
-    ) -> tuple[list[list[list[int]]], list[int]]:
-        """A reply to each command after the likeliest thought, and how many tokens were generated to find it."""
+    ) -> tuple[list[list[list[int]]], list[int], list[bool]]:
+        """A reply with each command after the likeliest thought, how many tokens were generated to find that, and
+        whether it was cut to leave room for the command.
+        """
         engine, n = cast(CachedPolicy | GeneratingPolicy, self.engine), self.selection.max_new_tokens
         proposals = engine.propose(slots, prompts, torch.full((len(slots), n, 1), torch.nan), 1.0)
         engine.take_back(slots)
-        written, form = [], self.chat.prompt.form
+        written, cut, chat = [], [], self.chat
         for ((ids, _),), listed in zip(proposals.listed(), commands, strict=True):
-            thought = find_thought(self.chat.understand(ids, listed), form)
-            written.append(self.chat.thoughtful_ids(thought, listed, n))
-        return written, proposals.count_tokens()
+            thought = chat.prompt.find_thought(chat.understand(ids, listed))
+            kept = chat.cut_thought(thought, listed, n)
+            written.append(chat.thoughtful_ids(kept, listed))
+            cut.append(kept != thought)
+        return written, proposals.count_tokens(), cut
 
     def _likeliest(self, scored: Proposals, commands: Sequence[Sequence[str]], failed: Failed) -> Tensor:
         """The numbers of the K likeliest commands that have not failed, ``[B, K]``, likeliest first; it again where

@@ -11,6 +11,7 @@ import torch
 from oreo_agents.agents.propose import Infos, Prompts, Propose, Scores, count_read_tokens
 from oreo_agents.errors import ConfigurationError, EpisodeError
 from oreo_agents.inference.proposals import Proposals
+from oreo_agents.language.chat import is_missed
 
 if TYPE_CHECKING:
     from oreo_envs.wrappers import Branch
@@ -49,10 +50,17 @@ class LookAhead(Propose):
             room - len(prompt) - self.selection.max_new_tokens
             for room, prompt in zip(self.judge.room(slots), prompts, strict=True)
         ]  # beyond it nothing can be read; the episode will end there
+        answers = [
+            [
+                self._read_answer(text, info, branch)
+                for text, branch in zip(row or [""] * self.k, leads, strict=True)
+            ]
+            for row, info, leads in zip(texts, infos, reached, strict=True)
+        ]
         ahead = proposals.answered(
             [
-                [self.chat.reply(self._read_answer(branch))[:room] for branch in row]
-                for row, room in zip(reached, rooms, strict=True)
+                [self.chat.reply(answer)[:room] for answer in row]
+                for row, room in zip(answers, rooms, strict=True)
             ]
         )
         values = self.judge.values(slots, prompts, ahead)
@@ -69,8 +77,9 @@ class LookAhead(Propose):
             errors,
         )
 
-    def _read_answer(self, branch: Branch) -> str:
-        missed = branch.info.get("action_status") == "unparsable"
+    def _read_answer(self, action: str, info: Mapping[str, Any], branch: Branch) -> str:
+        """What would be read after an action that was chosen where ``info`` was given."""
+        missed = is_missed(action, info.get("admissible_commands"), branch.info.get("action_status"))
         return self.chat.prompt.message(branch.observation, branch.info.get("admissible_commands"), missed)
 
 

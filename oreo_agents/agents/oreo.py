@@ -94,7 +94,8 @@ class OreoAgent:
     before it); so ``k=1`` is greedy. ``lookahead`` tries the same candidates on the simulator (``info["branch"]``) and
     takes the one with the best outcome, by V after the environment's answer. ``constrained`` takes
     the likeliest of the commands that the environment lists as admissible, after the likeliest thought where the
-    prompt's form has one (else nothing is generated), and ``constrained_best_of_k`` of the
+    prompt's form has a place for one (``react``, ``think``, ``json``, one's own that ``writes`` a ``{thought}``; else,
+    and in the form ``any``, nothing is generated), and ``constrained_best_of_k`` of the
     ``k`` likeliest the one with the highest V. These three are told more than the others are.
 
     In the math environments, ``beam`` searches over the steps of a solution with ``k`` beams (Sec. 4.4), and
@@ -193,6 +194,11 @@ class OreoAgent:
             raise ConfigurationError(
                 f"{select} looks ahead in a conversation that only grows, and with this prompt or chat template "
                 "earlier turns are shown otherwise later on: choose best_of_k"
+            )
+        if select in CONSTRAINED and not self.chat.prompt.can_write:
+            raise ConfigurationError(
+                f"{select} writes every command in the prompt's form, which is an expression and says how replies are "
+                "read alone: add writes to the prompt, such as '{thought}\\nAction: {action}'"
             )
         self.name = name
         self.environments: Mapping[str, Mapping[str, Any]] = {}
@@ -397,7 +403,10 @@ class OreoAgent:
         """Take in, instead of a decision, the action that someone else chose after each observation."""
         self._observe(slots, observations, infos)
         new = self._read(slots, observations, infos)
-        said = [getattr(action, "token_ids", None) or self.chat.action_ids(action) for action in actions]
+        said = [
+            getattr(action, "token_ids", None) or self.chat.action_ids(action, getattr(action, "said", None))
+            for action in actions
+        ]
         self._decider.extend(slots, [[*read, *ids] for read, ids in zip(new, said, strict=True)])
         for slot, ids, action in zip(slots, said, actions, strict=True):
             self._conversations[slot].say(ids, action)

@@ -79,11 +79,11 @@ class AgentServer:
             return self.agent.act(turns[-1][0], _make_info(turns[-1][1]))
 
     def _hear(self, said: str, commands: Sequence[str] | None) -> Action:
-        """An earlier reply, as the agent would have said it."""
+        """An earlier reply, as it was said."""
         chat = self.agent.chat
         action = read_reply(said, commands, chat.prompt.form).action
         whole = None if said == action else said
-        return Action(action, token_ids=tuple(chat.action_ids(action, whole)), said=whole)
+        return Action(action, token_ids=tuple(chat.heard_ids(said, commands)), said=whole)
 
     async def _list_models(self, request: Request) -> Response:
         one = {"id": self.name, "object": "model", "created": self._begun, "owned_by": "oreo_agents"}

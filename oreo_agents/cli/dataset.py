@@ -107,6 +107,12 @@ def add_dataset(commands: Commands) -> None:
         "return (25%%); dpo prefers these, kto labels them, and sft then has them alone; default: success where it is "
         "defined, else 25%%; sft has all",
     )
+    export.add_argument(
+        "--thoughts-apart",
+        action="store_true",
+        help="thoughts become reasoning_content of a message, for chat templates that have a place for it, and content "
+        "is the command alone; default: content is the whole reply",
+    )
     export.add_argument("--output", "-o", type=Path, required=True)
 
 
@@ -275,7 +281,9 @@ def run_dataset_export(args: argparse.Namespace) -> None:
     """Write a dataset in another tool's format."""
     from oreo_agents.dataset.exporters import export_dataset
     from oreo_agents.dataset.reader import load_trajectories
+    from oreo_agents.language.reply import read_thought
 
     dataset = load_trajectories(args.path)
-    count = export_dataset(dataset, args.output, args.format, args.good)
+    find_thought = read_thought if args.thoughts_apart else None
+    count = export_dataset(dataset, args.output, args.format, args.good, find_thought)
     tell_next(f"{args.output}: {count} rows ({args.format}) of {len(dataset)} episodes")

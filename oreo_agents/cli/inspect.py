@@ -103,10 +103,9 @@ def _find_episode(args: argparse.Namespace, prompt: Prompt) -> Trajectory:
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import has_thoughts
     from oreo_agents.environments import environments, source_options
-    from oreo_agents.language.reply import WITH_THOUGHTS
     from oreo_agents.rollout.loop import rollout
 
-    thoughts = has_thoughts("expert", args.env) and prompt.in_environment(args.env).form in WITH_THOUGHTS
+    thoughts = has_thoughts("expert", args.env) and prompt.in_environment(args.env).takes_thoughts
     player = load_agent("expert", env_id=args.env, thoughts=thoughts)
     options = source_options(
         args.env, args.split, args.games, args.wording, args.known, read_env_options(args)

@@ -12,7 +12,7 @@ import re
 import shutil
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from oreo_envs.catalog import list_ids
 from oreo_envs.files import replace_file
 
-from oreo_agents.dataset.reader import TrajectoryDataset, make_messages
+from oreo_agents.dataset.reader import FindThought, TrajectoryDataset, make_messages
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.good import RULES, find_good, is_rule
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -36,7 +36,11 @@ Messages = list[dict[str, str]]
 
 
 def export_dataset(
-    dataset: TrajectoryDataset, output: str | os.PathLike[str], format: str, good: str | None = None
+    dataset: TrajectoryDataset,
+    output: str | os.PathLike[str],
+    format: str,
+    good: str | None = None,
+    find_thought: FindThought | None = None,
 ) -> int:
     """Write episodes in another tool's format; returns how many rows (for minari, episodes) were written.
 
@@ -59,30 +63,37 @@ def export_dataset(
         good: which episodes are good, in ``sft``, ``dpo`` and ``kto``, as in training: ``success``, a return, or the
             best share by return, such as ``25%``; see :func:`oreo_agents.good.find_good`. None: won ones where all
             episodes say so, else the best quarter; ``sft`` then has all episodes.
+        find_thought: with :func:`oreo_agents.language.reply.read_thought` thoughts are ``reasoning_content`` of a
+            message, which chat templates of thinking models put where those have it, and ``content`` is the command
+            alone. None: ``content`` is the whole reply, what was said and what other trainers then train on.
 
     Raises:
-        ConfigurationError: unknown format or file ending; a format without good episodes, or no rule for them.
+        ConfigurationError: unknown format or file ending; a format without good episodes or a place for thoughts, or
+            no rule for good ones.
         DatasetError: nothing to write, the output exists, or it cannot be written.
     """
     if good is not None and not is_rule(good):
         raise ConfigurationError(f"good is {good!r}, it must be {RULES}")
     if good is not None and format in ("messages", "sharegpt", "minari"):
         raise ConfigurationError(f"{format} has every episode and makes no use of good: leave it out")
+    if find_thought and format in ("sharegpt", "minari"):
+        raise ConfigurationError(f"{format} has no place for thoughts: leave --thoughts-apart out")
     if format == "minari":
         return _export_minari(dataset, os.fspath(output))
     if format not in EXPORTERS:
         known = ", ".join(sorted([*EXPORTERS, "minari"]))
         raise ConfigurationError(f"there is no export format {format!r}; choose one of {known}")
-    options = {} if good is None else {"good": good}
+    options: dict[str, Any] = {} if good is None else {"good": good}
+    options |= {} if find_thought is None else {"find_thought": find_thought}
     return _write_rows(EXPORTERS[format](dataset, **options), Path(output), LACKING.get(format, ""))
 
 
 # --------------------------------------------------------------------------------------------- rows
 
 
-def to_messages(trajectory: Trajectory) -> Messages:
-    """The episode as chat messages: the ``user`` says what is seen, the ``assistant`` what is done."""
-    return make_messages(trajectory.turns)
+def to_messages(trajectory: Trajectory, find_thought: FindThought | None = None) -> Messages:
+    """The episode as chat messages, as :func:`oreo_agents.dataset.reader.make_messages` makes them."""
+    return make_messages(trajectory.turns, find_thought)
 
 
 def _mark_good(dataset: TrajectoryDataset, good: str | None) -> tuple[TrajectoryDataset, list[bool]]:
@@ -92,12 +103,12 @@ def _mark_good(dataset: TrajectoryDataset, good: str | None) -> tuple[Trajectory
     return acting, find_good(won, acting.returns.tolist(), good)
 
 
-def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
+def message_rows(dataset: TrajectoryDataset, find_thought: FindThought | None = None) -> Iterator[Row]:
     """Every episode, with what one filters by."""
     defined, success = dataset.defines_success, dataset.success
     for episode, won in zip(dataset, success, strict=True):
         yield {
-            "messages": to_messages(episode),
+            "messages": to_messages(episode, find_thought),
             "game": episode.game,
             "task_type": episode.task_type,
             "agent": episode.agent,
@@ -108,22 +119,28 @@ def message_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
         }
 
 
-def sft_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Row]:
+def sft_rows(
+    dataset: TrajectoryDataset, good: str | None = None, find_thought: FindThought | None = None
+) -> Iterator[Row]:
     """The episodes; with ``good``, the good ones."""
     acting, labels = _mark_good(dataset, good or "100%")
     for episode in acting[np.array(labels, dtype=bool)]:
-        yield {"messages": to_messages(episode)}
+        yield {"messages": to_messages(episode, find_thought)}
 
 
-def kto_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Row]:
+def kto_rows(
+    dataset: TrajectoryDataset, good: str | None = None, find_thought: FindThought | None = None
+) -> Iterator[Row]:
     """Prompt, completion and label: whether the episode is good."""
     acting, labels = _mark_good(dataset, good)
     for episode, label in zip(acting, labels, strict=True):
-        prompt, *completion = to_messages(episode)
+        prompt, *completion = to_messages(episode, find_thought)
         yield {"prompt": [prompt], "completion": completion, "label": label}
 
 
-def dpo_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Row]:
+def dpo_rows(
+    dataset: TrajectoryDataset, good: str | None = None, find_thought: FindThought | None = None
+) -> Iterator[Row]:
     """A good and another episode of the same game: the history they share, and how each goes on.
 
     Every episode is used at most once; pairs that never part are left out.
@@ -134,7 +151,7 @@ def dpo_rows(dataset: TrajectoryDataset, good: str | None = None) -> Iterator[Ro
         outcomes[game][not label].append(index)
     for better_ones, others in outcomes.values():
         for better, other in zip(better_ones, others, strict=False):
-            yield from _pair_turns(acting[better].turns, acting[other].turns)
+            yield from _pair_messages(*(to_messages(acting[one], find_thought) for one in (better, other)))
 
 
 def sharegpt_rows(dataset: TrajectoryDataset) -> Iterator[Row]:
@@ -171,15 +188,11 @@ LACKING = {"dpo": ": it takes a good and another one of the same game (record --
 """What to do where a format has no rows."""
 
 
-def _pair_turns(better: Sequence[Turn], other: Sequence[Turn]) -> Iterator[Row]:
-    ways = zip(make_messages(better), make_messages(other), strict=False)
+def _pair_messages(better: Messages, other: Messages) -> Iterator[Row]:
+    ways = zip(better, other, strict=False)
     parting = next((i for i, (ours, theirs) in enumerate(ways) if ours != theirs), 0)
     if parting % 2:  # an action, so the observation before it is shared
-        yield {
-            "prompt": make_messages(better)[:parting],
-            "chosen": make_messages(better)[parting:],
-            "rejected": make_messages(other)[parting:],
-        }
+        yield {"prompt": better[:parting], "chosen": better[parting:], "rejected": other[parting:]}
 
 
 # --------------------------------------------------------------------------------------------- files

@@ -466,13 +466,32 @@ class TrajectoryDataset:
         return pa.concat_tables(parts).take(np.argsort(by_shard, kind="stable"))
 
 
-def make_messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
-    """Turns as chat messages: the ``user`` says what is seen, the ``assistant`` what is done."""
-    return [
-        {"role": role, "content": text}
-        for turn in turns
-        for role, text in (("user", turn.observation), ("assistant", str(turn.said or turn.action)))
-    ]
+FindThought = Callable[[Turn], str]
+"""What an agent said in a turn before it named its action; all that it said where it named none."""
+
+
+def make_messages(turns: Iterable[Turn], find_thought: FindThought | None = None) -> list[dict[str, str]]:
+    """Turns as chat messages: the ``user`` says what is seen, the ``assistant`` what is done.
+
+    Args:
+        turns: of an episode.
+        find_thought: finds what becomes ``reasoning_content``, with the command alone as ``content``; None:
+            ``content`` is the whole reply, as it was said.
+    """
+    messages = list[dict[str, str]]()
+    for turn in turns:
+        messages.append({"role": "user", "content": turn.observation})
+        said = {"role": "assistant", "content": str(turn.said or turn.action)}
+        if find_thought:
+            thought = find_thought(turn)
+            named = thought != turn.said
+            said |= (
+                {"reasoning_content": thought, "content": str(turn.action)}
+                if named
+                else {"reasoning_content": ""}
+            )
+        messages.append(said)
+    return messages
 
 
 def _describe_episode(episode: Trajectory) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,9 @@ from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, EpisodeCollector
 from oreo_agents.language.frames import find_frames, list_options
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
-from oreo_agents.language.reply import Reply, read_reply, write_reply
+from oreo_agents.language.reply import FORMS, Reply, read_reply
 from oreo_agents.language.spelling import Context, Speller
-from oreo_agents.trajectory import Trajectory, Turn
+from oreo_agents.trajectory import CUT_TURNS, Trajectory, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,7 +70,7 @@ class Conversation:
             How many of the tokens before are still what stands there; the others are replaced.
         """
         chat, turns, before = self.chat, self._turns, len(self.tokens)
-        missed = bool(turns) and _is_missed(turns[-1].action, turns[-1].commands, status)
+        missed = bool(turns) and is_missed(turns[-1].action, turns[-1].commands, status)
         message = chat.prompt.message(observation, commands, missed)
         turns.append(_Exchange(message, observation, commands, missed))
         if chat.appends:
@@ -141,14 +141,28 @@ class Chat:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies tokenizer, template and prompt: ids recorded under one mean nothing under another."""
+        """Identifies tokenizer, template and what is read of the prompt: ids of one mean nothing under another."""
+        return self._identify(self._read_prompt.read_digest)
+
+    @cached_property
+    def fingerprints(self) -> frozenset[str]:
+        """:attr:`fingerprint`, and what it was while a reply's length and a switch that the template lacks counted:
+        episodes of any of them are this model's."""
+        earlier = (self._identify(one.digest) for one in (self.prompt, self._read_prompt))
+        return frozenset({self.fingerprint, *earlier})
+
+    @property
+    def _read_prompt(self) -> Prompt:
+        """The prompt without ``thinking`` where the template has no such switch."""
         heard = "enable_thinking" in self.template_options
-        digest = (self.prompt if heard else replace(self.prompt, thinking=None)).digest
+        return self.prompt if heard else replace(self.prompt, thinking=None)
+
+    def _identify(self, prompt: str) -> str:
         vocabulary = sorted(self.tokenizer.get_vocab().items())
         before, after, between, last = self._frames.pieces(2)
         parts: tuple[Any, ...] = (vocabulary, before, after, between, self.end_id)
-        if digest or not self._frames.grows or self._frames.rewrites:
-            parts += (last, digest)
+        if prompt or not self._frames.grows or self._frames.rewrites:
+            parts += (last, prompt)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def opening(self, message: str) -> list[int]:
@@ -236,6 +250,9 @@ class Chat:
         Args:
             action: what it comes to.
             said: the whole reply, where it was more; a prompt with a form of its own puts it into that.
+
+        Raises:
+            ConfigurationError: it is not known how the prompt's form is written.
         """
         if self._frames.call:
             before, after = self._frames.call
@@ -243,27 +260,48 @@ class Chat:
         return [*self._ids(self._write_reply(action, said), self._said), self.end_id]
 
     def _write_reply(self, action: str, said: str | None) -> str:
-        if said is None or self.prompt.form != "any":
-            return write_reply(action, read_reply(said).thought if said else "", self.prompt.form)
-        return said
+        form = self.prompt.form
+        if said is None or said == action:
+            return self.prompt.write_reply(action)
+        if form == "any" or (form not in FORMS and _names_action(said, action, form)):
+            return said
+        return self.prompt.write_reply(action, read_reply(said).thought)
 
-    def thoughtful_ids(self, thought: str, actions: Sequence[str], limit: int) -> list[list[int]]:
-        """Ids of replies, one for each action, that all begin with the same thought; its end is left out where the
-        longest of them would have more than ``limit`` tokens.
+    def thoughtful_ids(self, thought: str, actions: Sequence[str]) -> list[list[int]]:
+        """Ids of replies, one for each action, that all begin with the same thought."""
+        replies = (self.prompt.write_reply(action, thought) for action in actions)
+        return [[*self._speller.spell(reply, self._said), self.end_id] for reply in replies]
+
+    def cut_thought(self, thought: str, actions: Sequence[str], limit: int) -> str:
+        """The thought without its end, where the longest of :meth:`thoughtful_ids` would have more than ``limit``
+        tokens.
         """
-        longest = max(actions, key=lambda action: len(self.action_ids(action)))
-
-        def write(action: str) -> list[int]:
-            reply = write_reply(action, thought, self.prompt.form)
-            return [*self._speller.spell(reply, self._said), self.end_id]
-
-        while thought and (size := len(write(longest))) > limit:
+        longest = [max(actions, key=lambda action: len(self.action_ids(action)))]
+        while thought and (size := len(self.thoughtful_ids(thought, longest)[0])) > limit:
             thought = thought[: min(len(thought) - 1, len(thought) * limit // size)].rstrip()
-        return [write(action) for action in actions]
+        return thought
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a reply that a server gave as text, without an end of turn."""
-        return list(self._ids(text.lstrip(" ") if self._speller.adds_spaces else text, self._said))
+        """Ids of a reply that is known as text, as it stands, without an end of turn."""
+        return list(self._ids(self._as_said(text), self._said))
+
+    def heard_ids(self, said: str, commands: Sequence[str] | None = None, ended: bool = True) -> list[int]:
+        """Ids of a reply of which the text alone is known, as it stands, whatever it comes to, end of turn included.
+
+        Args:
+            said: the reply; a call of the tool is written as the template does, whose control tokens are no text.
+            commands: the admissible ones then; None where actions are free text.
+            ended: it was not cut.
+        """
+        if self._frames.call:
+            reply = read_reply(said, commands, self.prompt.form)
+            if reply.named and reply.action != reply.said:
+                return self.action_ids(reply.action)
+        ids = self.text_ids(said)
+        return [*ids, self.end_id] if ended or not ids else ids
+
+    def _as_said(self, text: str) -> str:
+        return text.lstrip(" ") if self._speller.adds_spaces else text
 
     def understand(self, ids: Sequence[int], commands: Sequence[str] | None = None) -> Reply:
         """What sampled ``ids`` say, and which action that names.
@@ -293,13 +331,20 @@ class Chat:
         self._learn_texts(
             {spelt(message(turn.observation, turn.admissible_commands, False)) for turn in turns}, self._later
         )
-        if not self._frames.call:
-            replies = {self._write_reply(turn.action, turn.said) for turn in turns if turn.token_ids is None}
-            self._learn_texts(replies, self._said)
+        self._learn_texts({text for one in trajectories for text in self._list_replies(one)}, self._said)
         collector = EpisodeCollector()
         for one in trajectories:
             self._add_episode(one, discount, collector)
         return collector.finish()
+
+    def _list_replies(self, trajectory: Trajectory) -> Iterator[str]:
+        """Texts of those replies of an episode that have no ids yet."""
+        heard = _find_heard(trajectory)
+        for i, turn in enumerate(trajectory.turns):
+            if i in heard:
+                yield self._as_said(turn.said or turn.action)
+            elif turn.token_ids is None and not self._frames.call:
+                yield self._write_reply(turn.action, turn.said)
 
     def _learn_texts(self, texts: set[str], context: Context | None) -> None:
         """Keep the ids of texts that are about to be asked for."""
@@ -314,13 +359,14 @@ class Chat:
         return self.encode_many([trajectory], discount)[0]
 
     def _add_episode(self, trajectory: Trajectory, discount: float, collector: EpisodeCollector) -> None:
-        if trajectory.tokenizer not in (None, self.fingerprint):
+        if trajectory.tokenizer is not None and trajectory.tokenizer not in self.fingerprints:
             raise DatasetError(
                 f"the episode of game {trajectory.game!r} was sampled with tokenizer and prompt "
                 f"{trajectory.tokenizer}, the model's are {self.fingerprint}: record rollouts with this model and "
                 "prompt, or train the one they came from"
             )
         turns, conversation, status = trajectory.turns, Conversation(self), None
+        heard, cut = _find_heard(trajectory), set(trajectory.metadata.get(CUT_TURNS, ()))
         ids, lengths, starts, thoughts = list[int](), list[int](), list[int](), list[int]()
         for i, turn in enumerate(turns):
             before = len(conversation.tokens)
@@ -329,7 +375,12 @@ class Chat:
                 starts.append(len(ids))
                 kept = 0
             ids += conversation.tokens[kept:]
-            read, action = len(conversation.tokens) - kept, self._recorded_ids(trajectory, turn)
+            read = len(conversation.tokens) - kept
+            if i in heard:
+                said = turn.said or turn.action
+                action = self.heard_ids(said, turn.admissible_commands, i not in cut)
+            else:
+                action = self._recorded_ids(trajectory, turn)
             conversation.say(action, turn.action)
             if turn.said is not None:
                 thoughts.extend(range(len(ids), len(ids) + self._count_thought(action, turn)))
@@ -441,9 +492,23 @@ class Chat:
         return ids
 
 
-def _is_missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
+def is_missed(action: str, commands: Sequence[str] | None, status: str | None) -> bool:
     """Whether a reply named no command: by what the environment said of it, else by its list."""
     return status == "unparsable" if status is not None else commands is not None and action not in commands
+
+
+def _names_action(said: str, action: str, form: str) -> bool:
+    """Whether a reply in an expression's form names an action."""
+    read = read_reply(said, [action], form)
+    return read.named and read.action == action
+
+
+def _find_heard(trajectory: Trajectory) -> set[int]:
+    """The turns in which a server gave the text of a reply and no ids."""
+    if "text_only" not in trajectory.metadata:
+        return set()
+    noise = set(trajectory.metadata.get("noise_turns", ()))
+    return {i for i, turn in enumerate(trajectory.turns) if turn.token_ids is None and i not in noise}
 
 
 def _count_common(before: Sequence[int], reading: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ Knows nothing about models.
 from __future__ import annotations
 
 import json
+import re
 from datetime import date as Date
 from typing import Any
 
@@ -21,6 +22,35 @@ _PROBE = (
     ("You pick up the mug 3 from the desk 1.", ""),
 )
 """A conversation on which the template is compared with the agent."""
+
+
+_DAY, _END = "{#- The day, unless date_string is given. -#}", "{%- endif %}\n"
+"""Around what :func:`pin_day` writes; the line break goes with the tag, so that nothing of the template's is lost."""
+
+_DIRECTIVES = [f"%{letter}" for letter in "aAbBcCdDeFfGgHhIjklmMnpPrRSTuUVwWxXyYzZ"]
+_FLAGGED = re.compile(r"(?<!\{)%[-_0^#][A-Za-z]")
+
+
+def pin_day(template: str, day: Date) -> str:
+    """A chat template that tells a day of its own, where whoever renders it gives no ``date_string``; one that tells
+    none stays as it is.
+
+    ``strftime_now`` becomes a macro that writes that day, at midnight, into the format it is given. A day that was
+    pinned before is replaced.
+    """
+    template = _unpin_day(template)
+    if "date_string" not in template and "strftime_now" not in template:
+        return template
+    told = f"{{%- set date_string = {_as_literal(day.strftime('%d %b %Y'))} %}}"
+    pairs = [(name, day.strftime(name)) for name in [*sorted({*_FLAGGED.findall(template)}), *_DIRECTIVES]]
+    filters = [("%%", "\0"), *((name, text) for name, text in pairs if text != name), ("\0", "%")]
+    written = "".join(f" | replace({_as_literal(one)}, {_as_literal(other)})" for one, other in filters)
+    macro = f"{{%- macro strftime_now(format) -%}}{{{{- format{written} -}}}}{{%- endmacro %}}"
+    return f"{_DAY}{{%- if date_string is not defined %}}{told}{macro}{_END}{template}"
+
+
+def _unpin_day(template: str) -> str:
+    return template.partition(_END)[2] if template.startswith(_DAY) else template
 
 
 def write_template(tokenizer: Any, prompt: Prompt) -> str:
@@ -59,12 +89,11 @@ def _write_lines(tokenizer: Any, prompt: Prompt) -> str:
 
 def _wrap_template(tokenizer: Any, prompt: Prompt, preamble: str) -> str:
     """The tokenizer's own template, with the prompt's messages put before those that it is given."""
-    told = {"date_string": Date.fromisoformat(prompt.date).strftime("%d %b %Y")}
-    options = "".join(f"{{%- set {name} = {_as_literal(value)} -%}}" for name, value in told.items())
-    if prompt.thinking is not None:
-        options += f"{{%- set enable_thinking = {str(prompt.thinking).lower()} -%}}"
-    system = None if preamble else prompt.system
-    return options + _set_messages(prompt, preamble, system) + str(tokenizer.chat_template)
+    told = (
+        "" if prompt.thinking is None else f"{{%- set enable_thinking = {str(prompt.thinking).lower()} -%}}"
+    )
+    told += _set_messages(prompt, preamble, None if preamble else prompt.system)
+    return pin_day(told + _unpin_day(str(tokenizer.chat_template)), Date.fromisoformat(prompt.date))
 
 
 def _set_messages(prompt: Prompt, preamble: str, system: str | None = None) -> str:
@@ -98,7 +127,8 @@ def _require_alike(tokenizer: Any, template: str, prompt: Prompt) -> None:
         conversation.read(observation, commands)
         messages.append({"role": "user", "content": prompt.message(observation, commands)})
         if reply and not only_first:
-            ids = chat.action_ids(reply)
+            written = prompt.write_reply(reply) if prompt.can_write else reply
+            ids = chat.heard_ids(written)
             conversation.say(ids, reply)
             said = str(tokenizer.decode(ids[:-1], skip_special_tokens=True))
             messages.append({"role": "assistant", "content": said})

@@ -6,6 +6,7 @@ another. Knows nothing about tokens.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,9 +17,21 @@ from typing import Any, Literal
 from oreo_envs.files import hash_json
 
 from oreo_agents.errors import ConfigurationError
-from oreo_agents.language.reply import check_form
+from oreo_agents.language.reply import (
+    FORMS,
+    WITH_THOUGHTS,
+    Reply,
+    check_form,
+    find_thought,
+    read_reply,
+    write_reply,
+)
 
 SHIPPED_PROMPTS = Path(__file__).parents[1] / "assets" / "prompts"
+
+_PLACES = re.compile(r"\{(thought|action)\}")
+_PROBES = ("look", "go to desk 1", "18")
+"""Commands of which a form of one's own reads one at least."""
 
 LEFT_OUT = "\n\n[...]\n\n"
 """Stands for the turns that a short history leaves out."""
@@ -63,11 +76,14 @@ class Prompt:
     environments: tuple[tuple[str, Prompt], ...] = ()
     """What the agent is told instead in some environments: their ids, with a prompt each (also as a mapping, and the
     prompts as :func:`as_prompt` takes them); one agent may have learnt in several."""
+    writes: str = ""
+    """How a reply in a form of one's own is written, for demonstrations and for commands that are to be scored: a text
+    with ``{action}`` and, where it thinks first, ``{thought}`` before it; a line whose thought is empty is left out."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", _read_examples(self.examples))
         object.__setattr__(self, "environments", _read_environments(self.environments))
-        for name in ("system", "instructions", "commands", "form", "reminder", "date"):
+        for name in ("system", "instructions", "commands", "form", "reminder", "date", "writes"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (name == "system" and value is None):
                 raise ConfigurationError(f"a prompt's {name} is text, not {value!r}")
@@ -88,6 +104,8 @@ class Prompt:
         except ValueError as error:
             raise ConfigurationError(f"a prompt's date is a day such as 2024-07-26: {error}") from error
         check_form(self.form)
+        if self.writes:
+            self._check_writes()
 
     @classmethod
     def load(cls, name: str | Path) -> Prompt:
@@ -137,6 +155,13 @@ class Prompt:
         values = self.to_dict()
         return hash_json(values)[:16] if values else ""
 
+    @property
+    def read_digest(self) -> str:
+        """:attr:`digest` without what no model reads: how long a reply may be, and how those are written that it has
+        not said.
+        """
+        return replace(self, reply_tokens=None, writes="").digest
+
     def in_environment(self, env_id: str | None) -> Prompt:
         """What the agent is told there: the prompt of that environment, else these words without those of others."""
         return dict(self.environments).get(env_id or "") or replace(self, environments=())
@@ -153,6 +178,75 @@ class Prompt:
         if not self.commands or commands is None:
             return text
         return text + self.commands.replace("{commands}", ", ".join(commands))
+
+    @property
+    def takes_thoughts(self) -> bool:
+        """Whether its form has a place for a thought before the action."""
+        return self.form in WITH_THOUGHTS or "{thought}" in self.writes
+
+    @property
+    def can_write(self) -> bool:
+        """Whether it is known how a reply in its form is written."""
+        return self.form in FORMS or bool(self.writes)
+
+    def write_reply(self, action: str, thought: str = "") -> str:
+        """A reply in its form, for whoever has a command and says nothing by itself.
+
+        >>> told = Prompt(form=r"Do (?P<action>.+)", writes="{thought}\\nDo {action}")
+        >>> told.write_reply("look", "I see nothing."), told.write_reply("look")
+        ('I see nothing.\\nDo look', 'Do look')
+
+        Raises:
+            ConfigurationError: the form is one's own, and ``writes`` does not say how, or other than it reads.
+        """
+        if self.form in FORMS:
+            return write_reply(action, thought, self.form)
+        if not self.writes:
+            raise ConfigurationError(
+                f"the prompt's form is an expression, {self.form!r}, which says how replies are read and not how a "
+                "command is written in it: add writes, such as '{thought}\\nAction: {action}'"
+            )
+        text = self._fill(action, thought)
+        read = read_reply(text, [action], self.form)
+        if not read.named or read.action != action:
+            raise ConfigurationError(
+                f"the prompt's form {self.form!r} does not read {action!r} in {text!r}, as its writes has it: mend "
+                "one of them"
+            )
+        return text
+
+    def find_thought(self, reply: Reply) -> str:
+        """What a reply thinks before it acts, as :meth:`write_reply` takes it; all of it where it names nothing."""
+        if self.form in FORMS:
+            return find_thought(reply, self.form)
+        found = re.search(self.form, reply.said)
+        thought = reply.said[: found.start("action")] if found else reply.said
+        lead, _, rest = self.writes.partition("{thought}")
+        between = rest.partition("{action}")[0]
+        return thought.strip().removeprefix(lead.strip()).removesuffix(between.strip()).strip()
+
+    def _fill(self, action: str, thought: str) -> str:
+        lines = self.writes.split("\n")
+        shown = [line for line in lines if thought or "{thought}" not in line or "{action}" in line]
+        given = {"action": action, "thought": thought}
+        return _PLACES.sub(lambda found: given[found[1]], "\n".join(shown)).strip()
+
+    def _check_writes(self) -> None:
+        if self.form in FORMS:
+            raise ConfigurationError(
+                f"writes is for a form of your own: how {self.form!r} is written is known"
+            )
+        if self.writes.count("{action}") != 1 or "{thought}" in self.writes.partition("{action}")[2]:
+            raise ConfigurationError(
+                f"a prompt's writes has {{action}} once, and {{thought}} before it: {self.writes!r}"
+            )
+        for action in _PROBES:
+            read = read_reply(self._fill(action, "I see."), [action], self.form)
+            if read.named and read.action == action:
+                return
+        raise ConfigurationError(
+            f"a prompt's form {self.form!r} does not read what its writes has: {self._fill(_PROBES[0], 'I see.')!r}"
+        )
 
 
 def list_prompts() -> list[str]:

@@ -107,7 +107,9 @@ def _read_rest(said: str, commands: Sequence[str] | None, form: str) -> Reply:
 
 
 def write_reply(action: str, thought: str = "", form: str = "any") -> str:
-    """A reply in a form that names the action; for ``tool``, what the template writes is the chat's business."""
+    """A reply in a form of :data:`FORMS` that names the action; for ``tool``, what the template writes is the chat's
+    business.
+    """
     match form:
         case "react":
             return f"Thought: {thought}\nAction: {action}" if thought else f"Action: {action}"

@@ -2,7 +2,8 @@
 
 A policy is any Hugging Face causal LM; the critic is a value network beside it. On disk an agent is a folder::
 
-    policy/   save_pretrained of model and tokenizer; generation_config.json ends where the agent's turns end
+    policy/   save_pretrained of model and tokenizer; generation_config.json ends where the agent's turns end, and a
+              chat template with a date in it tells the day that the agent was told
     critic/   value_head.safetensors, and beside it save_pretrained of the backbone, or adapters for the policy's
               trunk in PEFT's files, or nothing where the trunk is the policy's
 
@@ -15,6 +16,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date as Date
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +26,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.language.chat import Chat
+from oreo_agents.language.portable_template import pin_day
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import (
     base_of,
@@ -134,9 +137,11 @@ def save_agent(
     def write(folder: Path) -> None:
         with without_bars():
             own = weights and weights_below(weights, "policy.")
-            with ending_turns(policy, Chat(tokenizer, prompt).end_id):
+            chat = Chat(tokenizer, prompt)
+            with ending_turns(policy, chat.end_id):
                 policy.save_pretrained(folder / "policy", state_dict=own)
-            tokenizer.save_pretrained(folder / "policy")
+            with telling_day(tokenizer, Date.fromisoformat(chat.prompt.date)):
+                tokenizer.save_pretrained(folder / "policy")
             if critic is not None:
                 own = weights and weights_below(weights, "critic.")
                 critic.save_pretrained(folder / "critic", policy, own)
@@ -179,6 +184,18 @@ def ending_turns(policy: Any, end_id: int) -> Iterator[None]:
         yield
     finally:
         policy.generation_config = before
+
+
+@contextmanager
+def telling_day(tokenizer: Any, day: Date) -> Iterator[None]:
+    """The tokenizer with a chat template that tells other servers the day that its model was told in training."""
+    before = tokenizer.chat_template
+    if isinstance(before, str):
+        tokenizer.chat_template = pin_day(before, day)
+    try:
+        yield
+    finally:
+        tokenizer.chat_template = before
 
 
 def copy_without_adapters(

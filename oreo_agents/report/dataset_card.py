@@ -14,6 +14,7 @@ from oreo_agents.dataset.meta import Meta
 from oreo_agents.dataset.reader import TrajectoryDataset
 from oreo_agents.evaluation.statistics import wilson_interval
 from oreo_agents.printable import make_printable
+from oreo_agents.trajectory import CUT_TURNS, describe_cuts
 
 HISTOGRAM_BINS = 10
 
@@ -49,6 +50,8 @@ class DatasetInfo:
     """None where a return is no finite number."""
     terminated: int
     truncated: int
+    cut_replies: int
+    """Turns whose reply came to the limit on its tokens."""
     task_types: list[EpisodeGroup]
     agents: list[EpisodeGroup]
     returns: dict[str, int]
@@ -74,6 +77,7 @@ def describe_dataset(dataset: TrajectoryDataset) -> DatasetInfo:
         mean_return=_average_returns(returns),
         terminated=int(terminated.sum()),
         truncated=int((dataset.column("truncated").astype(bool) & ~terminated).sum()),
+        cut_replies=sum(map(_count_cut, dataset.column("metadata"))),
         task_types=_group_episodes(dataset.task_types, success, returns, lengths),
         agents=_group_episodes(dataset.agents, success, returns, lengths),
         returns=count_values(dataset.returns),
@@ -103,6 +107,7 @@ def render_card(dataset: TrajectoryDataset, name: str) -> str:
         f"{info.episodes:,} episodes, {info.turns:,} turns, {info.games:,} games; "
         f"{_format_score(info)}{' won' if info.successes is not None else ''}; "
         f"{info.terminated:,} terminated, {info.truncated:,} truncated.",
+        describe_cuts(info.cut_replies, info.turns),
         *(_format_provenance(meta) for meta in dataset.metas),
         _group_table("task type", info.task_types),
         _group_table("agent", info.agents),
@@ -128,6 +133,10 @@ def _group_episodes(
         )
         for name, mask in masks.items()
     ]
+
+
+def _count_cut(metadata: str) -> int:
+    return len(json.loads(metadata).get(CUT_TURNS, ())) if f'"{CUT_TURNS}"' in metadata else 0
 
 
 def _count_won(success: np.ndarray) -> int | None:

@@ -9,7 +9,7 @@ from oreo_agents.evaluation.beliefs import Beliefs
 from oreo_agents.evaluation.outcomes import Outcomes
 from oreo_agents.evaluation.pairs import Ending
 from oreo_agents.evaluation.results import TASK_TYPES
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts
 
 
 @dataclass
@@ -57,6 +57,7 @@ class Summary:
     agents: set[str] = field(default_factory=set)
     environments: set[str] = field(default_factory=set)
     failed_commands: int = 0
+    cut_replies: int = 0
 
     def add(self, trajectory: Trajectory) -> None:
         """Count one episode."""
@@ -69,11 +70,17 @@ class Summary:
         self.agents.add(trajectory.agent)
         self.environments.add(trajectory.env_id)
         self.failed_commands += sum(turn.action_status not in (None, "ok") for turn in trajectory.turns)
+        self.cut_replies += count_cut(trajectory)
 
     @property
     def failed_share(self) -> float:
         """Of all commands, those that the environment did not carry out."""
         return self.failed_commands / max(self.all.steps, 1)
+
+    @property
+    def cuts(self) -> str:
+        """What to say where replies were cut; empty where none was."""
+        return describe_cuts(self.cut_replies, self.all.steps)
 
     def groups(self) -> Iterator[Group]:
         """All, then each task type in the order of ALFWorld's papers."""

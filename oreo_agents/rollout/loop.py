@@ -16,7 +16,7 @@ from oreo_envs.errors import EpisodeError
 from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.rollout.deciding import make_deciding
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import CUT_TURNS, Trajectory
 
 Rollout = Callable[[Callable[[], gym.Env[str, str]], Iterable[Assignment], Agent, int], Iterator[Trajectory]]
 """Plays episodes and yields each as it ends: :func:`rollout`, or what does the same with more or elsewhere."""
@@ -98,7 +98,7 @@ class _Running:
             self._give_up(decision.end, decision.failed)
             return True
         if decision.cut:
-            self.episode.metadata.setdefault("cut_turns", []).append(len(self.episode))
+            self.episode.metadata.setdefault(CUT_TURNS, []).append(len(self.episode))
         if decision.spelt:
             self.episode.metadata["text_only"] = True
         if decision.noise:

@@ -10,7 +10,7 @@ from oreo_agents.evaluation.events import Event, EventKind, find_difference, lis
 from oreo_agents.evaluation.pairs import Partner
 from oreo_agents.rollout.verify import Deviation
 from oreo_agents.terminal.entries import ListedEpisode, list_entries
-from oreo_agents.trajectory import UNDEFINED, Trajectory
+from oreo_agents.trajectory import UNDEFINED, Trajectory, count_cut, describe_cuts
 
 NOT_FOUND = {
     "won": "no further win",
@@ -206,8 +206,11 @@ class Cursor:
         return "  ".join(filter(None, (place, self.message, playing, self.conclusion())))
 
     def conclusion(self) -> str:
-        """Where two runs part, and whether the episode happened again; empty where nobody asked."""
-        return "  ".join(filter(None, (self._parting(), self.verdict())))
+        """Which replies were cut, where two runs part, and whether the episode happened again; empty where there is
+        nothing to say.
+        """
+        cuts = describe_cuts(count_cut(self.trajectory), len(self.trajectory))
+        return "  ".join(filter(None, (self._parting(), self.verdict(), cuts)))
 
     def _parting(self) -> str:
         """Where two runs part, or why there is only one."""

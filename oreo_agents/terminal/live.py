@@ -12,7 +12,7 @@ from oreo_agents.evaluation.outcomes import Outcomes
 from oreo_agents.evaluation.results import TASK_TYPES
 from oreo_agents.terminal.progress import progress_bar
 from oreo_agents.terminal.views import choose_style, make_text
-from oreo_agents.trajectory import Trajectory, describe_outcome
+from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts, describe_outcome
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Tally:
     """Also those that failed for reasons outside the policy, which are counted nowhere else."""
     steps: int = 0
     tokens: int = 0
+    cut: int = 0
+    """Replies that came to the limit on their tokens."""
     newest: Trajectory | None = None
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
@@ -43,6 +45,7 @@ class Tally:
         self.by_type.setdefault(trajectory.task_type, Outcomes()).add(trajectory)
         self.steps += len(trajectory)
         self.tokens += sum(trajectory.metadata.get("tokens", {}).values())
+        self.cut += count_cut(trajectory)
         self.newest, self.seconds = trajectory, time.monotonic() - self.started
 
     def success(self) -> str:
@@ -63,12 +66,20 @@ class Tally:
             f"{count / max(self.seconds, 1e-9):,.3g} {unit}" for unit, count in counts.items() if count
         )
 
+    def cuts(self) -> str:
+        """What to say where replies were cut; empty where none was."""
+        return describe_cuts(self.cut, self.steps)
+
     def lines(self) -> Iterator[Text]:
-        """Success, speed, task types, and the newest episode; one line each, cut where the console ends."""
+        """Success, speed, cut replies where there are any, task types, and the newest episode; one line each, cut where
+        the console ends.
+        """
         if self.newest is None:
             return
         yield _make_line(self.success(), "bold")
         yield _make_line(self.rates())
+        if cuts := self.cuts():
+            yield _make_line(cuts, "yellow")
         by_type = (
             f"{TASK_TYPES.get(kind, kind)} {_format_group(group)}"
             for kind, group in sorted(self.by_type.items())

@@ -86,7 +86,7 @@ class TrainingProgress(TrainerCallback):
             tally.add(episode)
             yield episode
         self.tally, self.evaluated = tally, f"policy of step {self.step}:"
-        self._tell(f"{self.name} {self.step}  {tally.success()}")
+        self._tell("  ".join(filter(None, (f"{self.name} {self.step}", tally.success(), tally.cuts()))))
 
     def _losses(self) -> str:
         return "  ".join(f"{label} {value:.4g}" for label, value in self.values.items())

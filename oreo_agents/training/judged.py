@@ -28,7 +28,7 @@ from oreo_agents.training.batches import (
 )
 from oreo_agents.training.checkpoints import AgentTrainer
 from oreo_agents.training.compiled import run_uncompiled
-from oreo_agents.trajectory import Trajectory
+from oreo_agents.trajectory import Trajectory, count_cut
 
 
 class Networks(NamedTuple):
@@ -80,7 +80,8 @@ class JudgedTrainer(AgentTrainer):
             ``eval_loss`` and each part of it, ``eval_value_error`` (root mean squared error of V, in the unit of the
             rewards), ``eval_explained_variance`` (of the soft returns by V, at most 1), ``eval_calibration_error``
             (mean distance between V and the returns, over ten ranges of V, in the same unit), and what else training
-            logs; ``eval_success`` (share of games won, where winning is defined), ``eval_return``, ``eval_episodes``.
+            logs; ``eval_success`` (share of games won, where winning is defined), ``eval_return``, ``eval_episodes``,
+            and ``eval_cut_action_rate`` where replies came to the limit on their tokens.
         """
         inner = isinstance(eval_dataset, str) and isinstance(self.eval_dataset, dict)
         if eval_dataset is not None and not inner:
@@ -167,6 +168,8 @@ class JudgedTrainer(AgentTrainer):
         won = [one.success for one in episodes]
         if None not in won:
             rates = {"success": sum(map(bool, won)) / played, **rates}
+        if cut := sum(map(count_cut, episodes)):
+            rates["cut_action_rate"] = cut / sum(map(len, episodes))
         return broadcast_object_list([rates])[0]
 
     def _measure_items(self, items: Sequence[Item], wanted: bool) -> list[_Prediction]:

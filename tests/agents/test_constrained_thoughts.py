@@ -6,6 +6,7 @@ from chat_templates import CHATML, byte_level
 from learning import random_decoder
 
 from oreo_agents import OreoAgent
+from oreo_agents.errors import ConfigurationError
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.language.reply import find_thought, read_reply, write_reply
 from oreo_agents.models.critic import Critic
@@ -39,10 +40,13 @@ def continue_greedily(policy, read, end, n):
     return policy.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, len(read) :].tolist()
 
 
-@pytest.mark.parametrize("form", ["react", "think"])
-def test_commands_are_scored_after_the_likeliest_thought(policy, tokenizer, form):
+OWN = Prompt(form=r"Do (?P<action>.+)", writes="I think: {thought}\nDo {action}")
+
+
+@pytest.mark.parametrize("prompt", [Prompt(form="react"), Prompt(form="think"), OWN], ids=lambda p: p.form)
+def test_commands_are_scored_after_the_likeliest_thought(policy, tokenizer, prompt):
     """Over three turns, what was said kept; a random model's thought comes to no end and is cut for the command."""
-    agent = OreoAgent(policy, tokenizer, select="constrained", max_new_tokens=N, prompt=Prompt(form=form))
+    agent = OreoAgent(policy, tokenizer, select="constrained", max_new_tokens=N, prompt=prompt)
     agent.reset()
     read = []
     for turn, seen in enumerate(SEEN[:2]):
@@ -50,11 +54,13 @@ def test_commands_are_scored_after_the_likeliest_thought(policy, tokenizer, form
         read += (agent.chat.reply if turn else agent.chat.opening)(seen)
         free = continue_greedily(policy, read, agent.chat.end_id, N)
         assert decision.generated_tokens == len(free)
-        thought = find_thought(agent.chat.understand(free, COMMANDS), form)
+        thought = prompt.find_thought(agent.chat.understand(free, COMMANDS))
         said = decision.action.said
-        shown = find_thought(read_reply(said, COMMANDS, form), form)
-        assert shown and thought.startswith(shown) and said == write_reply(decision.action, shown, form)
-        replies = agent.chat.thoughtful_ids(thought, COMMANDS, N)
+        shown = prompt.find_thought(read_reply(said, COMMANDS, prompt.form))
+        assert shown and thought.startswith(shown) and said == prompt.write_reply(decision.action, shown)
+        kept = agent.chat.cut_thought(thought, COMMANDS, N)
+        assert decision.cut is (kept != thought)
+        replies = agent.chat.thoughtful_ids(kept, COMMANDS)
         assert all(len(reply) <= N for reply in replies)
         scores = [score(policy, read, reply) for reply in replies]
         assert [one.logprob for one in decision.candidates] == pytest.approx(scores, abs=1e-3)
@@ -90,11 +96,22 @@ def test_an_engine_without_slots_chooses_the_same(policy, tokenizer, monkeypatch
     assert choose() == slots
 
 
-def test_without_a_place_for_a_thought_nothing_is_generated(policy, tokenizer):
-    agent = OreoAgent(policy, tokenizer, select="constrained", max_new_tokens=N, prompt=Prompt(form="bare"))
+@pytest.mark.parametrize("form", ["bare", "any"])
+def test_without_a_place_for_a_thought_nothing_is_generated(policy, tokenizer, form):
+    agent = OreoAgent(policy, tokenizer, select="constrained", max_new_tokens=N, prompt=Prompt(form=form))
     agent.reset()
     decision = agent.act(SEEN[0], {"admissible_commands": COMMANDS})
     assert decision.generated_tokens == 0 and decision.action.said is None
+
+
+def test_commands_are_written_in_an_expressions_form_or_not_scored(policy, tokenizer):
+    form, options = r"Do (?P<action>.+)", {"select": "constrained", "max_new_tokens": N}
+    with pytest.raises(ConfigurationError, match="add writes"):
+        OreoAgent(policy, tokenizer, prompt=Prompt(form=form), **options)
+    agent = OreoAgent(policy, tokenizer, prompt=Prompt(form=form, writes="Do {action}"), **options)
+    agent.reset()
+    decision = agent.act(SEEN[0], {"admissible_commands": COMMANDS})
+    assert decision.generated_tokens == 0 and decision.action.said == f"Do {decision.action}"
 
 
 @pytest.mark.parametrize("form", ["react", "think", "json"])

@@ -20,6 +20,8 @@ from oreo_agents.inference.critic import CachedCritic
 from oreo_agents.inference.endpoint import Endpoint
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import tree_of
+from oreo_agents.language.chat import Chat, Conversation
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.critic import Critic
 from oreo_agents.rollout.loop import rollout
 
@@ -89,6 +91,35 @@ def test_values_are_those_after_the_answer_and_a_win_counts_as_one(chat, critic)
         seen[0], *_, infos[0] = envs[0].step(command)
         told[0] += chat.action_ids(command)
         seen[1] = OPENING
+
+
+class Silent(ToyRoom):
+    """Lists commands, and says nothing of how they went."""
+
+    def _info(self, status=None, won=False):
+        return {**super()._info(None, won), "admissible_commands": ["go to desk 1", "go to desk 2"]}
+
+
+def test_the_reminder_is_read_where_it_will_be_read(tokenizer, critic):
+    """Without a status a command that is not listed is a miss, in looking ahead as in playing."""
+    chat = Chat(tokenizer, Prompt(reminder="desk desk desk"))
+    commands = ["sing", "go to desk 1"]
+    env = OfferBranches(gym.wrappers.TimeLimit(Silent(), 10))
+    observation, info = env.reset(options={"game": 2})
+    opening = chat.opening(observation)
+    (decision,) = looking(chat, critic, commands, slots=1).decide(
+        [0], [opening], [info], [Random(0)], [set()]
+    )
+    for command, candidate in zip(commands, decision.candidates, strict=True):
+        conversation, answer = Conversation(chat), env.unwrapped.step(command)
+        conversation.read(observation, info["admissible_commands"])
+        conversation.say(chat.action_ids(command), command)
+        conversation.read(answer[0], answer[-1]["admissible_commands"])
+        told = chat.reply(chat.prompt.message(answer[0], missed=command == "sing"))
+        assert conversation.tokens[-len(told) :] == told
+        with torch.no_grad():
+            value = critic(torch.tensor([conversation.tokens]))[0, -1].item()
+        assert candidate.value == pytest.approx(value, abs=1e-4)
 
 
 def test_trying_changes_nothing(tokenizer, policy, critic):

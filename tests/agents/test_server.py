@@ -91,3 +91,13 @@ def test_only_agents_that_need_no_simulator_are_served(capsys):
         AgentServer(OreoAgent.from_pretrained("small", select="lookahead"), "x")
     assert main(["serve", "expert"]) == 2
     assert "expert has no model to serve" in capsys.readouterr().err
+
+
+def test_earlier_replies_are_read_as_they_were_said():
+    agent = OreoAgent.from_pretrained("small", dtype="float32", device="cpu", prompt={"form": "react"})
+    said = "Thought: hm\n\nI should look"
+    AgentServer(agent, "mine").decide([*SAID, {"role": "assistant", "content": said}, *SAID], ["look"])
+    chat = agent.chat
+    told = chat.prompt.message(SAID[0]["content"], ["look"])
+    before = [*chat.opening(told), *chat.heard_ids(said), *chat.reply(told)]
+    assert agent._conversations[0].tokens[: len(before)] == before

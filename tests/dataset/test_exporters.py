@@ -9,6 +9,7 @@ from oreo_agents.dataset import TrajectoryWriter, load_trajectories
 from oreo_agents.dataset.exporters import EXPORTERS, export_dataset, to_messages
 from oreo_agents.dataset.importers import import_sharegpt
 from oreo_agents.errors import ConfigurationError, DatasetError
+from oreo_agents.language.reply import read_thought
 from oreo_agents.rollout.record import record
 from oreo_agents.rollout.schedule import Schedule
 from oreo_agents.trajectory import Trajectory, Turn
@@ -54,6 +55,41 @@ def played(tmp_path):
         ]:
             writer.append(corridor(game, list(actions), won))
     return load_trajectories(path)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_thoughts_are_in_the_reply_or_apart(tmp_path, ending):
+    """By default what was said is what is trained on; a reply that names nothing is no thought."""
+    turns = [
+        Turn(
+            "A door.", "go on", said="<think>\nIt is open.\n</think>\n\ngo on", admissible_commands=("go on",)
+        ),
+        Turn("A hall.", "I wonder. Well.", said="I wonder.\nWell.", admissible_commands=("go on",)),
+        Turn("A hall.", "go on", 1.0, admissible_commands=("go on",)),
+    ]
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(Trajectory(tuple(turns), game="g", terminated=True))
+    found = load_trajectories(tmp_path / "d")
+
+    def read(name):
+        if ending == "parquet":
+            return pq.read_table(tmp_path / name).to_pylist()
+        return [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+
+    export_dataset(found, tmp_path / f"whole.{ending}", "sft")
+    said = read(f"whole.{ending}")[0]["messages"][1::2]
+    assert said == [{"role": "assistant", "content": turn.said or turn.action} for turn in turns]
+    told = ["dataset", "export", str(tmp_path / "d"), "--format", "sft", "--thoughts-apart"]
+    assert main([*told, "-o", str(tmp_path / f"apart.{ending}")]) == 0
+    said = read(f"apart.{ending}")[0]["messages"][1::2]
+    assert [(one["reasoning_content"], one["content"]) for one in said] == [
+        ("It is open.", "go on"),
+        ("", "I wonder.\nWell."),
+        ("", "go on"),
+    ]
+    for format in ("sharegpt", "minari"):
+        with pytest.raises(ConfigurationError, match="no place for thoughts"):
+            export_dataset(found, tmp_path / "x.json", format, find_thought=read_thought)
 
 
 def test_messages_alternate_and_end_with_the_agent(played):

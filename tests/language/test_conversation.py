@@ -1,16 +1,24 @@
 """What a model reads, turn by turn: the template's own text, the prompt's parts, and the sequences of an episode."""
 
 import dataclasses
+import hashlib
+import json
 import re
+from contextlib import suppress
+from datetime import date
+from itertools import pairwise
 
 import pytest
 from chat_templates import CHATML, QWEN3, byte_level
+from jinja2 import TemplateError, UndefinedError
 from learning import EPISODES, OPENING, WINNING, episode
 from shared_data import DATA
 
 from oreo_agents.errors import CheckpointError, ConfigurationError, DatasetError
 from oreo_agents.language.chat import Chat, Conversation
+from oreo_agents.language.portable_template import pin_day
 from oreo_agents.language.prompt import Prompt, list_prompts
+from oreo_agents.language.reply import TOOL
 
 DATED = CHATML.replace("You are helpful.", "Today is {{ strftime_now('%d %B %Y') }}.")
 
@@ -181,6 +189,62 @@ def test_an_experts_command_is_written_in_the_form():
     )
 
 
+def test_replies_of_an_expression_keep_the_form_and_the_thought():
+    form = r"Command: (?P<action>.+)"
+    said = "I think so.\nCommand: look"
+    plain = Chat(byte_level(CHATML), Prompt(form=form))
+    assert plain.tokenizer.decode(plain.action_ids("look", said)) == f"{said}<|im_end|>"
+    for other in (None, "look", "Thought: a desk.\nAction: look"):
+        with pytest.raises(ConfigurationError, match="add writes"):
+            plain.action_ids("look", other)
+    with pytest.raises(ConfigurationError, match="add writes"):
+        plain.encode(EPISODES[0])
+    chat = Chat(byte_level(CHATML), Prompt(form=form, writes="{thought}\nCommand: {action}"))
+    assert chat.tokenizer.decode(chat.action_ids("look", said)) == f"{said}<|im_end|>"
+    for other, text in (
+        (None, "Command: look"),
+        ("look", "Command: look"),
+        ("Thought: a desk.\nAction: look", "a desk.\nCommand: look"),
+    ):
+        assert chat.tokenizer.decode(chat.action_ids("look", other)) == f"{text}<|im_end|>"
+    learnt = chat.encode(EPISODES[0])
+    taught = [i for i, acts in zip(learnt.input_ids, learnt.action_mask, strict=True) if acts]
+    assert chat.tokenizer.decode(taught).count("Command: ") == len(WINNING)
+
+
+HEARD = (
+    ("I should look around", None, ["look"]),
+    ("look", "<think>native</think>\nThought: mine\nAction: Look.", ["look"]),
+    ("look", "Thought: cut off, but\nAction: look", ["look"]),
+)
+
+
+def test_text_from_a_server_is_trained_on_as_it_stands():
+    """Whatever the form makes of it; but what was noise is as the episode's model read it."""
+    chat = Chat(byte_level(CHATML), Prompt(form="react"))
+    turns = tuple(
+        dataclasses.replace(turn, action=action, said=said, admissible_commands=tuple(commands))
+        for turn, (action, said, commands) in zip(
+            EPISODES[0].turns[:4], (*HEARD, ("look", None, ["look"])), strict=True
+        )
+    )
+    metadata = {"text_only": True, "noise_turns": [3], "cut_turns": [2]}
+    encoded = chat.encode(dataclasses.replace(EPISODES[0], turns=turns, metadata=metadata))
+    taught = chat.tokenizer.decode(
+        [i for i, acts in zip(encoded.input_ids, encoded.action_mask, strict=True) if acts]
+    )
+    end = "<|im_end|>"
+    assert taught == f"{HEARD[0][0]}{end}{HEARD[1][1]}{end}{HEARD[2][1]}Action: look{end}"
+    assert encoded.imitate_mask != encoded.action_mask
+
+
+def test_a_call_that_a_server_gave_as_text_is_a_call():
+    chat = Chat(byte_level(TOOLS), Prompt(form="tool"))
+    said = '{"name": "act", "arguments": {"command": "Look"}}'
+    assert chat.heard_ids(said, ["look"]) == chat.action_ids("look")
+    assert chat.tokenizer.decode(chat.heard_ids("Well, look!", ["look"])) == "Well, look!<|im_end|>"
+
+
 # --- days ----------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +362,30 @@ def test_the_fingerprint_sees_the_prompt():
         Chat(tokenizer).encode(sampled)
 
 
+def test_the_fingerprint_does_not_see_what_no_model_reads():
+    """Nor are episodes refused that were sampled while it still saw the length."""
+    tokenizer, form = byte_level(CHATML), r"Do (?P<action>.+)"
+    told = Prompt(form=form, reply_tokens=64)
+    chat = Chat(tokenizer, told)
+    others = Prompt(form=form), Prompt(form=form, reply_tokens=8), Prompt(form=form, writes="Do {action}")
+    assert {Chat(tokenizer, other).fingerprint for other in others} == {chat.fingerprint}
+    assert Chat(tokenizer, Prompt(reply_tokens=8)).fingerprint == Chat(tokenizer).fingerprint
+    before, after, between, last = chat._frames.pieces(2)
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    parts = vocabulary, before, after, between, chat.end_id, last, told.digest
+    earlier = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    assert earlier != chat.fingerprint
+    turns = tuple(
+        dataclasses.replace(turn, token_ids=tuple(chat.heard_ids(f"Do {turn.action}")))
+        for turn in EPISODES[0].turns
+    )
+    for fingerprint in (earlier, chat.fingerprint):
+        sampled = dataclasses.replace(EPISODES[0], turns=turns, tokenizer=fingerprint)
+        assert sum(chat.encode(sampled).end_mask) == len(turns)
+    with pytest.raises(DatasetError, match="tokenizer and prompt"):
+        chat.encode(dataclasses.replace(EPISODES[0], turns=turns, tokenizer="0" * 16))
+
+
 def test_fingerprints_of_0_1_0(tokenizer, plain_fingerprints):
     assert [Chat(t).fingerprint for t in (byte_level(CHATML), byte_level())] == plain_fingerprints
 
@@ -308,8 +396,6 @@ HEAD = "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n"
 @pytest.fixture
 def plain_fingerprints():
     """The formula of 0.1.0: vocabulary, what stands around messages, and the end of a turn."""
-    import hashlib
-
     found = []
     for tokenizer in (byte_level(CHATML), byte_level()):
         ids = [
@@ -338,6 +424,7 @@ def test_commands_that_the_prompt_shows_must_have_been_recorded():
 def test_prompts_are_saved_and_read_again(tmp_path):
     prompt = Prompt("a", "b", (("c", "d"),), "\n{commands}", "last", 3, "react", "e", False, 99, "2030-01-02")
     prompt = dataclasses.replace(prompt, environments={"Sums-v0": Prompt(system="s"), "Rooms-v0": "gsm8k"})
+    prompt = dataclasses.replace(prompt, form=r"Do (?P<action>.+)", writes="{thought}\nDo {action}")
     assert Prompt.from_dict(prompt.to_dict()) == prompt and not Prompt().to_dict()
     assert {field.name for field in dataclasses.fields(Prompt)} == set(prompt.to_dict())
     (tmp_path / "mine.toml").write_text(
@@ -401,29 +488,54 @@ REFUSED = {
 """Templates that render nothing without what their models' own servers pass."""
 
 
-@pytest.mark.skipif(not TEMPLATES, reason="published chat templates are not beside the checkout")
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("turns", [FIVE, THINKING], ids=["plain", "thinking"])
-def test_readings_of_published_templates(path, turns):
+ENDS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+    "<end_of_turn>",
+    "<|end|>",
+    "</s>",
+)
+
+
+def published(path):
+    """A tokenizer with a published template, whose control tokens are in the vocabulary."""
     template = path.read_text()
     controls = re.findall(
         "<\\|[^|>\n]{1,40}\\|>|<\uff5c[^\uff5c>\n]{1,40}\uff5c>|<(?:start|end)_of_turn>|\\[/?INST\\]",
         template,
     )
-    ends = (
-        "<|im_end|>",
-        "<|eot_id|>",
-        "<|END_OF_TURN_TOKEN|>",
-        "<\uff5cend\u2581of\u2581sentence\uff5c>",
-        "<end_of_turn>",
-        "<|end|>",
-        "</s>",
-    )
     tokenizer = byte_level(template)
     tokenizer.add_special_tokens(
-        {"bos_token": "<s>", "eos_token": next(end for end in ends if end in [*controls, "</s>"])}
+        {"bos_token": "<s>", "eos_token": next(end for end in ENDS if end in [*controls, "</s>"])}
     )
     tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(controls))})
+    return tokenizer
+
+
+def render_calls(tokenizer, turns):
+    """The turns as calls of the tool and their answers, by the template alone."""
+    for write in (dict, json.dumps):  # templates take arguments as a mapping, or as text
+        messages = [{"role": "user", "content": turns[0][0]}]
+        for (_, reply), (answer, _) in pairwise(turns):
+            call = {"name": "act", "arguments": write({"command": reply})}
+            calls = [{"type": "function", "id": "call00000", "function": call}]
+            messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+            told = {"role": "tool", "name": "act", "tool_call_id": "call00000"}
+            messages.append({**told, "content": answer})
+        with suppress(TypeError, ValueError, UndefinedError, TemplateError):
+            return tokenizer.apply_chat_template(
+                messages, tools=[TOOL], tokenize=False, add_generation_prompt=True, date_string="26 Jul 2024"
+            )
+    raise AssertionError("the template writes no calls")
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="published chat templates are not beside the checkout")
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("turns", [FIVE, THINKING], ids=["plain", "thinking"])
+def test_readings_of_published_templates(path, turns):
+    tokenizer = published(path)
     if path.stem in REFUSED:
         with pytest.raises(CheckpointError, match="cannot be rendered"):
             Chat(tokenizer)
@@ -431,8 +543,67 @@ def test_readings_of_published_templates(path, turns):
     chat = Chat(tokenizer)
     texts, _ = read(chat, turns)
     for n, text in enumerate(texts, start=1):
-        whole = render(tokenizer, turns[:n], date_string="26 Jul 2024")
-        assert re.sub(r"\s+", " ", text) == re.sub(r"\s+", " ", whole)
+        assert text == render(tokenizer, turns[:n], date_string="26 Jul 2024")
+
+
+NO_CALLS = {
+    "fireworks-ai-llama-3-firefunction-v2": "cannot be rendered",
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "no tools",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B": "no tools",
+    "google-gemma-2-2b-it": "no tools",
+    "microsoft-Phi-3.5-mini-instruct": "no tools",
+    "llama-cpp-deepseek-r1": "cannot be rendered",  # writes a call's arguments with +, as text
+    "mistralai-Mistral-Nemo-Instruct-2407": "cannot be rendered",  # wants a call before every answer of a tool
+}
+"""Templates for which the form is refused."""
+
+SHOWN_OTHERWISE = {
+    # where no call precedes, the template asks for one at its end; calls are written as JSON instead of as it does
+    "CohereForAI-c4ai-command-r-plus-tool_use": (
+        (r'(?s)\nAction:\n```json\n.*?"command": ("[^"]*").*?```\n(?=<\|START)', r"call of \1"),
+        (r'\{"name": "act", "arguments": \{"command": ("[^"]*")\}\}<\|END_OF_TURN_TOKEN\|>', r"call of \1"),
+    ),
+    # a call has no <|START_RESPONSE|> before it once it is an earlier one, and its answer counts the calls
+    "CohereForAI-c4ai-command-r7b-12-2024-tool_use": (
+        (r"<\|START_RESPONSE\|>(?=<\|START_THINKING)", ""),
+        (r'"tool_call_id": "\d*"', '"tool_call_id": ""'),
+    ),
+    # a call ends with <|eom_id|>, and the agent's reply with the end of other turns, too
+    "meetkai-functionary-medium-v3.1": ((r"<\|eom_id\|>(<\|eot_id\|>)?", "<|eom_id|>"),),
+    # a reply names whom it is for; the agent's is taken for one to all, and names the tool after that
+    "meetkai-functionary-medium-v3.2": ((r">>>all\n(?=act\n)", ">>>"),),
+}
+"""Where earlier calls are read otherwise than the template writes them: what is taken out before the comparison."""
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="published chat templates are not beside the checkout")
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_calls_of_published_templates(path):
+    tokenizer, told = published(path), Prompt(form="tool")
+    if path.stem in NO_CALLS:
+        with pytest.raises((CheckpointError, ConfigurationError), match=NO_CALLS[path.stem]):
+            Chat(tokenizer, told)
+        return
+    texts, _ = read(Chat(tokenizer, told), FIVE)
+    wholes = [render_calls(tokenizer, FIVE[:n]) for n in range(1, len(FIVE) + 1)]
+    assert (texts == wholes) is (path.stem not in SHOWN_OTHERWISE)
+    for pattern, instead in SHOWN_OTHERWISE.get(path.stem, ()):
+        texts, wholes = ([re.sub(pattern, instead, text) for text in side] for side in (texts, wholes))
+    assert texts == wholes
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="published chat templates are not beside the checkout")
+@pytest.mark.parametrize(
+    "path", [path for path in TEMPLATES if "date_string" in path.read_text()], ids=lambda p: p.stem
+)
+def test_published_templates_keep_the_day(path):
+    tokenizer = published(path)
+    whole = render(tokenizer, FIVE, date_string="01 Mar 2030")
+    tokenizer.chat_template = pin_day(tokenizer.chat_template, date(2030, 3, 1))
+    assert render(tokenizer, FIVE) == whole
+    assert render(tokenizer, FIVE, date_string="26 Jul 2024") == whole.replace("01 Mar 2030", "26 Jul 2024")
+    again = pin_day(tokenizer.chat_template, date(2031, 4, 5))
+    assert again.count("macro strftime_now") == 1 and "05 Apr 2031" in again
 
 
 def test_a_server_is_told_the_commands_of_the_newest_message_alone():

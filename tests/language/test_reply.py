@@ -6,6 +6,7 @@ import time
 import pytest
 
 from oreo_agents.errors import ConfigurationError
+from oreo_agents.language.prompt import Prompt
 from oreo_agents.language.reply import FORMS, check_form, match_command, read_reply, write_reply
 
 HERE = "go to desk 1"
@@ -186,6 +187,35 @@ def test_a_form_of_ones_own():
     for wrong in ("(", "no group", "reactt"):
         with pytest.raises(ConfigurationError, match="form"):
             check_form(wrong)
+
+
+def test_a_form_of_ones_own_is_written_as_the_prompt_says():
+    told = Prompt(form=r"Command: (?P<action>.+)", writes="<t>{thought}</t>\nCommand: {action}")
+    assert told.write_reply("look") == "Command: look"
+    said = told.write_reply("look", "a {action}")
+    assert said == "<t>a {action}</t>\nCommand: look" and told.takes_thoughts
+    assert told.find_thought(read_reply(said, ["look"], told.form)) == "a {action}"
+    assert told.find_thought(read_reply("<t>it breaks", ["look"], told.form)) == "it breaks"
+    with pytest.raises(ConfigurationError, match="does not read 'look'"):
+        told.write_reply("look", "Command: wait")
+    with pytest.raises(ConfigurationError, match="add writes"):
+        Prompt(form=told.form).write_reply("look")
+    assert Prompt(form=r"= (?P<action>\d+)", writes="= {action}").write_reply("7") == "= 7"
+
+
+@pytest.mark.parametrize(
+    ("form", "writes", "why"),
+    [
+        ("react", "Action: {action}", "a form of your own"),
+        (r"Do (?P<action>.+)", "Do it", "once"),
+        (r"Do (?P<action>.+)", "Do {action}: {thought}", "before it"),
+        (r"Do (?P<action>.+)", "Act: {action}", "does not read"),
+        (r"(?s)Do (?P<action>.+)", "Do {action}\nnow", "does not read"),
+    ],
+)
+def test_what_is_not_read_again_is_no_way_to_write(form, writes, why):
+    with pytest.raises(ConfigurationError, match=why):
+        Prompt(form=form, writes=writes)
 
 
 def test_the_thought_is_what_comes_before():

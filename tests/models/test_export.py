@@ -11,7 +11,7 @@ import oreo_agents  # noqa: F401 (registers the ids)
 from oreo_agents.agents.oreo import OreoAgent
 from oreo_agents.cli import main
 from oreo_agents.errors import CheckpointError, ConfigurationError
-from oreo_agents.language.chat import Conversation
+from oreo_agents.language.chat import Chat, Conversation
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.agent_folder import save_agent
 from oreo_agents.models.export import export_policy
@@ -90,6 +90,38 @@ def test_the_prompt_goes_along(tmp_path, template, prompt):
         messages.append({"role": "assistant", "content": said})
     if prompt is TOLD:
         assert all(text in told.decode(ids) for text in (TOLD.system, TOLD.instructions, "go east"))
+
+
+DATED = CHATML.replace("You are helpful.", "Today is {{ strftime_now(%s) }}.")
+
+
+@pytest.mark.parametrize(
+    ("form", "date", "told"),
+    [
+        ("'%d %B %Y'", "2024-07-26", "26 July 2024"),
+        ("'%' ~ 'd'", "2024-07-26", "26"),
+        ('"%A, %-d.%m.%y, %%d at %H"', "2030-03-01", "Friday, 1.03.30, %d at 00"),
+    ],
+)
+def test_a_templates_day_is_the_agents_wherever_it_is_rendered(tmp_path, form, date, told):
+    tokenizer = byte_level(DATED.replace("%s", form))
+    policy = random_decoder("qwen3", len(tokenizer))
+    policy.config.max_position_embeddings = 2048
+    save_agent(tmp_path / "agent", policy, tokenizer, prompt=Prompt(date=date))
+    assert tokenizer.chat_template == DATED.replace("%s", form)
+    export_policy(tmp_path / "agent", tmp_path / "out")
+    agent = OreoAgent.from_pretrained(tmp_path / "agent", dtype="float32")
+    agent.save_pretrained(tmp_path / "again")
+    opening = agent.chat.opening("You see a mug 1.")
+    assert f"Today is {told}." in agent.chat.tokenizer.decode(opening)
+    for folder in (tmp_path / "agent" / "policy", tmp_path / "out", tmp_path / "again" / "policy"):
+        elsewhere = AutoTokenizer.from_pretrained(folder)
+        messages = [{"role": "user", "content": "You see a mug 1."}]
+        ids = elsewhere.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert list(ids) == opening and elsewhere.chat_template.count("macro strftime_now") == 1
+    other = Chat(agent.chat.tokenizer, Prompt(date="2031-01-01"))
+    assert other.opening("") == Chat(tokenizer, Prompt(date="2031-01-01")).opening("")
+    assert other.fingerprint == Chat(tokenizer, Prompt(date="2031-01-01")).fingerprint
 
 
 def test_what_is_no_template_or_no_place_is_refused(tmp_path):

@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from episodes import episode
 
 from oreo_agents.cli import main
 from oreo_agents.dataset import TrajectoryWriter, load_trajectories
@@ -18,6 +20,16 @@ def test_info_counts_what_the_episodes_say(recorded):
     (pick,) = info.task_types
     assert (pick.name, pick.episodes, pick.success_rate) == ("pick", 40, 0.5)
     assert pick.mean_length == pytest.approx(np.mean([len(e) for e in episodes]))
+
+
+def test_cut_replies_are_told_where_there_are_any(tmp_path):
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(episode())
+        assert "cut" not in render_card(load_trajectories(tmp_path / "d"), "whole")
+        writer.append(replace(episode(), metadata={"cut_turns": [0, 1]}))
+    found = load_trajectories(tmp_path / "d")
+    assert describe_dataset(found).cut_replies == 2
+    assert "2 of 6 replies (33.3%) were cut at the limit" in render_card(found, "broken off")
 
 
 def test_bins_hold_everything():

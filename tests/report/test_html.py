@@ -1,6 +1,7 @@
 import gzip
 import json
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -81,6 +82,12 @@ def test_rates_count_every_episode_and_the_browser_only_the_limit(tmp_path, caps
     assert "2 of 3 can be looked at" in page.text
     assert page.entries[0]["sides"][0]["steps"][0]["value"] == 0.25
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["r.html"]
+
+
+def test_cut_replies_are_told_where_there_are_any():
+    broken = replace(episode("a"), metadata={"cut_turns": [0]})
+    assert "were cut" not in page_of([episode("a")]).text
+    assert "1 of 2 replies (50.0%) were cut" in page_of([episode("a"), broken]).text
 
 
 def test_shown_episodes_are_spread_evenly():

@@ -44,6 +44,13 @@ def test_what_has_ended_first_is_told_without_an_interval_until_all_have(defined
     assert told[2].startswith(last)
 
 
+def test_replies_that_were_cut_are_told_where_there_are_any():
+    counted = tally(True)
+    assert counted.cuts() == "" and not any("cut" in line.plain for line in counted.lines())
+    counted.add(replace(episode(), metadata={"cut_turns": [0, 2]}))
+    assert sum(line.plain.startswith("2 of 6 replies (33.3%) were cut") for line in counted.lines()) == 1
+
+
 def test_an_episode_that_could_not_be_played_counts_for_nothing():
     counted = tally(True)
     counted.add(Trajectory((), game="damaged", truncated=True, metadata={"failed": True, "ended": "damaged"}))

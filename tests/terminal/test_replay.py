@@ -99,6 +99,15 @@ def test_a_pipe_gets_the_chosen_episodes_whole(recorded, options, games, capsys)
     assert "\x1b" not in out
 
 
+def test_cut_replies_are_told_below_their_episode(tmp_path, capsys):
+    with TrajectoryWriter(tmp_path / "d") as writer:
+        writer.append(episode(game="whole"))
+        writer.append(replace(episode(game="broken off"), metadata={"cut_turns": [1]}))
+    assert cli.main(["replay", str(tmp_path / "d")]) == 0
+    whole, broken = capsys.readouterr().out.split("broken off", 1)
+    assert "were cut" not in whole and "1 of 3 replies (33.3%) were cut" in broken
+
+
 def test_nothing_to_show_is_said(recorded, tmp_path, capsys):
     assert cli.main(["replay", str(recorded), "--task-type", "fly"]) == 2
     assert "no episode meets the conditions" in capsys.readouterr().err

@@ -51,9 +51,17 @@ def test_the_policy_is_judged_every_so_many_steps_and_at_the_end(trained):
     assert logged[0]["eval_success"] == pytest.approx(won / len(EPISODES))
     assert (logged[0]["eval_return"], logged[0]["eval_episodes"]) == pytest.approx((won / 3, 3))
     assert all(isinstance(agent, OreoAgent) and agent.policy is trainer.policy for agent in agents)
+    assert "eval_cut_action_rate" not in logged[0]
     unwatched = trained().policy.state_dict()
     for name, weight in trainer.policy.state_dict().items():
         assert torch.equal(weight, unwatched[name]), name
+
+
+def test_cut_replies_are_told_where_the_policy_is_judged(trained):
+    turns = len(EPISODES[0])
+    trainer = trained(lambda agent: [dataclasses.replace(EPISODES[0], metadata={"cut_turns": [0]})])
+    logged = [line for line in trainer.state.log_history if "eval_success" in line]
+    assert logged[0]["eval_cut_action_rate"] == 1 / turns
 
 
 def test_actions_may_be_longer_while_the_policy_is_judged(trained):
