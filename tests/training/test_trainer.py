@@ -478,6 +478,29 @@ def test_a_small_update_is_on_the_disk(make, policy, tmp_path):
     assert kept["bfloat16"] < 0.5
 
 
+@pytest.mark.parametrize("method", ["sft", "oreo"])
+def test_a_model_given_in_bfloat16_is_trained_in_float32(make, policy, critic, method):
+    """As transformers loads a checkpoint in bfloat16, and TRL's users pass one; the critic likewise."""
+    start, first = policy.bfloat16(), copy.deepcopy(critic).bfloat16()
+    given = {"policy": copy.deepcopy(start)} | ({"given": copy.deepcopy(first)} if method == "oreo" else {})
+    with pytest.warns(UserWarning, match="the model is in bfloat16, which drops most of every update"):
+        trainer = make(method, **given, max_steps=10, learning_rate=5e-6)
+    trainer.train()
+    assert trainer.policy is given["policy"] and share_moved(trainer.policy, start) > 0.9
+    if method == "oreo":
+        assert trainer.critic is given["given"] and share_moved(trainer.critic, first) > 0.9
+    assert {x.dtype for x in trainer.trained.parameters()} == {torch.float32}
+
+
+def test_weights_that_come_back_rounded_are_told(make, monkeypatch):
+    """DeepSpeed computes in bfloat16 and keeps its float32 to itself."""
+    trainer = make("sft")
+    weights = {name: x.bfloat16() for name, x in trainer.trained.state_dict().items()}
+    monkeypatch.setattr(trainer.accelerator, "get_state_dict", lambda model: weights)
+    with pytest.warns(UserWarning, match=r"weights came back in bfloat16.*--launch fsdp2"):
+        trainer._gather_weights()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_is_judged_is_what_is_saved(make, tmp_path, dtype):
     judged = []
