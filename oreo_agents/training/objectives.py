@@ -189,7 +189,7 @@ def select_items(
         episodes = episodes[_find_good(episodes)]
     good = episodes.facts["success"] == 1
     uniform = bool(good.all() or not good.any())
-    if not (objective.imitates or held_out) and (same if objective.weighs_returns else uniform):
+    if not (objective.imitates or held_out) and (uniform if objective.prefers else same):
         kind = "failed" if good[0] else "successful"
         better = f"or {IMITATE_MORE}"
         further = "at a higher --temperature" if good[0] else better

@@ -348,6 +348,21 @@ def test_topr_by_plain_loops(make, episodes, tokens):
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-4, rtol=1e-3, msg=name)
 
 
+def test_topr_unlearns_what_is_not_good(make, episodes):
+    """Who says what is good changes which episodes are pushed up, and which down."""
+    returns = dict(zip(range(4), (3.0, 1.0, 2.0, 0.0), strict=True))
+    data = [replace(one, success=None, return_=returns[i]) for i, one in enumerate(recorded(episodes))]
+    for good, expected in ((None, 1), ("50%", 2), ("1", 3)):
+        trainer = make("topr", data=data, good=good)
+        own = [sum(logp.values()) for logp, *_ in columns(trainer, data, None)]
+        ratios = [
+            math.exp(min(0.0, logp - sum(one.recorded_logp))) for one, logp in zip(data, own, strict=True)
+        ]
+        best = sorted(returns, key=returns.get, reverse=True)[:expected]
+        terms = [-logp if i in best else ratios[i] * logp for i, logp in enumerate(own)]
+        assert step(trainer, 100_000)[0] == pytest.approx(mean(terms), rel=1e-3)
+
+
 @pytest.mark.parametrize("tokens", [1, 100_000])
 def test_trajectory_balance_by_plain_loops(make, two_games, tokens):
     """Of a group: log Z, the mean of R / beta - rho, and the squared distances from it; times beta squared."""
