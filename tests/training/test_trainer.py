@@ -528,10 +528,12 @@ def test_nothing_has_dropout(make, tokenizer):
     llama = LlamaForCausalLM(LlamaConfig(**size, **shape, attention_dropout=0.5))
     for policy in (gpt2, llama):
         trainer = make("oreo", policy=policy)
+        torch.nn.init.normal_(trainer.critic.value_head.weight)
         (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
         trainer.trained.train()
         runs = [trainer.compute_loss(trainer.trained, micro, return_outputs=True)[1] for _ in range(2)]
         assert torch.equal(runs[0]["rho"], runs[1]["rho"])
+        assert torch.equal(runs[0]["values"], runs[1]["values"]) and runs[0]["values"].std() > 0.1
         assert runs[0]["rho"].abs().max() < 1e-6  # nothing was learnt: policy and reference agree
 
 
