@@ -898,5 +898,8 @@ def test_episodes_that_the_model_cannot_read_are_refused(make, policy):
 
 def test_preference_pairs_need_a_game_won_and_lost(make, chat):
     elsewhere = episode(LOSING, won=False, opening=OPENING.replace("mug", "pen"))
-    with pytest.raises(DatasetError, match="no game was both won and lost"):
-        make("dpo", [chat.encode(EPISODES[0]), chat.encode(elsewhere)])
+    data = [chat.encode(EPISODES[0]), chat.encode(elsewhere)]
+    with pytest.raises(
+        DatasetError, match="no game was both won and lost: dpo compares episodes of the same"
+    ):
+        make("dpo", [one for one in data for _ in range(2)])
