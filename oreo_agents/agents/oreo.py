@@ -209,6 +209,8 @@ class OreoAgent:
         self.needs = frozenset({"branch"} if select == "lookahead" else ())
         self.apart = isinstance(policy, Endpoint) and self.critic is None
         """Whether its decisions are a server's alone, so that no episode need wait for another's."""
+        self._rounded_to: torch.dtype | None = None
+        """What loading has rounded the weights to, where nobody asked for that."""
         self._turn = OneAtATime()
         self.prepare(1)
         self.reset()
@@ -260,10 +262,13 @@ class OreoAgent:
         own = _take_choice(path, own) | {"prompt": told.in_environment(env_id) if env_id else told}
         device, dtype = own.pop("device", best_device()), own.pop("dtype", None)
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        asked = dtype is not None
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+        narrowed = False
         for model in (policy, critic and critic.backbone):
             if model is not None:
+                narrowed |= any(x.dtype.itemsize > dtype.itemsize for x in model.parameters())
                 cast(nn.Module, model).to(dtype)
         engine, options = own.pop("engine", None), own.pop("engine_options", {})
         if engine not in (None, "vllm"):
@@ -276,6 +281,7 @@ class OreoAgent:
             player = VllmModel(policy, str(dtype).removeprefix("torch."), _share_memory(critic) | options)
         agent = cls(player, tokenizer, critic, **own)
         agent.environments = read_environments(path)
+        agent._rounded_to = dtype if narrowed and not asked else None
         if agent.selection.needs_critic and not isinstance(judge, Critic):
             _warn_of_critic(judge)
         return agent
@@ -306,13 +312,23 @@ class OreoAgent:
         return agent
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them.
+        """Write policy, tokenizer and critic so that :meth:`from_pretrained` finds them, in the precision they are in.
+
+        What was loaded with ``dtype="bfloat16"`` is written in it: half the space, without what of a training is
+        smaller than a 256th of a weight, which is most of it at the rates for pretrained models.
 
         Raises:
-            ConfigurationError: the policy is behind a server.
+            ConfigurationError: the policy is behind a server, or loading has rounded the weights for a GPU without
+                having been asked to.
         """
         if isinstance(self.policy, Endpoint):
             raise ConfigurationError(f"the policy at {self.policy.host} is not here to be saved")
+        if self._rounded_to is not None:
+            dtype = str(self._rounded_to).removeprefix("torch.")
+            raise ConfigurationError(
+                f"to play on a GPU the weights were rounded to {dtype}, and most of a training is smaller than that: "
+                f"to save them, load the agent with dtype='float32', or with dtype={dtype!r} to save them rounded"
+            )
         learnt: dict[str, Any] = {"environments": dict(self.environments)} if self.environments else {}
         save_agent(path, self.policy, self.chat.tokenizer, self.critic, prompt=self.prompt, **learnt)
 

@@ -76,7 +76,8 @@ def require_adapters_alone(model: nn.Module, trunk: nn.Module) -> None:
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Fold every PEFT layer into the layer it adapts, in place; quantized layers become ordinary ones on the way."""
+    """Fold every PEFT layer into the layer it adapts, in place and in float32, whatever precision that one is in: less
+    would round most of the adapters away. Quantized layers become ordinary ones on the way."""
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if _is_adapted(layer):
@@ -85,6 +86,7 @@ def merge_adapters(model: nn.Module) -> None:
                 setattr(parent, name, _dequantize_layer(layer))
     for network in model.modules():
         _forget_quantization(network)
+    model.float()
 
 
 def _is_adapted(layer: nn.Module) -> bool:
@@ -93,9 +95,9 @@ def _is_adapted(layer: nn.Module) -> bool:
 
 def _fold_adapters(layer: Any) -> nn.Module:
     if not _is_quantized(layer.get_base_layer()):
-        layer.merge()
+        layer.float().merge()
         return layer.get_base_layer()
-    plain = _dequantize_layer(layer.get_base_layer())
+    plain = _dequantize_layer(layer.get_base_layer()).float()
     for name in layer.active_adapters:  # into four bits, a merged adapter would be rounded away
         plain.weight.data += layer.get_delta_weight(name)
     return plain
@@ -279,6 +281,8 @@ def load_base(path: Path) -> PreTrainedModel:
 def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrainedModel:
     """A base model with the adapters of a folder as part of its weights, all of which can be trained.
 
+    It is in float32, whatever the base is stored in: less would round most of the adapters away.
+
     Args:
         base: the model they are for; it is changed.
         path: the folder, of PEFT's (TRL and LLaMA-Factory write such, too).
@@ -297,7 +301,7 @@ def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrain
         )
     with as_checkpoint_error(path), without_bars():
         config = _read_config(path / ADAPTER, _VARIANTS)
-        adapted: Any = peft.PeftModel.from_pretrained(base, str(path), config=config)
+        adapted: Any = peft.PeftModel.from_pretrained(base.float(), str(path), config=config)
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT has frozen what it adapts
 
 

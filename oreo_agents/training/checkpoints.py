@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -373,7 +374,14 @@ class AgentTrainer(Trainer):
             )
         weights = self.accelerator.get_state_dict(self.model_wrapped)
         if self.args.save_dtype == "bfloat16":
-            weights = {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
+            return {n: x if "value_head" in n else x.bfloat16() for n, x in weights.items()}
+        narrow = {x.dtype for x in weights.values() if x.dtype.itemsize < torch.float32.itemsize}
+        for dtype in narrow:
+            warnings.warn(
+                f"weights came back in {str(dtype).removeprefix('torch.')}: the agent is saved without what that "
+                "rounds away, most of an update at the rates for pretrained models; --launch fsdp2 keeps float32",
+                stacklevel=3,
+            )
         return weights
 
 

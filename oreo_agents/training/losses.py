@@ -302,9 +302,9 @@ def kto_reference_point(ratios: Tensor) -> Tensor:
 
 
 def tapered_loss(logp: Tensor, success: Tensor, recorded_logp: Tensor) -> Tensor:
-    """TOPR (arXiv 2503.14286, Sec. 3): reward 1 for a won episode, -1 for a lost one, its ratio clipped to [0, 1].
+    """TOPR (arXiv 2503.14286, Sec. 3): reward 1 for a good episode, -1 for another, its ratio clipped to [0, 1].
 
-    Its gradient is that of -log pi of won episodes, and of min(1, pi / mu) * log pi of lost ones: what the policy no
+    Its gradient is that of -log pi of good episodes, and of min(1, pi / mu) * log pi of the others: what the policy no
     longer does is not pushed down further. mu is who played.
 
     Args:

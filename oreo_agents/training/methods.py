@@ -57,8 +57,8 @@ class Objective:
 
     @property
     def prefers(self) -> bool:
-        """It imitates or prefers good episodes, and learns from no return."""
-        return self.imitates or self.items in ("pairs", "mismatches")
+        """It tells good episodes from the others, and learns from no return."""
+        return self.imitates or self.items in ("pairs", "mismatches") or self.policy_loss == "tapered_loss"
 
     @property
     def tempered(self) -> bool:
@@ -79,11 +79,6 @@ class Objective:
     def selects(self) -> bool:
         """It learns from the good episodes, or from pairs with them: of these there are fewer than episodes."""
         return self.items in ("successes", "pairs")
-
-    @property
-    def weighs_returns(self) -> bool:
-        """It learns from the returns themselves, won or not, rather than from which episodes are good."""
-        return not self.prefers and self.policy_loss != "tapered_loss"
 
     @property
     def critic(self) -> bool:
@@ -154,7 +149,7 @@ METHODS: dict[str, Objective] = {
     ),
     "kto": Objective("KTO (arXiv 2402.01306)", "kto_loss", items="mismatches", beta=0.1),
     "topr": Objective(
-        "TOPR (arXiv 2503.14286): wins imitated, losses unlearnt as long as they are likely",
+        "TOPR (arXiv 2503.14286): good episodes imitated, the others unlearnt as long as they are likely",
         "tapered_loss",
         items="sampled",
     ),

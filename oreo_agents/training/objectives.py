@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
     from oreo_agents.training.config import OreoConfig
 
+REPEAT = "record several of each (--per-game N; in a suite games = N under [rollouts])"
+"""What helps who compares episodes of the same game, where there are too few to compare."""
+FEW = 0.1
+"""A share of the episodes with which so little can be compared that nobody can have meant it."""
+
 Columns = dict[str, Tensor]
 """What :class:`oreo_agents.training.forward.PolicyAndCritic` returns; ``target_values`` is the EMA critic's, if any."""
 
@@ -189,7 +194,7 @@ def select_items(
         episodes = episodes[_find_good(episodes)]
     good = episodes.facts["success"] == 1
     uniform = bool(good.all() or not good.any())
-    if not (objective.imitates or held_out) and (same if objective.weighs_returns else uniform):
+    if not (objective.imitates or held_out) and (uniform if objective.prefers else same):
         kind = "failed" if good[0] else "successful"
         better = f"or {IMITATE_MORE}"
         further = "at a higher --temperature" if good[0] else better
@@ -235,7 +240,7 @@ def _check_episodes(
         raise DatasetError(
             "an episode has a reward that is no finite number: leave it out, or record it anew"
         )
-    most = config.max_return if objective.weighs_returns else np.inf
+    most = np.inf if objective.prefers else config.max_return
     odd = ~((abs(facts["lowest"]) <= most) & (abs(facts["highest"]) <= most))
     if odd.any():
         lowest, highest = facts[["lowest", "highest"]][odd.argmax()]
@@ -270,11 +275,25 @@ def _find_good(episodes: EncodedEpisodes) -> np.ndarray:
     return good
 
 
+def _require_repeats(episodes: EncodedEpisodes, config: OreoConfig) -> None:
+    """What compares episodes of the same game needs several of each."""
+    repeated = sum(len(alike) for alike in group_by_prompt(episodes) if len(alike) > 1)
+    why = f"{config.method} compares episodes of the same game; {REPEAT}"
+    if not repeated:
+        raise DatasetError(f"no game was played twice: {why}")
+    if repeated < FEW * len(episodes):
+        warnings.warn(
+            f"only {repeated} of {len(episodes)} episodes are of a game that was played twice: {why}",
+            stacklevel=2,
+        )
+
+
 def _pair_episodes(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
+    _require_repeats(episodes, config)
     pairs = preference_pairs(episodes, _find_seed(config))
     if not len(pairs):
         raise DatasetError(
-            "no game was both won and lost: preference pairs need several episodes of a game; record more"
+            f"no game was both won and lost: {config.method} compares episodes of the same game; {REPEAT}"
         )
     return pairs
 
@@ -295,13 +314,8 @@ def _require_recorded(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
 
 
 def _group_episodes(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
-    groups = draw_groups(episodes, _find_seed(config))
-    if not len(groups):
-        raise DatasetError(
-            f"no game was played twice: {config.method} compares episodes of the same game; record more of each "
-            "(--per-game)"
-        )
-    return groups
+    _require_repeats(episodes, config)
+    return draw_groups(episodes, _find_seed(config))
 
 
 def _add_prompt_values(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
@@ -316,11 +330,11 @@ def _add_advantages(episodes: EncodedEpisodes, config: OreoConfig) -> Items:
 
 def _require_difference(episodes: EncodedEpisodes, config: OreoConfig) -> None:
     _require_recorded(episodes, config)
+    _require_repeats(episodes, config)
     first = episodes.facts["first"]
     if all((first[alike] == first[alike[0]]).all() for alike in group_by_prompt(episodes)):
         raise DatasetError(
-            f"no game came out differently: {config.method} compares episodes of the same game; record more of each "
-            "(--per-game)"
+            f"no game came out differently: {config.method} compares episodes of the same game; {REPEAT}"
         )
 
 

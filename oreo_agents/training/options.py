@@ -172,7 +172,8 @@ class OreoOptions:
         str | None,
         Option(
             "which episodes are good: won ones (success), those of a return from X on (X), or the best share by return "
-            "(25%); rejection keeps these, dpo and kto prefer them, and sft then imitates them alone",
+            "(25%); rejection keeps these, dpo and kto prefer them, topr imitates them and unlearns all others, and "
+            "sft then imitates them alone",
             OBJECTIVE,
             Spelling(RULES, is_rule),
             needs="prefers",

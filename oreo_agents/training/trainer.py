@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -87,8 +88,9 @@ class OreoTrainer(JudgedTrainer):
     >>> trainer.train(), trainer.evaluate("others"), trainer.save_model("agent")         # doctest: +SKIP
 
     Args:
-        model: an agent's folder, a Hugging Face causal LM (a folder or a name on the Hub), which are trained in
-            float32, or a causal LM, trained in place, which may carry PEFT adapters.
+        model: an agent's folder, a Hugging Face causal LM (a folder or a name on the Hub), or a causal LM, trained in
+            place, which may carry PEFT adapters. All are trained in float32, which keeps what an update changes; one
+            in less is cast, in place and with a warning, and of a model of PEFT's what is trained alone.
         args: options; None: those of ``OreoConfig()``.
         train_dataset: a folder of recorded episodes or several, what ``load_trajectories`` returns, trajectories, a
             Hugging Face dataset with ``messages`` and ``reward``, or episodes that
@@ -135,6 +137,7 @@ class OreoTrainer(JudgedTrainer):
         self.start = model
         policy, tokenizer, critic = _load_networks(cast(Any, model), processing_class, critic)
         policy = policy if peft_config is None else add_adapters(policy, peft_config)
+        _cast_trained(policy, critic)
         self.args, self.objective, self.play = args, METHODS[args.method], play
         self.tokenizer, self._readable = tokenizer, text_config(policy)
         self.prompt = choose_prompt(model, args.prompt if prompt is None else prompt)
@@ -541,8 +544,10 @@ def _load_networks(
     """Policy, tokenizer and critic; those of a folder as master weights: the pass may run in bf16."""
     if isinstance(model, str | os.PathLike):
         policy, own = load_policy(os.fspath(model))
-        found = load_critic(os.fspath(model), policy) if critic is None else critic
-        return policy.float(), tokenizer or own, found and found.float()
+        if critic is None:
+            critic = load_critic(os.fspath(model), policy)
+            critic = critic and critic.float()
+        return policy.float(), tokenizer or own, critic
     if tokenizer is None:
         if not (name := getattr(model, "name_or_path", "")):
             raise ConfigurationError(
@@ -550,6 +555,27 @@ def _load_networks(
             )
         tokenizer = load_tokenizer(name)
     return model, tokenizer, critic
+
+
+def _cast_trained(policy: PreTrainedModel, critic: Critic | None) -> None:
+    """Hold in float32 what is trained: at the rates for pretrained models less loses most of every update."""
+    adapted = has_adapters(policy)
+    for name, network in (("model", policy), ("critic", critic)):
+        parameters = network.parameters() if network else ()
+        narrow = [p for p in parameters if p.requires_grad and p.dtype.itemsize < torch.float32.itemsize]
+        if not network or not narrow:
+            continue
+        dtype = str(narrow[0].dtype).removeprefix("torch.")
+        warnings.warn(
+            f"the {name} is in {dtype}, which drops most of every update at the rates for pretrained models: what is "
+            "trained of it is cast to float32, in place; OreoConfig(bf16=True) has the passes in bfloat16",
+            stacklevel=3,
+        )
+        if adapted:  # the weights below may stay as they are
+            for parameter in narrow:
+                parameter.data = parameter.data.float()
+        else:
+            network.float()
 
 
 def _list_held_out(held_out: Any) -> Sequence[Items]:

@@ -10,6 +10,7 @@ from oreo_agents.environments import environments
 from oreo_agents.errors import CheckpointError, ConfigurationError
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.tree import Tree
+from oreo_agents.models.agent_folder import load_policy
 from oreo_agents.models.critic import Critic
 from oreo_agents.rollout.loop import rollout
 from oreo_agents.training.forward import PolicyAndCritic
@@ -253,6 +254,31 @@ def test_saved_and_loaded_it_plays_the_same(make, tmp_path):
     assert ids(alone(loaded, STORIES[0], 7)) == ids(alone(agent, STORIES[0], 7))
     with pytest.raises(CheckpointError, match="nowhere"):
         OreoAgent.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [({}, None), ({"dtype": "float32"}, "float32"), ({"dtype": "bfloat16"}, "bfloat16")],
+)
+def test_what_a_gpu_rounds_is_not_saved_unasked(make, tmp_path, monkeypatch, options, written):
+    """Nor is it where the agent is stored as it would be played."""
+    make("best_of_k").save_pretrained(tmp_path / "agent")
+    move = torch.nn.Module.to
+
+    def stay(module, place):
+        return module if place == "cuda" else move(module, place)
+
+    monkeypatch.setattr(torch.nn.Module, "to", stay)
+    loaded = OreoAgent.from_pretrained(tmp_path / "agent", device="cuda", **options)
+    if written is None:
+        with pytest.raises(ConfigurationError, match="load the agent with dtype='float32'"):
+            loaded.save_pretrained(tmp_path / "again")
+        return
+    loaded.save_pretrained(tmp_path / "again")
+    assert str(load_policy(tmp_path / "again")[0].dtype) == f"torch.{written}"
+    monkeypatch.undo()
+    again = OreoAgent.from_pretrained(tmp_path / "again", device="cpu")
+    again.save_pretrained(tmp_path / "third")  # nothing is lost where it becomes more precise
 
 
 COMMANDS = (["look", "go to desk 1", "go to desk 2"], ["inventory", "go to drawer 1"])

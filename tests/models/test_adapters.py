@@ -114,6 +114,48 @@ def test_an_agent_is_saved_with_its_adapters_merged(make, adapted, tmp_path, cha
     assert agent.act(EPISODES[0].turns[0].observation, {}).action.value is not None
 
 
+def find_updates(adapted):
+    """What each adapter adds to its layer, by the layer's name."""
+    return {
+        name.partition("base_model.model.")[2]: layer.get_delta_weight("default").detach()
+        for name, layer in adapted.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }
+
+
+@pytest.mark.parametrize("way", ["agent", "folder"])
+def test_small_updates_survive_a_base_in_bfloat16(policy, tokenizer, tmp_path, way):
+    """In the base's own precision most of what is merged would be rounded away."""
+    policy.bfloat16().save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    before = {name: x.float() for name, x in policy.state_dict().items()}
+    policy.name_or_path = policy.config._name_or_path = str(tmp_path / "base")
+    adapted = with_lora(policy, 4)
+    options = {"learning_rate": 1e-5, "max_steps": 2, "warmup_steps": 0}
+    config = OreoConfig(str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, bf16=True, **options)
+    trainer = OreoTrainer(adapted, config, EPISODES, processing_class=tokenizer)
+    trainer.train()
+    if way == "agent":
+        trainer.save_agent(tmp_path / "lora")
+    else:
+        adapted.save_pretrained(tmp_path / "lora")
+    loaded = load_policy(tmp_path / "lora")[0].state_dict()
+    updates = find_updates(adapted)
+    assert len(updates) == 14 and all(update.abs().max() > 0 for update in updates.values())
+    for name, update in updates.items():
+        found = loaded[f"{name}.weight"] - before[f"{name}.weight"]
+        assert (found - update).norm() < 0.01 * update.norm(), name
+
+
+def test_of_a_model_with_adapters_what_is_trained_alone_is_cast(make, adapted):
+    """The weights below take no update: in bfloat16 they take half the memory."""
+    adapted.bfloat16()
+    with pytest.warns(UserWarning, match="the model is in bfloat16"):
+        trainer = make(critic="lora")
+    dtypes = {(p.requires_grad, p.dtype) for p in trainer.trained.parameters()}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+
+
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(make, adapted, tmp_path):
     start = {name: x.clone() for name, x in adapted.state_dict().items()}
     options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "per_device_train_batch_size": 2}

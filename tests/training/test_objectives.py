@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import warnings
 from dataclasses import replace
 from statistics import stdev
 
@@ -324,6 +325,10 @@ def recorded(episodes):
     return [replace(one, recorded_logp=[logp * x for x in one.action_mask]) for one, logp in per_token]
 
 
+def with_logp(one):
+    return replace(one, recorded_logp=[-1.0] * len(one))
+
+
 @pytest.mark.parametrize("tokens", [1, 100_000])
 def test_topr_by_plain_loops(make, episodes, tokens):
     """Its gradient: -grad log pi of won episodes, min(1, pi / mu) * grad log pi of lost ones, whatever R's size."""
@@ -346,6 +351,21 @@ def test_topr_by_plain_loops(make, episodes, tokens):
     assert loss == pytest.approx(mean(expected), rel=1e-3)
     for name, parameter in trainer.policy.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_topr_unlearns_what_is_not_good(make, episodes):
+    """Who says what is good changes which episodes are pushed up, and which down."""
+    returns = dict(zip(range(4), (3.0, 1.0, 2.0, 0.0), strict=True))
+    data = [replace(one, success=None, return_=returns[i]) for i, one in enumerate(recorded(episodes))]
+    for good, expected in ((None, 1), ("50%", 2), ("1", 3)):
+        trainer = make("topr", data=data, good=good)
+        own = [sum(logp.values()) for logp, *_ in columns(trainer, data, None)]
+        ratios = [
+            math.exp(min(0.0, logp - sum(one.recorded_logp))) for one, logp in zip(data, own, strict=True)
+        ]
+        best = sorted(returns, key=returns.get, reverse=True)[:expected]
+        terms = [-logp if i in best else ratios[i] * logp for i, logp in enumerate(own)]
+        assert step(trainer, 100_000)[0] == pytest.approx(mean(terms), rel=1e-3)
 
 
 @pytest.mark.parametrize("tokens", [1, 100_000])
@@ -421,11 +441,31 @@ def test_what_a_method_needs_of_episodes_is_said(make, two_games):
         make("topr")
     with pytest.raises(DatasetError, match="4 of 4 episodes"):
         make("oapl")
-    with pytest.raises(DatasetError, match="no game was played twice"):
-        make("tba", data=alone)
     for method in ("oapl", "gigpo"):
         with pytest.raises(DatasetError, match="no game came out differently"):
-            make(method, data=[replace(one, recorded_logp=[-1.0] * len(one)) for one in alone])
+            make(method, data=[with_logp(one) for one in (*alone, alone[1])])
+
+
+REMEDY = r"record several of each \(--per-game N; in a suite games = N under \[rollouts\]\)"
+
+
+@pytest.mark.parametrize("method", ["dpo", "tba", "oapl", "gigpo"])
+def test_games_that_were_each_played_once_cannot_be_compared(make, episodes, method):
+    """Nor is it worth much where two of many episodes can."""
+    won, lost = map(with_logp, episodes[:2])
+    once = [
+        replace(one, input_ids=[game, *one.input_ids[1:]])
+        for game, one in enumerate((won, lost) * 11, start=10)
+    ]
+    with pytest.raises(DatasetError, match=f"no game was played twice: {method} compares.*{REMEDY}"):
+        make(method, data=once)
+    again = replace(lost, input_ids=[10, *lost.input_ids[1:]])
+    with pytest.warns(
+        UserWarning, match=f"only 2 of 23 episodes are of a game that was played twice.*{REMEDY}"
+    ):
+        make(method, data=[*once, again])
+    with warnings.catch_warnings(action="error"):
+        make(method, data=[once[0], again, *once[1:6]])
 
 
 def test_iql_by_plain_loops(make, episodes):

@@ -478,6 +478,29 @@ def test_a_small_update_is_on_the_disk(make, policy, tmp_path):
     assert kept["bfloat16"] < 0.5
 
 
+@pytest.mark.parametrize("method", ["sft", "oreo"])
+def test_a_model_given_in_bfloat16_is_trained_in_float32(make, policy, critic, method):
+    """As transformers loads a checkpoint in bfloat16, and TRL's users pass one; the critic likewise."""
+    start, first = policy.bfloat16(), copy.deepcopy(critic).bfloat16()
+    given = {"policy": copy.deepcopy(start)} | ({"given": copy.deepcopy(first)} if method == "oreo" else {})
+    with pytest.warns(UserWarning, match="the model is in bfloat16, which drops most of every update"):
+        trainer = make(method, **given, max_steps=10, learning_rate=5e-6)
+    trainer.train()
+    assert trainer.policy is given["policy"] and share_moved(trainer.policy, start) > 0.9
+    if method == "oreo":
+        assert trainer.critic is given["given"] and share_moved(trainer.critic, first) > 0.9
+    assert {x.dtype for x in trainer.trained.parameters()} == {torch.float32}
+
+
+def test_weights_that_come_back_rounded_are_told(make, monkeypatch):
+    """DeepSpeed computes in bfloat16 and keeps its float32 to itself."""
+    trainer = make("sft")
+    weights = {name: x.bfloat16() for name, x in trainer.trained.state_dict().items()}
+    monkeypatch.setattr(trainer.accelerator, "get_state_dict", lambda model: weights)
+    with pytest.warns(UserWarning, match=r"weights came back in bfloat16.*--launch fsdp2"):
+        trainer._gather_weights()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_is_judged_is_what_is_saved(make, tmp_path, dtype):
     judged = []
@@ -505,10 +528,12 @@ def test_nothing_has_dropout(make, tokenizer):
     llama = LlamaForCausalLM(LlamaConfig(**size, **shape, attention_dropout=0.5))
     for policy in (gpt2, llama):
         trainer = make("oreo", policy=policy)
+        torch.nn.init.normal_(trainer.critic.value_head.weight)
         (micro,) = collate_items(trainer.train_dataset, 0, 10_000)
         trainer.trained.train()
         runs = [trainer.compute_loss(trainer.trained, micro, return_outputs=True)[1] for _ in range(2)]
         assert torch.equal(runs[0]["rho"], runs[1]["rho"])
+        assert torch.equal(runs[0]["values"], runs[1]["values"]) and runs[0]["values"].std() > 0.1
         assert runs[0]["rho"].abs().max() < 1e-6  # nothing was learnt: policy and reference agree
 
 
@@ -873,5 +898,8 @@ def test_episodes_that_the_model_cannot_read_are_refused(make, policy):
 
 def test_preference_pairs_need_a_game_won_and_lost(make, chat):
     elsewhere = episode(LOSING, won=False, opening=OPENING.replace("mug", "pen"))
-    with pytest.raises(DatasetError, match="no game was both won and lost"):
-        make("dpo", [chat.encode(EPISODES[0]), chat.encode(elsewhere)])
+    data = [chat.encode(EPISODES[0]), chat.encode(elsewhere)]
+    with pytest.raises(
+        DatasetError, match="no game was both won and lost: dpo compares episodes of the same"
+    ):
+        make("dpo", [one for one in data for _ in range(2)])
