@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
+from chat_templates import CHATML, byte_level
 from learning import EPISODES, OPENING
 
-from oreo_agents import OreoAgent, train
+from oreo_agents import OreoAgent, cli, train
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.agent_folder import load_policy
 from oreo_agents.models.decoder import small_decoder
@@ -152,6 +153,19 @@ def test_a_models_own_code_runs_where_that_is_said_and_nowhere_else(coded, monke
     with pytest.raises(CheckpointError, match="code of its own"):
         OreoAgent.from_pretrained(tmp_path / "new")
     assert OreoAgent.from_pretrained(tmp_path / "new", trust_remote_code=True).act(OPENING).generated_tokens
+
+
+@pytest.mark.parametrize("command", ["export", "serve"])
+def test_it_is_said_to_commands_that_give_a_model_away(coded, monkeypatch, tmp_path, command, capsys):
+    pytest.importorskip("uvicorn")
+    byte_level(CHATML).save_pretrained(coded)  # the shorthand of others is nothing to give away
+    served = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    line = [command, str(coded), *(["-o", str(tmp_path / "plain")] if command == "export" else [])]
+    assert cli.main(line) == 2
+    assert "say --trust-remote-code" in capsys.readouterr().err and not (tmp_path / "ran").exists()
+    assert cli.main([*line, "--trust-remote-code"]) == 0
+    assert served if command == "serve" else (tmp_path / "plain/model.safetensors").is_file()
 
 
 def test_a_name_that_is_nowhere_while_the_hub_is_away_says_what_to_give(monkeypatch):
