@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oreo_agents.cli.options import Commands, add_command, add_prompt, spell_command, tell_next
+from oreo_agents.cli.options import Commands, add_command, add_prompt, add_trust, spell_command, tell_next
 from oreo_agents.cli.paths import mark_paths
 from oreo_agents.printable import print_line
 
@@ -23,6 +23,7 @@ def add_export(commands: Commands) -> None:
         "agent", metavar="NAME_OR_PATH", help="small, a trained agent's folder or a causal LM"
     )
     add_prompt(parser)
+    add_trust(parser)
     parser.add_argument("--output", "-o", type=Path, required=True, help="a new folder")
 
 

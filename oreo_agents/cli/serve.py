@@ -12,6 +12,7 @@ from oreo_agents.cli.options import (
     add_command,
     add_prompt,
     add_selection,
+    add_trust,
     parse_positive,
     read_choice,
     tell_loading,
@@ -33,6 +34,7 @@ def add_serve(commands: Commands) -> None:
     add_selection(parser, "greedy")
     add_prompt(parser)
     add_action_length(parser)
+    add_trust(parser)
     parser.add_argument("--name", help="of the model, for those who ask; default: the agent's")
     parser.add_argument(
         "--host",

@@ -18,6 +18,7 @@ from oreo_envs.files import read_json, write_file
 
 from oreo_agents.dataset.schema import SCHEMA_VERSION
 from oreo_agents.errors import DatasetError
+from oreo_agents.formats import require_format
 from oreo_agents.provenance import find_commit
 
 FORMAT = "oreo-trajectories"
@@ -62,21 +63,16 @@ def read_meta(path: Path) -> Meta:
         values = read_json(file)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}")
-        version = values["schema_version"]
-        if version in range(1, SCHEMA_VERSION + 1):
-            return _require_sound(
-                Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]})
-            )
+        require_format(str(file), values["schema_version"], SCHEMA_VERSION, DatasetError)
+        return _require_sound(
+            Meta(**{**values, "shards": [ShardInfo(**shard) for shard in values["shards"]]})
+        )
     except OSError as error:
         raise DatasetError(
             f"{path}: not a dataset of recorded episodes ({error.strerror}: meta.json)"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file}: damaged or not a dataset of recorded episodes ({error})") from error
-    raise DatasetError(
-        f"{file}: schema version {version}, but this oreo-agents reads versions 1 to {SCHEMA_VERSION}; "
-        "use the version of oreo-agents that recorded it"
-    )
 
 
 def meta_so_far(path: Path) -> Meta:

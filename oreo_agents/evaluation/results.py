@@ -11,8 +11,11 @@ from typing import Any
 from oreo_agents.agents.selection import Selection
 from oreo_agents.errors import ConfigurationError, EngineError
 from oreo_agents.evaluation.statistics import t_interval, wilson_interval
+from oreo_agents.formats import FIRST, require_format
 from oreo_agents.trajectory import Trajectory, count_cut, describe_cuts, settle_success
 
+FORMAT = 1
+"""Of a result as it is written, where it is ``format``."""
 CLOCKS = ("seconds_per_episode", "seconds_per_decision")
 """What differs between two evaluations of the same agent on the same games."""
 
@@ -139,12 +142,20 @@ class Result:
         }
         written = {"method": self.method, "n": self.n, **asdict(self), "games": list(self.games)}
         measured = {key: value for key, value in written.items() if value is not None}
-        first = {"method": self.method, "n": self.n, **success}  # these are null where they are not defined
+        named = {"format": FORMAT, "method": self.method, "n": self.n}
+        first = {**named, **success}  # these are null where they are not defined
         return {**first, **measured, "won": None if won is None else list(won), **of_returns}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Result:
-        """What :meth:`to_json` has written, also before returns were; what else is there is ignored."""
+        """What :meth:`to_json` has written, also before returns were; what else is there is ignored.
+
+        Raises:
+            ConfigurationError: it is of a newer format.
+        """
+        require_format(
+            f"the result of {written['method']}", written.get("format", FIRST), FORMAT, ConfigurationError
+        )
         known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
         known["by_task_type"] = {kind: Count(**count) for kind, count in known["by_task_type"].items()}
         if "cost_per_episode" in known:

@@ -25,7 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oreo_agents.errors import ConfigurationError
 from oreo_agents.inference.tree import Tree
-from oreo_agents.models.decoder import attend_by, attends_fully, text_config
+from oreo_agents.models.decoder import attend_by, attends_fully, readable_length, text_config
 
 _ATTENTION = "oreo_slots"
 COLUMNS = 256
@@ -176,7 +176,8 @@ class SlotModel:
     Args:
         backbone: maps ids to hidden states (``AutoModel``, or a causal LM's ``base_model``).
         slots: how many sequences are kept at once.
-        max_length: tokens a sequence may have; beyond it :meth:`extend` raises ConfigurationError.
+        max_length: tokens a sequence may have, at most what the backbone reads; beyond it :meth:`extend` raises
+            ConfigurationError.
         bucketed: round the sizes of a pass up, so that there are a few dozen in all; None: on a card, where each new
             size is planned anew, and where passes are compiled. Without, a pass has no padding at all.
         compile_backend: one of torch.compile's, such as ``inductor``: :meth:`branch` is compiled, once for sizes of all
@@ -198,7 +199,8 @@ class SlotModel:
             raise ConfigurationError(
                 f"{type(backbone).__name__} has layers of other kinds than full attention, which slots do not cache"
             )
-        self.backbone, self.slots, self.max_length = backbone, slots, max_length
+        self.backbone, self.slots = backbone, slots
+        self.max_length = min(max_length, readable_length(text_config(backbone)) or max_length)
         self.device = next(backbone.parameters()).device
         on_card = self.device.type == "cuda"
         self.bucketed = on_card or compile_backend is not None if bucketed is None else bucketed

@@ -39,7 +39,7 @@ class StepSampler:
         reply: the environment's answer to a step that does not.
         temperature: of the sampling.
         max_new_tokens: a step is cut after this many tokens; a cut step is never final.
-        max_length: tokens a solution may have; default: what the policy reads.
+        max_length: tokens a solution may have, at most what the policy reads.
         seed: of the sampling.
         filters: which tokens may be drawn.
     """
@@ -62,7 +62,7 @@ class StepSampler:
         self.is_final, self.reply = is_final, chat.reply(chat.prompt.message(reply))
         self.prompt_tokens = self.generated_tokens = self.critic_tokens = 0
         self.temperature, self.filters, self.max_new_tokens = temperature, filters, max_new_tokens
-        self.max_length = max_length or context_length(policy)
+        self.max_length = min(max_length or 1_000_000, context_length(policy))
         self._random = random.Random(seed)
 
     def expand(self, solutions: Sequence[Solution], n: int) -> list[list[Step]]:

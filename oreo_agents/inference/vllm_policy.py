@@ -20,7 +20,9 @@ from oreo_agents.inference.filters import Filters
 from oreo_agents.inference.generation import SlotTexts, list_proposals
 from oreo_agents.inference.proposals import Proposals
 from oreo_agents.inference.sampling import ALL, draws_from_other
+from oreo_agents.models.decoder import readable_length, text_config
 from oreo_agents.models.model_files import without_bars
+from oreo_agents.models.trust import is_trusted
 
 
 class VllmModel:
@@ -46,7 +48,14 @@ class VllmModel:
         with TemporaryDirectory(prefix="oreo-vllm-") as folder:
             with without_bars():
                 weights.save_pretrained(folder)
-            own = {"skip_tokenizer_init": True, "generation_config": "vllm", "logprobs_mode": "raw_logprobs"}
+            own: dict[str, Any] = {
+                "skip_tokenizer_init": True,
+                "generation_config": "vllm",
+                "logprobs_mode": "raw_logprobs",
+                "trust_remote_code": is_trusted(),
+            }
+            if readable := readable_length(text_config(weights)):
+                own |= {"max_model_len": readable}  # for more, vLLM takes LongRoPE's long factors throughout
             try:
                 self.llm = LLM(folder, dtype=dtype, **{**own, **options})
             except Exception as error:  # whatever vLLM may raise of an architecture, a card or an option

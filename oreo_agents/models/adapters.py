@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -234,6 +235,7 @@ _VARIANTS = {
     "layers_pattern": (list, str),
     "layers_to_transform": (list, int),
     "modules_to_save": list,
+    "target_modules": (list, str),
     "use_dora": bool,
     "use_rslora": bool,
 }
@@ -255,6 +257,9 @@ def _read_config(file: Path, variants: Mapping[str, Any] = MappingProxyType({}))
     return lora(**{name: given[name] for name in known if given.get(name) is not None})
 
 
+_QUANTISED = re.compile(r"(-unsloth)?-(bnb-[48]bit|awq|gptq|fp8)(-int[48])?$", re.IGNORECASE)
+
+
 def base_of(path: Path) -> str:
     """The model that an adapter's folder says it is for."""
     return str(read_json(path / ADAPTER)["base_model_name_or_path"])
@@ -272,10 +277,18 @@ def load_base(path: Path) -> PreTrainedModel:
             require_language_model(Path(base))
         return load_model(AutoModelForCausalLM, base)
     except CheckpointError as error:
+        remedy = f"put that there, or change base_model_name_or_path in {ADAPTER}"
+        if original := _name_original(base):
+            remedy = f"change base_model_name_or_path in {ADAPTER} to {original}, of which that is a quantised copy"
         raise CheckpointError(
-            f"{path} is an adapter for {base}, without which it cannot be played or trained ({error}); put that there, "
-            f"or change base_model_name_or_path in {ADAPTER}"
+            f"{path} is an adapter for {base}, without which it cannot be played or trained ({error}); {remedy}"
         ) from error
+
+
+def _name_original(base: str) -> str | None:
+    """The model of which ``base``, by its name, is a quantised copy; None where the name says nothing of the kind."""
+    original = _QUANTISED.sub("", base)
+    return original if original != base else None
 
 
 def merge_folder(base: PreTrainedModel, path: Path, vocabulary: int) -> PreTrainedModel:

@@ -12,9 +12,13 @@ from oreo_envs.files import in_use
 
 from oreo_agents.environments import keep_options
 from oreo_agents.errors import CheckpointError, ConfigurationError
+from oreo_agents.formats import FIRST, require_format
 from oreo_agents.language.prompt import Prompt, as_prompt
 from oreo_agents.models.model_files import AGENT, local_folder, may_be_hub_name
 from oreo_agents.models.recognition import require_language_model
+
+FORMAT = 1
+"""Of ``agent.json``, where it is ``format``."""
 
 CHOICE = ("temperature", "logprob_weight")
 """What an agent's folder says of how its candidates are drawn and judged, under ``choice``."""
@@ -38,13 +42,18 @@ def read_choice(path: str | Path) -> dict[str, float]:
 
 
 def read_card(file: Path) -> dict[str, Any]:
-    """What is in ``agent.json``."""
+    """What is in ``agent.json``.
+
+    Raises:
+        CheckpointError: it is damaged, or of a newer format.
+    """
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON ({error}): copy the agent anew") from error
     if not isinstance(card, dict):
         raise CheckpointError(f"{file} is no JSON object: copy the agent anew")
+    require_format(str(file), card.get("format", FIRST), FORMAT, CheckpointError)
     return card
 
 
@@ -61,10 +70,12 @@ def policy_path(path: str | Path) -> str | Path:
     """Where the policy is of an agent's folder; a plain model's folder, or a name on the Hub, itself.
 
     Raises:
-        CheckpointError: there is no causal LM.
+        CheckpointError: there is no causal LM, or an agent of a newer format.
     """
     folder = Path(path)
     if (folder / "policy").is_dir():
+        if (folder / AGENT).is_file():
+            read_card(folder / AGENT)
         folder = folder / "policy"
     elif not folder.exists() and may_be_hub_name(str(path)):
         return path
@@ -84,7 +95,7 @@ def read_prompt(path: str | Path) -> Prompt:
     try:
         return Prompt.from_dict(read_card(file).get("prompt", {}))
     except (AttributeError, TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{file}: its prompt is damaged, or of a newer version ({error})") from error
+        raise CheckpointError(f"{file}: its prompt is damaged ({error})") from error
 
 
 def read_environments(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -37,7 +37,7 @@ from oreo_agents.models.adapters import (
     merge_folder,
     subtract_updates,
 )
-from oreo_agents.models.agent_card import agent_folder, policy_path, read_card, read_choice
+from oreo_agents.models.agent_card import FORMAT, agent_folder, policy_path, read_card, read_choice
 from oreo_agents.models.card import model_card
 from oreo_agents.models.critic import Critic
 from oreo_agents.models.decoder import trunk_of
@@ -148,7 +148,7 @@ def save_agent(
         told: dict[str, Any] = {"prompt": prompt.to_dict()} if prompt and prompt.digest else {}
         if critic is not None and not critic.scale.is_plain:
             told["returns"] = critic.scale.to_json()
-        agent = json.dumps({**card, **told}, indent=2, ensure_ascii=False)
+        agent = json.dumps({"format": FORMAT, **card, **told}, indent=2, ensure_ascii=False)
         (folder / AGENT).write_text(agent + "\n", encoding="utf-8")
         readme = model_card(path.name, critic is not None, card, recipe)
         (folder / "README.md").write_text(readme, encoding="utf-8")
@@ -163,7 +163,7 @@ def note_choice(path: Path, choice: Mapping[str, float]) -> None:
     """Write into an agent's folder how its candidates are to be drawn and judged; nothing if that is there already."""
     if read_choice(path) == choice:
         return
-    card = {**read_card(path / AGENT), "choice": dict(choice)}
+    card = {"format": FORMAT, **read_card(path / AGENT), "choice": dict(choice)}
     write_file(path / AGENT, json.dumps(card, indent=2) + "\n")
     readme = model_card(path.name, (path / "critic").is_dir(), card, read_recipe(path))
     write_file(path / "README.md", readme)

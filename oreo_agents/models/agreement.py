@@ -24,7 +24,7 @@ Pass = Callable[[Rows], Sequence[Tensor]]
 
 LENGTHS = (11, 17, 14)
 """Tokens of the rows: of three lengths, so that padding counts."""
-EXACT = 1e-3
+EXACT = 1e-4
 """How far log-probabilities (nats) of a float32 model may be apart."""
 ROUNDED = 0.15
 """How far those of a model in 16 bits may be apart on average."""

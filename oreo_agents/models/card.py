@@ -39,7 +39,9 @@ def model_card(
         beside=" `recipe.json` and `log.jsonl` say how it was made." if recipe else "",
     )
     told = {"trained in": ", ".join(card["environments"])} if card.get("environments") else {}
-    text += _format_table(_flatten_card({k: x for k, x in card.items() if k != "environments"} | told))
+    text += _format_table(
+        _flatten_card({k: x for k, x in card.items() if k not in ("environments", "format")} | told)
+    )
     if recipe is not None:
         text += (
             "\n## How it was made\n" + _format_table(_describe_recipe(recipe)) + _format_evaluations(recipe)

@@ -68,7 +68,22 @@ def text_config(model: PreTrainedModel) -> PretrainedConfig:
 
 def context_length(model: PreTrainedModel, unknown: int = 4096) -> int:
     """Tokens that a model reads; ``unknown`` where its configuration does not say."""
-    return int(getattr(text_config(model), "max_position_embeddings", None) or unknown)
+    return readable_length(text_config(model)) or unknown
+
+
+def readable_length(config: PretrainedConfig) -> int | None:
+    """Tokens that a model of this configuration reads; None where it does not say.
+
+    With LongRoPE (Phi-3 128k, Phi-4-mini) those of the short factors: a longer text turns *all* positions otherwise,
+    the earlier ones too, and those of whatever else is read with it. What was kept of an episode, or sampled in it,
+    would no longer be the model's own.
+    """
+    limits = [getattr(config, "max_position_embeddings", None)]
+    rope = getattr(config, "rope_parameters", None) or {}
+    for one in (rope, *rope.values()):  # of all layers, or by the type of layer
+        if isinstance(one, dict) and one.get("rope_type") == "longrope":
+            limits.append(one.get("original_max_position_embeddings"))
+    return min((int(limit) for limit in limits if limit), default=None)
 
 
 def attends_fully(model: PreTrainedModel) -> bool:

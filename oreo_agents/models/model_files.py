@@ -14,6 +14,7 @@ from oreo_envs.suggestions import suggest_word
 from safetensors import SafetensorError, safe_open
 
 from oreo_agents.errors import CheckpointError, OreoError
+from oreo_agents.models.model_kinds import require_language_config
 from oreo_agents.models.trust import is_trusted
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ SHIPPED = {"small": Path(__file__).parents[1] / "assets" / "small"}
 
 _OWN_FILES = [AGENT, "policy/*", "critic/*", "adapter_*", "tokenizer*", "chat_template*"]
 """Of a repository on the Hub, what transformers does not fetch by itself, and tokenizers of adapters."""
+
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""What configurations call the number of their layers; transformers' own all know the first."""
 
 
 def checkpoint_folder(output: str | Path) -> Path:
@@ -200,7 +204,7 @@ def _load_config(path: str | Path) -> Any:
     A name of an attention is also the name of a repository on the Hub whose kernels would be run; which one is used is
     for transformers to choose.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
 
     folder = Path(path)
     if (
@@ -209,8 +213,12 @@ def _load_config(path: str | Path) -> Any:
         raise CheckpointError(
             f"{path} has adapters beside its model ({ADAPTER}): merge them first with PEFT's merge_and_unload"
         )
+    require_language_config(
+        path, PretrainedConfig.get_config_dict(path)[0]
+    )  # before any code of its own is run
     config = AutoConfig.from_pretrained(path, trust_remote_code=is_trusted())
-    layers, most = getattr(config, "num_hidden_layers", None), _count_tensors(folder)
+    layers = next((x for name in _LAYERS if (x := getattr(config, name, None)) is not None), 0)
+    most = _count_tensors(folder)
     if most is not None and (not isinstance(layers, int) or layers > most):
         raise CheckpointError(
             f"no usable model at {path}: {layers!r} layers, and {most} tensors in its files"

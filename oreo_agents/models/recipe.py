@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oreo_agents.errors import CheckpointError
+from oreo_agents.formats import require_format
 from oreo_agents.models.curves import draw_curves
 
 RECIPE, LOG, CURVES = "recipe.json", "log.jsonl", "curves.png"
@@ -106,8 +107,7 @@ def read_recipe(folder: str | Path) -> TrainingRecipe | None:
         written = json.loads(path.read_text())
         lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
         known = {one.name for one in fields(TrainingRecipe)}
-        if written["format"] > FORMAT:
-            raise ValueError(f"format {written['format']}")
+        require_format(str(path), written["format"], FORMAT, CheckpointError)
         return TrainingRecipe(**{**{name: x for name, x in written.items() if name in known}, "log": lines})
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged or of a newer oreo-agents ({error}): remove it") from error
+        raise CheckpointError(f"{path} is damaged ({error}): remove it") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +10,7 @@ from oreo_envs.files import read_json
 
 from oreo_agents.errors import CheckpointError
 from oreo_agents.models.model_files import ADAPTER, checkpoint_folder
-from oreo_agents.models.trust import is_trusted
-
-SERVE = "serve it (vLLM, SGLang, llama.cpp) and play it with --endpoint"
-
-_TASKS = {
-    "ForMaskedLM": "an encoder: it fills gaps and writes no text",
-    "ForPreTraining": "an encoder: it fills gaps and writes no text",
-    "ForSequenceClassification": "a classifier or reward model: it judges texts and writes none",
-    "ForTokenClassification": "a classifier of tokens: it writes no text",
-    "ForQuestionAnswering": "a model that marks answers in a text and writes none",
-    "ForMultipleChoice": "a model that chooses and writes no text",
-    "ForImageClassification": "a model of images",
-    "ForCTC": "a model of speech",
-    "ForSpeechSeq2Seq": "a model of speech",
-}
-_ENCODERS = frozenset(
-    (
-        "bert",
-        "roberta",
-        "distilbert",
-        "albert",
-        "electra",
-        "deberta",
-        "deberta-v2",
-        "xlm-roberta",
-        "camembert",
-        "modernbert",
-        "mpnet",
-        "nomic_bert",
-        "longformer",
-    )
-)
+from oreo_agents.models.model_kinds import SERVE, refuse_config
 
 
 def require_language_model(path: Path) -> None:
@@ -137,40 +105,7 @@ def _refuse_model(path: Path, files: list[str]) -> str | None:
     config = _read_json(path / "config.json")
     if config is None:
         return "has a config.json that cannot be read: copy it again"
-    names = [str(name) for name in config.get("architectures") or [] if isinstance(name, str)]
-    name, kind = (names or ["?"])[0], str(config.get("model_type", ""))
-    if config.get("is_encoder_decoder"):
-        return f"is a sequence-to-sequence model ({name}): its two halves read and write; pass a decoder-only model"
-    for ending, what in _TASKS.items():
-        if name.endswith(ending):
-            return f"is {what} ({name}): pass a causal language model"
-    if kind in _ENCODERS and not config.get("is_decoder"):
-        return f"is an encoder ({name}), which sees what follows: pass a causal language model"
-    quantised = config.get("quantization_config")
-    if isinstance(quantised, dict):
-        method = quantised.get("quant_method", "unknown method")
-        return (
-            f"is quantised ({method}), and its weights cannot be trained: pass the original model, or {SERVE}"
-        )
-    if "num_hidden_layers" not in config and isinstance(config.get("text_config"), dict):
-        return (
-            f"is a model of more than text ({name}): save its language model alone as a causal LM, or {SERVE}"
-        )
-    if kind not in _known_types() and not (config.get("auto_map") and is_trusted()):
-        return _refuse_unknown(config, kind, files)
-    return _refuse_weights(files)
-
-
-def _refuse_unknown(config: dict[str, Any], kind: str, files: Iterable[str]) -> str:
-    if config.get("auto_map"):
-        code = ", ".join(name for name in files if name.endswith(".py")) or "on the Hub"
-        return (
-            f"has code of its own ({code}), which is not run unless you say so: read it, and say --trust-remote-code "
-            "(trust_remote_code=True), choose a model that transformers has, or serve it and play it with --endpoint"
-        )
-    from importlib.metadata import version
-
-    return f"is of type {kind!r}, which transformers {version('transformers')} does not have: a newer one may"
+    return refuse_config(config, files) or _refuse_weights(files)
 
 
 def _refuse_weights(files: list[str]) -> str | None:
@@ -183,12 +118,6 @@ def _refuse_weights(files: list[str]) -> str | None:
                 "model.save_pretrained(...)"
             )
     return "has a config.json and no weights: copy model.safetensors there, too"
-
-
-def _known_types() -> set[str]:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    return set(CONFIG_MAPPING_NAMES)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import upload_folder
-from oreo_envs.files import put_folder
+from oreo_envs.files import put_folder, read_json
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -22,7 +22,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, rotate_checkpoints
 
-from oreo_agents.errors import ConfigurationError, TrainingError
+from oreo_agents.errors import CheckpointError, ConfigurationError, TrainingError
+from oreo_agents.formats import FIRST, require_format
 from oreo_agents.language.prompt import Prompt
 from oreo_agents.models.adapters import has_adapters
 from oreo_agents.models.agent_folder import copy_without_adapters, load_critic, load_policy, save_agent
@@ -45,6 +46,8 @@ from oreo_agents.training.metrics import parameter_counts
 from oreo_agents.training.options import OPTIONS
 from oreo_agents.training.recipe import Base, describe_base, make_recipe
 
+OWN, FORMAT = "oreo.json", 1
+"""What of a checkpoint Trainer knows nothing of, and the number of its format."""
 ADAPTERS = "adapters.safetensors"
 """In a checkpoint with PEFT: everything that is trained, of policy and critic."""
 
@@ -192,7 +195,7 @@ class AgentTrainer(Trainer):
             self.critic.save_pretrained(folder / "critic", self.policy, weights_below(weights, "critic."))
         if self.target_critic is not None and self.critic is not None:
             _save_tensors(_select_averaged(self.target_critic, self.critic), folder / TARGET_CRITIC)
-        (folder / "oreo.json").write_text(json.dumps({"alpha": self.alpha}))
+        (folder / OWN).write_text(json.dumps({"format": FORMAT, "alpha": self.alpha}))
 
     def _run_epoch(self, *args: Any, **options: Any) -> None:
         """As in Trainer, which looks for the last step after a step alone: a checkpoint may be of the last one."""
@@ -215,7 +218,7 @@ class AgentTrainer(Trainer):
                 self._load_whole(folder)
             if self.target_critic is not None:
                 self.target_critic.load_state_dict(load_file(folder / TARGET_CRITIC), strict=False)
-            self.alpha = float(json.loads((folder / "oreo.json").read_text())["alpha"])
+            self.alpha = float(_read_own(folder / OWN)["alpha"])
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """As in Trainer; a state that the optimizer could not go on with is refused here, not some steps later."""
@@ -388,6 +391,12 @@ class AgentTrainer(Trainer):
 def _reading_checkpoint(checkpoint: str | Path | None) -> as_checkpoint_error:
     remedy = "delete it, and the training goes on from an earlier one or begins again"
     return as_checkpoint_error(checkpoint or "", "no training can be resumed from", remedy)
+
+
+def _read_own(file: Path) -> dict[str, Any]:
+    own = read_json(file)
+    require_format(str(file), own.get("format", FIRST), FORMAT, CheckpointError)
+    return own
 
 
 def _check_progress(file: Path) -> None:

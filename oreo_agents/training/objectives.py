@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from oreo_agents.errors import DatasetError
 from oreo_agents.good import find_good
 from oreo_agents.language.encoded import EncodedEpisodes
+from oreo_agents.models.decoder import readable_length
 from oreo_agents.training import losses
 from oreo_agents.training.batches import (
     Items,
@@ -212,10 +213,12 @@ def select_items(
             f"an episode has {items.longest} tokens, max_length is {config.max_length}: raise max_length "
             "(a cut episode would be trained with a reward it did not earn)"
         )
-    readable = getattr(model, "max_position_embeddings", None) or items.longest
-    if items.longest > readable:
+    readable = readable_length(model)
+    if readable is not None and items.longest > readable:
+        most = model.max_position_embeddings
+        why = f", not {most}, as LongRoPE would turn earlier tokens otherwise" if most > readable else ""
         raise DatasetError(
-            f"an episode has {items.longest} tokens, the model reads {readable}: record shorter ones"
+            f"an episode has {items.longest} tokens, the model reads {readable}{why}: record shorter ones"
         )
     return items
 

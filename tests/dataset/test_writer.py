@@ -395,7 +395,7 @@ def test_another_schema_version_is_named(recorded):
     meta = json.loads((recorded / "meta.json").read_text())
     (recorded / "meta.json").write_text(json.dumps({**meta, "schema_version": 99, "new_field": 1}))
     for opened in (TrajectoryWriter, load_trajectories):
-        with pytest.raises(DatasetError, match="schema version 99"):
+        with pytest.raises(DatasetError, match="is of format 99, of a newer oreo-agents"):
             opened(recorded)
 
 

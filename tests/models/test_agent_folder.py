@@ -63,7 +63,7 @@ def test_an_agent_is_loaded_exactly_as_it_was_saved(saved, tokenizer):
     for name, weight in loaded_critic.state_dict().items():
         assert torch.equal(weight, critic.state_dict()[name]), name
     assert torch.equal(loaded_critic(IDS), critic(IDS))
-    assert json.loads((path / "agent.json").read_text()) == {"method": "oreo", "steps": 3}
+    assert json.loads((path / "agent.json").read_text()) == {"format": 1, "method": "oreo", "steps": 3}
     assert not [file for file in path.rglob("*") if file.suffix in {".bin", ".pt", ".pkl"}]
 
 

@@ -106,6 +106,12 @@ def test_a_damaged_checkpoint_is_one_sentence(run, copied, harm):
         run[1]().train(resume_from_checkpoint=str(copied))
 
 
+def test_a_newer_checkpoint_is_refused_by_name(run, copied):
+    change_json("oreo.json", format=2)(copied)
+    with pytest.raises(CheckpointError, match=r"oreo\.json is of format 2, of a newer oreo-agents"):
+        run[1]().train(resume_from_checkpoint=str(copied))
+
+
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_pickle_does_not_run(run, copied, name, tmp_path):
     (copied / name).write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
