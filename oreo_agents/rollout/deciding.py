@@ -6,6 +6,7 @@ Environments are left to the rollout's own thread either way.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -21,27 +22,47 @@ class Deciding(Protocol):
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
         """About the newest observations of some slots, none of which is still to be answered."""
 
-    def answer(self) -> dict[int, Decision]:
-        """Those that are there, by slot; waits for one if there is none. Raises what the agent raises."""
+    def answer(self, coming: int = 0) -> dict[int, Decision]:
+        """Those that are there, by slot; waits for one if there is none, and nothing else is to be done.
+
+        Args:
+            coming: how many slots will be asked about whether or not there are answers now.
+
+        Raises:
+            BaseException: what the agent raises.
+        """
 
     def close(self) -> None:
         """Nothing more will be asked, and no answer is wanted."""
 
 
+PAUSE = 0.02
+"""Seconds in which nothing is asked, after which what was asked is decided without what else is coming."""
+
+
 class DecideTogether:
-    """All that is asked about at once is decided at once, which is what a model in this process is fastest at."""
+    """Much is decided at once, which is what a model in this process is fastest at: all there is to be asked about, or
+    half of it where the rest is still coming, or less where that takes long."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self._asked: tuple[Sequence[int], Sequence[str], Infos] = (), (), ()
+        self._asked: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        self._since = 0.0
 
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
         """Nothing happens yet."""
-        self._asked = slots, observations, infos
+        if slots:
+            self._asked.update(zip(slots, zip(observations, infos, strict=True), strict=True))
+            self._since = time.monotonic()
 
-    def answer(self) -> dict[int, Decision]:
-        """All of them."""
-        return dict(zip(self._asked[0], self.agent.act_many(*self._asked), strict=True))
+    def answer(self, coming: int = 0) -> dict[int, Decision]:
+        """All of them, or none yet."""
+        if not self._asked or (len(self._asked) < coming and time.monotonic() < self._since + PAUSE):
+            return {}
+        slots = sorted(self._asked)
+        asked = [self._asked.pop(slot) for slot in slots]
+        decisions = self.agent.act_many(slots, [text for text, _ in asked], [info for _, info in asked])
+        return dict(zip(slots, decisions, strict=True))
 
     def close(self) -> None:
         """There is nothing to be closed."""
@@ -66,9 +87,9 @@ class DecideApart:
         for one in zip(slots, observations, infos, strict=True):
             self._asked.put(one)
 
-    def answer(self) -> dict[int, Decision]:
-        """One at least."""
-        found, wait = dict[int, Decision](), True
+    def answer(self, coming: int = 0) -> dict[int, Decision]:
+        """One at least, where nothing is coming."""
+        found, wait = dict[int, Decision](), not coming
         while True:
             try:
                 slot, decision = self._answered.get(block=wait)

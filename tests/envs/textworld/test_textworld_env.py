@@ -202,7 +202,7 @@ def test_a_second_run_finds_the_games_in_the_cache(meal, monkeypatch):
     env = make(games=meal)
     env.reset(options={"game": 0})
     monkeypatch.setattr(
-        "oreo_envs.textworld.games.WORKSHOP._order", lambda *_, **__: pytest.fail("made again")
+        "oreo_envs.textworld.games.WORKSHOP._accept", lambda *_, **__: pytest.fail("made again")
     )
     make(challenge="cooking", level="drop+cut").reset(options={"game": 0})
 
