@@ -18,6 +18,7 @@ from oreo_envs.spaces import Text
 from oreo_envs.suggestions import suggest_commands
 from oreo_envs.textworld.games import ChallengeGames, TextWorldGames, find_games
 from oreo_envs.textworld.running import Position, RunningGame
+from oreo_envs.textworld.space import Commands
 from oreo_envs.textworld.text import REFUSAL, clean_command, is_interpreters_own
 
 Rewards = Literal["win", "score"]
@@ -51,6 +52,7 @@ class TextWorldEnv(gym.Env[str, str]):
     - ``action_status``: "ok", "not_applicable" or "unparsable";
     - ``suggestions``: the admissible commands closest to one that failed;
     - ``episode_hash``: the same on any machine for the same game, commands and observations;
+    - ``action_space``, only where no admissible commands are listed: its samples are commands that most games know;
     - ``expert_plan``, only with ``expert=True``: what is left of the game's walkthrough while that is followed, and
       nothing once it is left.
 
@@ -104,7 +106,7 @@ class TextWorldEnv(gym.Env[str, str]):
         self.games = find_games(challenge, level, split, os.fspath(game) if game is not None else games)
         self.rewards, self.expert, self.render_mode = rewards, expert, render_mode
         self.observation_space = Text()
-        self.action_space = Text()
+        self.action_space = Commands()
         self._game = NONE
         self._running: RunningGame | None = None
         self._ordered: tuple[int, Future[Path]] | None = None
@@ -284,6 +286,8 @@ class TextWorldEnv(gym.Env[str, str]):
             "suggestions": [] if position.status == "ok" else suggest_commands(failed, commands),
             "episode_hash": self._hash.hex(),
         }
+        if not commands:
+            info["action_space"] = self.action_space
         if self.expert:
             info["expert_plan"] = list(position.plan)
         return info
