@@ -13,12 +13,15 @@ from gymnasium.error import ResetNeeded
 from long_tests import LONG
 from oreo_envs.errors import GameFileError, OreoError
 from oreo_envs.textworld import running
+from oreo_envs.workers import PATIENCE
 
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.rollout.loop import rollout
 
 MUTATED = 3000 if LONG else 30
+STARTING_SECONDS = 20.0
+"""For a worker that has to be begun anew, on a busy machine."""
 
 
 def make(games):
@@ -126,13 +129,15 @@ def decide(command):
 def test_mutated_files_give_one_family_of_errors_in_bounded_time(apple, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "OPENING_SECONDS", 3.0)
     monkeypatch.setattr(running, "STEP_SECONDS", 0.5)
-    rng, refused = random.Random(7), 0
+    bound = STARTING_SECONDS + PATIENCE * (3.0 + 2 * 0.5)
+    rng, refused, slowest = random.Random(7), 0, 0.0
     sound = {suffix: apple.with_suffix(suffix).read_bytes() for suffix in (".z8", ".json")}
     for number in range(MUTATED):
         for suffix, content in sound.items():
             mutated = mutate(rng, content) if number % 3 or suffix == ".z8" else content
             (tmp_path / f"game{suffix}").write_bytes(mutated)
         env = make(tmp_path / "game.z8")
+        start = time.perf_counter()
         try:
             env.reset()
             for command in ("look", "take apple"):
@@ -142,10 +147,20 @@ def test_mutated_files_give_one_family_of_errors_in_bounded_time(apple, tmp_path
             assert isinstance(error, GameFileError) and "game.z8" in str(error)
             refused += 1
         env.close()
-    assert refused > MUTATED // 10
+        slowest = max(slowest, time.perf_counter() - start)
+    assert refused > MUTATED // 10 and slowest < bound
     env = make(str(apple))
     env.reset()
     assert env.step("take apple")[1] == 1.0
+
+
+def test_a_game_that_hangs_while_it_opens_is_given_up_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "OPENING_SECONDS", 0.5)
+    env = make(textworld_games.write_program(tmp_path / "a.z5", textworld_games.JUMP_HERE))
+    start = time.perf_counter()
+    with pytest.raises(GameFileError, match=r"a\.z5: TextWorld cannot play it on"):
+        env.reset()
+    assert time.perf_counter() - start < STARTING_SECONDS + PATIENCE * 0.5
 
 
 def mutate(rng, content):
