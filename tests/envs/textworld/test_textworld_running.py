@@ -163,6 +163,41 @@ def test_a_game_that_hangs_while_it_opens_is_given_up_in_time(tmp_path, monkeypa
     assert time.perf_counter() - start < STARTING_SECONDS + PATIENCE * 0.5
 
 
+@pytest.mark.parametrize("outcome", ["victory", "game_over"])
+def test_what_jericho_knows_of_a_game_is_told(tmp_path, monkeypatch, outcome):
+    """It comes without games: here it takes a program of ours for one that it knows, with 5 points a command."""
+    from jericho import FrotzEnv
+    from oreo_envs.textworld.interpreter import OpenGame
+
+    load = FrotzEnv.load
+
+    def know(frotz, *args):
+        load(frotz, *args)
+        frotz.is_fully_supported, frotz._bindings = True, {"seed": 12, "walkthrough": "north/south"}
+
+    monkeypatch.setattr(FrotzEnv, "load", know)
+    points = [0]
+    for name in ("get_score", "get_moves", "get_player_location"):
+        monkeypatch.setattr(FrotzEnv, name, lambda frotz: points[0])
+    monkeypatch.setattr(FrotzEnv, "get_max_score", lambda frotz: 20)
+    for name in ("victory", "game_over"):
+        monkeypatch.setattr(FrotzEnv, name, lambda frotz, name=name: name == outcome and points[0] == 10)
+    path = textworld_games.write_program(tmp_path / "known.z5", 4 * textworld_games.READ)
+    game = OpenGame(str(path), True, str(tmp_path))
+    told = [game.reset()]
+    for command, points[0] in (("north", 5), ("south", 10)):
+        told.append(game.step(command))
+    assert [(one.score, one.max_score, one.ended) for one in told] == [
+        (0, 20, False),
+        (5, 20, False),
+        (10, 20, True),
+    ]
+    assert (told[-1].won, told[-1].lost) == (outcome == "victory", outcome == "game_over")
+    assert [one.plan for one in told] == [("north", "south"), ("south",), ()]
+    assert not any(one.won or one.lost or one.commands for one in told[:2])
+    game.close()
+
+
 def mutate(rng, content):
     """Cut it short, change some bytes, take some out, or put some in."""
     data = bytearray(content)
