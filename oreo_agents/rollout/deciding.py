@@ -36,32 +36,39 @@ class Deciding(Protocol):
         """Nothing more will be asked, and no answer is wanted."""
 
 
-PAUSE = 0.02
-"""Seconds in which nothing is asked, after which what was asked is decided without what else is coming."""
+SHARE = 7 / 8
+"""Of those that play, so many are decided without the others."""
+FIRST_SECONDS = 0.5
+"""What a decision is taken to last before there was one."""
 
 
 class DecideTogether:
-    """Much is decided at once, which is what a model in this process is fastest at: all there is to be asked about, or
-    half of it where the rest is still coming, or less where that takes long."""
+    """Much is decided at once, which is what a model in this process is fastest at.
+
+    Those that are still coming are waited for until few are missing, and no longer than a decision takes: what is
+    waited for them at most doubles the time, and so would many small decisions.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._asked: dict[int, tuple[str, Mapping[str, Any]]] = {}
-        self._since = 0.0
+        self._since, self._seconds = 0.0, FIRST_SECONDS
 
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
         """Nothing happens yet."""
-        if slots:
-            self._asked.update(zip(slots, zip(observations, infos, strict=True), strict=True))
+        if not self._asked:
             self._since = time.monotonic()
+        self._asked.update(zip(slots, zip(observations, infos, strict=True), strict=True))
 
     def answer(self, coming: int = 0) -> dict[int, Decision]:
         """All of them, or none yet."""
-        if not self._asked or (len(self._asked) < coming and time.monotonic() < self._since + PAUSE):
+        begin, few = time.monotonic(), len(self._asked) < SHARE * (len(self._asked) + coming)
+        if not self._asked or (few and begin < self._since + self._seconds):
             return {}
         slots = sorted(self._asked)
         asked = [self._asked.pop(slot) for slot in slots]
         decisions = self.agent.act_many(slots, [text for text, _ in asked], [info for _, info in asked])
+        self._seconds = time.monotonic() - begin
         return dict(zip(slots, decisions, strict=True))
 
     def close(self) -> None:

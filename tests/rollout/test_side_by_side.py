@@ -1,6 +1,7 @@
 """Environments that work beside others: nobody waits for a slow one, and the episodes are the same ones."""
 
 import time
+from types import SimpleNamespace
 
 import gymnasium as gym
 import pytest
@@ -18,6 +19,12 @@ SLOW = 0.15
 """Seconds, of the first game; the others have no work to do."""
 TURNS = 4
 QUICK = range(1, 7)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """These players take no time, which is known from the first decision on."""
+    monkeypatch.setattr(deciding, "FIRST_SECONDS", 0.0)
 
 
 class OtherProcess(ToyRoom):
@@ -95,21 +102,41 @@ def test_a_slow_game_leaves_a_model_its_batches():
     assert agent.batches[:TURNS] == [4, 3, 3, 3]
 
 
-def test_much_is_decided_together_and_little_does_not_wait_long(monkeypatch):
-    agent = Counting()
-    agent.prepare(8)
-    agent.begin(range(8), [None] * 8)
+def test_those_that_are_coming_are_waited_for_as_long_as_a_decision_takes(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(deciding, "FIRST_SECONDS", 0.5)
+    monkeypatch.setattr(deciding, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    class Deliberate(Counting):
+        def act_many(self, slots, observations, infos):
+            clock[0] += 2.0
+            return super().act_many(slots, observations, infos)
+
+    def ask(*slots):
+        together.ask(slots, ["seen"] * len(slots), [{}] * len(slots))
+
+    agent = Deliberate()
+    agent.prepare(16)
+    agent.begin(range(16), [None] * 16)
     together = DecideTogether(agent)
-    monkeypatch.setattr(deciding, "PAUSE", 60.0)
     assert together.answer() == together.answer(3) == {}
-    together.ask([5], ["a"], [{}])
+    ask(5)
     assert together.answer(coming=3) == {}
-    together.ask([2, 4], ["b", "c"], [{}, {}])
-    assert list(together.answer(coming=3)) == [2, 4, 5] and together.answer() == {}
-    together.ask([1], ["d"], [{}])
-    assert together.answer(coming=3) == {}
-    monkeypatch.setattr(deciding, "PAUSE", 0.0)
-    assert list(together.answer(coming=3)) == [1]
+    clock[0] += 0.5
+    assert list(together.answer(coming=3)) == [5]
+    ask(4)
+    clock[0] += 1.9
+    ask(2)
+    ask()
+    assert together.answer(coming=1) == {}
+    clock[0] += 0.2
+    assert list(together.answer(coming=1)) == [2, 4] and together.answer() == {}
+    ask(*range(6))
+    assert together.answer(coming=1) == {}
+    ask(6)
+    assert list(together.answer(coming=1)) == list(range(7))
+    ask(3)
+    assert list(together.answer()) == [3]
 
 
 def test_decisions_of_a_server_and_games_wait_for_neither():
