@@ -18,6 +18,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -103,8 +104,7 @@ class Worker:
     def __init__(self, memory: int | None = MEMORY_BYTES) -> None:
         self._pipe, theirs = Pipe()
         self._sent: deque[tuple[str, float]] = deque()
-        self.begun = False
-        """Whether the process has begun with the oldest call that is not answered."""
+        self._forget_heard()
         with theirs:
             code = _MAIN.format(path=sys.path, fd=theirs.fileno(), memory=memory)
             self._process = subprocess.Popen(
@@ -127,6 +127,11 @@ class Worker:
         """Whether a call is not answered; where :meth:`receive` failed, it never will be."""
         return bool(self._sent)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the process is known to have begun with the oldest call that is not answered."""
+        return bool(self._heard)
+
     def call(self, function: str, args: tuple[Any, ...], deadline: float) -> Any:
         """Run one call; left ``busy`` when the process is in no state for another."""
         self.send(function, args, deadline)
@@ -134,24 +139,39 @@ class Worker:
 
     def send(self, function: str, args: tuple[Any, ...], deadline: float) -> None:
         """Ask for a call, whose answer :meth:`receive` will give."""
+        if not self._sent:
+            self._forget_heard()
         self._sent.append((function, deadline))
         with suppress(OSError):  # receive() tells that the process is gone
             self._pipe.send((function, args, deadline))
 
+    def poll(self, timeout: float = 0.0) -> bool:
+        """Whether :meth:`receive` has an answer, or the news that there is none; waits for it up to ``timeout`` s."""
+        until = time.monotonic() + timeout
+        try:
+            while not self._is_answered():
+                if not self._hear(min(until, self._overdue) - time.monotonic()):
+                    return self._overdue <= time.monotonic()
+        except (EOFError, OSError):
+            pass  # receive() meets it again
+        return True
+
     def receive(self) -> Any:
         """The answer to the oldest call that is not answered."""
         function, deadline = self._sent[0]
-        self.begun = False
         try:
-            missing = self._receive(STARTUP_SECONDS)
-            self.begun = True
-            result, error = (None, None) if missing else self._receive(PATIENCE * deadline)
+            while not self._is_answered():
+                if not self._hear(self._overdue - time.monotonic()):
+                    raise WorkerFailure(f"no answer within {self._patience:g} s")
         except (EOFError, OSError) as broken:
             message = f"{function} ended its worker process, or took more than {deadline:g} s of CPU time"
             raise WorkerFailure(message) from broken
+        missing, *outcome = self._heard
         self._sent.popleft()
-        if missing:
+        self._forget_heard()
+        if missing is not None:
             raise ImportError(missing)
+        [(result, error)] = outcome
         if error is not None:
             raise WorkerFailure(f"{function} raised {error}")
         return result
@@ -163,10 +183,30 @@ class Worker:
         self._process.wait()
         self._pipe.close()
 
-    def _receive(self, seconds: float) -> Any:
-        if not self._pipe.poll(seconds):
-            raise WorkerFailure(f"no answer within {seconds:g} s")
-        return self._pipe.recv()
+    def _forget_heard(self) -> None:
+        self._heard: list[Any] = []
+        """Of the oldest call: None or what is missing when it begins, then its outcome."""
+        self._since = time.monotonic()
+        """When that was asked for, or last heard of."""
+
+    @property
+    def _patience(self) -> float:
+        return PATIENCE * self._sent[0][1] if self._heard else STARTUP_SECONDS
+
+    @property
+    def _overdue(self) -> float:
+        return self._since + self._patience
+
+    def _is_answered(self) -> bool:
+        return len(self._heard) == 2 or self._heard[:1] not in ([], [None])
+
+    def _hear(self, seconds: float) -> bool:
+        """Take in what the process says next; False where it says nothing within so many seconds."""
+        if not self._pipe.poll(max(seconds, 0.0)):
+            return False
+        self._heard.append(self._pipe.recv())
+        self._since = time.monotonic()
+        return True
 
 
 def serve_calls(fd: int, memory: int | None) -> None:

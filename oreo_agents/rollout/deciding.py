@@ -6,6 +6,7 @@ Environments are left to the rollout's own thread either way.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -21,27 +22,54 @@ class Deciding(Protocol):
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
         """About the newest observations of some slots, none of which is still to be answered."""
 
-    def answer(self) -> dict[int, Decision]:
-        """Those that are there, by slot; waits for one if there is none. Raises what the agent raises."""
+    def answer(self, coming: int = 0) -> dict[int, Decision]:
+        """Those that are there, by slot; waits for one if there is none, and nothing else is to be done.
+
+        Args:
+            coming: how many slots will be asked about whether or not there are answers now.
+
+        Raises:
+            BaseException: what the agent raises.
+        """
 
     def close(self) -> None:
         """Nothing more will be asked, and no answer is wanted."""
 
 
+SHARE = 7 / 8
+"""Of those that play, so many are decided without the others."""
+FIRST_SECONDS = 0.5
+"""What a decision is taken to last before there was one."""
+
+
 class DecideTogether:
-    """All that is asked about at once is decided at once, which is what a model in this process is fastest at."""
+    """Much is decided at once, which is what a model in this process is fastest at.
+
+    Those that are still coming are waited for until few are missing, and no longer than a decision takes: what is
+    waited for them at most doubles the time, and so would many small decisions.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self._asked: tuple[Sequence[int], Sequence[str], Infos] = (), (), ()
+        self._asked: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        self._since, self._seconds = 0.0, FIRST_SECONDS
 
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
         """Nothing happens yet."""
-        self._asked = slots, observations, infos
+        if not self._asked:
+            self._since = time.monotonic()
+        self._asked.update(zip(slots, zip(observations, infos, strict=True), strict=True))
 
-    def answer(self) -> dict[int, Decision]:
-        """All of them."""
-        return dict(zip(self._asked[0], self.agent.act_many(*self._asked), strict=True))
+    def answer(self, coming: int = 0) -> dict[int, Decision]:
+        """All of them, or none yet."""
+        begin, few = time.monotonic(), len(self._asked) < SHARE * (len(self._asked) + coming)
+        if not self._asked or (few and begin < self._since + self._seconds):
+            return {}
+        slots = sorted(self._asked)
+        asked = [self._asked.pop(slot) for slot in slots]
+        decisions = self.agent.act_many(slots, [text for text, _ in asked], [info for _, info in asked])
+        self._seconds = time.monotonic() - begin
+        return dict(zip(slots, decisions, strict=True))
 
     def close(self) -> None:
         """There is nothing to be closed."""
@@ -66,9 +94,9 @@ class DecideApart:
         for one in zip(slots, observations, infos, strict=True):
             self._asked.put(one)
 
-    def answer(self) -> dict[int, Decision]:
-        """One at least."""
-        found, wait = dict[int, Decision](), True
+    def answer(self, coming: int = 0) -> dict[int, Decision]:
+        """One at least, where nothing is coming."""
+        found, wait = dict[int, Decision](), not coming
         while True:
             try:
                 slot, decision = self._answered.get(block=wait)

@@ -5,7 +5,7 @@ Knows nothing about how an agent decides or where trajectories go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -38,6 +38,9 @@ def stay_here(play: Rollout) -> Rollout:
     return play
 
 
+MOMENT = 0.005
+"""Seconds that are waited for one environment before another one may be ready, too."""
+
 ALIKE = 8
 """An environment is not tried again after so many failures that are all the same."""
 
@@ -68,35 +71,58 @@ def raise_alike(reason: str) -> NoReturn:
 
 
 class _Running:
-    """One slot's episode while it lasts."""
+    """One slot's episode while it lasts. Environments that can work beside others are let work as soon as they can."""
 
     def __init__(self, env: gym.Env[str, str], assignment: Assignment) -> None:
         self.env, self.assignment = env, assignment
         self.terminated = self.truncated = False
-        spec = env.unwrapped.spec
-        env_id = spec.id if spec else ""
+        self._decision: Decision | None = None
+        self._poll: Callable[[float], bool] | None = None
+        self._begin("begin_reset", assignment.seed, _reset_options(assignment))
+
+    def begin_step(self, decision: Decision) -> None:
+        """Let the environment work on the decision."""
+        self._decision, self._poll = decision, None
+        if not decision.end:
+            self._begin("begin_step", decision.action)
+
+    def poll(self, timeout: float = 0.0) -> bool:
+        """Whether :meth:`finish` need not wait for others' work; waits for that up to ``timeout`` seconds."""
+        return self._poll is None or self._poll(timeout)
+
+    def finish(self) -> bool:
+        """Open the episode, or play what was decided; True when it is over."""
+        if self._decision is None:
+            self._open()
+        else:
+            self._step(self._decision)
+        return self.terminated or self.truncated
+
+    def _begin(self, method: str, *args: Any) -> None:
+        begin = getattr(self.env.unwrapped, method, None)
+        if begin is not None:
+            self._poll = getattr(self.env.unwrapped, "poll_answer", None)
+            with suppress(EpisodeError):  # finish() meets it again
+                begin(*args)
+
+    def _open(self) -> None:
+        spec = self.env.unwrapped.spec
+        env_id, assignment = spec.id if spec else "", self.assignment
         try:
-            observation, self.info = env.reset(seed=assignment.seed, options=_reset_options(assignment))
+            options = _reset_options(assignment)
+            observation, self.info = self.env.reset(seed=assignment.seed, options=options)
         except EpisodeError as error:
-            self.info = {"game": _name_game(env, assignment.game)}
+            self.info = {"game": _name_game(self.env, assignment.game)}
             self.episode = EpisodeBuilder("", {**self.info, "won": False}, env_id, assignment.seed)
             self._fail(error)
         else:
             threshold = find_success_return(spec)
             self.episode = EpisodeBuilder(observation, self.info, env_id, assignment.seed, threshold)
 
-    def begin_step(self, decision: Decision) -> None:
-        """Let the environment work on the decision already, if it can do so beside others."""
-        begin = getattr(self.env.unwrapped, "begin_step", None)
-        if begin is not None and not decision.end:
-            begin(decision.action)
-
-    def step(self, decision: Decision) -> bool:
-        """Play the decision; True when the episode is over."""
+    def _step(self, decision: Decision) -> None:
         self._count(decision)
         if decision.end:
-            self._give_up(decision.end, decision.failed)
-            return True
+            return self._give_up(decision.end, decision.failed)
         if decision.cut:
             self.episode.metadata.setdefault(CUT_TURNS, []).append(len(self.episode))
         if decision.spelt:
@@ -107,10 +133,8 @@ class _Running:
             observation, reward, terminated, truncated, self.info = self.env.step(decision.action)
             self.episode.add(decision.action, observation, reward, self.info)
         except EpisodeError as error:  # such as a game that hangs, or has ended its interpreter
-            self._fail(error)
-            return True
+            return self._fail(error)
         self.terminated, self.truncated = terminated, truncated
-        return terminated or truncated
 
     def _fail(self, error: EpisodeError) -> None:
         self._give_up(str(error), failed=True)
@@ -151,8 +175,12 @@ def rollout(
     ``metadata["failed"]`` is there if the policy is not to blame; ``metadata["text_only"]`` says that a server gave
     replies as text, without the ids that were sampled. So does a game whose file is damaged, or whose
     interpreter hangs or dies, and an environment that raises EpisodeError: somebody else's does where its code fails
-    (``metadata["cause"]`` is what that raised), and is reset for the next episode as ever. Environments with
-    ``begin_step(action)`` and ``begin_reset(seed, options)``, whose games run in other processes, work side by side.
+    (``metadata["cause"]`` is what that raised), and is reset for the next episode as ever.
+
+    Environments that can work beside others, such as those whose games run in other processes, have
+    ``begin_reset(seed, options)`` and ``begin_step(action)``, which begin what ``reset`` and ``step`` then give, and
+    ``poll_answer(timeout)``: whether these need not wait, or will not after so many seconds. Nobody waits for a slow
+    one but its own episode.
 
     Args:
         make_env: builds one environment; called at most ``slots`` times.
@@ -170,24 +198,30 @@ def rollout(
         deciding = stack.enter_context(closing(make_deciding(agent, slots)))
         _announce_games(envs[0], reversed(waiting))
         running: dict[int, _Running] = {}
-        asking = list[int]()
+        working = list[int]()
         while waiting or running:
-            free = [slot for slot in range(slots) if slot not in running][: len(waiting)]
-            _begin_episodes([envs[slot] for slot in free], reversed(waiting))
-            running.update((slot, _Running(envs[slot], waiting.pop())) for slot in free)
-            agent.begin(free, [running[slot].assignment for slot in free])
-            for slot in [slot for slot in free if running[slot].truncated]:  # its game does not open
+            if free := [slot for slot in range(slots) if slot not in running][: len(waiting)]:
+                running.update((slot, _Running(envs[slot], waiting.pop())) for slot in free)
+                agent.begin(free, [running[slot].assignment for slot in free])
+            working += free
+            ready = _find_ready(running, working)
+            working = [slot for slot in working if slot not in ready]
+            for slot in [slot for slot in ready if running[slot].finish()]:
                 yield running.pop(slot).trajectory(agent)
-            asking = sorted(slot for slot in {*asking, *free} if slot in running)
+            asking = [slot for slot in ready if slot in running]
             observations = [running[slot].episode.observation for slot in asking]
             deciding.ask(asking, observations, [running[slot].info for slot in asking])
-            decisions = deciding.answer() if running else {}
-            for slot, decision in decisions.items():
+            if waiting and len(running) < slots:
+                continue  # the next episode is to be decided with the others
+            for slot, decision in (deciding.answer(len(working)) if running else {}).items():
                 running[slot].begin_step(decision)
-            ended = [slot for slot, decision in decisions.items() if running[slot].step(decision)]
-            asking = [slot for slot in decisions if slot not in ended]
-            for slot in ended:
-                yield running.pop(slot).trajectory(agent)
+                working.append(slot)
+
+
+def _find_ready(running: Mapping[int, _Running], working: Sequence[int]) -> list[int]:
+    """Those of ``working`` whose environments need not be waited for; where there is none, one, if it comes soon."""
+    ready = [slot for slot in working if running[slot].poll()]
+    return ready or [slot for slot in working[:1] if running[slot].poll(MOMENT)]
 
 
 def _announce_games(env: gym.Env[str, str], episodes: Iterable[Assignment]) -> None:
@@ -195,15 +229,6 @@ def _announce_games(env: gym.Env[str, str], episodes: Iterable[Assignment]) -> N
     prepare = getattr(getattr(env.unwrapped, "games", None), "prepare", None)
     if prepare is not None:
         prepare([episode.game for episode in episodes if episode.game is not None])
-
-
-def _begin_episodes(envs: Sequence[gym.Env[str, str]], episodes: Iterable[Assignment]) -> None:
-    """Let environments that can work beside each other begin their resets."""
-    for env, episode in zip(envs, episodes, strict=False):
-        begin = getattr(env.unwrapped, "begin_reset", None)
-        if begin is not None:
-            with suppress(EpisodeError):  # reset() meets it again
-                begin(episode.seed, _reset_options(episode))
 
 
 def _reset_options(assignment: Assignment) -> dict[str, Any] | None:

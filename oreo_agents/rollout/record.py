@@ -242,7 +242,8 @@ def _open_first(env: gym.Env, plan: Sequence[Assignment]) -> dict[str, Any]:
 
 
 def _require_commands(agent: Agent, env: gym.Env, info: Mapping[str, Any]) -> None:
-    if "admissible_commands" in agent.needs and not info.keys() & {"admissible_commands", "action_space"}:
+    chooses = "admissible_commands" in agent.needs
+    if chooses and not info.get("admissible_commands") and "action_space" not in info:
         raise ConfigurationError(
             f"random and epsilon choose among admissible commands; {type(env.unwrapped).__name__} lists none"
         )

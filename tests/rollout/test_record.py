@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -455,6 +456,15 @@ def test_there_is_nothing_random_to_say_in_mathematics(tmp_path, wrong):
     with pytest.raises(ConfigurationError, match="admissible commands; ReasoningEnv lists none"):
         run(tmp_path / "d", env_id="OREO-Reasoning", split="train", limit=2, **wrong)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("info", [{}, {"admissible_commands": []}])
+def test_who_chooses_among_commands_needs_some_or_a_space_to_draw_from(info):
+    env, random = gym.Env(), ScriptedAgent("random")
+    with pytest.raises(ConfigurationError, match="admissible commands; Env lists none"):
+        collect._require_commands(random, env, info)
+    collect._require_commands(random, env, {**info, "action_space": gym.spaces.Text(5)})
+    collect._require_commands(random, env, {"admissible_commands": ["look"]})
 
 
 def test_the_same_commands_work_on_mathematics(gsm8k, tmp_path, capsys):

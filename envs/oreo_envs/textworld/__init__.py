@@ -4,6 +4,7 @@
     games.py        lists of games, and the workshop that makes those that are missing
     running.py      games in worker processes: deadlines, and what happens when one dies
     env.py          the environment
+    space.py        its space of actions
     supply.py       what the catalogue needs to know of its games
     expert.py       plays cooking games and the coin collector from what can be read
     text.py         what of the interpreter's text is the game's

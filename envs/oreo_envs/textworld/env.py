@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
@@ -16,6 +18,7 @@ from oreo_envs.spaces import Text
 from oreo_envs.suggestions import suggest_commands
 from oreo_envs.textworld.games import ChallengeGames, TextWorldGames, find_games
 from oreo_envs.textworld.running import Position, RunningGame
+from oreo_envs.textworld.space import Commands
 from oreo_envs.textworld.text import REFUSAL, clean_command, is_interpreters_own
 
 Rewards = Literal["win", "score"]
@@ -49,6 +52,7 @@ class TextWorldEnv(gym.Env[str, str]):
     - ``action_status``: "ok", "not_applicable" or "unparsable";
     - ``suggestions``: the admissible commands closest to one that failed;
     - ``episode_hash``: the same on any machine for the same game, commands and observations;
+    - ``action_space``, only where no admissible commands are listed: its samples are commands that most games know;
     - ``expert_plan``, only with ``expert=True``: what is left of the game's walkthrough while that is followed, and
       nothing once it is left.
 
@@ -102,23 +106,38 @@ class TextWorldEnv(gym.Env[str, str]):
         self.games = find_games(challenge, level, split, os.fspath(game) if game is not None else games)
         self.rewards, self.expert, self.render_mode = rewards, expert, render_mode
         self.observation_space = Text()
-        self.action_space = Text()
+        self.action_space = Commands()
         self._game = NONE
         self._running: RunningGame | None = None
+        self._ordered: tuple[int, Future[Path]] | None = None
         self._ended = True
         self._begun: Any = None
 
     def begin_reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin what :meth:`reset` with the same arguments will then wait for."""
+        """Begin what :meth:`reset` with the same arguments will then wait for: a game that has to be made, too."""
         super().reset(seed=seed)
         chosen = (options or {}).get("game")
         position = (
             int(self.np_random.integers(len(self.games))) if chosen is None else self.games.index(chosen)
         )
         self._ended, self._begun = True, None  # where the game cannot be opened, there is no episode
-        self._open(position)
-        self._running.begin_reset()  # type: ignore[union-attr]
+        self._ordered = position, self.games.order(position)
         self._begun = (seed, chosen)
+        self.poll_answer()
+
+    def poll_answer(self, timeout: float = 0.0) -> bool:
+        """Whether what was begun can be had at once; waits for that up to ``timeout`` seconds.
+
+        True also where it will raise, and where nothing was begun.
+        """
+        if self._ordered is not None:
+            try:
+                if self._ordered[1].exception(timeout) is not None:
+                    return True
+            except TimeoutError:
+                return False
+            self._open_ordered()
+        return self._begun is None or self._running is None or self._running.poll(timeout)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -132,6 +151,8 @@ class TextWorldEnv(gym.Env[str, str]):
         if self._begun != (seed, (options or {}).get("game")):
             self.begin_reset(seed, options)
         self._begun = None
+        if self._ordered is not None:
+            self._open_ordered()
         self._position = self._running.finish()  # type: ignore[union-attr]
         self._ended = self._position.ended
         self._transcript = self._position.feedback
@@ -189,10 +210,8 @@ class TextWorldEnv(gym.Env[str, str]):
 
     def close(self) -> None:
         """Let go of the interpreter."""
-        self._game, self._ended = NONE, True
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+        self._ordered, self._begun, self._ended = None, None, True
+        self._leave_game()
 
     def clone_state(self) -> TextWorldState:
         """An exact snapshot of the episode, for search.
@@ -212,8 +231,8 @@ class TextWorldEnv(gym.Env[str, str]):
         Raises:
             GameFileError: the game cannot be played any more.
         """
-        self._ended = True
-        self._open(state.game)
+        self._ended, self._ordered, self._begun = True, None, None
+        self._open(state.game, self.games.order(state.game))
         assert self._running is not None
         if self._running.commands != state.commands or not self._running.is_open:
             self._running.begin_restore(state.commands)
@@ -230,12 +249,26 @@ class TextWorldEnv(gym.Env[str, str]):
         if self._game == NONE:
             raise ResetNeeded("No game is open: call reset() first.")
 
-    def _open(self, position: int) -> None:
+    def _open_ordered(self) -> None:
+        """Open the game that is to be begun, as soon as it is there."""
+        assert self._ordered is not None
+        ordered, self._ordered = self._ordered, None
+        self._open(*ordered)
+        self._running.begin_reset()  # type: ignore[union-attr]
+
+    def _open(self, position: int, file: Future[Path]) -> None:
         if position != self._game:
-            self.close()
+            path = file.result()
+            self._leave_game()
             self._name = self.games.names[position]
-            self._running = RunningGame(str(self.games.path(position)), self._name, self.expert)
+            self._running = RunningGame(str(path), self._name, self.expert)
             self._game = position
+
+    def _leave_game(self) -> None:
+        self._game = NONE
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
     def _info(self, failed: str = "") -> dict[str, Any]:
         position = self._position
@@ -253,6 +286,8 @@ class TextWorldEnv(gym.Env[str, str]):
             "suggestions": [] if position.status == "ok" else suggest_commands(failed, commands),
             "episode_hash": self._hash.hex(),
         }
+        if not commands:
+            info["action_space"] = self.action_space
         if self.expert:
             info["expert_plan"] = list(position.plan)
         return info

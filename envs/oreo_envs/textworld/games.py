@@ -41,6 +41,9 @@ class TextWorldGames(Protocol):
     def path(self, position: int) -> Path:
         """The file of a game. Raises GameFileError."""
 
+    def order(self, position: int) -> Future[Path]:
+        """The file of a game, as soon as it is there; or GameFileError."""
+
     def prepare(self, positions: Iterable[Any]) -> None:
         """Say which games will be played, in which order."""
 
@@ -156,6 +159,10 @@ class StoryFiles:
         """The file of a game."""
         return self.paths[position]
 
+    def order(self, position: int) -> Future[Path]:
+        """The file of a game, which is there."""
+        return _fulfil(self.paths[position])
+
     def prepare(self, positions: Iterable[Any]) -> None:
         """Nothing to be made."""
 
@@ -222,8 +229,12 @@ class ChallengeGames(Sequence[MadeGame]):
         Raises:
             GameFileError: TextWorld makes no such game.
         """
+        return self.order(position).result()
+
+    def order(self, position: int) -> Future[Path]:
+        """The file of a game as soon as it is made, before all that is only prepared; or GameFileError."""
         game = self[position]
-        return WORKSHOP.obtain(game, self._place(game))
+        return WORKSHOP.order(game, self._place(game))
 
     def is_made(self, position: int) -> bool:
         """Whether a game is in the cache."""
@@ -251,42 +262,34 @@ class Workshop:
         with self._lock:
             for game, path in games:
                 if path not in self._ordered and not path.exists():
-                    self._order(game, path, first=False)
+                    self._accept(game, path, self._later)
 
-    def obtain(self, game: MadeGame, path: Path) -> Path:
-        """Wait for a game, which is made before all that wait.
-
-        Raises:
-            GameFileError: TextWorld makes no such game.
-        """
+    def order(self, game: MadeGame, path: Path) -> Future[Path]:
+        """The file of a game, which is made before those that were only begun; or GameFileError."""
         if path.exists():
-            return path
+            return _fulfil(path)
         with self._lock:
-            ordered = self._ordered.get(path) or self._order(game, path, first=True)
-            if (game, path) in self._waiting:
-                self._waiting.remove((game, path))
-                self._waiting.appendleft((game, path))
-        try:
-            ordered.result()
-        except (WorkerFailure, OSError) as failure:
-            raise GameFileError(f"{game.name}: TextWorld did not make it ({failure})") from failure
-        return path
+            if path not in self._ordered:
+                self._accept(game, path, self._first)
+            elif (game, path) in self._later:
+                self._later.remove((game, path))
+                self._first.append((game, path))
+            return self._ordered[path]
 
-    def _order(self, game: MadeGame, path: Path, first: bool) -> Future[None]:
-        ordered = self._ordered[path] = Future()
-        (self._waiting.appendleft if first else self._waiting.append)((game, path))
+    def _accept(self, game: MadeGame, path: Path, queue: deque[tuple[MadeGame, Path]]) -> None:
+        self._ordered[path] = Future()
+        queue.append((game, path))
         if self._busy < self._size:
             self._busy += 1
             threading.Thread(target=self._make_waiting, daemon=True).start()
-        return ordered
 
     def _make_waiting(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting:
+                if not (queue := self._first or self._later):
                     self._busy -= 1
                     return
-                game, path = self._waiting.popleft()
+                game, path = queue.popleft()
                 ordered = self._ordered[path]
             try:
                 if not path.exists():  # another process may have made it
@@ -294,18 +297,28 @@ class Workshop:
                     self._workers.call(
                         "oreo_envs.textworld.making:make_game", *arguments, deadline=MAKING_SECONDS
                     )
-                ordered.set_result(None)
-            except Exception as failure:  # whoever waits for the game is told
-                ordered.set_exception(failure)
+                ordered.set_result(path)
+            except (WorkerFailure, OSError) as failure:  # whoever waits for the game is told
+                error = GameFileError(f"{game.name}: TextWorld did not make it ({failure})")
+                error.__cause__ = failure
+                ordered.set_exception(error)
+            except Exception as error:
+                ordered.set_exception(error)
             with self._lock:
                 del self._ordered[path]
 
     def _forget(self) -> None:
         """Nothing is made; a forked child has none of its parent's threads."""
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[MadeGame, Path]] = deque()
-        self._ordered: dict[Path, Future[None]] = {}
+        self._first, self._later = deque[tuple[MadeGame, Path]](), deque[tuple[MadeGame, Path]]()
+        self._ordered: dict[Path, Future[Path]] = {}
         self._busy = 0
+
+
+def _fulfil(path: Path) -> Future[Path]:
+    there: Future[Path] = Future()
+    there.set_result(path)
+    return there
 
 
 WORKSHOP = Workshop(count_cores())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -49,7 +51,8 @@ class Position(NamedTuple):
 
 
 class RunningGame:
-    """A game in a worker. ``begin_`` methods return at once; :meth:`finish` then waits for the position.
+    """A game in a worker. ``begin_`` methods return at once; :meth:`poll` tells whether :meth:`finish`, which gives the
+    position, would have to wait.
 
     Args:
         path: of the game file.
@@ -62,7 +65,7 @@ class RunningGame:
         self.commands: tuple[str, ...] = ()
         """What led from the beginning to the present position."""
         self._host: _Host | None = None
-        self._call: _Call | None = None
+        self._call, self._revivals, self._replays = _Call(), REVIVALS, False
 
     @property
     def is_open(self) -> bool:
@@ -73,19 +76,36 @@ class RunningGame:
         """Start over."""
         if not self.is_open:
             self._after: tuple[str, ...] = ()
-            self._call = self._open()
+            self._ask(self._open())
         else:
             self.begin_restore(())
 
     def begin_restore(self, commands: Sequence[str]) -> None:
         """Go to where ``commands`` lead from the beginning."""
         self._after = tuple(commands)
-        self._send_restore()
+        self._ask(self._send_restore())
 
     def begin_step(self, command: str) -> None:
         """Carry out a command."""
         self._after = (*self.commands, command)
-        self._send("step_game", command, deadline=STEP_SECONDS)
+        self._ask(self._send("step_game", command, deadline=STEP_SECONDS))
+
+    def poll(self, timeout: float = 0.0) -> bool:
+        """Whether :meth:`finish` need not wait; waits for that up to ``timeout`` seconds.
+
+        Where another game has ended the worker, this one begins once more in another one.
+        """
+        call = self._call
+        if not (call.done or self._host is None or self._host.wait(call, timeout)):
+            return False
+        if call.lost and self._revivals:
+            self._revivals -= 1
+            self._call, self._replays = self._open(), bool(self._after)
+            return False
+        if self._replays and not call.lost and call.error is None:
+            self._call, self._replays = self._send_restore(), False
+            return False
+        return True
 
     def finish(self) -> Position:
         """The position to which the call leads that was begun.
@@ -114,7 +134,8 @@ class RunningGame:
 
     def close(self) -> None:
         """Let go of the worker."""
-        host, self._host, self._call, self.commands = self._host, None, None, ()
+        host, self._host, self.commands = self._host, None, ()
+        self._ask(_Call())
         if host is not None and not host.dead:
             host.games -= 1
             host.send(self, "close_game", (), STEP_SECONDS)
@@ -129,35 +150,27 @@ class RunningGame:
         arguments = (self.path, self.with_plan, self._host.folder)
         return self._host.send(self, "open_game", arguments, OPENING_SECONDS)
 
-    def _send_restore(self) -> None:
+    def _send_restore(self) -> _Call:
         deadline = OPENING_SECONDS + REPLAY_SECONDS * len(self._after)
-        self._send("restore_game", self._after, deadline=deadline)
+        return self._send("restore_game", self._after, deadline=deadline)
 
-    def _send(self, function: str, *args: Any, deadline: float) -> None:
+    def _send(self, function: str, *args: Any, deadline: float) -> _Call:
         if self._host is None or self._host.dead:
-            self._call = _Call(lost=True)
-        else:
-            self._call = self._host.send(self, function, args, deadline)
+            return _Call(lost=True)
+        return self._host.send(self, function, args, deadline)
+
+    def _ask(self, call: _Call) -> None:
+        """What :meth:`finish` will wait for."""
+        self._call, self._revivals, self._replays = call, REVIVALS, False
 
     def _receive(self) -> Position:
-        call = self._wait(self._call or _Call(lost=True))
-        for _ in range(REVIVALS):
-            if not call.lost:
-                break  # else another game has ended the worker: once more from the beginning, in another one
-            call = self._wait(self._open())
-            if call.error is None and not call.lost and self._after:
-                self._send_restore()
-                call = self._wait(self._call or call)
-        if call.lost:
+        while not self.poll(inf):
+            pass
+        if self._call.lost:
             raise WorkerFailure("its worker process was ended again and again")
-        if call.error is not None:
-            raise call.error
-        return call.result
-
-    def _wait(self, call: _Call) -> _Call:
-        if not call.lost and self._host is not None:
-            self._host.wait(call)
-        return call
+        if self._call.error is not None:
+            raise self._call.error
+        return self._call.result
 
 
 class _Call:
@@ -203,12 +216,16 @@ class _Host:
             self._worker.send(f"{_INTERPRETER}:{function}", (id(game), *args), deadline)
             return call
 
-    def wait(self, call: _Call) -> None:
-        """Until a call is done, one way or the other."""
+    def wait(self, call: _Call, timeout: float) -> bool:
+        """Whether a call is done, one way or the other, within so many seconds."""
+        until = time.monotonic() + timeout
         while not call.done:
             with self._lock:
                 if self._waiting and not call.done:
+                    if not self._worker.poll(until - time.monotonic()):
+                        return False
                     self._advance()
+        return True
 
     def kill(self) -> None:
         """End the worker; its calls are lost."""

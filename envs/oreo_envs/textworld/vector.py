@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count, repeat
 from typing import Any, cast
 
 import gymnasium as gym
@@ -18,7 +19,8 @@ from oreo_envs.textworld.games import TextWorldGames, find_games
 class TextWorldVectorEnv(SyncVectorEnv):
     """`num_envs` independent episodes; observations are a tuple of str, actions any sequence of str.
 
-    It is what ``gym.make_vec("OREO-TextWorld", num_envs=N)`` gives. All games step before any is waited for.
+    It is what ``gym.make_vec("OREO-TextWorld", num_envs=N)`` gives. All games step, and all that begin are made and
+    opened, before any is waited for; only with "SameStep" those that follow others begin one after another.
 
     Args:
         num_envs: how many episodes are played side by side.
@@ -50,13 +52,29 @@ class TextWorldVectorEnv(SyncVectorEnv):
 
         super().__init__([make_env] * num_envs, autoreset_mode=autoreset_mode)
 
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin an episode of every environment; see :meth:`gymnasium.vector.SyncVectorEnv.reset`."""
+        seeds = repeat(seed) if seed is None else count(seed) if isinstance(seed, int) else seed
+        chosen = dict(options or {})
+        meant = chosen.pop("reset_mask", repeat(True))
+        for env, own_seed, resets in zip(self.envs, seeds, meant, strict=False):
+            if resets:
+                _as_textworld(env).begin_reset(own_seed, chosen)
+        return super().reset(seed=seed, options=options)
+
     def step(self, actions: Sequence[str]) -> Any:
-        """A step of every episode; see :class:`gymnasium.vector.SyncVectorEnv`."""
+        """A step of every episode; see :meth:`gymnasium.vector.SyncVectorEnv.step`."""
         actions = tuple(actions)
-        for env, action, resets in zip(self.envs, actions, self._autoreset_envs, strict=True):
-            if not resets:
-                cast(TextWorldEnv, env.unwrapped).begin_step(action)
+        for env, action, ended in zip(self.envs, actions, self._autoreset_envs, strict=True):
+            if not ended or self.autoreset_mode == AutoresetMode.SAME_STEP:
+                _as_textworld(env).begin_step(action)
+            elif self.autoreset_mode == AutoresetMode.NEXT_STEP:
+                _as_textworld(env).begin_reset()
         return super().step(actions)  # type: ignore[arg-type]
+
+
+def _as_textworld(env: gym.Env) -> TextWorldEnv:
+    return cast(TextWorldEnv, env.unwrapped)
 
 
 class EndWhereBroken(gym.Wrapper, gym.utils.RecordConstructorArgs):

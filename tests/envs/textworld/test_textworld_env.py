@@ -22,6 +22,7 @@ from oreo_envs.alfworld.generator.games import GeneratedGames
 from oreo_envs.errors import ConfigurationError, DataNotFoundError, GameFileError
 from oreo_envs.testing import check_text_env
 from oreo_envs.textworld.games import find_games
+from oreo_envs.textworld.space import COMMANDS
 from oreo_envs.textworld.text import clean_feedback
 from oreo_envs.wrappers import OfferBranches
 
@@ -202,7 +203,7 @@ def test_a_second_run_finds_the_games_in_the_cache(meal, monkeypatch):
     env = make(games=meal)
     env.reset(options={"game": 0})
     monkeypatch.setattr(
-        "oreo_envs.textworld.games.WORKSHOP._order", lambda *_, **__: pytest.fail("made again")
+        "oreo_envs.textworld.games.WORKSHOP._accept", lambda *_, **__: pytest.fail("made again")
     )
     make(challenge="cooking", level="drop+cut").reset(options={"game": 0})
 
@@ -394,6 +395,36 @@ def test_a_z_machine_game_without_textworlds_knowledge_plays(apple, tmp_path):
     assert first[4]["action_status"] == "ok"
     env.unwrapped.restore_state(state)
     assert env.unwrapped.step("look") == first
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.6])
+def test_random_players_have_something_to_say_where_no_commands_are_listed(apple, tmp_path, epsilon):
+    from oreo_agents.agents.noise import NoisyAgent
+    from oreo_agents.agents.scripted import ScriptedAgent
+    from oreo_agents.dataset import load_trajectories
+    from oreo_agents.rollout.record import record
+
+    (bare := tmp_path / "bare.z8").write_bytes(apple.read_bytes())
+    episodes = []
+    for name in ("first", "second"):
+        agent = ScriptedAgent("expert" if epsilon else "random", "OREO-TextWorld")
+        agent = NoisyAgent(agent, epsilon) if epsilon else agent
+        record(agent, tmp_path / name, "OREO-TextWorld", games=str(bare), max_steps=12)
+        episodes += load_trajectories(tmp_path / name)
+    assert episodes[0].turns == episodes[1].turns
+    noise = episodes[0].metadata["noise_turns"] if epsilon else range(12)
+    said = {episodes[0].turns[turn].action for turn in noise}
+    assert said <= set(COMMANDS) and len(said) > 2
+
+
+def test_the_space_of_actions_takes_any_text_and_samples_commands(apple):
+    env = make(games=str(apple))
+    assert "action_space" not in env.reset()[1]
+    env.action_space.seed(5)
+    sampled = [env.action_space.sample() for _ in range(200)]
+    env.action_space.seed(5)
+    assert sampled == [env.action_space.sample() for _ in range(200)]
+    assert set(sampled) == set(COMMANDS) and "say xyzzy" in env.action_space
 
 
 def test_options_that_cannot_be(apple):

@@ -13,12 +13,15 @@ from gymnasium.error import ResetNeeded
 from long_tests import LONG
 from oreo_envs.errors import GameFileError, OreoError
 from oreo_envs.textworld import running
+from oreo_envs.workers import PATIENCE
 
 from oreo_agents.agents.agent import Assignment
 from oreo_agents.agents.scripted import ScriptedAgent
 from oreo_agents.rollout.loop import rollout
 
 MUTATED = 3000 if LONG else 30
+STARTING_SECONDS = 20.0
+"""For a worker that has to be begun anew, on a busy machine."""
 
 
 def make(games):
@@ -126,13 +129,15 @@ def decide(command):
 def test_mutated_files_give_one_family_of_errors_in_bounded_time(apple, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "OPENING_SECONDS", 3.0)
     monkeypatch.setattr(running, "STEP_SECONDS", 0.5)
-    rng, refused = random.Random(7), 0
+    bound = STARTING_SECONDS + PATIENCE * (3.0 + 2 * 0.5)
+    rng, refused, slowest = random.Random(7), 0, 0.0
     sound = {suffix: apple.with_suffix(suffix).read_bytes() for suffix in (".z8", ".json")}
     for number in range(MUTATED):
         for suffix, content in sound.items():
             mutated = mutate(rng, content) if number % 3 or suffix == ".z8" else content
             (tmp_path / f"game{suffix}").write_bytes(mutated)
         env = make(tmp_path / "game.z8")
+        start = time.perf_counter()
         try:
             env.reset()
             for command in ("look", "take apple"):
@@ -142,10 +147,55 @@ def test_mutated_files_give_one_family_of_errors_in_bounded_time(apple, tmp_path
             assert isinstance(error, GameFileError) and "game.z8" in str(error)
             refused += 1
         env.close()
-    assert refused > MUTATED // 10
+        slowest = max(slowest, time.perf_counter() - start)
+    assert refused > MUTATED // 10 and slowest < bound
     env = make(str(apple))
     env.reset()
     assert env.step("take apple")[1] == 1.0
+
+
+def test_a_game_that_hangs_while_it_opens_is_given_up_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "OPENING_SECONDS", 0.5)
+    env = make(textworld_games.write_program(tmp_path / "a.z5", textworld_games.JUMP_HERE))
+    start = time.perf_counter()
+    with pytest.raises(GameFileError, match=r"a\.z5: TextWorld cannot play it on"):
+        env.reset()
+    assert time.perf_counter() - start < STARTING_SECONDS + PATIENCE * 0.5
+
+
+@pytest.mark.parametrize("outcome", ["victory", "game_over"])
+def test_what_jericho_knows_of_a_game_is_told(tmp_path, monkeypatch, outcome):
+    """It comes without games: here it takes a program of ours for one that it knows, with 5 points a command."""
+    from jericho import FrotzEnv
+    from oreo_envs.textworld.interpreter import OpenGame
+
+    load = FrotzEnv.load
+
+    def know(frotz, *args):
+        load(frotz, *args)
+        frotz.is_fully_supported, frotz._bindings = True, {"seed": 12, "walkthrough": "north/south"}
+
+    monkeypatch.setattr(FrotzEnv, "load", know)
+    points = [0]
+    for name in ("get_score", "get_moves", "get_player_location"):
+        monkeypatch.setattr(FrotzEnv, name, lambda frotz: points[0])
+    monkeypatch.setattr(FrotzEnv, "get_max_score", lambda frotz: 20)
+    for name in ("victory", "game_over"):
+        monkeypatch.setattr(FrotzEnv, name, lambda frotz, name=name: name == outcome and points[0] == 10)
+    path = textworld_games.write_program(tmp_path / "known.z5", 4 * textworld_games.READ)
+    game = OpenGame(str(path), True, str(tmp_path))
+    told = [game.reset()]
+    for command, points[0] in (("north", 5), ("south", 10)):
+        told.append(game.step(command))
+    assert [(one.score, one.max_score, one.ended) for one in told] == [
+        (0, 20, False),
+        (5, 20, False),
+        (10, 20, True),
+    ]
+    assert (told[-1].won, told[-1].lost) == (outcome == "victory", outcome == "game_over")
+    assert [one.plan for one in told] == [("north", "south"), ("south",), ()]
+    assert not any(one.won or one.lost or one.commands for one in told[:2])
+    game.close()
 
 
 def mutate(rng, content):
