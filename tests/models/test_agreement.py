@@ -17,8 +17,8 @@ def probe():
     return Probe(random_decoder("llama", 40))
 
 
-@pytest.mark.parametrize(("apart", "agrees"), [(3e-5, True), (3e-4, False)])
-def test_log_probabilities_agree_to_a_ten_thousandth(probe, apart, agrees):
+@pytest.mark.parametrize(("apart", "agrees"), [(3e-4, True), (3e-3, False)])
+def test_log_probabilities_may_differ_by_rounding_alone(probe, apart, agrees):
     assert probe.agrees(lambda rows: [own + apart for own in probe.logprobs]) == agrees
 
 
