@@ -25,8 +25,8 @@ Pass = Callable[[Rows], Sequence[Tensor]]
 LENGTHS = (11, 17, 14)
 """Tokens of the rows: of three lengths, so that padding counts."""
 EXACT = 1e-3
-"""How far log-probabilities (nats) of a float32 model may be apart. A model of 30 layers differs by 2e-5 from rounding, and
-one with large activations by more; a pass that is wrong is off by far more than this."""
+"""How far log-probabilities (nats) of a float32 model may be apart. Rounding makes 2e-5 in 30 layers, and more where
+activations are large; a pass that is wrong is off by far more than this."""
 ROUNDED = 0.15
 """How far those of a model in 16 bits may be apart on average."""
 
