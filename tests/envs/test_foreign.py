@@ -84,7 +84,7 @@ def test_what_can_be_understood_is_recorded_in_one_form(tmp_path, kind):
     episode = load_trajectories(path)[0]
     wanted = {"tuple": ("up", "open"), "set": ("down", "open", "up"), "array": ("up", "open", "down")}
     assert episode.turns[0].admissible_commands == wanted.get(
-        kind, None if kind == "nothing" else ("down", "open", "up")
+        kind, None if kind == "none" else ("down", "open", "up")
     )
     assert episode.success is (True if kind.startswith("won") else None)
     assert not any("has to be" in line for line in list_missing(gym.make(f"Odd-{kind}-v0")))

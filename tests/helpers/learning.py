@@ -46,7 +46,7 @@ def episode(steps=WINNING, won=True, opening=OPENING, **fields):
 EPISODES = (episode(), episode(LOSING, won=False), episode(WINNING[2:5], won=False))
 
 
-def random_decoder(kind, vocabulary, heads=4, kv_heads=2, seed=0):
+def random_decoder(kind, vocabulary, heads=4, kv_heads=2, seed=0, reads=512):
     """A decoder of two layers with random weights, strong enough for every token to matter.
 
     Args:
@@ -55,6 +55,7 @@ def random_decoder(kind, vocabulary, heads=4, kv_heads=2, seed=0):
         heads: query heads.
         kv_heads: key-value heads.
         seed: of the weights.
+        reads: tokens at most.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
@@ -72,7 +73,7 @@ def random_decoder(kind, vocabulary, heads=4, kv_heads=2, seed=0):
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         head_dim=8,
-        max_position_embeddings=512,
+        max_position_embeddings=reads,
         initializer_range=0.3,
         bos_token_id=0,
         eos_token_id=1,

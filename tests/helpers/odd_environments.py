@@ -13,7 +13,7 @@ GOOD = {
     "tuple": {"admissible_commands": ("up", "open")},
     "set": {"admissible_commands": {"up", "open", "down"}},
     "array": {"admissible_commands": np.array(COMMANDS)},
-    "nothing": {"admissible_commands": None},
+    "none": {"admissible_commands": None},
     "won-numpy": {"won": np.bool_(True)},
     "won-1": {"won": 1},
     "won-none": {"won": None, "success": True},

@@ -22,8 +22,8 @@ def anew():
 
 def play(kind, backend):
     """Episodes that grow past two widths of the cache, begin anew, and rest; with a critic beside. What came of it."""
-    policy = random_decoder(kind, 60)
-    critic = Critic.from_policy(random_decoder(kind, 60, seed=4)).eval()
+    policy = random_decoder(kind, 60, reads=2048)
+    critic = Critic.from_policy(random_decoder(kind, 60, seed=4, reads=2048)).eval()
     torch.nn.init.normal_(critic.value_head.weight, generator=torch.Generator().manual_seed(1))
     engine = CachedPolicy(policy, 4, 2048, 3, 8, compile_backend=backend)
     judge = CachedCritic(critic, 4, 2048, backend)

@@ -44,7 +44,7 @@ def test_a_decision_asks_once_a_token_and_four_times_more(policy, tokenizer, sel
 
 def play(bucketed, monkeypatch):
     """Two thousand tokens and more, in episodes that begin and end; what came of it, and the sizes of the passes."""
-    policy = random_decoder("qwen3", 60).eval()
+    policy = random_decoder("qwen3", 60, reads=2048).eval()
     engine = CachedPolicy(policy, 4, 2048, 3, 8)
     engine.model = SlotModel(engine.model.backbone, 4, 2048, bucketed)
     sizes, forward = set(), engine.model._forward

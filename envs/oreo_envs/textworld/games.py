@@ -161,7 +161,7 @@ class StoryFiles:
 
     def order(self, position: int) -> Future[Path]:
         """The file of a game, which is there."""
-        return _fulfil(self.paths[position])
+        return _promise_path(self.paths[position])
 
     def prepare(self, positions: Iterable[Any]) -> None:
         """Nothing to be made."""
@@ -267,7 +267,7 @@ class Workshop:
     def order(self, game: MadeGame, path: Path) -> Future[Path]:
         """The file of a game, which is made before those that were only begun; or GameFileError."""
         if path.exists():
-            return _fulfil(path)
+            return _promise_path(path)
         with self._lock:
             if path not in self._ordered:
                 self._accept(game, path, self._first)
@@ -315,7 +315,7 @@ class Workshop:
         self._busy = 0
 
 
-def _fulfil(path: Path) -> Future[Path]:
+def _promise_path(path: Path) -> Future[Path]:
     there: Future[Path] = Future()
     there.set_result(path)
     return there
