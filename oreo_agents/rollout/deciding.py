@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -22,11 +22,11 @@ class Deciding(Protocol):
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
         """About the newest observations of some slots, none of which is still to be answered."""
 
-    def answer(self, coming: int = 0) -> dict[int, Decision]:
+    def answer(self, coming: Collection[int] = ()) -> dict[int, Decision]:
         """Those that are there, by slot; waits for one if there is none, and nothing else is to be done.
 
         Args:
-            coming: how many slots will be asked about whether or not there are answers now.
+            coming: slots that will be asked about whether or not there are answers now.
 
         Raises:
             BaseException: what the agent raises.
@@ -36,8 +36,8 @@ class Deciding(Protocol):
         """Nothing more will be asked, and no answer is wanted."""
 
 
-SHARE = 7 / 8
-"""Of those that play, so many are decided without the others."""
+PATIENCE = 0.5
+"""Of the time that a decision takes: so long those are waited for that are coming."""
 FIRST_SECONDS = 0.5
 """What a decision is taken to last before there was one."""
 
@@ -45,13 +45,14 @@ FIRST_SECONDS = 0.5
 class DecideTogether:
     """Much is decided at once, which is what a model in this process is fastest at.
 
-    Those that are still coming are waited for until few are missing, and no longer than a decision takes: what is
-    waited for them at most doubles the time, and so would many small decisions.
+    Those that are still coming are waited for, but half as long as a decision takes at most: to decide about a few
+    apart costs nearly as much as about all. Who was waited for in vain is not waited for again before it is there.
     """
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._asked: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        self._late = set[int]()
         self._since, self._seconds = 0.0, FIRST_SECONDS
 
     def ask(self, slots: Sequence[int], observations: Sequence[str], infos: Infos) -> None:
@@ -59,12 +60,14 @@ class DecideTogether:
         if not self._asked:
             self._since = time.monotonic()
         self._asked.update(zip(slots, zip(observations, infos, strict=True), strict=True))
+        self._late.difference_update(slots)
 
-    def answer(self, coming: int = 0) -> dict[int, Decision]:
+    def answer(self, coming: Collection[int] = ()) -> dict[int, Decision]:
         """All of them, or none yet."""
-        begin, few = time.monotonic(), len(self._asked) < SHARE * (len(self._asked) + coming)
-        if not self._asked or (few and begin < self._since + self._seconds):
+        begin, awaited = time.monotonic(), not self._late.issuperset(coming)
+        if not self._asked or (awaited and begin < self._since + PATIENCE * self._seconds):
             return {}
+        self._late = set(coming)
         slots = sorted(self._asked)
         asked = [self._asked.pop(slot) for slot in slots]
         decisions = self.agent.act_many(slots, [text for text, _ in asked], [info for _, info in asked])
@@ -94,7 +97,7 @@ class DecideApart:
         for one in zip(slots, observations, infos, strict=True):
             self._asked.put(one)
 
-    def answer(self, coming: int = 0) -> dict[int, Decision]:
+    def answer(self, coming: Collection[int] = ()) -> dict[int, Decision]:
         """One at least, where nothing is coming."""
         found, wait = dict[int, Decision](), not coming
         while True:

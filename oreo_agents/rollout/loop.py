@@ -39,7 +39,7 @@ def stay_here(play: Rollout) -> Rollout:
 
 
 MOMENT = 0.005
-"""Seconds that are waited for one environment before another one may be ready, too."""
+"""Seconds that are waited for one environment before others are looked after."""
 
 ALIKE = 8
 """An environment is not tried again after so many failures that are all the same."""
@@ -213,15 +213,17 @@ def rollout(
             deciding.ask(asking, observations, [running[slot].info for slot in asking])
             if waiting and len(running) < slots:
                 continue  # the next episode is to be decided with the others
-            for slot, decision in (deciding.answer(len(working)) if running else {}).items():
+            for slot, decision in (deciding.answer(working) if running else {}).items():
                 running[slot].begin_step(decision)
                 working.append(slot)
 
 
 def _find_ready(running: Mapping[int, _Running], working: Sequence[int]) -> list[int]:
-    """Those of ``working`` whose environments need not be waited for; where there is none, one, if it comes soon."""
-    ready = [slot for slot in working if running[slot].poll()]
-    return ready or [slot for slot in working[:1] if running[slot].poll(MOMENT)]
+    """Those of ``working`` whose environments need not be waited for, after a moment for the one begun last: most are
+    there when it is, and to look after each of them apart takes longer."""
+    for slot in working[-1:]:
+        running[slot].poll(MOMENT)
+    return [slot for slot in working if running[slot].poll()]
 
 
 def _announce_games(env: gym.Env[str, str], episodes: Iterable[Assignment]) -> None:

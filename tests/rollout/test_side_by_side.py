@@ -102,7 +102,8 @@ def test_a_slow_game_leaves_a_model_its_batches():
     assert agent.batches[:TURNS] == [4, 3, 3, 3]
 
 
-def test_those_that_are_coming_are_waited_for_as_long_as_a_decision_takes(monkeypatch):
+def test_those_that_are_coming_are_waited_for_half_as_long_as_a_decision_takes(monkeypatch):
+    """And who was waited for in vain is not waited for again."""
     clock = [100.0]
     monkeypatch.setattr(deciding, "FIRST_SECONDS", 0.5)
     monkeypatch.setattr(deciding, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -119,24 +120,23 @@ def test_those_that_are_coming_are_waited_for_as_long_as_a_decision_takes(monkey
     agent.prepare(16)
     agent.begin(range(16), [None] * 16)
     together = DecideTogether(agent)
-    assert together.answer() == together.answer(3) == {}
+    assert together.answer() == together.answer([1, 2]) == {}
     ask(5)
-    assert together.answer(coming=3) == {}
-    clock[0] += 0.5
-    assert list(together.answer(coming=3)) == [5]
+    assert together.answer([1, 2]) == {}
+    clock[0] += 0.25
+    assert list(together.answer([1, 2])) == [5]
     ask(4)
-    clock[0] += 1.9
+    clock[0] += 0.9
     ask(2)
     ask()
-    assert together.answer(coming=1) == {}
+    assert together.answer([1, 5]) == {}
     clock[0] += 0.2
-    assert list(together.answer(coming=1)) == [2, 4] and together.answer() == {}
-    ask(*range(6))
-    assert together.answer(coming=1) == {}
-    ask(6)
-    assert list(together.answer(coming=1)) == list(range(7))
-    ask(3)
-    assert list(together.answer()) == [3]
+    assert list(together.answer([1, 5])) == [2, 4] and together.answer() == {}
+    ask(*range(2, 5))
+    assert list(together.answer([1, 5])) == [2, 3, 4], "late ones are not waited for"
+    ask(5)
+    assert together.answer([2]) == {}, "the others are"
+    assert list(together.answer()) == [5]
 
 
 def test_decisions_of_a_server_and_games_wait_for_neither():
