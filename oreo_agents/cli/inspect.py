@@ -16,7 +16,7 @@ from oreo_agents.cli.options import (
     add_trust,
     parse_file,
     parse_positive,
-    read_env_options,
+    read_source,
     settle_environment,
     tell_next,
 )
@@ -102,14 +102,12 @@ def _find_episode(args: argparse.Namespace, prompt: Prompt) -> Trajectory:
     from oreo_agents.agents.agent import Assignment, options_for
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import has_thoughts
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import environments
     from oreo_agents.rollout.loop import rollout
 
     thoughts = has_thoughts("expert", args.env) and prompt.in_environment(args.env).takes_thoughts
     player = load_agent("expert", env_id=args.env, thoughts=thoughts)
-    options = source_options(
-        args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
-    )
+    options = read_source(args)
     make_env = environments(args.env, args.max_steps, **{**options, **options_for(player)})
     chosen = Assignment(args.episode - 1, args.seed)
     if "expert_plan" in player.needs and "expert_plan" not in _open_game(make_env(), chosen):

@@ -334,6 +334,18 @@ def read_env_options(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def read_source(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the environment that its games are asked for with, after :func:`settle_environment`.
+
+    Raises:
+        ConfigurationError: as of :func:`oreo_agents.environments.source_options`.
+    """
+    from oreo_agents.environments import source_options
+
+    given = read_env_options(args)
+    return source_options(args.env, args.split, args.games, args.wording, args.known, given)
+
+
 def settle_environment(args: argparse.Namespace, agent: str | None) -> None:
     """Put into ``args.env`` where is played, and into ``args.known`` which kind of games an agent was trained on there.
 

@@ -21,7 +21,7 @@ from oreo_agents.cli.options import (
     open_endpoint,
     parse_nonnegative,
     read_choice,
-    read_env_options,
+    read_source,
     refuse_choice,
     settle_environment,
     tell_loading,
@@ -120,13 +120,11 @@ def show_game(controls: Controls, console: Console, args: argparse.Namespace) ->
 def make_env(args: argparse.Namespace, agent: Agent | None) -> gym.Env:
     """The environment that the options name, with what the agent needs, and hints where it can give them."""
     from oreo_agents.agents.agent import options_for
-    from oreo_agents.environments import environments, source_options
+    from oreo_agents.environments import environments
 
     needs = options_for(agent) if agent else {}
     needs |= {"expert": True} if describe(args.env).plans else {}
-    options = source_options(
-        args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
-    )
+    options = read_source(args)
     return environments(args.env, ENDLESS, success_return=args.success_return, **{**options, **needs})()
 
 

@@ -28,8 +28,8 @@ from oreo_agents.cli.options import (
     parse_positive,
     parse_shard,
     read_choice,
-    read_env_options,
     read_server,
+    read_source,
     refuse_choice,
     settle_environment,
     spell_command,
@@ -104,7 +104,6 @@ def run_record(args: argparse.Namespace) -> int:
     """Record episodes to disk; 1 where games could not be played."""
     from oreo_agents.agents.load import load_agent
     from oreo_agents.agents.scripted import SCRIPTED
-    from oreo_agents.environments import source_options
     from oreo_agents.rollout.record import record
     from oreo_agents.rollout.schedule import Schedule
     from oreo_agents.terminal.live import watch_episodes
@@ -132,9 +131,7 @@ def run_record(args: argparse.Namespace) -> int:
             watch=watch_episodes,
             spread=choose_spread(pool, load, read_server(args, args.agent)),
             success_return=args.success_return,
-            **source_options(
-                args.env, args.split, args.games, args.wording, args.known, read_env_options(args)
-            ),
+            **read_source(args),
         )
     if not (recording.episodes or recording.already_there or recording.of_others):
         tell_next(recording)

@@ -65,8 +65,8 @@ class Plan:
         self.methods, self.views = methods or tuple(suite.methods), views
         self.model = MODELS.get(suite.model, suite.model)
         told = choose_prompt(self.model, suite.prompt or None)
-        length = suite.max_new_tokens or choose_reply_length(told, suite.environment)
-        self.suite = replace(suite, max_new_tokens=length)
+        self.reply_tokens = suite.max_new_tokens or choose_reply_length(told, suite.environment)
+        self.suite = replace(suite, max_new_tokens=self.reply_tokens)
         self.identity = self.model if self.model in FROM_SCRATCH else identify_model(self.model)
         self._made: dict[str, Stage] = {}
         self._given = self._adopt_episodes(suite.demonstrations.data) if suite.demonstrations.data else None
@@ -245,8 +245,7 @@ class Plan:
 
     def _plays(self, episodes: int | None, per_game: int, seed: int) -> Plays:
         suite = self.suite
-        assert suite.max_new_tokens
-        return Plays(episodes, per_game, suite.max_steps, seed, suite.slots, suite.max_new_tokens)
+        return Plays(episodes, per_game, suite.max_steps, seed, suite.slots, self.reply_tokens)
 
     # -------------------------------------------------------------------------------------------- judging
 
@@ -335,9 +334,8 @@ class Plan:
 
     def selection(self, select: str, k: int = 1, *, no_repeat: bool = False) -> Selection:
         """A way to choose among k candidates, drawn and judged as the suite says; ``sample`` is always at 1."""
-        suite, search = self.suite, self.suite.search
-        assert suite.max_new_tokens
-        selection = Selection(cast(Select, select), k, suite.max_new_tokens, no_repeat=no_repeat)
+        search = self.suite.search
+        selection = Selection(cast(Select, select), k, self.reply_tokens, no_repeat=no_repeat)
         if select == "sample" or k == 1:
             return selection
         return replace(selection, temperature=search.temperature, logprob_weight=search.logprob_weight)
