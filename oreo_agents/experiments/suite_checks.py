@@ -109,14 +109,12 @@ def _check_games(suite: Suite) -> None:
 
 
 def _check_amounts(suite: Suite) -> None:
-    numbers = [*suite.step_limits, *suite.search.ks, suite.slots, suite.max_new_tokens or 1]
+    numbers = [*suite.step_limits, *suite.search.ks, suite.slots]
+    numbers += [] if suite.max_new_tokens is None else [suite.max_new_tokens]
     if not (suite.seeds and suite.step_limits and suite.search.ks) or min(numbers) < 1:
         raise ConfigurationError(
-            f"suite {suite.name}: seeds, step_limits and ks must not be empty, and ks, limits and slots are at least 1"
-        )
-    if suite.max_new_tokens == 0:
-        raise ConfigurationError(
-            f"suite {suite.name}: max_new_tokens is 0, and a reply has at least one token"
+            f"suite {suite.name}: seeds, step_limits and ks must not be empty, and ks, limits, slots and "
+            "max_new_tokens are at least 1"
         )
     if suite.prompt:
         as_prompt(suite.prompt)
