@@ -85,6 +85,8 @@ class Turn:
     drawn_logprobs: tuple[float, ...] | None = None
     """The same under the distribution that was drawn from, where that was another one: with its temperature and its
     filters (top_p, top_k, min_p). Empty where it was another one and nobody knows it: a server's."""
+    state_hash: str | None = None
+    """The same in two turns of a game that were taken in the same state of the environment, where it says so."""
 
     @property
     def behaviour_logprobs(self) -> tuple[float, ...] | None:

@@ -201,7 +201,7 @@ CATALOG = (
         wordings=("move", "put"),
         replay_options={"dialect": "both"},
         vocabulary="shorthand",
-        from_files=("split", "games", "expert", "dialect", "wording"),
+        from_files=("split", "games", "expert", "dialect", "wording", "state_hash"),
         demo="whole-path",
     ),
     Entry(
@@ -259,7 +259,7 @@ CATALOG = (
         games_argument="seed",
         plans=True,
         demonstrates=True,
-        from_files=("split", "seed", "size", "expert"),
+        from_files=("split", "seed", "size", "expert", "state_hash"),
         max_new_tokens=8,
     ),
     Entry(
@@ -271,7 +271,7 @@ CATALOG = (
         games_options=("seed", "size", "config"),
         plans=True,
         demonstrates=True,
-        from_files=("task", "split", "seed", "size", "config", "expert"),
+        from_files=("task", "split", "seed", "size", "config", "expert", "state_hash"),
         max_new_tokens=16,
     ),
 )

@@ -5,6 +5,7 @@ Environments of other people's say it in many: commands as a tuple, a set or an 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
@@ -33,6 +34,15 @@ def read_texts(info: Mapping[str, Any], key: str = "admissible_commands") -> lis
         if not isinstance(text, str):
             raise ValueError(f"its info[{key!r}] is {kind} of {type(text).__name__}, {remedy}")
     return [str(text) for text in (sorted(texts) if isinstance(said, set | frozenset) else texts)]
+
+
+def hash_state(state: object) -> str:
+    """The same on any machine for the same state, which is made of numbers, texts, and tuples of these.
+
+    >>> hash_state((1, "desk 1"))
+    '21ba4a4d3ef31dfb'
+    """
+    return hashlib.blake2b(repr(state).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def read_success(info: Mapping[str, Any]) -> bool | None:

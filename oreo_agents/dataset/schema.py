@@ -16,9 +16,9 @@ import pyarrow as pa
 from oreo_agents.errors import DatasetError
 from oreo_agents.trajectory import Candidate, Trajectory, Turn, name_outcome
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """2 has what was said beside what was done, 3 the log-probabilities of what was drawn from beside those of all that the
-policy could say; datasets of versions 1 and 2 are read as they are."""
+policy could say, 4 the state in which a turn was taken; datasets of earlier versions are read as they are."""
 
 _CANDIDATE = pa.struct(
     {"action": pa.string(), "logprob": pa.float64(), "value": pa.float64(), "said": pa.string()}
@@ -51,6 +51,7 @@ SCHEMA = pa.schema(
         "candidates": pa.list_(pa.list_(_CANDIDATE)),
         "admissible_commands": pa.list_(pa.list_(pa.string())),
         "said": pa.list_(pa.string()),
+        "state_hashes": pa.list_(pa.string()),
         "final_observation": pa.string(),
         "metadata": pa.string(),
     }
@@ -58,7 +59,10 @@ SCHEMA = pa.schema(
 
 COLUMNS = tuple(SCHEMA.names)
 
-SECOND_SCHEMA = pa.schema([field for field in SCHEMA if field.name != "drawn_logprobs"])
+THIRD_SCHEMA = pa.schema([field for field in SCHEMA if field.name != "state_hashes"])
+"""Of version 3."""
+
+SECOND_SCHEMA = pa.schema([field for field in THIRD_SCHEMA if field.name != "drawn_logprobs"])
 """Of version 2."""
 
 _FIRST_CANDIDATE = pa.struct([field for field in _CANDIDATE if field.name != "said"])
@@ -71,7 +75,7 @@ FIRST_SCHEMA = pa.schema(
 )
 """Of version 1."""
 
-EARLIER_SCHEMAS = (SECOND_SCHEMA, FIRST_SCHEMA)
+EARLIER_SCHEMAS = (THIRD_SCHEMA, SECOND_SCHEMA, FIRST_SCHEMA)
 
 
 def upgrade_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +148,7 @@ def _make_row(trajectory: Trajectory) -> dict[str, Any]:
         "candidates": [[_make_candidate_row(candidate) for candidate in turn.candidates] for turn in turns],
         "admissible_commands": [_convert_optional(_check_texts, turn.admissible_commands) for turn in turns],
         "said": [_convert_optional(_check_text, turn.said) for turn in turns],
+        "state_hashes": [_convert_optional(_check_text, turn.state_hash) for turn in turns],
         "final_observation": _check_text(trajectory.final_observation),
         "metadata": json.dumps(dict(trajectory.metadata), ensure_ascii=False),
     }
@@ -226,6 +231,7 @@ _TURN_COLUMNS = (
     "candidates",
     "admissible_commands",
     "said",
+    "state_hashes",
 )
 
 
@@ -241,6 +247,7 @@ def _make_turn(
     candidates: list[dict[str, Any]],
     admissible_commands: list[str] | None,
     said: str | None,
+    state_hash: str | None,
 ) -> Turn:
     return Turn(  # by position: of this there are millions
         observation,
@@ -254,6 +261,7 @@ def _make_turn(
         None if admissible_commands is None else tuple(admissible_commands),
         said,
         None if drawn_logprobs is None else tuple(drawn_logprobs),
+        state_hash,
     )
 
 

@@ -399,6 +399,7 @@ class Chat:
             starts,
             thoughts,
             [logp for turn in turns for logp in turn.behaviour_logprobs or ()] if sampled else None,
+            _number_states(turns),
             trajectory.success,
             trajectory.return_,
             "text_only" in trajectory.metadata,
@@ -501,6 +502,15 @@ def _names_action(said: str, action: str, form: str) -> bool:
     """Whether a reply in an expression's form names an action."""
     read = read_reply(said, [action], form)
     return read.named and read.action == action
+
+
+def _number_states(turns: Sequence[Turn]) -> list[int] | None:
+    """What stands for the state of each turn; None where the environment did not say all of them."""
+    hashes = [turn.state_hash for turn in turns]
+    if None in hashes:
+        return None
+    digests = [hashlib.blake2b(cast(str, one).encode(), digest_size=8).digest() for one in hashes]
+    return [int.from_bytes(digest, "little") for digest in digests]
 
 
 def _find_heard(trajectory: Trajectory) -> set[int]:

@@ -1,8 +1,8 @@
 """Encoded episodes: one as lists of tokens, many as flat columns, in memory or on disk.
 
 For each token the columns have an id and five bits, for each turn one return, for each episode what selecting,
-pairing and checking ask of it; so none of these reads a token. The agent's tokens have log-probabilities where those
-were recorded. Knows nothing about tokenizers or models.
+pairing and checking ask of it; so none of these reads a token. The agent's tokens have log-probabilities, and its turns
+states, where those were recorded. Knows nothing about tokenizers or models.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ FACTS = np.dtype(
         ("prompt", "i8"),  # tokens before the first action
         ("largest", "i8"),  # token id
         ("logp", "i8"),  # where those of its agent's tokens begin; -1: none
+        ("state", "i8"),  # where those of its turns begin; -1: none
         ("return", "f8"),  # of the whole episode, as the environment gave it
         ("first", "f8"),  # return to go
         ("lowest", "f8"),
@@ -75,6 +76,9 @@ class EncodedEpisode:
     zero elsewhere; None where some of them was not."""
     text_only: bool = False
     """A server said what was sampled as text alone, which may be spelt with other tokens here."""
+    states: list[int] | None = None
+    """Of each turn, the same where it was taken in the same state of the environment; None where that was not recorded.
+    """
     prompt_value: float | None = None
     """What episodes after the same prompt come to, where an item of training says so; no column has it."""
     group_advantages: list[float] | None = None
@@ -90,23 +94,25 @@ class EncodedEpisode:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of what was recorded: ids, masks, log-probabilities, returns, success."""
+        """SHA-256 of what was recorded: ids, masks, log-probabilities, states, returns, success."""
         return gather_episodes([self]).digests[0]
 
 
 class _Columns(NamedTuple):
     """What :class:`EncodedEpisodes` is made of: ``ids`` and ``marks`` have an entry a token, the next two one a run of
-    equal returns, and ``logps`` one for each of the agent's tokens in episodes where they were recorded."""
+    equal returns, ``logps`` one for each of the agent's tokens and ``states`` one for each turn, in episodes where they
+    were recorded."""
 
     ids: np.ndarray
     marks: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
     logps: np.ndarray
+    states: np.ndarray
     facts: np.ndarray
 
 
-_KINDS = (*map(np.dtype, ("u4", "u1", "f8", "u4", "f8")), FACTS)
+_KINDS = (*map(np.dtype, ("u4", "u1", "f8", "u4", "f8", "u8")), FACTS)
 _ABOUT = "columns.json"
 _PACKED = 256
 """Episodes that are put into columns at a time."""
@@ -170,10 +176,13 @@ class EncodedEpisodes(Sequence[EncodedEpisode]):
         tokens = slice(fact["begin"], fact["begin"] + fact["tokens"])
         runs = slice(fact["run"], fact["run"] + fact["runs"])
         marks = np.asarray(self._columns.marks[tokens])
-        acted, logp = (marks & ACTION).astype(bool), None
+        acted, ends = (marks & ACTION).astype(bool), (marks & END).astype(bool)
+        logp = states = None
         if fact["logp"] >= 0:
             logp = np.zeros(len(marks))
             logp[acted] = self._columns.logps[fact["logp"] : fact["logp"] + acted.sum()]
+        if fact["state"] >= 0:
+            states = self._columns.states[fact["state"] : fact["state"] + ends.sum()].tolist()
 
         def mask(bit: int) -> list[bool]:
             return (marks & bit).astype(bool).tolist()
@@ -182,7 +191,7 @@ class EncodedEpisodes(Sequence[EncodedEpisode]):
             self._columns.ids[tokens].tolist(),
             acted.tolist(),
             mask(IMITATE),
-            mask(END),
+            ends.tolist(),
             np.repeat(self._columns.returns[runs], self._columns.lengths[runs]).tolist(),
             None if fact["success"] < 0 else bool(fact["success"]),
             np.flatnonzero(marks & START).tolist(),
@@ -190,7 +199,19 @@ class EncodedEpisodes(Sequence[EncodedEpisode]):
             float(fact["return"]),
             None if logp is None else logp.tolist(),
             bool(fact["text_only"]),
+            states,
         )
+
+
+class _About(NamedTuple):
+    """Of an episode, what its tokens do not say."""
+
+    logps: bool
+    """Whether they were recorded."""
+    states: bool
+    success: bool | None
+    return_: float
+    text_only: bool
 
 
 class EpisodeCollector:
@@ -199,8 +220,9 @@ class EpisodeCollector:
     def __init__(self) -> None:
         self._ids, self._lengths, self._tokens = array("I"), array("q"), array("q")
         self._turns, self._returns, self._imitated = array("q"), array("d"), bytearray()
-        self._starts, self._thoughts, self._logps = array("q"), array("q"), array("d")
-        self._about: list[tuple[bool, bool | None, float, bool]] = []
+        self._starts, self._thoughts = array("q"), array("q")
+        self._logps, self._states = array("d"), array("Q")
+        self._about: list[_About] = []
 
     def add_episode(
         self,
@@ -211,6 +233,7 @@ class EpisodeCollector:
         starts: Iterable[int],
         thoughts: Iterable[int],
         logps: Sequence[float] | None,
+        states: Sequence[int] | None,
         success: bool | None,
         return_: float,
         text_only: bool,
@@ -225,6 +248,7 @@ class EpisodeCollector:
             starts: as of :class:`EncodedEpisode`.
             thoughts: likewise.
             logps: of all tokens that were said, where they were recorded.
+            states: as of :class:`EncodedEpisode`.
             success: whether it was won; None where nobody says.
             return_: of the whole episode, as the environment gave it.
             text_only: as of :class:`EncodedEpisode`.
@@ -245,7 +269,8 @@ class EpisodeCollector:
         self._starts.extend([begin + place for place in starts])
         self._thoughts.extend([begin + place for place in thoughts])
         self._logps.extend(logps or ())
-        self._about.append((logps is not None, success, return_, text_only))
+        self._states.extend(states or ())
+        self._about.append(_About(logps is not None, states is not None, success, return_, text_only))
 
     def finish(self) -> EncodedEpisodes:
         """All of them."""
@@ -262,6 +287,7 @@ class EpisodeCollector:
             np.repeat(np.array(self._returns), whole),
             np.array(self._tokens),
             np.array(self._logps),
+            np.array(self._states),
             self._about,
         )
 
@@ -317,19 +343,21 @@ def open_columns(folder: Path) -> EncodedEpisodes:
 
 
 def _place_parts(parts: Iterable[_Columns]) -> Iterator[_Columns]:
-    """The parts with the places that their tokens, runs and log-probabilities have when they are put together."""
-    tokens = runs = logps = 0
+    """The parts with the places that what they are made of has when they are put together."""
+    tokens = runs = logps = states = 0
     for part in parts:
         facts = part.facts.copy()
         facts["begin"] += tokens
         facts["run"] += runs
         facts["logp"][facts["logp"] >= 0] += logps
-        tokens, runs, logps = tokens + len(part.ids), runs + len(part.returns), logps + len(part.logps)
+        facts["state"][facts["state"] >= 0] += states
+        tokens, runs = tokens + len(part.ids), runs + len(part.returns)
+        logps, states = logps + len(part.logps), states + len(part.states)
         yield part._replace(facts=facts)
 
 
 def _pack_episodes(episodes: Sequence[EncodedEpisode]) -> EncodedEpisodes:
-    ids, logps, about = array("I"), array("d"), []
+    ids, logps, states, about = array("I"), array("d"), array("Q"), []
     marks, returns = [np.empty(0, np.uint8)], array("d")
     for one in episodes:
         try:
@@ -347,13 +375,14 @@ def _pack_episodes(episodes: Sequence[EncodedEpisode]) -> EncodedEpisodes:
         returns.extend(one.returns)
         if one.recorded_logp is not None:
             logps.extend(compress(one.recorded_logp, one.action_mask))
+        states.extend(one.states or ())
         first = one.returns[0] if one.returns else 0.0
         return_ = first if one.return_ is None else one.return_
-        about.append((one.recorded_logp is not None, one.success, return_, one.text_only))
+        known = one.recorded_logp is not None, one.states is not None
+        about.append(_About(*known, one.success, return_, one.text_only))
     tokens = np.array([*map(len, episodes)], np.int64)
-    return _make_columns(
-        np.array(ids), np.concatenate(marks), np.array(returns), tokens, np.array(logps), about
-    )
+    flat = np.array(ids), np.concatenate(marks), np.array(returns), tokens, np.array(logps), np.array(states)
+    return _make_columns(*flat, about)
 
 
 def _make_columns(
@@ -362,7 +391,8 @@ def _make_columns(
     returns: np.ndarray,
     tokens: np.ndarray,
     logps: np.ndarray,
-    about: Sequence[tuple[bool, bool | None, float, bool]],
+    states: np.ndarray,
+    about: Sequence[_About],
 ) -> EncodedEpisodes:
     """Columns of episodes that lie one after the other.
 
@@ -372,14 +402,15 @@ def _make_columns(
         returns: of each token.
         tokens: how many each episode has.
         logps: of the agent's tokens in those episodes where they are known.
-        about: of each episode, whether they are, whether it was won, its return, whether it is text alone.
+        states: of the turns, likewise.
+        about: of each episode.
     """
     bounds = np.concatenate([[0], np.cumsum(tokens)])
     begin, full = bounds[:-1], tokens > 0
     heads = begin[full]
     facts = np.zeros(len(tokens), FACTS)
     facts["begin"], facts["tokens"] = begin, tokens
-    known, success, whole, text_only = zip(*about, strict=True) if about else [()] * 4
+    known, met, success, whole, text_only = zip(*about, strict=True) if about else [()] * 5
 
     bits = returns.view(np.int64)  # so that NaN is like NaN, and -0.0 unlike 0.0
     begins_run = np.concatenate([[True], bits[1:] != bits[:-1]])[: len(ids)]
@@ -407,22 +438,32 @@ def _make_columns(
         facts["largest"][full] = np.maximum.reduceat(ids, heads)
         facts["lowest"][full] = np.minimum.reduceat(returns, heads)
         facts["highest"][full] = np.maximum.reduceat(returns, heads)
-    kept = said * np.array(known, bool)
-    logp_bounds = np.concatenate([[0], np.cumsum(kept)])
-    facts["logp"] = np.where(known, logp_bounds[:-1], -1)
+    logp_bounds = _bound_known(facts["logp"], said, known)
+    turns = np.bincount(
+        np.searchsorted(bounds, np.flatnonzero(marks & END), "right") - 1, minlength=len(tokens)
+    )
+    state_bounds = _bound_known(facts["state"], turns, met)
     facts["success"] = [-1 if one is None else int(one) for one in success]
     facts["text_only"] = text_only
 
-    columns = ids, marks, run_returns, run_lengths, logps
-    places = [[slice(a, b) for a, b in pairwise(one.tolist())] for one in (bounds, run_bounds, logp_bounds)]
-    for i, (of_tokens, of_runs, of_logps) in enumerate(zip(*places, strict=True)):
+    columns = ids, marks, run_returns, run_lengths, logps, states
+    all_bounds = bounds, run_bounds, logp_bounds, state_bounds
+    places = [[slice(a, b) for a, b in pairwise(one.tolist())] for one in all_bounds]
+    for i, (of_tokens, of_runs, *of_known) in enumerate(zip(*places, strict=True)):
         digest = hashlib.sha256(facts["success"][i].tobytes() + facts["tokens"][i].tobytes())
-        for column, place in zip(columns, (of_tokens, of_tokens, of_runs, of_runs, of_logps), strict=True):
+        for column, place in zip(columns, (of_tokens, of_tokens, of_runs, of_runs, *of_known), strict=True):
             digest.update(column[place])
         facts["digest"][i] = digest.digest()
         opening = ids[of_tokens.start : of_tokens.start + facts["prompt"][i]]
         facts["prompt_digest"][i] = hashlib.blake2b(opening.tobytes(), digest_size=16).digest()
     return EncodedEpisodes(_Columns(*columns, facts))
+
+
+def _bound_known(begin: np.ndarray, counts: np.ndarray, known: Sequence[bool]) -> np.ndarray:
+    """Where what was recorded of some episodes alone begins and ends, ``[N + 1]``; ``begin`` gets the beginnings."""
+    bounds = np.concatenate([[0], np.cumsum(counts * np.array(known, bool))])
+    begin[:] = np.where(known, bounds[:-1], -1)
+    return bounds
 
 
 def _refuse_ids(ids: Iterable[int]) -> DatasetError:

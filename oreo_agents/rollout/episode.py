@@ -25,6 +25,7 @@ class EpisodeBuilder:
         "metadata",
         "observation",
         "seed",
+        "state_hash",
         "success_return",
     )
 
@@ -66,7 +67,7 @@ class EpisodeBuilder:
         Raises:
             EpisodeError: that is nothing that could be stored; the episode has then ``failed``, and is none to keep.
         """
-        before, offered = self.observation, self.admissible
+        before, offered, state = self.observation, self.admissible, self.state_hash
         if fault := find_fault(observation, reward):
             self._fail(fault, len(self) + 1)
         self._read(observation, info, len(self) + 1)
@@ -84,6 +85,7 @@ class EpisodeBuilder:
                 admissible_commands=offered,
                 said=sampled.said,
                 drawn_logprobs=sampled.drawn_logprobs,
+                state_hash=state,
             )
         )
 
@@ -123,6 +125,8 @@ class EpisodeBuilder:
             self._fail(str(error), step)
         self.observation, self.admissible = observation, None if commands is None else tuple(commands)
         self._won = self._won if won is None else won
+        state_hash = info.get("state_hash")
+        self.state_hash = state_hash if isinstance(state_hash, str) else None
 
     def _fail(self, fault: str, step: int) -> NoReturn:
         self.failed = True

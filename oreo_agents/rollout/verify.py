@@ -118,14 +118,15 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
         if ended:
             yield step, "outcome", f"goes on with {turn.action!r}", "has ended"
             return
-        offered = again.admissible
+        offered, state = again.admissible, again.state_hash
         try:
             observation, reward, terminated, truncated, info = env.step(turn.action)
             again.add(turn.action, observation, reward, info)
         except EpisodeError as error:
             yield step, "game", trajectory.game, error
             return
-        for what, recorded, replayed in _pair_facts(turn, offered, float(reward), info.get("action_status")):
+        facts = _pair_facts(turn, offered, state, float(reward), info.get("action_status"))
+        for what, recorded, replayed in facts:
             if recorded is not None and recorded != replayed:
                 yield step, what, recorded, replayed
         ended = terminated or truncated
@@ -139,10 +140,11 @@ def _find_deviations(env: gym.Env, trajectory: Trajectory) -> Iterator[tuple[int
 
 
 def _pair_facts(
-    turn: Turn, offered: tuple[str, ...] | None, reward: float, status: str | None
+    turn: Turn, offered: tuple[str, ...] | None, state: str | None, reward: float, status: str | None
 ) -> Iterator[tuple[str, Any, Any]]:
     """(what, recorded, replayed); recorded is None where the episode does not tell."""
     yield "admissible_commands", turn.admissible_commands, offered
+    yield "state", None if state is None else turn.state_hash, state
     yield "admissibility", turn.action_status, status
     yield "reward", turn.reward, reward
 

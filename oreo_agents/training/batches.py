@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Any, overload
@@ -255,8 +255,9 @@ def with_group_advantages(episodes: EncodedEpisodes) -> Items:
     """Each episode with GiGPO's advantages (arXiv 2505.10978, its omega 1), sorted by prompt.
 
     An episode's return is compared with those after the same prompt, the discounted return of each of its turns with
-    those of turns in the same state; both are centred and divided by the standard deviation. The same state is the same
-    history: what was read and said before, token for token.
+    those of turns in the same state; both are centred and divided by the standard deviation. Where the environment said
+    no state (:attr:`EncodedEpisode.states`), the same state is the same history: what was read and said before, token
+    for token.
     """
     groups = group_by_prompt(episodes)
     advantages = [one for alike in groups for one in _compare_episodes([*episodes[alike]])]
@@ -271,12 +272,13 @@ def _compare_episodes(alike: Sequence[EncodedEpisode]) -> list[list[float]]:
     """The advantage of each action of each episode."""
     of_episodes = _standardise_values([one.returns[0] for one in alike])
     returns = [_discount_rewards(one) for one in alike]
-    states: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+    met: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
     for i, one in enumerate(alike):
         for turn, (begin, _) in enumerate(list_actions(one)):
-            states[tuple(one.input_ids[:begin])].append((i, turn))
+            state = tuple(one.input_ids[:begin]) if one.states is None else one.states[turn]
+            met[state].append((i, turn))
     advantages = [[0.0] * len(of_turns) for of_turns in returns]
-    for turns in states.values():
+    for turns in met.values():
         compared = _standardise_values([returns[i][turn] for i, turn in turns])
         for (i, turn), advantage in zip(turns, compared, strict=True):
             advantages[i][turn] = of_episodes[i] + advantage

@@ -165,7 +165,7 @@ METHODS: dict[str, Objective] = {
         beta=1e-3,
     ),
     "gigpo": Objective(
-        "offline GiGPO (arXiv 2505.10978): advantages among episodes of a game and among turns after the same history",
+        "offline GiGPO (arXiv 2505.10978): advantages among episodes of a game and among turns in the same state",
         "clipped_loss",
         items="compared",
         regularised=True,

@@ -1,4 +1,5 @@
-"""Datasets of earlier schemas: the first had no word for what was said, the second none for what was drawn from."""
+"""Datasets of earlier schemas: the first had no word for what was said, the second none for what was drawn from, the
+third none for the state in which a turn was taken."""
 
 import dataclasses
 import shutil
@@ -41,7 +42,18 @@ def second_recorded():
         yield dataclasses.replace(episode, turns=(first, *episode.turns[1:]))
 
 
-EXPECTED = {"version_1": tuple(first_recorded()), "version_2": tuple(second_recorded())}
+def third_recorded():
+    """The same with what was drawn from, in version 3."""
+    for episode in second_recorded():
+        first = dataclasses.replace(episode.turns[0], drawn_logprobs=(-0.25, 0.0))
+        yield dataclasses.replace(episode, turns=(first, *episode.turns[1:]))
+
+
+EXPECTED = {
+    "version_1": tuple(first_recorded()),
+    "version_2": tuple(second_recorded()),
+    "version_3": tuple(third_recorded()),
+}
 
 
 @pytest.fixture(params=EXPECTED)
@@ -127,7 +139,10 @@ def test_they_are_verified_and_replayed(recorded, expected, capsys):
 
 def as_text(episode):
     """Without the ids, which are of a tokenizer that nobody has."""
-    turns = (dataclasses.replace(turn, token_ids=None, logprobs=None) for turn in episode.turns)
+    turns = (
+        dataclasses.replace(turn, token_ids=None, logprobs=None, drawn_logprobs=None)
+        for turn in episode.turns
+    )
     return dataclasses.replace(episode, turns=tuple(turns))
 
 

@@ -39,6 +39,7 @@ turns = st.builds(
     value=maybe_reals,
     candidates=st.lists(candidates, max_size=2).map(tuple),
     admissible_commands=st.none() | st.lists(texts, max_size=3).map(tuple),
+    state_hash=st.none() | texts,
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | reals | texts,
@@ -105,7 +106,7 @@ def test_the_journal_is_compacted_when_it_grows(tmp_path, episode, monkeypatch):
 def test_meta_describes_the_dataset(recorded):
     meta = json.loads((recorded / "meta.json").read_text())
     assert (meta["schema_version"], meta["author"], meta["licence"], meta["dialect"]) == (
-        3,
+        4,
         "me",
         "MIT",
         "move",

@@ -240,9 +240,8 @@ def test_vector_recording_with_manual_resets(tmp_path):
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mode):
-    envs = gym.make_vec(
-        "OREO-ALFWorld", num_envs=3, split="generated", max_episode_steps=6, autoreset_mode=mode
-    )
+    options = {"split": "generated", "state_hash": True}
+    envs = gym.make_vec("OREO-ALFWorld", num_envs=3, max_episode_steps=6, autoreset_mode=mode, **options)
     envs = RecordTrajectories(envs, tmp_path / "d", agent="random")
     random = Random(0)
     _, infos = envs.reset(seed=3)
@@ -255,8 +254,14 @@ def test_vectors_of_alfworld_games_are_recorded_as_they_were_played(tmp_path, mo
     assert set(dataset.lengths) == {6, 20 % 7 if mode is AutoresetMode.NEXT_STEP else 20 % 6}
     assert [seed for seed in dataset.column("seed") if seed is not None] == [3, 4, 5]
     assert dataset.agreed("dialect") == "move"
-    report = verify_episodes(dataset, replay_environment(dataset.agreed("env_spec")))
+    env = replay_environment(dataset.agreed("env_spec"))
+    report = verify_episodes(dataset, env)
     assert report.ok, str(report)
+    episode = dataset[0]
+    _, info = env.reset(seed=episode.seed, options={"game": episode.game})
+    for turn in episode.turns:
+        assert turn.state_hash == info["state_hash"]
+        *_, info = env.step(turn.action)
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])

@@ -109,8 +109,10 @@ def random_episode(rng, length):
     ids = [rng.randrange(2**32) for _ in range(length)]
     acted, won = mask(), rng.choice([True, False, None])
     logp = rng.choice([None, [-rng.random() if x else 0.0 for x in acted]])
+    ends = mask()
     facts = {"return_": rng.random(), "recorded_logp": logp, "text_only": rng.random() < 0.5}
-    return EncodedEpisode(ids, acted, mask(), mask(), returns, won, starts, thoughts, **facts)
+    facts["states"] = rng.choice([None, [rng.randrange(2**64) for end in ends if end]])
+    return EncodedEpisode(ids, acted, mask(), ends, returns, won, starts, thoughts, **facts)
 
 
 def test_columns_give_back_what_they_were_given():

@@ -396,17 +396,31 @@ def test_oapl_by_plain_loops(make, two_games, tokens):
     assert step(trainer, tokens)[0] == pytest.approx(expected, rel=1e-3)
 
 
+STATES = ("abcdefghi", "abcd", "abcixy", "uvw")
+"""Of each turn; the third episode comes from another side to where the first has its last turn."""
+
+
+def in_states(play, states):
+    """The same episode, each turn with the state that it was taken in."""
+    pairs = zip(play.turns, states, strict=True)
+    return replace(play, turns=tuple(replace(turn, state_hash=state) for turn, state in pairs))
+
+
 @pytest.mark.parametrize("tokens", [1, 100_000])
-def test_offline_gigpo_by_plain_loops(make, chat, tokens):
-    """Two advantages: among the episodes of a game, and among turns with the same words before them."""
+@pytest.mark.parametrize("known", [False, True])
+def test_offline_gigpo_by_plain_loops(make, chat, tokens, known):
+    """Two advantages: among the episodes of a game, and among turns in the same state, or with the same words before
+    them where nobody said in which state they were taken."""
     plays = [episode(), episode(WINNING[:4], won=False), episode((*WINNING[:2], *LOSING), won=False), OTHER]
+    if known:
+        plays = [in_states(one, states) for one, states in zip(plays, STATES, strict=True)]
     data = recorded([chat.encode(one) for one in plays])
     trainer = make("gigpo", data=data, alpha=0.0)
     returns, histories = {}, {}
     for i, one in enumerate(plays):
         for t, turn in enumerate(one.turns):
             before = tuple((other.observation, other.action) for other in one.turns[:t])
-            histories[i, t] = (*before, turn.observation)
+            histories[i, t] = turn.state_hash if known else (*before, turn.observation)
             returns[i, t] = sum(0.95 ** (k - t) * one.turns[k].reward for k in range(t, len(one.turns)))
 
     def standardised(own, all_of_them):
@@ -426,6 +440,7 @@ def test_offline_gigpo_by_plain_loops(make, chat, tokens):
         surrogate.append(mean(terms))
     assert step(trainer, tokens)[0] == pytest.approx(-mean(surrogate), rel=1e-3)
     assert sum(history == histories[0, 2] for history in histories.values()) == 3, "three meet in one state"
+    assert known == (histories[0, len(WINNING) - 1] == histories[2, 3])
 
 
 def test_the_soft_mean_lies_between_the_mean_and_the_maximum():

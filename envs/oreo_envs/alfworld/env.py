@@ -13,6 +13,7 @@ from oreo_envs.alfworld.games import Games
 from oreo_envs.alfworld.places import PathLike
 from oreo_envs.alfworld.sources import find_games
 from oreo_envs.alfworld.world import World
+from oreo_envs.infos import hash_state
 from oreo_envs.spaces import Text
 from oreo_envs.suggestions import suggest_commands
 
@@ -44,7 +45,8 @@ class ALFWorldEnv(gym.Env[str, str]):
     - ``suggestions``: the admissible commands closest to one that failed;
     - ``episode_hash``: the same on any machine for the same game, commands and observations;
     - ``rewritten_command``, only where a command was accepted in the other wording: what the game received;
-    - ``expert_plan``, only with ``expert=True``: commands that win from here.
+    - ``expert_plan``, only with ``expert=True``: commands that win from here;
+    - ``state_hash``, only with ``state_hash=True``: the same, on any machine, in the same state of a game.
 
     Args:
         split: train, valid_train, valid_seen, valid_unseen, generated or generated_unseen; None takes train
@@ -58,6 +60,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         render_mode: "ansi" returns the last exchange as text, "human" prints it.
         wording: show every game exactly as one generation of ALFWorld's files does: "move" as those since 0.4,
             "put" as those before (put X in/on Y, "You arrive at loc 5.", no help). None shows each as its file is.
+        state_hash: add ``state_hash`` to every info, which takes longer than a step does.
 
     >>> env = gym.make("OREO-ALFWorld", split="generated")
     >>> observation, info = env.reset(seed=7)
@@ -75,6 +78,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         dialect: Dialect | None = None,
         render_mode: str | None = None,
         wording: text.Wording | None = None,
+        state_hash: bool = False,
     ):
         _one_of("backend", backend, ("native", "textworld"))
         _one_of("dialect", dialect, (None, "move", "put", "both"))
@@ -87,6 +91,7 @@ class ALFWorldEnv(gym.Env[str, str]):
         self.games = find_games(split, games, wording=wording)
         self.backend = backend
         self.expert = expert
+        self.state_hash = state_hash
         self.dialect = dialect
         self.render_mode = render_mode
         self.observation_space = Text()
@@ -227,6 +232,8 @@ class ALFWorldEnv(gym.Env[str, str]):
             from oreo_envs.alfworld.experts.planner import shortest_plan
 
             info["expert_plan"] = shortest_plan(self._native_world())
+        if self.state_hash:
+            info["state_hash"] = hash_state(tuple(self._native_world().clone_state()))
         return info
 
     def _native_world(self) -> World:

@@ -22,7 +22,7 @@ class ALFWorldVectorEnv(SyncVectorEnv):
         num_envs: how many episodes are played side by side.
         max_episode_steps: truncate episodes after that many steps; None never does.
         autoreset_mode: one of Gymnasium's, "NextStep" (default), "SameStep", "Disabled", or its enum member.
-        split, games, backend, expert, dialect, render_mode, wording: as for ALFWorldEnv.
+        split, games, backend, expert, dialect, render_mode, wording, state_hash: as for ALFWorldEnv.
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class ALFWorldVectorEnv(SyncVectorEnv):
         dialect: Dialect | None = None,
         render_mode: str | None = None,
         wording: Wording | None = None,
+        state_hash: bool = False,
     ):
         self.games = find_games(split, games, wording=wording)
 
         def make_env() -> Any:
-            env = ALFWorldEnv(None, self.games, backend, expert, dialect, render_mode, wording)
+            env = ALFWorldEnv(None, self.games, backend, expert, dialect, render_mode, wording, state_hash)
             return env if max_episode_steps is None else TimeLimit(env, max_episode_steps)
 
         super().__init__([make_env] * num_envs, autoreset_mode=autoreset_mode)

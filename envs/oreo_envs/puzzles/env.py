@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from gymnasium.error import InvalidAction, ResetNeeded
 
+from oreo_envs.infos import hash_state
 from oreo_envs.named_games import NamedGames
 from oreo_envs.puzzles.habits import Ways
 from oreo_envs.puzzles.puzzle import Puzzle
@@ -34,23 +35,31 @@ class PuzzleEnv(gym.Env[str, str]):
     - ``admissible_commands`` (sorted), ``won``, ``lost``;
     - ``action_status``: "ok", "not_applicable", or "unparsable" for what is no command in any position;
     - only with ``expert=True``: ``expert_plan`` (the fewest commands that win from here; none where none do),
-      ``solvable`` (whether some do) and ``demonstrator`` (how likely it is to give which command here).
+      ``solvable`` (whether some do) and ``demonstrator`` (how likely it is to give which command here);
+    - ``state_hash``, only with ``state_hash=True``: the same, on any machine, in the same position of a puzzle, however
+      many moves are left.
 
     Args:
         games: the puzzles.
         expert: add what the solver and the demonstrator have to say to every info.
         render_mode: "ansi" returns the position, "human" prints each as it comes.
+        state_hash: add ``state_hash`` to every info.
     """
 
     metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own spelling)
 
     def __init__(
-        self, games: NamedGames[Puzzle[Any]], expert: bool = False, render_mode: str | None = None
+        self,
+        games: NamedGames[Puzzle[Any]],
+        expert: bool = False,
+        render_mode: str | None = None,
+        state_hash: bool = False,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r} is none of {self.metadata['render_modes']}")
         self.games = games
         self.expert = expert
+        self.state_hash = state_hash
         self.render_mode = render_mode
         self.observation_space = Text()
         self.action_space = Text()
@@ -140,6 +149,8 @@ class PuzzleEnv(gym.Env[str, str]):
                 "solvable": plan is not None,
                 "demonstrator": puzzle.demonstrate(position),
             }
+        if self.state_hash:
+            info["state_hash"] = hash_state(puzzle.show(position))
         return info
 
     def _show(self, text: str) -> str:
@@ -159,7 +170,7 @@ class HabitsEnv(PuzzleEnv):
         seed: which ways there are; ``reset(seed=...)`` only chooses among them.
         size: how many; by default 10,000 to train on and 1,000 otherwise.
         expert: as for :class:`PuzzleEnv`.
-        render_mode: as for :class:`PuzzleEnv`.
+        render_mode, state_hash: as for :class:`PuzzleEnv`.
 
     >>> env = gym.make("OREO-Habits", split="test")
     >>> observation, info = env.reset(options={"game": 0})
@@ -174,8 +185,9 @@ class HabitsEnv(PuzzleEnv):
         size: int | None = None,
         expert: bool = False,
         render_mode: str | None = None,
+        state_hash: bool = False,
     ) -> None:
-        super().__init__(Ways(split, seed, size), expert, render_mode)
+        super().__init__(Ways(split, seed, size), expert, render_mode, state_hash)
 
 
 class PuzzlesEnv(PuzzleEnv):
@@ -189,7 +201,7 @@ class PuzzlesEnv(PuzzleEnv):
         config: reasoning-gym's own options of the task, instead of those of
             :data:`oreo_envs.puzzles.procedural.TASKS`.
         expert: as for :class:`PuzzleEnv`.
-        render_mode: as for :class:`PuzzleEnv`.
+        render_mode, state_hash: as for :class:`PuzzleEnv`.
 
     >>> env = gym.make("OREO-Puzzles", task="countdown", split="test", expert=True)
     >>> observation, info = env.reset(options={"game": 0})
@@ -206,7 +218,8 @@ class PuzzlesEnv(PuzzleEnv):
         config: Mapping[str, Any] | None = None,
         expert: bool = False,
         render_mode: str | None = None,
+        state_hash: bool = False,
     ) -> None:
         from oreo_envs.puzzles.procedural import ProceduralPuzzles
 
-        super().__init__(ProceduralPuzzles(task, split, seed, size, config), expert, render_mode)
+        super().__init__(ProceduralPuzzles(task, split, seed, size, config), expert, render_mode, state_hash)

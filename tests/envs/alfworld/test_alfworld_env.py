@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from random import Random
 
 import gymnasium as gym
 import oreo_envs  # noqa: F401 (registers the ids)
@@ -265,6 +266,42 @@ def test_snapshots_bring_back_game_state_and_hash(env):
     assert env.step(last) == first
     with pytest.raises(ResetNeeded):
         env.step("look")
+
+
+def test_in_the_same_state_the_same_can_happen():
+    env, chooser, met = gym.make("OREO-ALFWorld", split="generated", state_hash=True).unwrapped, Random(3), {}
+    _, info = env.reset(options={"game": 0})
+    for _ in range(300):
+        met.setdefault(info["state_hash"], []).append(env.clone_state())
+        command = "look" if chooser.random() < 0.1 else chooser.choice(info["admissible_commands"])
+        _, _, ended, _, info = env.step(command)
+        if ended:
+            _, info = env.reset(options={"game": 0})
+    for states in met.values():
+        futures = set()
+        for state in states:
+            env.restore_state(state)
+            outcomes = []
+            for command in env.world.admissible_commands():
+                env.restore_state(state)
+                outcomes.append((command, *env.step(command)[:3]))
+            futures.add(tuple(outcomes))
+        assert len(futures) == 1
+    assert 1 < len(met) < 250
+    assert len({env.world.clone_state() for states in met.values() for _ in map(env.restore_state, states)}) == len(met)
+
+
+def test_both_backends_and_every_process_name_states_alike():
+    walks = []
+    for backend in ("native", "textworld"):
+        env = gym.make("OREO-ALFWorld", split="generated", backend=backend, state_hash=True).unwrapped
+        _, info = env.reset(options={"game": 0})
+        walk = [info["state_hash"]]
+        for command in (*env.game.walkthrough[:4], "look", "nonsense"):
+            walk.append(env.step(command)[-1]["state_hash"])
+        walks.append(walk)
+    assert walks[0] == walks[1] and walks[0][0] == "6cac76763c93016d"
+    assert walks[0][4] == walks[0][5] == walks[0][6], "neither look nor what is no command changes anything"
 
 
 def test_search_beneath_a_step_limit_costs_no_steps():

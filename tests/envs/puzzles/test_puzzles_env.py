@@ -167,3 +167,20 @@ def can_be_won(env, state):
                 seen.add(there.position)
                 stack.append(there)
     return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_is_the_position(kind):
+    env, seen = make(kind, state_hash=True), {}
+    assert "state_hash" not in make(kind).reset(seed=1)[1]
+    for seed in range(20):
+        shown, info = env.reset(seed=seed, options={"game": 2})
+        for command in ["sing", *(info["expert_plan"] or info["admissible_commands"])[:3]]:
+            before = info["state_hash"]
+            assert seen.setdefault(shown, before) == before
+            said, _, ended, _, info = env.step(command)
+            assert (info["state_hash"] == before) == (info["action_status"] != "ok")
+            shown = said if info["action_status"] == "ok" else shown
+            if ended:
+                break
+    assert len({*seen.values()}) == len(seen) > 1
