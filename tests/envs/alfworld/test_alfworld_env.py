@@ -288,7 +288,9 @@ def test_in_the_same_state_the_same_can_happen():
             futures.add(tuple(outcomes))
         assert len(futures) == 1
     assert 1 < len(met) < 250
-    assert len({env.world.clone_state() for states in met.values() for _ in map(env.restore_state, states)}) == len(met)
+    assert len(
+        {env.world.clone_state() for states in met.values() for _ in map(env.restore_state, states)}
+    ) == len(met)
 
 
 def test_both_backends_and_every_process_name_states_alike():
