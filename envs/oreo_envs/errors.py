@@ -11,6 +11,8 @@
 Each message names the thing and the remedy; the command line prints it alone and exits with status 2.
 """
 
+from __future__ import annotations
+
 
 class OreoError(Exception):
     """Base class of every error raised on purpose by oreo_envs and oreo_agents."""
@@ -29,6 +31,23 @@ class EpisodeError(OreoError):
 
     cause = ""
     """What is wrong whichever episode it is, where the environment's code is to blame; else empty."""
+
+    @classmethod
+    def at(cls, env_id: str, game: str, seed: int | None, step: int, cause: str) -> EpisodeError:
+        """What is raised where the code of an environment is to blame: ``lift:Lift-v0, seed 3, step 2: its ...``.
+
+        Args:
+            env_id: of the environment.
+            game: what is played; empty where an episode is its seed.
+            seed: of the episode, if it had one.
+            step: in which it happened; 0 is the beginning.
+            cause: what is wrong.
+        """
+        episode = game or ("" if seed is None else f"seed {seed}")
+        place = ", ".join(part for part in (env_id, episode, f"step {step}" if step else "") if part)
+        error = cls(f"{place}: {cause}")
+        error.cause = cause
+        return error
 
 
 class GameFileError(EpisodeError):

@@ -312,11 +312,9 @@ class ForeignEnv(gym.Wrapper):
             raise self._make_error(cause) from error
 
     def _make_error(self, cause: str) -> EpisodeError:
-        step = f", step {len(self._actions)}" if self._actions else ""
         spec = self.env.unwrapped.spec
-        failed = EpisodeError(f"{spec.id if spec else _name_class(self.env)}, {self._name}{step}: {cause}")
-        failed.cause = cause
-        return failed
+        env_id = spec.id if spec else _name_class(self.env)
+        return EpisodeError.at(env_id, self._name, None, len(self._actions), cause)
 
     def _complete(self, info: dict[str, Any]) -> dict[str, Any]:
         """An info in the form that everybody counts on."""

@@ -130,7 +130,7 @@ class EpisodeBuilder:
 
     def _fail(self, fault: str, step: int) -> NoReturn:
         self.failed = True
-        raise make_error(name_place(self.env_id, self._task["game"], self.seed, step), fault)
+        raise EpisodeError.at(self.env_id, self._task["game"], self.seed, step, fault)
 
 
 def find_fault(observation: Any, reward: Any) -> str:
@@ -144,19 +144,6 @@ def find_fault(observation: Any, reward: Any) -> str:
         pass
     shown = repr(reward) if isinstance(reward, str) else str(reward)
     return f"its reward is {shown:.80}, and has to be a finite number"
-
-
-def make_error(place: str, fault: str) -> EpisodeError:
-    """What is raised for a fault, such as one of :func:`find_fault`, at a :func:`name_place`."""
-    error = EpisodeError(f"{place}: {fault}")
-    error.cause = fault
-    return error
-
-
-def name_place(env_id: str, game: str, seed: int | None, step: int) -> str:
-    """``clinic:Clinic-v0, seed 3, step 2``: where in an episode something is; step 0 is its beginning."""
-    episode = game or ("" if seed is None else f"seed {seed}")
-    return ", ".join(part for part in (env_id, episode, f"step {step}" if step else "") if part)
 
 
 def find_success_return(spec: Any) -> float | None:

@@ -9,14 +9,8 @@ from typing import Any
 import gymnasium as gym
 from oreo_envs.wrappers import find_snapshots
 
-from oreo_agents.errors import ConfigurationError
-from oreo_agents.rollout.episode import (
-    EpisodeBuilder,
-    find_fault,
-    find_success_return,
-    make_error,
-    name_place,
-)
+from oreo_agents.errors import ConfigurationError, EpisodeError
+from oreo_agents.rollout.episode import EpisodeBuilder, find_fault, find_success_return
 from oreo_agents.trajectory import Trajectory
 
 HUMAN = "human"
@@ -142,9 +136,9 @@ class Session:
         done = len(self.steps)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            place = name_place(self._env_id, self.opening[1].get("game", ""), self.seed, done + 1)
             if fault := find_fault(observation, reward):
-                raise make_error(place, fault)
+                game = self.opening[1].get("game", "")
+                raise EpisodeError.at(self._env_id, game, self.seed, done + 1, fault)
             self.steps.append(
                 PlayedStep(action, observation, float(reward), terminated, truncated, info, player)
             )
