@@ -35,7 +35,17 @@ class Action(str):
     (True, (5, 2))
     """
 
-    __slots__ = ("candidates", "drawn_logprobs", "logprobs", "said", "token_ids", "value")
+    __slots__ = (
+        "candidates",
+        "cut",
+        "drawn_logprobs",
+        "logprobs",
+        "noise",
+        "said",
+        "text_only",
+        "token_ids",
+        "value",
+    )
 
     token_ids: tuple[int, ...] | None
     logprobs: tuple[float, ...] | None
@@ -43,6 +53,12 @@ class Action(str):
     candidates: tuple[Candidate, ...]
     said: str | None
     drawn_logprobs: tuple[float, ...] | None
+    cut: bool
+    """The reply came to the limit on its tokens before its end of turn, or its thought to what the command leaves."""
+    text_only: bool
+    """A server said the reply as text, without the ids that were sampled."""
+    noise: bool
+    """It is not what the agent wanted (see :class:`oreo_agents.agents.noise.NoisyAgent`)."""
 
     def __new__(
         cls,
@@ -53,12 +69,20 @@ class Action(str):
         candidates: tuple[Candidate, ...] = (),
         said: str | None = None,
         drawn_logprobs: tuple[float, ...] | None = None,
+        cut: bool = False,
+        text_only: bool = False,
+        noise: bool = False,
     ) -> Action:
         """Attach how ``text`` was sampled; ``token_ids`` include the end-of-turn token."""
         self = super().__new__(cls, text)
         self.token_ids, self.logprobs, self.value, self.candidates = token_ids, logprobs, value, candidates
         self.said, self.drawn_logprobs = said, drawn_logprobs
+        self.cut, self.text_only, self.noise = cut, text_only, noise
         return self
+
+    def amend(self, **changed: Any) -> Action:
+        """The same action, sampled otherwise."""
+        return Action(str(self), **{**{name: getattr(self, name) for name in self.__slots__}, **changed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +221,10 @@ class Trajectory:
 
 CUT_TURNS = "cut_turns"
 """In an episode's metadata: the turns whose reply came to the limit on its tokens before its end of turn."""
+NOISE_TURNS = "noise_turns"
+"""Likewise: those whose action the recorder put in on purpose, which is not to be imitated."""
+TEXT_ONLY = "text_only"
+"""Likewise: that a server gave replies as text, without the ids that were sampled."""
 
 
 def count_cut(trajectory: Trajectory) -> int:

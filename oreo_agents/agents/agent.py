@@ -36,12 +36,8 @@ class Decision:
     """Why the agent cannot go on, e.g. a full context; the action is then not played and the episode is over."""
     failed: bool = False
     """That reason lies with the machinery, such as a server out of reach, not with the policy."""
-    cut: bool = False
-    """The reply came to the limit on its tokens before its end of turn, or its thought to what the command leaves."""
     spelt: tuple[int, ...] = ()
     """Ids that spell the reply, where it is known as text alone: the agent reads these, and none were sampled."""
-    noise: bool = False
-    """It is not what the agent wanted (see :class:`oreo_agents.agents.noise.NoisyAgent`)."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

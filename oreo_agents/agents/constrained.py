@@ -56,7 +56,7 @@ class Constrained(Propose):
         sizes = (scored.tree.ids >= 0).sum(1).tolist()
         columns = commands, scored.listed(), values, taken.tolist()
         return [
-            Decision(self._action(*row), len(prompt) + size, thought, tokens, cut=shortened)
+            Decision(self._action(*row).amend(cut=shortened), len(prompt) + size, thought, tokens)
             for prompt, size, thought, tokens, shortened, *row in zip(
                 prompts, sizes, generated, read, cut, *columns, strict=True
             )

@@ -64,7 +64,9 @@ class NoisyAgent:
         wanted = self.agent.act_many(slots, observations, infos)
         played = [self._disturb(*one) for one in zip(slots, wanted, infos, strict=True)]
         slips = {
-            slot: decision.action for slot, decision in zip(slots, played, strict=True) if decision.noise
+            slot: decision.action
+            for slot, decision in zip(slots, played, strict=True)
+            if decision.action.noise
         }
         self.agent.correct(list(slips), list(slips.values()))
         return played
@@ -81,7 +83,7 @@ class NoisyAgent:
 
     def _disturb(self, slot: int, decision: Decision, info: Mapping[str, Any]) -> Decision:
         action = self._noises[slot].disturb(decision.action, info)
-        return decision if action == decision.action else replace(decision, action=Action(action), noise=True)
+        return decision if action == decision.action else replace(decision, action=Action(action, noise=True))
 
 
 class Noise:

@@ -550,10 +550,7 @@ def _restore_values(decision: Decision, scale: ReturnScale) -> Decision:
     """The decision with its values in the unit of the environment's returns."""
     action = decision.action
     considered = tuple(replace(one, value=scale.restore(one.value)) for one in action.candidates)
-    value = scale.restore(action.value)
-    sampled = action.token_ids, action.logprobs
-    told = Action(action, *sampled, value, considered, action.said, action.drawn_logprobs)
-    return replace(decision, action=told)
+    return replace(decision, action=action.amend(value=scale.restore(action.value), candidates=considered))
 
 
 def _borrow_critic(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> Critic:

@@ -221,15 +221,16 @@ class Propose:
             candidates=tuple(considered) if several else (),
             said=considered[lane].said,
             drawn_logprobs=None if isnan(logprobs[0]) else drawn,
+            cut=ids[-1] != self.chat.end_id,
         )
         generated = sum(len(ids) for ids, _ in candidates)
-        return Decision(action, len(prompt), generated, critic_tokens, cut=ids[-1] != self.chat.end_id)
+        return Decision(action, len(prompt), generated, critic_tokens)
 
 
 def _forget_ids(decision: Decision) -> Decision:
     """The same, where only the text of its reply is known and the ids merely spell it."""
     action = decision.action
-    plain = Action(str(action), None, None, action.value, action.candidates, action.said)
+    plain = action.amend(token_ids=None, logprobs=None, drawn_logprobs=None, text_only=True)
     return replace(decision, action=plain, spelt=action.token_ids or ())
 
 

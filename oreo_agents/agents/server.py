@@ -117,7 +117,7 @@ class AgentServer:
             "created": int(time.time()),
             "model": self.name,
             "choices": [
-                {"index": 0, "message": message, "finish_reason": "length" if decision.cut else "stop"}
+                {"index": 0, "message": message, "finish_reason": "length" if decision.action.cut else "stop"}
             ],
             "usage": {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made},
             "oreo": {"action": str(action), "value": action.value, "candidates": considered},

@@ -90,7 +90,7 @@ class SolveSteps:
         step = plan.pop(0)
         conversation += step.tokens
         action = Action(step.text, step.tokens, value=step.value, candidates=considered)
-        return Decision(action, *costs, cut=step.tokens[-1:] != (self.chat.end_id,))
+        return Decision(action.amend(cut=step.tokens[-1:] != (self.chat.end_id,)), *costs)
 
 
 def _find_answer(solution: Solution) -> str | None:

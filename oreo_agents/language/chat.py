@@ -23,7 +23,7 @@ from oreo_agents.language.frames import find_frames, list_options
 from oreo_agents.language.prompt import LEFT_OUT, Prompt, as_prompt
 from oreo_agents.language.reply import FORMS, Reply, read_reply
 from oreo_agents.language.spelling import Context, Speller
-from oreo_agents.trajectory import CUT_TURNS, Trajectory, Turn
+from oreo_agents.trajectory import CUT_TURNS, NOISE_TURNS, TEXT_ONLY, Trajectory, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -387,7 +387,7 @@ class Chat:
             ids += action
             lengths += read, len(action)
             status = turn.action_status
-        noise = set(trajectory.metadata.get("noise_turns", ()))
+        noise = set(trajectory.metadata.get(NOISE_TURNS, ()))
         sampled = all(
             turn.token_ids and len(turn.behaviour_logprobs or ()) == len(turn.token_ids) for turn in turns
         )
@@ -402,7 +402,7 @@ class Chat:
             _number_states(turns),
             trajectory.success,
             trajectory.return_,
-            "text_only" in trajectory.metadata,
+            TEXT_ONLY in trajectory.metadata,
         )
 
     def _recorded_ids(self, trajectory: Trajectory, turn: Turn) -> list[int]:
@@ -515,9 +515,9 @@ def _number_states(turns: Sequence[Turn]) -> list[int] | None:
 
 def _find_heard(trajectory: Trajectory) -> set[int]:
     """The turns in which a server gave the text of a reply and no ids."""
-    if "text_only" not in trajectory.metadata:
+    if TEXT_ONLY not in trajectory.metadata:
         return set()
-    noise = set(trajectory.metadata.get("noise_turns", ()))
+    noise = set(trajectory.metadata.get(NOISE_TURNS, ()))
     return {i for i, turn in enumerate(trajectory.turns) if turn.token_ids is None and i not in noise}
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from oreo_envs.infos import read_success, read_texts
 
 from oreo_agents.errors import EpisodeError
-from oreo_agents.trajectory import Action, Trajectory, Turn, name_outcome
+from oreo_agents.trajectory import CUT_TURNS, NOISE_TURNS, TEXT_ONLY, Action, Trajectory, Turn, name_outcome
 
 
 class EpisodeBuilder:
@@ -72,6 +72,7 @@ class EpisodeBuilder:
             self._fail(fault, len(self) + 1)
         self._read(observation, info, len(self) + 1)
         sampled = action if isinstance(action, Action) else _UNSAMPLED
+        self._note(sampled)
         self._turns.append(
             Turn(
                 observation=before,
@@ -102,7 +103,12 @@ class EpisodeBuilder:
         return self._won
 
     def end(self, terminated: bool, truncated: bool, agent: str, tokenizer: str | None) -> Trajectory:
-        """The finished episode; neither terminated nor truncated when it was abandoned."""
+        """The finished episode; neither terminated nor truncated when it was abandoned.
+
+        ``tokenizer`` is left out where all of it is known as text alone.
+        """
+        if TEXT_ONLY in self.metadata and all(turn.token_ids is None for turn in self._turns):
+            tokenizer = None
         return Trajectory(
             turns=tuple(self._turns),
             env_id=self.env_id,
@@ -127,6 +133,14 @@ class EpisodeBuilder:
         self._won = self._won if won is None else won
         state_hash = info.get("state_hash")
         self.state_hash = state_hash if isinstance(state_hash, str) else None
+
+    def _note(self, action: Action) -> None:
+        """Keep what is to be known of how the action of the next turn came about."""
+        for name, so in ((CUT_TURNS, action.cut), (NOISE_TURNS, action.noise)):
+            if so:
+                self.metadata.setdefault(name, []).append(len(self))
+        if action.text_only:
+            self.metadata[TEXT_ONLY] = True
 
     def _fail(self, fault: str, step: int) -> NoReturn:
         self.failed = True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import gymnasium as gym
@@ -16,7 +15,7 @@ from oreo_envs.errors import EpisodeError
 from oreo_agents.agents.agent import Agent, Assignment, Decision
 from oreo_agents.rollout.deciding import make_deciding
 from oreo_agents.rollout.episode import EpisodeBuilder, find_success_return
-from oreo_agents.trajectory import CUT_TURNS, Trajectory
+from oreo_agents.trajectory import Trajectory
 
 Rollout = Callable[[Callable[[], gym.Env[str, str]], Iterable[Assignment], Agent, int], Iterator[Trajectory]]
 """Plays episodes and yields each as it ends: :func:`rollout`, or what does the same with more or elsewhere."""
@@ -123,12 +122,6 @@ class _Running:
         self._count(decision)
         if decision.end:
             return self._give_up(decision.end, decision.failed)
-        if decision.cut:
-            self.episode.metadata.setdefault(CUT_TURNS, []).append(len(self.episode))
-        if decision.spelt:
-            self.episode.metadata["text_only"] = True
-        if decision.noise:
-            self.episode.metadata.setdefault("noise_turns", []).append(len(self.episode))
         try:
             observation, reward, terminated, truncated, self.info = self.env.step(decision.action)
             self.episode.add(decision.action, observation, reward, self.info)
@@ -159,9 +152,7 @@ class _Running:
             metadata["simulated_steps"] = metadata.get("simulated_steps", 0) + decision.simulated_steps
 
     def trajectory(self, agent: Agent) -> Trajectory:
-        ended = self.episode.end(self.terminated, self.truncated, agent.name, agent.tokenizer_fingerprint)
-        spelt = "text_only" in ended.metadata and all(turn.token_ids is None for turn in ended.turns)
-        return replace(ended, tokenizer=None) if spelt else ended
+        return self.episode.end(self.terminated, self.truncated, agent.name, agent.tokenizer_fingerprint)
 
 
 def rollout(

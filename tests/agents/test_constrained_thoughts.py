@@ -59,7 +59,7 @@ def test_commands_are_scored_after_the_likeliest_thought(policy, tokenizer, prom
         shown = prompt.find_thought(read_reply(said, COMMANDS, prompt.form))
         assert shown and thought.startswith(shown) and said == prompt.write_reply(decision.action, shown)
         kept = agent.chat.cut_thought(thought, COMMANDS, N)
-        assert decision.cut is (kept != thought)
+        assert decision.action.cut is (kept != thought)
         replies = agent.chat.thoughtful_ids(kept, COMMANDS)
         assert all(len(reply) <= N for reply in replies)
         scores = [score(policy, read, reply) for reply in replies]

@@ -148,7 +148,10 @@ def test_a_slip_has_no_thought(env):
         (decision,) = agent.act_many([0], [observation], [info])
         decisions.append(decision)
         observation, _, ended, _, info = env.step(decision.action)
-    assert {(one.noise, one.action.said is None) for one in decisions} == {(True, True), (False, False)}
+    assert {(one.action.noise, one.action.said is None) for one in decisions} == {
+        (True, True),
+        (False, False),
+    }
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -164,8 +167,8 @@ def test_noise_is_marked_and_its_player_knows_of_it(env, seed):
     while not ended:
         wanted = shadow.act(observation)
         (decision,) = agent.act_many([0], [observation], [info])
-        slips.append(decision.noise)
-        assert decision.noise == (decision.action != wanted)
+        slips.append(decision.action.noise)
+        assert decision.action.noise == (decision.action != wanted)
         observation, _, terminated, truncated, info = env.step(decision.action)
         shadow.observe(decision.action, observation)
         ended = terminated or truncated

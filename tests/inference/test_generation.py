@@ -137,8 +137,8 @@ def test_an_agent_that_plays_without_slots_counts_its_cut_replies(tokenizer):
         OreoAgent(policy, tokenizer, select="sample", max_new_tokens=n).act("You are in a room.", {})
         for n in (1, 200)
     )
-    assert short.cut == (short.action.token_ids[-1] != tokenizer.eos_token_id)
-    assert not long.cut or len(long.action.token_ids) == 200
+    assert short.action.cut == (short.action.token_ids[-1] != tokenizer.eos_token_id)
+    assert not long.action.cut or len(long.action.token_ids) == 200
 
 
 def test_what_is_generated_rightly_alone_and_wrongly_beside_others_is_refused():

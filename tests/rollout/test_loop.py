@@ -64,7 +64,9 @@ def test_a_turn_keeps_what_could_have_been_done():
     class Slipping(Visitor):
         def act_many(self, slots, observations, infos):
             decisions = super().act_many(slots, observations, infos)
-            return [Decision(decision.action, noise=self.visits[slots[0]] == 2) for decision in decisions]
+            return [
+                Decision(decision.action.amend(noise=self.visits[slots[0]] == 2)) for decision in decisions
+            ]
 
     make_env = lambda: gym.wrappers.TimeLimit(Listing(), LIMIT)  # noqa: E731
     (episode,) = rollout(make_env, [Assignment(2, seed=0)], Slipping())
@@ -190,7 +192,7 @@ def test_replies_that_were_cut_are_counted():
 
     class LongWinded(Visitor):
         def act_many(self, slots, observations, infos):
-            return [Decision(Action("look"), cut=True) for _ in slots]
+            return [Decision(Action("look", cut=True)) for _ in slots]
 
     played = list(rollout(environments(max_steps=3, split="generated"), [Assignment(0, 0)], LongWinded()))
     assert played[0].metadata["cut_turns"] == [0, 1, 2]

@@ -102,6 +102,18 @@ def test_sampled_actions_keep_how_they_were_sampled(tmp_path):
     assert (plain.token_ids, plain.logprobs, plain.value, plain.candidates) == (None, None, None, ())
 
 
+def test_what_was_cut_or_put_in_is_kept_wherever_it_is_recorded(tmp_path):
+    said = Action("fly", text_only=True)
+    actions = [said, said.amend(cut=True), Action("fly", noise=True), Action("fly"), "fly"]
+    assert str(actions[1]) == "fly" and not said.cut
+    env = RecordTrajectories(Corridor(), tmp_path / "d", tokenizer="mine")
+    play(env, actions, seed=5)
+    env.close()
+    episode = load_trajectories(tmp_path / "d")[0]
+    assert episode.metadata == {"cut_turns": [1], "noise_turns": [2], "text_only": True}
+    assert episode.tokenizer is None, "no token of it is known"
+
+
 def test_an_unseeded_reset_draws_a_seed_that_replays_the_episode(tmp_path):
     env = RecordTrajectories(Corridor(), tmp_path / "d")
     openings = [play(env, ["fly"] * 5)[0][0] for _ in range(8)]

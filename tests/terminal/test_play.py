@@ -23,6 +23,7 @@ from oreo_agents.terminal.controls import Controls, ask_back
 from oreo_agents.terminal.panel import Beside, Panel
 from oreo_agents.terminal.play import watch_agent
 from oreo_agents.terminal.session import Session
+from oreo_agents.trajectory import Action
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -106,6 +107,11 @@ def test_what_was_taken_back_is_not_recorded(session):
     trajectory = session.trajectory()
     assert [turn.action for turn in trajectory.turns] == plan
     assert trajectory.success and trajectory.terminated and not trajectory.truncated
+
+
+def test_how_an_agents_replies_came_about_is_recorded(session):
+    session.step(Action("look", cut=True, text_only=True), "agent")
+    assert session.trajectory("mine").metadata == {"cut_turns": [0], "text_only": True}
 
 
 def test_the_step_limit_truncates(session):
