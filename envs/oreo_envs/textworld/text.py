@@ -28,9 +28,10 @@ _UNPARSED = re.compile(
 
 
 def clean_command(command: str) -> str:
-    """A command in one line of printable ASCII, as long as the interpreter reads."""
+    """A command in one line of printable ASCII, as long as the interpreter reads; without backslashes, which it takes
+    for itself, and asks again and again for another line."""
     line = " ".join(command.split()).encode("ascii", "replace").decode()
-    return re.sub(r"[^ -~]", "?", line)[:LONGEST_COMMAND]
+    return re.sub(r"[^ -~]|\\", "?", line)[:LONGEST_COMMAND]
 
 
 def is_interpreters_own(command: str) -> bool:

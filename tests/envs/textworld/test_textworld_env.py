@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import random
+import string
 import subprocess
 import sys
 import warnings
@@ -151,7 +152,10 @@ def test_strange_commands_are_commands(meal):
         "x" * 5000,
         "take " * 100,
         "'\"<>[]",
-        "*",
+        *string.punctuation,
+        *(f"{sign}help me" for sign in string.punctuation),
+        *(f"look{sign}" for sign in string.punctuation),
+        "\\oodK caring about this place.inventory",
         "1",
         "g",
     ):

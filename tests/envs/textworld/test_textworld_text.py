@@ -52,6 +52,7 @@ def test_commands_of_the_game_are_let_through(command):
 
 def test_a_command_is_one_line_of_ascii():
     assert clean_command("take\nthe\x00 apple\t\u00e9\ud800") == "take the? apple ??"
+    assert clean_command("\\help me\\") == "?help me?"
     assert len(clean_command("look " * 1000)) <= 190
 
 
