@@ -89,8 +89,10 @@ class SolveSteps:
             considered = tuple(Candidate(text, value=value) for text, value in firsts.items())
         step = plan.pop(0)
         conversation += step.tokens
-        action = Action(step.text, step.tokens, value=step.value, candidates=considered)
-        return Decision(action.amend(cut=step.tokens[-1:] != (self.chat.end_id,)), *costs)
+        cut = step.tokens[-1:] != (self.chat.end_id,)
+        return Decision(
+            Action(step.text, step.tokens, value=step.value, candidates=considered, cut=cut), *costs
+        )
 
 
 def _find_answer(solution: Solution) -> str | None:

@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from oreo_envs.infos import hash_state
+
 from oreo_agents.errors import ConfigurationError, DatasetError
 from oreo_agents.language.encoded import EncodedEpisode, EncodedEpisodes, EpisodeCollector
 from oreo_agents.language.frames import find_frames, list_options
@@ -507,10 +509,7 @@ def _names_action(said: str, action: str, form: str) -> bool:
 def _number_states(turns: Sequence[Turn]) -> list[int] | None:
     """What stands for the state of each turn; None where the environment did not say all of them."""
     hashes = [turn.state_hash for turn in turns]
-    if None in hashes:
-        return None
-    digests = [hashlib.blake2b(cast(str, one).encode(), digest_size=8).digest() for one in hashes]
-    return [int.from_bytes(digest, "little") for digest in digests]
+    return None if None in hashes else [int(hash_state(one), 16) for one in hashes]
 
 
 def _find_heard(trajectory: Trajectory) -> set[int]:
